@@ -1,0 +1,33 @@
+"""agal_toolkit: adversarial geometries, active learning.
+
+Finds out what a neural-network interatomic potential does not know, and mends it: a committee of networks disagrees,
+an attack looks for the geometries where it disagrees most, a reference labels them, and the loop goes on.
+
+Implements, and cites in its docstrings as "Schwalbe-Koda 2021" and "Cezar 2025":
+
+- D. Schwalbe-Koda, A. R. Tan, R. Gómez-Bombarelli, "Differentiable sampling of molecular geometries with
+  uncertainty-based adversarial attacks", Nature Communications 12, 5104 (2021), doi:10.1038/s41467-021-25342-8.
+- H. M. Cezar, T. Bodenstein, H. A. Sveinsson, M. Ledum, S. Reine, S. L. Bore, "Learning atomic forces from
+  uncertainty-calibrated adversarial attacks" (2025).
+"""
+
+from .attack import Adam, Adversary, Attack, Autograd, Ball, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector, Variance
+from .committee import Committee
+from .dataset import Dataset, Folds
+from .generation import Generation, Proposal
+from .geometry import Batch, Delta, Geometry, Labels, Prediction, points
+from .loop import Loop, Recipe, Schedule
+from .potentials import MLP, Baseline, CalculatorPotential, Differentiable, PotentialCalculator, Separate, Stacked
+from .references import DoubleWell, Reference, basin, processes
+from .sampling import FromDataset, Rattle
+from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
+from .stopping import Plateau, until
+from .training import TorchTrainer
+
+__all__ = [
+    "MLP", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "BoltzmannVariance", "CalculatorPotential", "Candidate",
+    "Committee", "Dataset", "Deduplicate", "Delta", "Differentiable", "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset",
+    "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Loop", "MaxForce", "MinDistance", "Plateau", "PotentialCalculator", "Prediction",
+    "Proposal", "Rattle", "Recipe", "Reference", "Schedule", "Separate", "Stacked", "TorchTrainer", "UncertaintyPercentile", "Variance", "basin", "points",
+    "processes", "until",
+]

@@ -1,0 +1,104 @@
+"""Several potentials that were trained to say the same, and where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+from numpy.random import Generator
+from numpy.typing import ArrayLike
+
+from .geometry import Batch, Geometry, Prediction, concatenate
+from .potentials.ase import CalculatorPotential
+from .potentials.protocol import Members, Potential
+from .potentials.stacked import Separate, Stacked
+from .uncertainty import component_variance
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Committee:
+    """Members whose predictions carry a leading member axis M.
+
+    Args:
+        members: stacked members, or a sequence of potentials of any kind.
+
+    Raises:
+        ValueError: no members.
+    """
+
+    members: Members
+
+    def __init__(self, members: Members | Sequence[Potential]) -> None:
+        object.__setattr__(self, "members", members if isinstance(members, (Stacked, Separate)) else _gathered(members))
+
+    @classmethod
+    def from_calculators(cls, calculators: Sequence[Calculator]) -> Committee:
+        """A committee of ASE calculators: models trained elsewhere, or methods that are no models at all."""
+        return cls(Separate([CalculatorPotential(calculator) for calculator in calculators]))
+
+    def __len__(self) -> int:
+        return len(self.members)
+
+    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        """Energies (M, B), forces (M, N, d) and stresses (M, B, d, d) of a batch."""
+        return self.members(batch, graph=graph)
+
+    @property
+    def device(self) -> torch.device:
+        """Where batches should be."""
+        return self.members.device if isinstance(self.members, Stacked) else torch.device("cpu")
+
+    def batch(self, structures: Iterable[Geometry | Atoms]) -> Batch:
+        """The structures as a batch on the committee's device."""
+        return Batch.of(structures, self.device)
+
+    def predict(self, structures: Sequence[Geometry | Atoms], chunk: int = 4096) -> Prediction:
+        """What every member says of the structures, on the CPU in float64; evaluated `chunk` structures at a time."""
+        parts = [self(self.batch(structures[i : i + chunk])) for i in range(0, len(structures), chunk)]
+        whole = concatenate(parts)
+        return Prediction(*(values.detach().double().cpu() for values in (whole.energy, whole.forces, whole.stress)))
+
+    @property
+    def mean(self) -> Mean:
+        """The average of the members, as a potential."""
+        return Mean(self)
+
+    def __getitem__(self, indices: ArrayLike) -> Committee:
+        """The chosen members as a committee."""
+        return Committee(self.members[indices])
+
+    def subset(self, size: int, rng: Generator) -> Committee:
+        """`size` different members, drawn at random.
+
+        Raises:
+            ValueError: more members wanted than there are.
+        """
+        if not 1 <= size <= len(self):
+            raise ValueError(f"a subset of {size} members cannot be drawn from {len(self)}")
+        return self[np.sort(rng.choice(len(self), size, replace=False))]
+
+    def component_percentile(self, structures: Sequence[Geometry | Atoms], percentile: float) -> float:
+        """The percentile of all force-component variances over the structures, (eV/angstrom)^2."""
+        return float(np.percentile(component_variance(self.predict(structures)).numpy(), percentile))
+
+    def __repr__(self) -> str:
+        return f"Committee of {len(self)}: {self.members!r}"
+
+
+def _gathered(members: Members | Sequence[Potential]) -> Members:
+    """Members from a sequence of potentials; anything else is taken for Members already."""
+    return Separate(members) if isinstance(members, Sequence) else members
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The average of a committee's members (Schwalbe-Koda 2021, Eqs. 9-10), as one potential."""
+
+    committee: Committee
+
+    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        return self.committee(batch, graph=graph).mean()

@@ -1,0 +1,215 @@
+"""Labelled geometries, the role each plays, and how members share them.
+
+A :class:`Dataset` is immutable and grows by ``+``. A structure's role is settled when it is labelled and stored with
+it: "train" may be learned from, "calibration" never is. Which of the learnable ones a member trains on and which stop
+its training early is one matrix of weights and one mask, drawn by :class:`Folds`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from .geometry import Geometry, Labels, as_geometry
+
+TRAIN, CALIBRATION = "train", "calibration"
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class Dataset(Sequence[Geometry]):
+    """Geometries with their labels and roles.
+
+    Attributes:
+        geometries: n structures (given as Geometry or ase.Atoms).
+        labels: n labels.
+        roles: n roles, "train" or "calibration".
+
+    Raises:
+        ValueError: numbers of geometries, labels and roles that differ, forces that do not belong to their geometry.
+    """
+
+    geometries: tuple[Geometry, ...]
+    labels: tuple[Labels, ...]
+    roles: tuple[str, ...]
+
+    def __init__(self, geometries: Iterable[Geometry | Atoms] = (), labels: Iterable[Labels] = (), roles: Iterable[str] | None = None) -> None:
+        geometries = tuple(as_geometry(structure) for structure in geometries)
+        labels = tuple(labels)
+        roles = (TRAIN,) * len(geometries) if roles is None else tuple(roles)
+        if not len(geometries) == len(labels) == len(roles):
+            raise ValueError(f"{len(geometries)} geometries, {len(labels)} labels and {len(roles)} roles: give one of each for every structure")
+        for index, (geometry, label) in enumerate(zip(geometries, labels, strict=True)):
+            label.check(geometry, f"geometry {index}")
+        if not set(roles) <= {TRAIN, CALIBRATION}:
+            raise ValueError(f"roles are {sorted(set(roles))}, expected {TRAIN!r} or {CALIBRATION!r}")
+        object.__setattr__(self, "geometries", geometries)
+        object.__setattr__(self, "labels", labels)
+        object.__setattr__(self, "roles", roles)
+
+    def __len__(self) -> int:
+        return len(self.geometries)
+
+    def __iter__(self) -> Iterator[Geometry]:
+        return iter(self.geometries)
+
+    def __getitem__(self, index: Any) -> Any:
+        """One geometry for an integer; a Dataset for a slice, a mask or a list of indices."""
+        if isinstance(index, (int, np.integer)):
+            return self.geometries[index]
+        chosen = np.arange(len(self))[index]
+        return Dataset([self.geometries[i] for i in chosen], [self.labels[i] for i in chosen], [self.roles[i] for i in chosen])
+
+    def __add__(self, other: Dataset) -> Dataset:
+        return Dataset(self.geometries + other.geometries, self.labels + other.labels, self.roles + other.roles)
+
+    @property
+    def energies(self) -> NDArray:
+        """(n,) eV."""
+        return np.array([label.energy for label in self.labels])
+
+    @property
+    def forces(self) -> list[NDArray]:
+        """Forces of each geometry, (particles, d) eV/angstrom."""
+        return [label.forces for label in self.labels]
+
+    @property
+    def generations(self) -> NDArray:
+        """(n,) the generation that acquired each structure; 0 for the initial data."""
+        return np.array([geometry.origin.get("generation", 0) for geometry in self.geometries], dtype=int)
+
+    def of_role(self, role: str) -> Dataset:
+        """The structures of one role."""
+        return self[np.array([r == role for r in self.roles], dtype=bool)]
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "Dataset(empty)"
+        sources = Counter((g.origin.get("generation", 0), g.origin.get("by", "given")) for g in self.geometries)
+        largest = [float(np.abs(f).max()) for f in self.forces]
+        lines = [f"Dataset: {len(self)} structures, {len(self.of_role(CALIBRATION))} of them for calibration"]
+        for (generation, by), count in sorted(sources.items(), key=str):
+            lines.append(f"  generation {generation:>2}  {by:<16} {count:>6}")
+        lines.append(f"  energy {self.energies.min():.4g} ... {self.energies.max():.4g}, largest force component {max(largest):.4g}")
+        return "\n".join(lines)
+
+    # -- files and ASE
+
+    @classmethod
+    def from_ase(cls, frames: Iterable[Atoms], energy: str | None = None, forces: str | None = None, stress: str | None = None) -> Dataset:
+        """From ASE structures: labels from the attached calculator, or from the named keys of ``info`` and ``arrays``.
+
+        Raises:
+            ValueError: a structure without energy or forces; names it and the keys that it has.
+        """
+        frames = list(frames)
+        labels = [_labels_of(atoms, index, energy, forces, stress) for index, atoms in enumerate(frames)]
+        return cls(frames, labels, [atoms.info.get("role", TRAIN) for atoms in frames])
+
+    def to_ase(self) -> list[Atoms]:
+        """ASE structures with a SinglePointCalculator; role and origin are in ``info``."""
+        frames = []
+        for geometry, label, role in zip(self.geometries, self.labels, self.roles, strict=True):
+            atoms = geometry.to_atoms()
+            padded = np.zeros((len(geometry), 3))
+            padded[:, : geometry.dimension] = label.forces
+            stress = {} if label.stress is None or geometry.dimension < 3 else {"stress": full_3x3_to_voigt_6_stress(label.stress)}
+            atoms.calc = SinglePointCalculator(atoms, energy=label.energy, forces=padded, **stress)
+            atoms.info.update(role=role, origin=dict(geometry.origin))
+            frames.append(atoms)
+        return frames
+
+    @classmethod
+    def read(cls, path: str | Path, energy: str | None = None, forces: str | None = None, stress: str | None = None) -> Dataset:
+        """A file of any format ASE reads (extxyz); the keys name where the labels are, as in :meth:`from_ase`."""
+        return cls.from_ase(ase.io.read(path, index=":"), energy, forces, stress)
+
+    def write(self, path: str | Path) -> None:
+        """An extended-xyz file with energies, forces, stresses, roles and origins."""
+        ase.io.write(path, self.to_ase(), format="extxyz")
+
+
+def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None, stress: str | None) -> Labels:
+    """Labels of one ASE structure."""
+    known = {} if atoms.calc is None else {key: value for key, value in atoms.calc.results.items() if value is not None}
+    try:
+        e = known["energy"] if energy is None else atoms.info[energy]
+        f = known["forces"] if forces is None else atoms.arrays[forces]
+    except KeyError as missing:
+        raise ValueError(
+            f"structure {index} has no {missing}: its calculator holds {sorted(known)}, its info {sorted(atoms.info)}, its arrays "
+            f"{sorted(atoms.arrays)}: name the right keys with energy= and forces="
+        ) from None
+    s = None
+    if stress is not None:
+        s = np.asarray(atoms.info[stress], dtype=float).reshape(3, 3)
+    elif "stress" in known:
+        s = atoms.get_stress(voigt=False, apply_constraint=False)
+    try:
+        return Labels(energy=e, forces=f, stress=s)
+    except ValueError as error:
+        raise ValueError(f"structure {index}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Folds:
+    """How the members of a committee share a data set.
+
+    Attributes:
+        train: fraction of the initial structures that a member trains on.
+        valid: fraction that decides when its learning rate falls and which weights it keeps; the rest is left out.
+        shared: all members share one split (the double well of Schwalbe-Koda 2021), or each draws its own (its ammonia).
+        bootstrap: the training part is drawn with replacement, each member by itself.
+        acquired: weight of structures acquired later, which then all members train on; None splits them like the others.
+            The authors' published code repeats acquired points four times.
+    """
+
+    train: float = 0.6
+    valid: float = 0.2
+    shared: bool = False
+    bootstrap: bool = False
+    acquired: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.train <= 1 and 0 <= self.valid < 1 and self.train + self.valid <= 1 + 1e-9):
+            raise ValueError(f"train={self.train} and valid={self.valid} must be fractions whose sum is at most 1")
+
+    def __call__(self, dataset: Dataset, members: int, rng: Generator) -> tuple[NDArray, NDArray]:
+        """Weights (members, n) on the training loss and the validation mask (members, n).
+
+        A structure keeps its place in the split when later ones are added, if `rng` starts equal. Weights above one are
+        multiplicities: what all members share of them becomes repetition within an epoch.
+
+        Raises:
+            ValueError: a data set that is empty or too small to split.
+        """
+        n = len(dataset)
+        learnable = np.array([role == TRAIN for role in dataset.roles], dtype=bool)
+        later = learnable & (dataset.generations > 0) if self.acquired is not None else np.zeros(n, dtype=bool)
+        split = np.flatnonzero(learnable & ~later)
+        n_train, n_valid = round(self.train * len(split)), round(self.valid * len(split))
+        if n_train < 1 or (self.valid > 0 and n_valid < 1):
+            raise ValueError(
+                f"a data set of {len(split)} structures to split is too small for train={self.train} and valid={self.valid}: "
+                "give more structures, or Folds(train=1, valid=0)"
+            )
+        weights, valid = np.zeros((members, n)), np.zeros((members, n), dtype=bool)
+        order = rng.permutation(split)
+        for m in range(members):
+            if m and not self.shared:
+                order = rng.permutation(split)
+            valid[m, order[n_train : n_train + n_valid]] = True
+            chosen = rng.choice(order[:n_train], n_train) if self.bootstrap else order[:n_train]
+            np.add.at(weights[m], chosen, 1.0)
+            weights[m, later] = self.acquired or 0.0
+        return weights, valid

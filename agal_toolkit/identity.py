@@ -1,0 +1,96 @@
+"""What a callable is, as JSON: the name under which its results may be kept and found again.
+
+Frozen dataclasses say it themselves. A field declared with ``field(compare=False)`` is left out: it takes no part in
+equality, so it does not change results either (a number of threads, a scratch folder).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from functools import partial
+from importlib.metadata import version
+from pathlib import PurePath
+from types import BuiltinFunctionType, FunctionType, MethodType
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def is_frozen(value: object) -> bool:
+    """Whether `value` is an instance of a frozen dataclass."""
+    return is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen
+
+
+def name_of(function: Callable) -> str:
+    """Module and qualified name of a function or class; of the class of any other callable; of what a partial calls.
+
+    Raises:
+        ValueError: a lambda, which has no name.
+    """
+    if isinstance(function, partial):
+        return name_of(function.func)
+    named = function if isinstance(function, (type, FunctionType, BuiltinFunctionType, MethodType)) else type(function)
+    if "<lambda>" in named.__qualname__:
+        raise ValueError(f"{named.__module__}.{named.__qualname__} has no name to keep results under: define the function with def")
+    return f"{named.__module__}.{named.__qualname__}"
+
+
+def described(value: Any, where: str = "settings") -> Any:
+    """`value` as plain JSON; a dataclass or callable inside becomes its name and its parameters.
+
+    Raises:
+        TypeError: something that has no JSON; `where` and its place name it.
+        ValueError: NaN.
+    """
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        if math.isnan(value):
+            raise ValueError(f"{where} is {value}, which JSON does not know: give a number, or None")
+        return float(value) if math.isfinite(value) else str(value)
+    if isinstance(value, torch.dtype):
+        return str(value)
+    if isinstance(value, (np.generic, np.ndarray)):
+        return described(value.tolist(), where)
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, (str, int)):
+                raise TypeError(f"{where} has the key {key!r}, which JSON does not know: use a string")
+        return {str(key): described(item, f"{where}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [described(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if is_frozen(value):
+        return {"name": name_of(type(value)), **parameters(value, where)}
+    if isinstance(value, partial):
+        return {"name": name_of(value), "args": described(value.args, where), "keywords": described(value.keywords, where)}
+    if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        return name_of(value)
+    raise TypeError(
+        f"{where} holds a {type(value).__name__}, which has no JSON: give numbers, strings, lists, mappings or frozen dataclasses, "
+        "or, for a field of a dataclass that does not change results, declare it with field(compare=False)"
+    )
+
+
+def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
+    """The fields of a dataclass instance that take part in equality, as plain JSON."""
+    return {field.name: described(getattr(value, field.name), f"{where}.{field.name}") for field in fields(value) if field.compare}
+
+
+def digest(description: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits that name a JSON `description`, whatever the order of its keys."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def machine() -> dict[str, Any]:
+    """Where and with what a result is computed: platform, processor, Python and the versions of the libraries that matter."""
+    libraries = {name: version(name) for name in ("torch", "numpy", "scipy", "ase", "agal_toolkit")}
+    return {"machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads", "python": platform.python_version(), "versions": libraries}

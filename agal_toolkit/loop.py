@@ -1,0 +1,339 @@
+"""The active-learning loop: train, attack, select, label, again (Schwalbe-Koda 2021, Fig. 1b).
+
+A :class:`Loop` holds settings; its :meth:`~Loop.generations` is an endless generator of frozen :class:`Generation`
+records. A generation is seven stages (members, seeds, adversaries, verdicts, labels, metrics and their summary), each with
+a random stream of its own, so what ran before does not change what runs next, and each is read from the run directory
+when it is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from .attack.attack import Adversary, Attack
+from .committee import Committee
+from .dataset import Dataset, Folds
+from .events import Finished, Report, Stage, ignore
+from .generation import KEPT, Generation, Proposal
+from .geometry import Geometry, Labels
+from .identity import described, machine
+from .records import pack_adversaries, pack_dataset, pack_geometries, unpack_adversaries, unpack_dataset, unpack_geometries
+from .references.reference import Reference
+from .sampling import Sampler
+from .selection import Candidate, Selector
+from .store import Store
+from .training import Trainer
+
+NOT_REACHED = "no sound iterate"
+_STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts"))}
+
+Metric = Callable[[Committee, Dataset], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What a generation does.
+
+    Attributes:
+        trainer: fits the members.
+        sampler: gives the seeds of the attack, or the candidates where there is none.
+        attack: None takes the sampler's structures as they are, a random baseline.
+        selectors: applied in order; the first that drops a candidate is its verdict.
+        members: size of the committee.
+        folds: how the members share the data.
+    """
+
+    trainer: Trainer
+    sampler: Sampler
+    attack: Attack | None = None
+    selectors: Sequence[Selector] = ()
+    members: int = 5
+    folds: Folds = Folds()
+
+    def __post_init__(self) -> None:
+        if self.members < 2:
+            raise ValueError(f"members={self.members}: a committee needs at least two to disagree")
+        object.__setattr__(self, "selectors", tuple(self.selectors))
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A recipe for each generation: the one of the largest key that is not above it.
+
+    Attributes:
+        recipes: first generation of each recipe; 0 must be among them.
+    """
+
+    recipes: Mapping[int, Recipe]
+
+    def __post_init__(self) -> None:
+        if 0 not in self.recipes:
+            raise ValueError(f"a schedule starts at generation 0, this one has {sorted(self.recipes)}")
+
+    def __call__(self, generation: int) -> Recipe:
+        return self.recipes[max(first for first in self.recipes if first <= generation)]
+
+
+@dataclass(frozen=True)
+class Loop:
+    """Settings of an active-learning run.
+
+    Attributes:
+        recipe: what each generation does; or a callable that gives it for each generation, as :class:`Schedule`.
+        reference: labels the chosen structures.
+        test: data that are only reported on, fixed before generation 0.
+        metrics: name -> (committee, test data) -> number.
+        seed: of all random streams.
+    """
+
+    recipe: Recipe | Callable[[int], Recipe]
+    reference: Reference
+    test: Dataset | None = None
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.metrics and self.test is None:
+            raise ValueError(f"metrics {sorted(self.metrics)} need test data: give Loop(test=...)")
+        object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
+
+    def recipe_of(self, generation: int) -> Recipe:
+        """The recipe of a generation."""
+        return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(generation)
+
+    def generations(self, dataset: Dataset, directory: str | Path | None = None, report: Report = ignore) -> Iterator[Generation]:
+        """Generation after generation, without end; what `directory` already holds is read, not run.
+
+        Args:
+            dataset: the labelled data to start from.
+            directory: keeps every finished stage; None keeps nothing.
+            report: hears every event; where it raises, the loop stops, and what is finished is on disk.
+
+        Raises:
+            ValueError: data too small to split, settings without a name to keep them under (a lambda).
+            RunDirectoryError: a directory of other settings, not writable, or damaged.
+            TrainingFailed: a loss that is no longer a number.
+        """
+        store = self._opened(dataset, directory)
+        generation = None
+        while True:
+            generation = self._run(dataset if generation is None else generation.grown, 0 if generation is None else generation.index + 1, store, report)
+            report(Finished(generation))
+            yield generation
+
+    def ask(self, dataset: Dataset, directory: str | Path | None = None, after: Generation | None = None, report: Report = ignore) -> Proposal:
+        """What to label next; a person or a queue answers with :meth:`tell`.
+
+        Args:
+            dataset: the data to start from, as in :meth:`generations`.
+            directory: finished generations are read from it.
+            after: without a directory, the last generation told; its grown data are used.
+        """
+        store = self._opened(dataset, directory)
+        index = 0 if after is None else after.index + 1
+        current = dataset if after is None else after.grown
+        while store.has(index, "metrics.json"):
+            current, index = self._run(current, index, store, ignore).grown, index + 1
+        return self._propose(current, index, store, report)
+
+    def tell(
+        self, proposal: Proposal, answers: Sequence[Labels | Exception | None], directory: str | Path | None = None, report: Report = ignore,
+    ) -> Generation:
+        """The generation that a proposal becomes with the answers to its geometries, in their order.
+
+        Args:
+            proposal: what :meth:`ask` gave.
+            answers: labels; an exception or None where there is none.
+            directory: the one given to :meth:`ask`.
+
+        Raises:
+            ValueError: not as many answers as geometries.
+        """
+        if len(answers) != len(proposal.geometries):
+            raise ValueError(f"{len(answers)} answers to {len(proposal.geometries)} geometries: give one for each, None where there is none")
+        store = Store(None if directory is None else Path(directory))
+        return self._complete(proposal, lambda: enumerate(answers), store, report)
+
+    def retry(self, directory: str | Path) -> int:
+        """Prepares failed labels to be asked again: forgets the failures, and the labels stage of the last generation; their number."""
+        store = Store(Path(directory))
+        last = sorted(store.folder.glob("generation_*"))
+        if last:
+            index = int(last[-1].name.removeprefix("generation_"))
+            for name in ("labels.npz", "metrics.json"):
+                store.forget(index, name)
+        return store.cache.retry()
+
+    def settings(self, dataset: Dataset) -> dict[str, Any]:
+        """Everything that changes results, as JSON.
+
+        Raises:
+            ValueError, TypeError: settings that have no name to keep them under; the message names the place and the remedy.
+        """
+        return {
+            "dataset": digest_of(dataset),
+            "recipe": described(self.recipe, "recipe"),
+            "reference": self.reference.identity,
+            "test": None if self.test is None else digest_of(self.test),
+            "metrics": {name: described(metric, f"metrics[{name!r}]") for name, metric in self.metrics.items()},
+            "seed": self.seed,
+        }
+
+    def _opened(self, dataset: Dataset, directory: str | Path | None) -> Store:
+        if not len(dataset):
+            raise ValueError("the data set is empty: a loop needs labelled structures to start from")
+        store = Store(None if directory is None else Path(directory))
+        if store.folder is not None:
+            store.open(self.settings(dataset), machine())
+        return store
+
+    def _rng(self, generation: int, stage: str) -> Generator:
+        return np.random.default_rng([self.seed, generation, _STREAMS[stage]])
+
+    def _run(self, dataset: Dataset, index: int, store: Store, report: Report) -> Generation:
+        proposal = self._propose(dataset, index, store, report)
+        cache = store.cache
+        return self._complete(proposal, lambda: self.reference(proposal.geometries, cache, report), store, report)
+
+    def _propose(self, dataset: Dataset, index: int, store: Store, report: Report) -> Proposal:
+        """Members, seeds, adversaries and verdicts of a generation."""
+        recipe, clock = self.recipe_of(index), _Clock(index, report)
+        weights, valid = recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
+        learned = dataset[weights.any(axis=0)]
+
+        def train() -> Any:
+            return recipe.trainer.fit(dataset, weights, valid, self._rng(index, "members"), report, store.scratch(index, "members"))
+
+        with clock("members", store.has(index, "members")):
+            committee = Committee(store.files(index, "members", train, recipe.trainer.save, recipe.trainer.load))
+        with clock("seeds", store.has(index, "seeds.npz")):
+            rng, scratch = self._rng(index, "seeds"), store.scratch(index, "seeds")
+            seeds = store.arrays(index, "seeds", lambda: recipe.sampler(committee, learned, rng, report, scratch), pack_geometries, unpack_geometries)
+        adversaries: list[Adversary] = []
+        if recipe.attack is not None:
+            rng_attack = self._rng(index, "adversaries")
+            with clock("adversaries", store.has(index, "adversaries.npz")):
+                adversaries = store.arrays(
+                    index, "adversaries", lambda: recipe.attack(committee, learned, seeds, rng_attack, report), pack_adversaries, unpack_adversaries,
+                )
+        candidates = _candidates(seeds, adversaries, index)
+        with clock("verdicts", store.has(index, "verdicts.json")):
+            rng_select = self._rng(index, "verdicts")
+            verdicts = store.json(index, "verdicts", lambda: {"verdicts": _judged(recipe.selectors, committee, learned, candidates, adversaries, rng_select)})
+        return Proposal(
+            index=index, dataset=dataset, committee=committee, adversaries=tuple(adversaries), candidates=tuple(candidates),
+            verdicts=tuple(verdicts["verdicts"]), seconds=clock.seconds,
+        )
+
+    def _complete(
+        self, proposal: Proposal, answers: Callable[[], Iterable[tuple[int, Labels | Exception | None]]], store: Store, report: Report,
+    ) -> Generation:
+        """Labels and metrics of a generation."""
+        index, clock = proposal.index, _Clock(proposal.index, report)
+        geometries = proposal.geometries
+
+        def label() -> tuple[Dataset, dict[int, str]]:
+            found: dict[int, Labels] = {}
+            failed: dict[int, str] = {}
+            for i, answer in answers():
+                if isinstance(answer, Labels):
+                    found[i] = answer.check(geometries[i], f"geometry {i}")
+                else:
+                    failed[i] = "no answer" if answer is None else str(answer)
+            order = sorted(found)
+            return Dataset([geometries[i] for i in order], [found[i] for i in order]), failed
+
+        with clock("labels", store.has(index, "labels.npz")):
+            labelled, failures = store.arrays(index, "labels", label, _pack_labels, _unpack_labels)
+        with clock("metrics", store.has(index, "metrics.json")):
+            said = store.json(index, "metrics", lambda: {name: float(metric(proposal.committee, self.test)) for name, metric in self.metrics.items()})
+        return Generation(
+            index=index, dataset=proposal.dataset, committee=proposal.committee, adversaries=proposal.adversaries, candidates=proposal.candidates,
+            verdicts=proposal.verdicts, labelled=labelled, failures=failures, metrics=said, seconds={**proposal.seconds, **clock.seconds},
+        )
+
+
+class _Clock:
+    """Reports the stages of one generation and keeps their times."""
+
+    def __init__(self, generation: int, report: Report) -> None:
+        self.generation, self.report, self.seconds = generation, report, {}
+        self._name, self._known, self._began = "", False, 0.0
+
+    def __call__(self, name: str, known: bool) -> _Clock:
+        self._name, self._known = name, known
+        return self
+
+    def __enter__(self) -> None:
+        if not self._known:
+            self.report(Stage(self.generation, self._name, "started"))
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if error is not None:
+            return
+        seconds = time.monotonic() - self._began
+        if not self._known:
+            self.seconds[self._name] = seconds
+        self.report(Stage(self.generation, self._name, "read" if self._known else "finished", seconds))
+
+
+def _candidates(seeds: Sequence[Geometry], adversaries: Sequence[Adversary], generation: int) -> list[Candidate]:
+    """What might be labelled: the attack's structures, or the sampler's where there was no attack; `generation` counts from 1 for acquired data."""
+    if adversaries:
+        found = [(a.geometry, a.seed, float(a.losses[a.best])) for a in adversaries]
+    else:
+        found = [(geometry, i, float("nan")) for i, geometry in enumerate(seeds)]
+    return [Candidate(replace(g, origin={**g.origin, "generation": generation + 1}), seed, loss) for g, seed, loss in found]
+
+
+def _judged(
+    selectors: Sequence[Selector], committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], adversaries: Sequence[Adversary], rng: Generator,
+) -> list[str]:
+    """"kept", or the reason of the first drop, for each candidate."""
+    verdicts = [KEPT] * len(candidates)
+    for i, adversary in enumerate(adversaries):
+        if not adversary.reached:
+            verdicts[i] = NOT_REACHED
+    for selector in selectors:
+        left = [i for i, verdict in enumerate(verdicts) if verdict == KEPT]
+        if not left:
+            break
+        keep = np.asarray(selector(committee, dataset, [candidates[i] for i in left], rng), dtype=bool)
+        if keep.shape != (len(left),):
+            raise ValueError(f"{selector!r} answered with shape {keep.shape} for {len(left)} candidates: return one bool for each")
+        for i, kept in zip(left, keep, strict=True):
+            if not kept:
+                verdicts[i] = type(selector).__name__
+    return verdicts
+
+
+def _pack_labels(value: tuple[Dataset, dict[int, str]]) -> dict[str, NDArray]:
+    labelled, failures = value
+    keys = sorted(failures)
+    return {**pack_dataset(labelled), "failed": np.array(keys, dtype=np.int64), "reasons": np.array([failures[k] for k in keys], dtype=np.str_)}
+
+
+def _unpack_labels(arrays: Mapping[str, NDArray]) -> tuple[Dataset, dict[int, str]]:
+    failures = {int(k): str(reason) for k, reason in zip(arrays["failed"], arrays["reasons"], strict=True)}
+    return unpack_dataset(arrays), failures
+
+
+def digest_of(dataset: Dataset) -> str:
+    """A name for exactly these structures, labels and roles."""
+    sha = hashlib.sha256()
+    for geometry, label, role in zip(dataset, dataset.labels, dataset.roles, strict=True):
+        sha.update(f"{geometry.digest()}|{role}|".encode())
+        for part in (np.float64(label.energy), label.forces, label.stress):
+            sha.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
+    return sha.hexdigest()[:16]

@@ -1,0 +1,10 @@
+"""What predicts: protocols, stacked and separate members, networks, and bridges to ASE."""
+
+from .ase import CalculatorPotential, PotentialCalculator
+from .mlp import MLP
+from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, derive
+from .stacked import Separate, Stacked
+
+__all__ = [
+    "MLP", "Baseline", "CalculatorPotential", "Differentiable", "Members", "NoGraph", "Potential", "PotentialCalculator", "Separate", "Stacked", "derive",
+]

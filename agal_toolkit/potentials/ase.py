@@ -1,0 +1,97 @@
+"""Bridges to ASE: any calculator as a potential, any potential as a calculator."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from ..geometry import Batch, Geometry, Prediction
+from .protocol import NoGraph, Potential
+
+
+@dataclass(frozen=True)
+class CalculatorPotential:
+    """A potential from an ASE calculator; geometries are evaluated one after the other, on the CPU.
+
+    Attributes:
+        calculator: any ASE calculator with energy and forces; its stress is used for periodic geometries if it has one.
+    """
+
+    calculator: Calculator
+
+    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        if graph:
+            raise NoGraph(f"the calculator {type(self.calculator).__name__}")
+        d, device = batch.dimension, batch.positions.device
+        energies, forces, stresses = [], [], []
+        numbers = batch.split(batch.numbers)
+        for i, positions in enumerate(batch.split(batch.positions)):
+            geometry = Geometry(positions=positions, numbers=numbers[i], cell=batch.cell[i].detach().cpu().numpy(), pbc=batch.pbc[i].cpu().numpy())
+            atoms = geometry.to_atoms()
+            atoms.calc = self.calculator
+            energies.append(atoms.get_potential_energy())
+            forces.append(atoms.get_forces(apply_constraint=False)[:, :d])
+            stresses.append(_stress(atoms, d))
+        return Prediction(
+            torch.tensor(energies, dtype=torch.float64, device=device),
+            torch.tensor(np.concatenate(forces), dtype=torch.float64, device=device),
+            torch.tensor(np.stack(stresses), dtype=torch.float64, device=device),
+        )
+
+    def __repr__(self) -> str:
+        return f"CalculatorPotential({type(self.calculator).__name__})"
+
+
+def _stress(atoms: Atoms, d: int) -> np.ndarray:
+    """(d, d) stress, NaN for open structures and calculators without one."""
+    if d == 3 and atoms.pbc.all():
+        try:
+            return atoms.get_stress(voigt=False, apply_constraint=False)
+        except PropertyNotImplementedError:
+            pass
+    return np.full((d, d), np.nan)
+
+
+class PotentialCalculator(Calculator):
+    """An ASE calculator from a potential, for ASE's dynamics, optimisers and paths.
+
+    Args:
+        potential: what predicts; a committee's ``mean``, for example.
+        dimension: 3, or fewer for a model surface, whose remaining coordinates are then ignored.
+        replicas: the atoms are this many independent copies of one geometry, one behind the other, evaluated as one batch;
+            the energy is their sum. So ASE moves a whole ensemble at once.
+        device: where the potential computes.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "energies", "forces", "stress"]
+
+    def __init__(self, potential: Potential, *, dimension: int = 3, replicas: int = 1, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.potential, self.dimension, self.replicas, self.device = potential, dimension, replicas, device
+
+    def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",), system_changes: Any = all_changes) -> None:
+        """Fills ``results``: energy, forces, and stress of a single fully periodic structure in three dimensions."""
+        super().calculate(atoms, properties, system_changes)
+        d, n = self.dimension, len(self.atoms) // self.replicas
+        pbc = np.tile(self.atoms.pbc[:d], (self.replicas, 1))
+        cell = np.tile(self.atoms.cell.array[:d, :d] * self.atoms.pbc[:d, None], (self.replicas, 1, 1))
+        batch = Batch(
+            positions=torch.tensor(self.atoms.positions[:, :d], device=self.device),
+            numbers=torch.tensor(self.atoms.numbers, dtype=torch.int64, device=self.device),
+            owner=torch.arange(self.replicas, device=self.device).repeat_interleave(n),
+            cell=torch.tensor(cell, device=self.device), pbc=torch.tensor(pbc, device=self.device),
+        )
+        prediction = self.potential(batch)
+        forces = np.zeros((len(self.atoms), 3))
+        forces[:, :d] = prediction.forces.cpu().numpy()
+        energies = prediction.energy.double().cpu().numpy()
+        self.results = {"energy": float(energies.sum()), "energies": energies, "forces": forces}
+        if d == 3 and self.replicas == 1 and self.atoms.pbc.all():
+            self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())

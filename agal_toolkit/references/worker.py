@@ -1,0 +1,123 @@
+"""One process that answers for a label function, and can be killed in the middle of it.
+
+It is spawned, not forked: the parent may hold torch threads and CUDA. On POSIX it leads a process group of its own, so
+that killing it also kills what it started (a quantum chemistry program), an interrupt of the terminal reaches only the
+parent, and a parent that dies takes it along. Pickles travel between parent and worker only.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
+
+import torch
+
+from agal_toolkit.geometry import Geometry
+from agal_toolkit.references.answers import Label, answer, packed
+
+BEGUN, INTERRUPTED = "begun", "interrupted"
+_SPAWN = multiprocessing.get_context("spawn")
+_ENVIRONMENT = threading.Lock()
+
+
+def portable(label: Label) -> bytes:
+    """`label` pickled for a spawned process.
+
+    Raises:
+        TypeError: it cannot be pickled, or a new process could not import it.
+    """
+    remedy = "put it into a module that can be imported, and import it from there"
+    try:
+        code = pickle.dumps(label)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise TypeError(f"the label function {label!r} cannot be sent to another process ({error}): {remedy}") from error
+    if b"__main__" in code and getattr(sys.modules["__main__"], "__file__", None) is None:
+        raise TypeError(f"the label function {label!r} is defined in a notebook, which another process cannot import: {remedy}")
+    return code
+
+
+class Worker:
+    """The parent's end of one process: `pipe` brings its messages, `exitcode` is known once it was killed."""
+
+    def __init__(self, threads: int) -> None:
+        self.pipe, there = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_work, args=(there, threads), daemon=True, name="agal_toolkit label")
+        self._code: bytes | None = None
+        self.exitcode: int | None = None
+        with _threads_in_environment(threads):
+            self._process.start()
+        there.close()
+        self.sentinel = self._process.sentinel
+
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.is_alive()
+
+    def ask(self, code: bytes, geometry: Geometry) -> None:
+        """Send `geometry`, and the label function if the process does not hold it yet; `sentinel` tells later if it was dead."""
+        with suppress(OSError):
+            self.pipe.send((None if code == self._code else code, packed(geometry)))
+        self._code = code
+
+    def kill(self) -> None:
+        """End the process and everything it started, at once."""
+        if os.name == "posix":
+            with suppress(ProcessLookupError, PermissionError):      # no group yet: it is only starting
+                os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self.exitcode = self._process.exitcode
+        self._process.close()
+        self.pipe.close()
+
+
+@contextmanager
+def _threads_in_environment(threads: int) -> Iterator[None]:
+    """OMP_NUM_THREADS as the new process must see it: numerical libraries read it when they are loaded, before our code runs."""
+    with _ENVIRONMENT:
+        before = os.environ.get("OMP_NUM_THREADS")
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["OMP_NUM_THREADS"]
+            else:
+                os.environ["OMP_NUM_THREADS"] = before
+
+
+def _work(pipe: Connection, threads: int) -> None:
+    """What the process does: receive a geometry, say that it began, send the answer."""
+    if os.name == "posix":
+        os.setsid()
+    threading.Thread(target=_follow_parent, daemon=True).start()
+    torch.set_num_threads(threads)
+    label = None
+    with suppress(EOFError, OSError):      # the parent is gone, or does not want the answer any more
+        while True:
+            code, geometry = pipe.recv()
+            try:
+                label = label if code is None else pickle.loads(code)
+            except Exception as error:
+                pipe.send(f"{type(error).__name__}: {error}")
+                continue
+            pipe.send(BEGUN)
+            try:
+                pipe.send(answer(label, geometry))
+            except KeyboardInterrupt:
+                pipe.send(INTERRUPTED)
+
+
+def _follow_parent() -> None:
+    """Die with the parent, also where a label hangs and the pipe is not read."""
+    multiprocessing.parent_process().join()
+    if os.name == "posix":
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)

@@ -1,0 +1,189 @@
+"""Execute the notebooks and keep what a reader without a kernel can see.
+
+    python notebooks/render.py                          every notebook
+    python notebooks/render.py 01_double_well           one of them
+    python notebooks/render.py --preset fast            smaller sizes, see AGAL_PRESET
+    python notebooks/render.py --check                  run nothing; fail if a notebook is not its script's
+
+The percent script ``NAME.py`` is the source; ``NAME.ipynb`` beside it is made from it and from a run, never edited. Pictures
+stay. Live widgets go, for their state weighs megabytes and GitHub refuses to show it, so a widget has to give a picture of
+itself too: one that does not is an error here, as is anything a cell writes to stderr. Times of execution are left out and
+the names of cells follow from their contents, so that two runs differ where the results do.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import jupytext
+import nbformat
+from jupyter_client import AsyncKernelManager
+from jupyter_client.kernelspec import KernelSpecManager
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+FOLDER = Path(__file__).resolve().parent
+WIDGET = "application/vnd.jupyter.widget-view+json"
+PICTURES = ("image/png", "image/svg+xml", "image/jpeg")
+
+
+class RenderError(RuntimeError):
+    """A notebook ran, but a reader would miss something or see a warning; the message names the cells."""
+
+
+def scripts(folder: Path = FOLDER) -> list[Path]:
+    """The sources of all notebooks, in reading order: their names start with a number."""
+    return sorted(folder.glob("[0-9][0-9]_*.py"))
+
+
+def sources(path: str | Path) -> list[tuple[str, str]]:
+    """The kind and text of every cell of a notebook, from its percent script or from its .ipynb: the two must be equal."""
+    fmt = "py:percent" if Path(path).suffix == ".py" else "ipynb"
+    return [(cell.cell_type, cell.source) for cell in jupytext.read(path, fmt=fmt).cells]
+
+
+def read(script: str | Path) -> NotebookNode:
+    """The notebook of a percent script, not executed.
+
+    A cell's id is a digest of its text: a new cell leaves the ids of the others alone.
+    """
+    notebook = jupytext.read(script, fmt="py:percent")
+    notebook.metadata = NotebookNode(
+        kernelspec={"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        language_info={"name": "python"},
+    )
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: Counter[str] = Counter()
+    for cell in notebook.cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
+        seen[digest] += 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    return notebook
+
+
+def execute(notebook: NotebookNode, preset: str, folder: str | Path = FOLDER, timeout: float | None = None) -> NotebookNode:
+    """Run a notebook, in place, with a kernel of this very interpreter.
+
+    Args:
+        notebook: what `read` gave.
+        preset: the value of ``AGAL_PRESET`` in the kernel.
+        folder: where the kernel starts.
+        timeout: seconds for one cell, or None for no limit.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: a cell raised.
+        RenderError: a cell wrote to stderr.
+    """
+    # no folder of kernels: a `python3` that someone installed elsewhere would take the place of ours
+    kernels = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
+    client = NotebookClient(
+        notebook,
+        km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels),
+        timeout=timeout,
+        resources={"metadata": {"path": str(folder)}},
+        coalesce_streams=True,  # a line of progress overwritten by the next is gone, as in a terminal
+        record_timing=False,
+        store_widget_state=False,
+        extra_arguments=["--log-level=ERROR"],  # of the kernel itself; what cells write is kept
+    )
+    variables = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # it would keep figures out of the notebook
+    variables |= {"AGAL_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # the second: no complaint about frozen modules
+    client.execute(env=variables, cleanup_kc=True)  # nbclient ends only kernels whose manager it made, unless told
+    complaints = [
+        f"cell {index} ({cell.source.splitlines()[0]!r}):\n{output.text}"
+        for index, cell in enumerate(notebook.cells)
+        for output in cell.get("outputs", ())
+        if output.output_type == "stream" and output.name == "stderr"
+    ]
+    if complaints:
+        raise RenderError("a notebook's reader should see no warning. On stderr:\n" + "\n".join(complaints))
+    return notebook
+
+
+def keep_pictures(notebook: NotebookNode) -> NotebookNode:
+    """Take out, in place, what only a live kernel can show.
+
+    Raises:
+        RenderError: a widget has neither picture nor HTML of its own.
+    """
+    bare = []
+    for index, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {})
+            if data.pop(WIDGET, None) is None:
+                continue
+            if any(kind in data for kind in PICTURES):
+                data.pop("text/html", None)  # the picture once more (ipympl), or a script that needs the kernel
+                data.pop("text/plain", None)  # a repr of traits and addresses, new in each run
+            elif "text/html" not in data:
+                bare.append(f"cell {index} ({cell.source.splitlines()[-1]!r}): {data.get('text/plain', 'a widget')[:80]}")
+    if bare:
+        raise RenderError("these widgets need `_repr_mimebundle_` to give image/png:\n" + "\n".join(bare))
+    notebook.metadata.pop("widgets", None)
+    # the kernel's answer names its Python's patch release and would change with the machine
+    notebook.metadata.language_info = NotebookNode(name="python")
+    return notebook
+
+
+def render(script: Path, preset: str) -> Path:
+    """Execute a script and write its notebook beside it, whole or not at all."""
+    notebook = keep_pictures(execute(read(script), preset, folder=script.parent))
+    notebook.metadata.agal_toolkit = NotebookNode(preset=preset)
+    target = script.with_suffix(".ipynb")
+    part = target.with_suffix(".ipynb.part")
+    nbformat.validate(notebook)
+    part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
+    part.replace(target)
+    return target
+
+
+def fault(script: Path, preset: str) -> str | None:
+    """What is wrong with the notebook beside `script`, or None: it should hold the same cells, all run, at `preset`."""
+    target = script.with_suffix(".ipynb")
+    if not target.exists():
+        return "there is none"
+    if sources(script) != sources(target):
+        return "its cells are not the script's"
+    notebook = nbformat.read(target, as_version=4)
+    if any(cell.cell_type == "code" and cell.source and cell.execution_count is None for cell in notebook.cells):
+        return "it was not run to its end"
+    rendered = notebook.metadata.get("agal_toolkit", {}).get("preset")
+    return None if rendered == preset else f"it was run at the preset {rendered!r}, not {preset!r}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; gives the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = {script.stem: script for script in scripts()}
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known) or 'no notebook yet'}; default: all")
+    parser.add_argument("--preset", default="laptop", help="AGAL_PRESET of the run (default: %(default)s)")
+    parser.add_argument("--check", action="store_true", help="only say which notebooks are not their script's")
+    options = parser.parse_args(arguments)
+    names = [Path(name).stem for name in options.names] or list(known)
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"no notebook {', '.join(unknown)}; there are {', '.join(known)}")
+
+    faults = 0
+    for name in names:
+        if options.check:
+            wrong = fault(known[name], options.preset)
+            faults += wrong is not None
+            print(f"{name}: {wrong or 'as its script'}")
+        else:
+            start = time.monotonic()
+            target = render(known[name], options.preset)
+            print(f"{target.name}: {target.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s", flush=True)
+    if faults:
+        print(f"make them anew: python notebooks/render.py --preset {options.preset}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,49 @@
+"""What every test stands on: one thread, no display, no one's Jupyter settings, the same random numbers each time."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import tempfile
+from pathlib import Path
+
+# Read at import by the libraries below and by the kernels, servers and workers that tests start.
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["JUPYTER_PLATFORM_DIRS"] = "1"  # without it jupyter_core warns, and a warning is an error here
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # the debugger's complaint about frozen modules would be a kernel's stderr
+_private = tempfile.TemporaryDirectory(prefix="agal-tests-")
+atexit.register(_private.cleanup)
+for _variable in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
+    _folder = Path(_private.name, _variable.lower())
+    _folder.mkdir()
+    os.environ[_variable] = str(_folder)
+
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
+
+pytest.register_assert_rewrite("helpers")
+torch.set_num_threads(1)
+# No deadline: on a shared machine it would measure the neighbours. Derandomized: a failure seen once is seen by everyone.
+settings.register_profile("agal", deadline=None, derandomize=True)
+settings.load_profile("agal")
+
+_HERE = Path(__file__).parent
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m deselects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their folder: tests/benchmarks are `benchmark`, tests/browser are `browser`."""
+    for item in items:
+        if item.path.is_relative_to(_HERE / "benchmarks"):
+            item.add_marker("benchmark")
+        if item.path.is_relative_to(_HERE / "browser"):
+            item.add_marker("browser")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A random generator that starts anew, and equal, in every test."""
+    return np.random.default_rng(20211)
