@@ -8,7 +8,7 @@ Implements, and cites in its docstrings as "Schwalbe-Koda 2021" and "Cezar 2025"
 - D. Schwalbe-Koda, A. R. Tan, R. Gómez-Bombarelli, "Differentiable sampling of molecular geometries with
   uncertainty-based adversarial attacks", Nature Communications 12, 5104 (2021), doi:10.1038/s41467-021-25342-8.
 - H. M. Cezar, T. Bodenstein, H. A. Sveinsson, M. Ledum, S. Reine, S. L. Bore, "Learning atomic forces from
-  uncertainty-calibrated adversarial attacks" (2025).
+  uncertainty-calibrated adversarial attacks", npj Computational Materials (2025), doi:10.1038/s41524-025-01703-5.
 """
 
 from .attack import Adam, Adversary, Attack, Autograd, Ball, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector, Variance

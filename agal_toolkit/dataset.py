@@ -17,7 +17,7 @@ import ase.io
 import numpy as np
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -145,16 +145,16 @@ def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None,
     try:
         e = known["energy"] if energy is None else atoms.info[energy]
         f = known["forces"] if forces is None else atoms.arrays[forces]
+        s = known.get("stress") if stress is None else atoms.info[stress]
     except KeyError as missing:
         raise ValueError(
             f"structure {index} has no {missing}: its calculator holds {sorted(known)}, its info {sorted(atoms.info)}, its arrays "
-            f"{sorted(atoms.arrays)}: name the right keys with energy= and forces="
+            f"{sorted(atoms.arrays)}: name the right keys with energy=, forces= and stress="
         ) from None
-    s = None
-    if stress is not None:
-        s = np.asarray(atoms.info[stress], dtype=float).reshape(3, 3)
-    elif "stress" in known:
-        s = atoms.get_stress(voigt=False, apply_constraint=False)
+    if np.size(s) == 6:
+        s = voigt_6_to_full_3x3_stress(s)
+    elif np.size(s) == 9:
+        s = np.reshape(s, (3, 3))
     try:
         return Labels(energy=e, forces=f, stress=s)
     except ValueError as error:
@@ -187,29 +187,36 @@ class Folds:
     def __call__(self, dataset: Dataset, members: int, rng: Generator) -> tuple[NDArray, NDArray]:
         """Weights (members, n) on the training loss and the validation mask (members, n).
 
-        A structure keeps its place in the split when later ones are added, if `rng` starts equal. Weights above one are
-        multiplicities: what all members share of them becomes repetition within an epoch.
+        Generations are split one after the other, so a structure keeps its place when those of later ones are added, if
+        `rng` starts equal. Weights above one are multiplicities: what all members share of them becomes repetition within
+        an epoch.
 
         Raises:
             ValueError: a data set that is empty or too small to split.
         """
-        n = len(dataset)
+        n, generations = len(dataset), dataset.generations
         learnable = np.array([role == TRAIN for role in dataset.roles], dtype=bool)
-        later = learnable & (dataset.generations > 0) if self.acquired is not None else np.zeros(n, dtype=bool)
+        later = learnable & (generations > 0) if self.acquired is not None else np.zeros(n, dtype=bool)
         split = np.flatnonzero(learnable & ~later)
-        n_train, n_valid = round(self.train * len(split)), round(self.valid * len(split))
-        if n_train < 1 or (self.valid > 0 and n_valid < 1):
+        if round(self.train * len(split)) < 1 or (self.valid > 0 and round(self.valid * len(split)) < 1):
             raise ValueError(
                 f"a data set of {len(split)} structures to split is too small for train={self.train} and valid={self.valid}: "
                 "give more structures, or Folds(train=1, valid=0)"
             )
         weights, valid = np.zeros((members, n)), np.zeros((members, n), dtype=bool)
-        order = rng.permutation(split)
-        for m in range(members):
-            if m and not self.shared:
-                order = rng.permutation(split)
-            valid[m, order[n_train : n_train + n_valid]] = True
-            chosen = rng.choice(order[:n_train], n_train) if self.bootstrap else order[:n_train]
-            np.add.at(weights[m], chosen, 1.0)
-            weights[m, later] = self.acquired or 0.0
+        weights[:, later] = self.acquired or 0.0
+        total = trained = checked = 0
+        for generation in np.unique(generations[split]):
+            part = split[generations[split] == generation]
+            total += len(part)
+            n_train = round(self.train * total) - trained              # of all so far: a part of two is split fairly, too
+            n_valid = min(round(self.valid * total) - checked, len(part) - n_train)
+            trained, checked = trained + n_train, checked + n_valid
+            order = rng.permutation(part)
+            for m in range(members):
+                if m and not self.shared:
+                    order = rng.permutation(part)
+                valid[m, order[n_train : n_train + n_valid]] = True
+                chosen = rng.choice(order[:n_train], n_train) if self.bootstrap and n_train else order[:n_train]
+                np.add.at(weights[m], chosen, 1.0)
         return weights, valid

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from ase import Atoms, units
+from ase.constraints import FixAtoms
 from ase.md.langevin import Langevin
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -70,6 +71,7 @@ def langevin(
     one = geometry.to_atoms()
     one.set_masses(np.where(geometry.numbers > 0, one.get_masses(), 1.0) if masses is None else masses)
     atoms = Atoms(np.tile(one.numbers, replicas), positions=np.tile(one.positions, (replicas, 1)), cell=one.cell, pbc=one.pbc, masses=np.tile(one.get_masses(), replicas))
+    atoms.set_constraint(FixAtoms(np.flatnonzero(~np.tile(geometry.movable, replicas))))
     atoms.calc = PotentialCalculator(potential, dimension=d, replicas=replicas, device=device)
     free = np.zeros((n, 3), dtype=bool)
     free[:, :d] = geometry.movable[:, None]

@@ -68,7 +68,7 @@ class Geometry:
             raise ValueError(f"positions has shape {positions.shape}, expected (particles, dimensions), neither of them zero")
         n, d = positions.shape
         cell = np.zeros((d, d)) if self.cell is None else self.cell
-        pbc = np.zeros(d, dtype=bool) if self.pbc is None else np.broadcast_to(self.pbc, (d,))
+        pbc = np.zeros(d, dtype=bool) if self.pbc is None else np.full(d, self.pbc) if np.ndim(self.pbc) == 0 else self.pbc
         movable = np.ones(n, dtype=bool) if self.movable is None else self.movable
         settled = {
             "positions": _frozen(positions, float, (n, d), "positions"),
@@ -78,8 +78,10 @@ class Geometry:
             "movable": _frozen(movable, bool, (n,), "movable"),
             "origin": MappingProxyType(dict(self.origin)),
         }
-        if (settled["numbers"] < 0).any():
-            raise ValueError(f"numbers holds {settled['numbers'].min()}: atomic numbers are 0 (a particle without a name) or positive")
+        given = np.asarray(self.numbers)
+        strange = given[(given != settled["numbers"]) | (given < 0) | (given > 118)]
+        if len(strange):
+            raise ValueError(f"numbers holds {strange[0]}: atomic numbers are 0 (a particle without a name) or 1 to 118")
         if int(self.multiplicity) < 1:
             raise ValueError(f"multiplicity is {self.multiplicity}: 2S + 1 is at least 1")
         if (settled["pbc"] & ~settled["cell"].any(axis=1)).any():
@@ -126,10 +128,11 @@ class Geometry:
             if not isinstance(constraint, FixAtoms):
                 raise ValueError(f"constraint {type(constraint).__name__} is not supported: use FixAtoms, or remove it")
             movable[constraint.index] = False
+        known = atoms.info.get("origin", {})
         return cls(
             positions=atoms.positions, numbers=atoms.numbers, cell=atoms.cell.array, pbc=atoms.pbc,
             charge=atoms.info.get("charge", 0), multiplicity=atoms.info.get("multiplicity", 1), movable=movable,
-            origin={**dict(atoms.info.get("origin", {})), **origin},
+            origin={**(known if isinstance(known, Mapping) else {"by": str(known)}), **origin},
         )
 
     def to_atoms(self) -> Atoms:

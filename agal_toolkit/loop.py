@@ -165,13 +165,21 @@ class Loop:
         return self._complete(proposal, lambda: enumerate(answers), store, report)
 
     def retry(self, directory: str | Path) -> int:
-        """Prepares failed labels to be asked again: forgets the failures, and the labels stage of the last generation; their number."""
+        """Prepares failed labels to be asked again: forgets the failures; their number.
+
+        Of the last generation that got labels, failures are forgotten too, with whatever began after it: that learned from
+        data which now change.
+        """
         store = Store(Path(directory))
-        last = sorted(store.folder.glob("generation_*"))
-        if last:
-            index = int(last[-1].name.removeprefix("generation_"))
-            for name in ("labels.npz", "metrics.json"):
-                store.forget(index, name)
+        index = 0
+        while store.has(index + 1, "labels.npz"):
+            index += 1
+        if store.has(index, "labels.npz"):
+            _, failures = store.arrays(index, "labels", tuple, _pack_labels, _unpack_labels)
+            if failures:
+                store.forget(index, "labels.npz")
+                store.forget(index, "metrics.json")
+                store.forget(index + 1)
         return store.cache.retry()
 
     def settings(self, dataset: Dataset) -> dict[str, Any]:

@@ -34,8 +34,8 @@ def pack_geometries(geometries: Sequence[Geometry]) -> dict[str, NDArray]:
         "positions": np.concatenate([np.zeros((0, d)), *(g.positions for g in geometries)]),
         "numbers": np.concatenate([np.zeros(0, dtype=np.int64), *(g.numbers for g in geometries)]),
         "movable": np.concatenate([np.zeros(0, dtype=bool), *(g.movable for g in geometries)]),
-        "cell": np.array([g.cell for g in geometries]).reshape(-1, d, d),
-        "pbc": np.array([g.pbc for g in geometries], dtype=bool).reshape(-1, d),
+        "cell": np.array([g.cell for g in geometries]).reshape(len(geometries), d, d),
+        "pbc": np.array([g.pbc for g in geometries], dtype=bool).reshape(len(geometries), d),
         "about": np.array(json.dumps(about)),
     }
 
@@ -65,7 +65,7 @@ def pack_dataset(dataset: Dataset) -> dict[str, NDArray]:
         **pack_geometries(dataset.geometries),
         "energy": dataset.energies.astype(float),
         "forces": np.concatenate([np.zeros((0, d)), *dataset.forces]),
-        "stress": np.array([nothing if label.stress is None else label.stress for label in dataset.labels]).reshape(-1, d, d),
+        "stress": np.array([nothing if label.stress is None else label.stress for label in dataset.labels]).reshape(len(dataset), d, d),
         "has_stress": np.array([label.stress is not None for label in dataset.labels], dtype=bool),
         "roles": np.array(json.dumps(dataset.roles)),
     }
@@ -85,8 +85,8 @@ def pack_adversaries(adversaries: Sequence[Adversary]) -> dict[str, NDArray]:
     return {
         **pack_geometries([adversary.geometry for adversary in adversaries]),
         "seed": np.array([adversary.seed for adversary in adversaries], dtype=np.int64),
-        "paths": np.concatenate([adversary.path for adversary in adversaries], axis=1),
-        "losses": np.stack([adversary.losses for adversary in adversaries]),
+        "paths": np.concatenate([adversary.path for adversary in adversaries], axis=1) if len(adversaries) else np.zeros((0, 0, 0)),
+        "losses": np.array([adversary.losses for adversary in adversaries]),
         "reached": np.array([adversary.reached for adversary in adversaries], dtype=bool),
     }
 

@@ -52,8 +52,9 @@ def until(
         if plateau is not None:
             if plateau.metric not in generation.metrics:
                 raise ValueError(f"there is no metric {plateau.metric!r} to watch; the loop computes {sorted(generation.metrics)}")
-            better = generation.metrics[plateau.metric] < best * (1 - plateau.tolerance)
-            best, waited = min(best, generation.metrics[plateau.metric]), 0 if better else waited + 1
+            value = generation.metrics[plateau.metric]
+            better = value < (best - plateau.tolerance * abs(best) if np.isfinite(best) else best)
+            best, waited = min(best, value), 0 if better else waited + 1
         if (
             (budget is not None and len(generation.grown) >= budget)
             or (plateau is not None and waited >= plateau.patience)

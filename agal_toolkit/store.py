@@ -99,7 +99,7 @@ class Store:
         place = self.place(generation, f"{name}.npz")
         if place is not None and place.exists():
             try:
-                with np.load(place, allow_pickle=False) as arrays:
+                with place.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:     # given a path, numpy leaks a damaged file
                     return unpack(dict(arrays))
             except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
                 raise _damaged(place, error) from error
@@ -143,8 +143,8 @@ class Store:
             shutil.rmtree(self.scratch(generation, name), ignore_errors=True)
         return value
 
-    def forget(self, generation: int, name: str) -> None:
-        """Removes a stage, so that it runs again."""
+    def forget(self, generation: int, name: str = "") -> None:
+        """Removes a stage, or without a name a whole generation, so that it runs again."""
         place = self.place(generation, name)
         if place is not None and place.is_dir():
             shutil.rmtree(place)

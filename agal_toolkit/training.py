@@ -65,8 +65,6 @@ class TorchTrainer:
             validation data the training loss decides, here and for `keep_best`.
         factor: by which it falls.
         keep_best: a member ends with the weights of its best validation epoch, not of its last.
-        together: members share one learning rate and one best epoch, decided by the sum of their validation losses, as the
-            authors' published code has it for the double well; otherwise each has its own.
         baseline: isolated-atom energies in eV; None fits them to the initial structures, so that they stay the same when data grow.
         device: "cpu", "cuda", ...
         checkpoint: seconds between checkpoints of a long fit.
@@ -82,7 +80,6 @@ class TorchTrainer:
     patience: int | None = 50
     factor: float = 0.5
     keep_best: bool = True
-    together: bool = False
     baseline: Baseline | None = None
     device: str = field(default="cpu", compare=False)
     checkpoint: float = field(default=60.0, compare=False)
@@ -273,8 +270,6 @@ class _Descent:
 
     def judge(self, losses: NDArray) -> None:
         """Keeps the best weights of each member and lowers the rate of those that wait too long."""
-        if self.trainer.together:
-            losses = np.full_like(losses, losses.sum())
         better = losses < self.best
         self.best = np.minimum(losses, self.best)
         if self.trainer.keep_best and better.any():

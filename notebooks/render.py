@@ -93,8 +93,9 @@ def execute(notebook: NotebookNode, preset: str, folder: str | Path = FOLDER, ti
         store_widget_state=False,
         extra_arguments=["--log-level=ERROR"],  # of the kernel itself; what cells write is kept
     )
-    variables = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # it would keep figures out of the notebook
-    variables |= {"AGAL_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}  # the second: no complaint about frozen modules
+    # MPLBACKEND would keep figures out of the notebook, and the debugger complains on stderr about frozen modules
+    variables = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    variables |= {"AGAL_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
     client.execute(env=variables, cleanup_kc=True)  # nbclient ends only kernels whose manager it made, unless told
     complaints = [
         f"cell {index} ({cell.source.splitlines()[0]!r}):\n{output.text}"

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
 
+from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
 from agal_toolkit.committee import Committee
-from agal_toolkit.dataset import Dataset
+from agal_toolkit.dataset import Dataset, Folds
 from agal_toolkit.geometry import Batch, Geometry, Labels, Prediction, points
+from agal_toolkit.loop import Loop, Recipe
 from agal_toolkit.potentials import MLP, Differentiable, Separate, Stacked
-from agal_toolkit.references import DoubleWell
+from agal_toolkit.references import DoubleWell, Reference
+from agal_toolkit.sampling import FromDataset
+from agal_toolkit.selection import AtMost, Deduplicate
+from agal_toolkit.training import TorchTrainer
 
 
 @dataclass
@@ -110,3 +118,91 @@ class Swirl:
 
 def labels_of(geometry: Geometry) -> Labels:
     return DoubleWell()(geometry)
+
+
+def slope(function, x: np.ndarray, step: float = 1e-5) -> np.ndarray:
+    """Central differences of a function of an array, element by element."""
+    out = np.zeros_like(x)
+    for index in np.ndindex(x.shape):
+        shift = np.zeros_like(x)
+        shift[index] = step
+        out[index] = (function(x + shift) - function(x - shift)) / (2 * step)
+    return out
+
+
+def well_potential(well: DoubleWell = DoubleWell()) -> Differentiable:
+    """The double well itself as a potential."""
+    return Differentiable(lambda batch: well.energy(batch.positions))
+
+
+class Blob(torch.nn.Module):
+    """Energies of molecules of any size, M members: a small network of each atom's distance from the centre."""
+
+    def __init__(self, seeds, width: int = 8) -> None:
+        super().__init__()
+        draws = [torch.randn(3, width, generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float64) for seed in seeds]
+        self.inner, self.bias, self.outer = (torch.nn.Parameter(torch.stack([draw[i] for draw in draws])[:, None]) for i in range(3))
+
+    def forward(self, batch: Batch) -> torch.Tensor:
+        x = batch.positions
+        centre = batch.mean(x.mT).mT[:, batch.owner]
+        s = (x - centre).square().sum(-1, keepdim=True)
+        return batch.sum((torch.tanh(s * self.inner + self.bias) * self.outer).sum(-1))
+
+
+@dataclass(frozen=True)
+class Harmonic:
+    """E = sum of k x^2 / 2 over all coordinates, around `centre`."""
+
+    stiffness: tuple[float, ...] = (1.0,)
+    centre: float = 0.0
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        x = batch.positions - self.centre
+        return batch.sum(0.5 * (x.square() * torch.tensor(self.stiffness, dtype=x.dtype)).sum(-1))
+
+
+# -- loops
+
+
+def rmse(committee: Committee, test: Dataset) -> float:
+    """Root mean square error of the mean energy."""
+    return float(np.sqrt(np.mean((committee.predict(test.geometries).energy.mean(0).numpy() - test.energies) ** 2)))
+
+
+def small_recipe(**changes) -> Recipe:
+    """Two small networks, eight seeds, at most four labels a generation: a fraction of a second."""
+    trainer = TorchTrainer(network=partial(MLP, 2, width=8), epochs=6, batch_size=16, checkpoint=0.0)
+    defaults = {
+        "trainer": trainer, "sampler": FromDataset(8), "attack": Attack(BoltzmannVariance(kT=5.0), Adam(0.05, 4)), "selectors": (Deduplicate(1e-6), AtMost(4)),
+        "members": 2, "folds": Folds(acquired=1.0),
+    }
+    return Recipe(**{**defaults, **changes})
+
+
+def small_loop(label=DoubleWell(), recipe=None, **changes) -> Loop:
+    reference = label if isinstance(label, Reference) else Reference(label)
+    defaults = {"test": well_data(np.random.default_rng(8), 10), "metrics": {"rmse": rmse}, "seed": 3}
+    return Loop(small_recipe() if recipe is None else recipe, reference, **{**defaults, **changes})
+
+
+def first_data(count: int = 20) -> Dataset:
+    return well_data(np.random.default_rng(3), count)
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """Everything in the generations and labels of a run directory, array by array and bit by bit; not when it was written."""
+    found = {}
+    for file in sorted(folder.rglob("*")):
+        name = str(file.relative_to(folder))
+        if not file.is_file() or name == "run.json":
+            continue
+        if file.suffix == ".npz":
+            with np.load(file, allow_pickle=False) as arrays:
+                found[name] = {key: (str(arrays[key].dtype), arrays[key].shape, arrays[key].tobytes()) for key in arrays.files}
+        elif file.suffix == ".json":
+            values = json.loads(file.read_text())
+            found[name] = {key: value for key, value in values.items() if key not in ("time", "traceback")}
+        else:
+            found[name] = file.read_bytes()
+    return found

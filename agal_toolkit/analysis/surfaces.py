@@ -68,22 +68,3 @@ class Surface:
         variance = force_variance(said, committee.batch(grid.geometries[:1]).repeat(len(grid.positions)))
         shape = (grid.points, grid.points)
         return cls(grid, said.energy.mean(0).numpy().reshape(shape), variance.sqrt().numpy().reshape(shape))
-
-
-def rmse(committee: Committee, test: Dataset) -> float:
-    """Root mean square error of the committee's mean energy (Schwalbe-Koda 2021, A.2.1), eV."""
-    return float(np.sqrt(np.mean((committee.predict(test.geometries).energy.mean(0).numpy() - test.energies) ** 2)))
-
-
-@dataclass(frozen=True)
-class RmseBelow:
-    """The same over structures whose true energy is at most `cap`: the region that dynamics visits.
-
-    Attributes:
-        cap: eV, or the units of a model surface.
-    """
-
-    cap: float
-
-    def __call__(self, committee: Committee, test: Dataset) -> float:
-        return rmse(committee, test[test.energies <= self.cap])

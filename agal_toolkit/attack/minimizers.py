@@ -34,6 +34,8 @@ class Adam:
     Attributes:
         learning_rate: angstrom in a step, about.
         steps: number of steps.
+        betas: decay of the first and second moments of the slope.
+        epsilon: added to the root of the second moment.
     """
 
     learning_rate: float

@@ -70,7 +70,7 @@ class PotentialCalculator(Calculator):
         device: where the potential computes.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "energies", "forces", "stress"]
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
 
     def __init__(self, potential: Potential, *, dimension: int = 3, replicas: int = 1, device: torch.device | str = "cpu") -> None:
         super().__init__()
@@ -92,6 +92,7 @@ class PotentialCalculator(Calculator):
         forces = np.zeros((len(self.atoms), 3))
         forces[:, :d] = prediction.forces.cpu().numpy()
         energies = prediction.energy.double().cpu().numpy()
-        self.results = {"energy": float(energies.sum()), "energies": energies, "forces": forces}
+        total = float(energies.sum())
+        self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": forces}
         if d == 3 and self.replicas == 1 and self.atoms.pbc.all():
             self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())

@@ -6,6 +6,7 @@ signs, units and the member axis are settled once. Whatever takes part in a comm
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..geometry import Batch, Prediction
 
@@ -52,6 +53,14 @@ class Members(Protocol):
 Energy = Callable[[Batch], Tensor]
 
 
+class SlopedEnergy(nn.Module, ABC):
+    """An energy module that writes down its slope as well, where that is cheaper than a reverse pass."""
+
+    @abstractmethod
+    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Energies (M, B) and dE/dx (M, N, d) of an open batch with positions (M, N, d), both differentiable."""
+
+
 def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = None) -> Prediction:
     """Energy, F = -dE/dx and stress = (dE/d strain) / volume (Schwalbe-Koda 2021, Eq. 6) of a batch.
 
@@ -61,6 +70,11 @@ def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = N
         graph: keep the prediction differentiable (in positions, cell and the network's parameters).
         members: M, or None for a single potential without the member axis.
     """
+    if isinstance(energy, SlopedEnergy) and not batch.pbc.any():
+        positions = batch.positions if batch.positions.ndim == 3 else batch.positions.expand(members, *batch.positions.shape)
+        with torch.set_grad_enabled(graph):
+            e, slope = energy.slopes(batch.at(positions))
+        return Prediction(e, -slope, e.new_full((*e.shape, batch.dimension, batch.dimension), torch.nan))
     periodic = batch.pbc.all(-1)
     with torch.enable_grad():
         positions = batch.positions if batch.positions.requires_grad else batch.positions.detach().requires_grad_()

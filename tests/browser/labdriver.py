@@ -24,7 +24,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -107,7 +107,9 @@ def _free_port() -> int:
         return listener.getsockname()[1]
 
 
-def _until(true: Callable[[], bool], timeout: float, what: Callable[[], str], pause: Callable[[float], None] = time.sleep) -> None:
+def _until(
+    true: Callable[[], bool], timeout: float, what: Callable[[], str], pause: Callable[[float], None] = time.sleep
+) -> None:
     """Ask `true` every 50 ms for at most `timeout` seconds; `what` says what was waited for."""
     end = time.monotonic() + timeout
     while not true():
@@ -136,7 +138,8 @@ def lab_server(root: str | Path, env: Mapping[str, str] | None = None, timeout: 
             file = Path(private, "config", "lab", "user-settings", f"{name}.jupyterlab-settings")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(content))
-        inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # it would keep figures out of the notebook
+        # MPLBACKEND would keep figures out of the notebook
+        inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         variables = inherited | {
             # nobody's own settings, extensions or profiles
             "JUPYTER_CONFIG_DIR": f"{private}/config",
@@ -235,29 +238,30 @@ class Lab:
             CellError: the cell raised.
             TimeoutError: it did not end in time.
         """
-        before = self.cells()[index].count
+        self._forget([index])
         self.page.evaluate(f"index => {{ {_PANEL}.content.activeCellIndex = index; }}", index)
         self._command("notebook:run-cell")
         if timeout is not None:
-            self.wait_executed({index: before}, timeout)
+            self.wait_executed([index], timeout)
 
     def run_all(self, timeout: float | None = 300) -> None:
         """Execute every cell and wait for the last; `timeout` None returns at once. Raises as `run_cell` does."""
-        before = {index: cell.count for index, cell in enumerate(self.cells()) if cell.runs}
+        indices = [index for index, cell in enumerate(self.cells()) if cell.runs]
+        self._forget(indices)
         self._command("notebook:run-all-cells")
         if timeout is not None:
-            self.wait_executed(before, timeout)
+            self.wait_executed(indices, timeout)
 
-    def wait_executed(self, before: Mapping[int, int | None], timeout: float = 60) -> None:
-        """Wait until each cell has an execution count other than the one in `before`. Raises as `run_cell` does."""
-        waiting = dict(before)
+    def wait_executed(self, indices: Iterable[int], timeout: float = 60) -> None:
+        """Wait until each of these cells, started before, has an execution count. Raises as `run_cell` does."""
+        waiting = set(indices)
 
         def done() -> bool:
             cells = self.cells()
-            for index in [i for i in waiting if cells[i].count not in (None, waiting[i])]:
+            for index in sorted(i for i in waiting if cells[i].count is not None):
                 if cells[index].error:
                     raise CellError(f"cell {index} of {self.notebook}:\n{cells[index].error}")
-                del waiting[index]
+                waiting.remove(index)
             return not waiting
 
         self._until(done, timeout, lambda: f"the cells {sorted(waiting)} of {self.notebook}; console: {self.console[-5:]}")
@@ -273,7 +277,10 @@ class Lab:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-Cell-outputArea")
 
     def wait_text(self, text: str | re.Pattern[str], index: int | None = None, timeout: float = 30) -> None:
-        """Wait until `text` is to be seen, in the output of one cell or anywhere on the page."""
+        """Wait until `text` is to be seen, in the output of one cell or anywhere on the page.
+
+        Playwright looks twice a second: for a number that runs, give a pattern of all that may follow.
+        """
         where = self.page if index is None else self.output(index)
         where.get_by_text(text).first.wait_for(state="visible", timeout=1000 * timeout)
 
@@ -296,13 +303,18 @@ class Lab:
     def reload(self, timeout: float = 60) -> None:
         """Load the page anew, as a person would; the kernel goes on."""
         self._command("docmanager:save")  # an unsaved notebook would ask before it goes
-        self._until(lambda: not self.page.evaluate(f"() => {_PANEL}.context.model.dirty"), timeout, lambda: self._waited("be saved"))
+        saved = f"() => !{_PANEL}.context.model.dirty"
+        self._until(lambda: self.page.evaluate(saved), timeout, lambda: self._waited("be saved"))
         self.page.reload()
         self._wait_ready(timeout)
 
     def interrupt(self) -> None:
         """Press the interrupt button."""
         self._command("notebook:interrupt-kernel")
+
+    def _forget(self, indices: list[int]) -> None:
+        # A notebook rendered before has the very counts that a fresh kernel gives again
+        self.page.evaluate(f"is => is.forEach(i => {{ {_PANEL}.content.widgets[i].model.executionCount = null; }})", indices)
 
     def _command(self, name: str) -> None:
         # its promise is not awaited: for a run it ends with the cells, and the page would be deaf until then

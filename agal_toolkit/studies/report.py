@@ -1,0 +1,38 @@
+"""All claims of all studies as one table: ``python -m agal_toolkit.studies.report [FOLDER]``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from .results import read
+
+HEAD = ("study", "preset", "what", "paper", "goal", "found", "interval", "runs", "met")
+
+
+def rows(folder: str | Path) -> list[tuple[str, ...]]:
+    """One row of texts for each claim in the JSON files of `folder`, in the order of their names."""
+    table = []
+    for path in sorted(Path(folder).glob("*-*.json")):
+        result = read(path)
+        for claim in result["claims"]:
+            unit = f" {claim['unit']}" if claim["unit"] else ""
+            bound = "" if claim["goal"] is None else f"{'≥' if claim['at_least'] else '≤'} {claim['goal']:g}{unit}"
+            interval = "" if claim["spread"] is None else f"{claim['spread'][0]:.3g} to {claim['spread'][1]:.3g}"
+            met = {None: "", True: "yes", False: "**no**"}[claim["met"]]
+            table.append((
+                result["study"], result["preset"], claim["name"], claim["paper"] or "", bound, f"{claim['value']:.3g}{unit}", interval, str(claim["runs"]), met,
+            ))
+    return table
+
+
+def table(folder: str | Path) -> str:
+    """The claims as a Markdown table."""
+    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows(folder)])
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", nargs="?", default="notebooks/results", help="where the JSON files are")
+    print(table(parser.parse_args().folder))

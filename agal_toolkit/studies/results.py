@@ -1,0 +1,82 @@
+"""Results that can be checked: what a study found, with everything needed to find it again.
+
+A study writes ``<study>-<preset>.json``: settings, seed, machine, versions, times, the records its figures are drawn
+from, and claims, each a number of ours beside the papers'.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..identity import machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One number that a study stands for.
+
+    Attributes:
+        name: what was measured.
+        unit: of the values; "" for a ratio.
+        paper: what the paper prints, None where it prints nothing.
+        goal: the bound to meet.
+        at_least: the goal is a lower bound; otherwise an upper one.
+        value: what was found.
+        spread: an interval around it, None for a single run.
+        runs: how many runs it rests on.
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    paper: str | None = None
+    goal: float | None = None
+    at_least: bool = True
+    spread: tuple[float, float] | None = None
+    runs: int = 1
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the goal is met; None without one."""
+        if self.goal is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
+
+
+def write(
+    folder: str | Path, study: str, preset: str, *, seed: int, device: str, seconds: Mapping[str, float], settings: Mapping[str, Any], records: Mapping[str, Any],
+    claims: Sequence[Claim],
+) -> Path:
+    """The JSON file of a study, replaced as a whole."""
+    path = Path(folder) / f"{study}-{preset}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {
+        "study": study, "preset": preset, "seed": seed, **machine(), "device": device, "seconds": dict(seconds), "settings": dict(settings),
+        "records": dict(records), "claims": [{**asdict(claim), "met": claim.met} for claim in claims],
+    }
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1))
+    part.replace(path)
+    return path
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """What :func:`write` wrote."""
+    return json.loads(Path(path).read_text())
+
+
+def chosen_preset(presets: Mapping[str, Any], default: str = "laptop") -> str:
+    """The name in the environment variable AGAL_PRESET, or `default`.
+
+    Raises:
+        ValueError: a name that is not a preset.
+    """
+    name = os.environ.get("AGAL_PRESET", default)
+    if name not in presets:
+        raise ValueError(f"AGAL_PRESET is {name!r}: choose one of {', '.join(presets)}")
+    return name

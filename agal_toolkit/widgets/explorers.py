@@ -1,0 +1,458 @@
+"""Attacks on a two-dimensional surface, to be touched.
+
+:class:`AttackExplorer` pushes a point that a person drops on the map, live, in a worker of its own; the next drop cancels
+the push before it. :class:`CommitteeView` shows what each member says. Both evaluate the committee on a grid once and
+redraw from what they have, so a slider costs a drawing and not a prediction.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+import ipywidgets
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .. import plots
+from ..analysis.surfaces import Grid, Surface
+from ..attack import Adam, Attack, Ball, BoltzmannVariance
+from ..committee import Committee
+from ..dataset import Dataset
+from ..events import Report
+from ..geometry import Batch, Geometry, Labels, Prediction, points
+from ..uncertainty import force_variance
+from .background import LIVE, PAUSED, Background
+from .canvas import board
+from .picture import DPI, DRAWING, Latest, Picture, bundle, png, round_ticks
+
+_SIZE = (4.15, 3.6)         # inches, of the map and of the curves beside it
+_FADE = 4.0                 # decades of the loss that the map tells apart
+_SHOWN = 600                # points of the paths at which energy and sigma are evaluated for the curves
+_COLOURS = "cividis"
+LOSS, ENERGY, SIGMA = "loss", "energy", "uncertainty"
+
+
+@dataclass(frozen=True, eq=False)
+class Iterate:
+    """Positions (seeds, 2) and losses (seeds,) after a step of an attack."""
+
+    positions: NDArray
+    losses: NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """A committee on a grid: its prediction there, and what follows from it."""
+
+    surface: Surface
+    prediction: Prediction
+    batch: Batch
+
+    @classmethod
+    def of(cls, committee: Committee, grid: Grid) -> Said:
+        """Evaluated once."""
+        geometries = grid.geometries
+        prediction, batch = committee.predict(geometries), Batch.of(geometries)
+        shape = (grid.points, grid.points)
+        sigma = force_variance(prediction, batch).sqrt().numpy()
+        return cls(Surface(grid, prediction.energy.mean(0).numpy().reshape(shape), sigma.reshape(shape)), prediction, batch)
+
+    def gain(self, attack: Attack, committee: Committee, dataset: Dataset) -> NDArray:
+        """(points, points) of the adversarial loss as the papers print it: what the attack makes large."""
+        loss = attack.objective(committee, dataset)
+        return -loss(self.prediction, self.batch).detach().numpy().reshape(self.surface.energy.shape)
+
+
+def draw_gain(axes: Axes, grid: Grid, gain: NDArray) -> None:
+    """Filled contours of an adversarial loss, on a logarithmic scale of four decades where it is positive."""
+    if (gain > 0).all():
+        top = np.log10(gain.max())
+        values, levels, label = np.log10(np.maximum(gain, 1e-300)), np.linspace(top - _FADE, top, 25), r"$\log_{10}\,\mathcal{L}_\mathrm{adv}$"
+    else:
+        values, label = gain, r"$\mathcal{L}_\mathrm{adv}$"
+        low, top = np.percentile(gain, [2, 100])
+        levels = np.linspace(low, top if top > low else low + 1.0, 25)
+    filled = axes.contourf(grid.axis, grid.axis, values, levels=levels, cmap=_COLOURS, extend="min")
+    axes.set(xlim=(-grid.limit, grid.limit), ylim=(-grid.limit, grid.limit), xlabel="x", ylabel="y", aspect="equal")
+    axes.figure.colorbar(filled, ax=axes, label=label, fraction=0.046, pad=0.03, ticks=np.round(levels[::6], 1))
+
+
+def draw_paths(axes: Axes, path: NDArray, step: int) -> list[Artist]:
+    """Paths (steps, seeds, 2) up to `step`: a hollow start, a line, a dot at the step; gives what was drawn."""
+    gap = np.full((1, path.shape[1], 2), np.nan)
+    lines = np.concatenate([path[: step + 1], gap]).transpose(1, 0, 2).reshape(-1, 2).T      # one artist for all, broken by NaN
+    return [
+        *axes.plot(*lines, "-", color="white", lw=3.0, alpha=0.7, zorder=5),
+        *axes.plot(*lines, "-", color=plots.ADVERSARIAL, lw=1.4, zorder=6),
+        *axes.plot(*path[0].T, "o", ms=6, mfc="white", mec=plots.ADVERSARIAL, mew=1.4, zorder=7),
+        *axes.plot(*path[step].T, "o", ms=8, color=plots.ADVERSARIAL, mec="white", mew=1.0, zorder=8),
+    ]
+
+
+class AttackExplorer(ipywidgets.VBox):
+    """A map of what an attack sees; a point dropped on it is pushed by the attack.
+
+    A click drops a point (or :meth:`drop`, or "all training points"); its path is drawn while it is computed. The
+    sliders change the attack, and the last drop is pushed again with the new settings.
+
+    Args:
+        committee: of potentials of one particle in the plane.
+        dataset: its labelled data: drawn, and the partition function of the objective.
+        attack: settings to begin with; None is ``Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))``.
+        limit: the map spans [-limit, limit] in both coordinates.
+        truth: of the surface, for its energy along the path.
+        points: of the map's grid, along each side.
+        seconds: that the drawing of a path takes at least; 0 draws as fast as it computes.
+
+    Attributes:
+        background: the latest push; None before the first drop.
+    """
+
+    def __init__(
+        self, committee: Committee, dataset: Dataset, attack: Attack | None = None, limit: float = 1.5,
+        truth: Callable[[Geometry], Labels] | None = None, *, points: int = 80, seconds: float = 2.0,
+    ) -> None:
+        self.background: Background[Iterate] | None = None
+        self._committee, self._dataset, self._truth, self._seconds = committee, dataset, truth, seconds
+        self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
+        self._said = Said.of(committee, Grid(limit, points))
+        self._seeds: list[Geometry] = []
+        self._layer: list[Artist] = []
+        self._start, self._followed = 0.0, True
+        self._build()
+        self._figure = Figure(figsize=_SIZE, dpi=DPI, facecolor="white")
+        self._relief()
+        self._map = board(self._figure, self.drop)
+        self._curves = Picture(self._draw_curves, _SIZE)
+        self._push, self._repaint, self._retrace = Latest(self._again, 0.15), Latest(self._redrawn, 0.1), Latest(self._traced)
+        hint = "click on the map to drop a point" if self._map.clickable else "ipympl is not installed (pip install agal_toolkit[map]): place a point with x and y"
+        self._hint = ipywidgets.Label(hint)
+        super().__init__([
+            ipywidgets.HBox([self._surface, self._hint], layout=ipywidgets.Layout(align_items="center")),
+            ipywidgets.HBox([self._map, self._curves]), *([] if self._map.clickable else [self._placing]), self._pressing, self._setting, self._walk, self._trouble,
+        ])
+        self._surface.observe(lambda _: self._repaint.request(), "value")
+        for slider in (self._kT, self._rate, self._steps, self._bounded, self._radius):
+            slider.observe(self._on_setting, "value")
+        self._walk.observe(self._on_walk, "value")
+
+    # -- pushing
+
+    @property
+    def attack(self) -> Attack:
+        """With the settings of the sliders."""
+        attack = self._given
+        objective = replace(attack.objective, kT=self._kT.value) if isinstance(attack.objective, BoltzmannVariance) else attack.objective
+        minimizer = replace(attack.minimizer, learning_rate=self._rate.value, steps=self._steps.value)
+        return replace(attack, objective=objective, minimizer=minimizer, bound=Ball(self._radius.value) if self._bounded.value else None)
+
+    @property
+    def path(self) -> NDArray:
+        """(steps + 1, seeds, 2) positions of the latest push so far."""
+        records = self.background.records if self.background is not None else ()
+        return np.stack([r.positions for r in records]) if records else np.zeros((0, 0, 2))
+
+    @property
+    def losses(self) -> NDArray:
+        """(steps + 1, seeds) losses of the latest push so far, smaller is better."""
+        records = self.background.records if self.background is not None else ()
+        return np.stack([r.losses for r in records]) if records else np.zeros((0, 0))
+
+    def drop(self, x: float, y: float) -> AttackExplorer:
+        """Drops a point, which is pushed from exactly there, in the background; cancels what is being pushed."""
+        return self._begin(points([[x, y]]), start=0.0)
+
+    def drop_all(self) -> AttackExplorer:
+        """Pushes all training points at once, as a loop does."""
+        return self._begin(list(self._dataset), start=self._given.start)
+
+    def step(self) -> AttackExplorer:
+        """One step by hand: of what is being pushed, else of the last drop from its start, else of the first training point."""
+        if self.background is not None and self.background.alive:
+            self.background.step()
+            return self
+        return self._begin(self._seeds or [self._dataset[0]], self._start, by_hand=True)
+
+    def stop(self) -> AttackExplorer:
+        """Ends the push at its next step."""
+        if self.background is not None:
+            self.background.stop()
+        return self
+
+    def wait(self, timeout: float | None = None) -> AttackExplorer:
+        """Blocks until the push has ended or waits for the next step by hand, and is drawn."""
+        self._push.settle()
+        if self.background is not None:
+            self.background.wait(timeout)
+        self._repaint.settle()
+        self._retrace.settle()
+        self._curves.settle()
+        return self
+
+    def _begin(self, seeds: list[Geometry], start: float, by_hand: bool = False) -> AttackExplorer:
+        self.stop()
+        self._seeds, self._start = seeds, start
+        attack, began = replace(self.attack, start=start), time.monotonic()
+
+        def push(report: Report) -> Iterator[Iterate]:
+            pace = 0.0 if by_hand else self._seconds / attack.minimizer.steps
+            for number, (positions, losses) in enumerate(attack.iterate(self._committee, self._dataset, seeds, np.random.default_rng(0))):
+                yield Iterate(positions, losses)
+                time.sleep(min(0.1, max(0.0, pace * number - (time.monotonic() - began))))
+
+        background = Background(push)
+        self.background, self._followed = background, True
+        background.subscribe(lambda _: background is self.background and self._trace(), hz=5, failed=self._on_trouble)
+        background.subscribe(lambda _: background is self.background and self._curves.redraw(), hz=1, failed=self._on_trouble)
+        background.observe(lambda _: self._on_state(background), "state")
+        self._trouble.value = ""
+        background.step() if by_hand else background.start()
+        return self
+
+    def _again(self) -> None:
+        if self.background is not None and self._seeds:
+            self._begin(self._seeds, self._start)
+
+    # -- drawing
+
+    def _gain(self) -> NDArray:
+        return self._said.gain(self.attack, self._committee, self._dataset)
+
+    def _draw_map(self, figure: Figure) -> None:
+        figure.clear()
+        axes = figure.subplots()
+        figure.subplots_adjust(left=0.13, right=0.83, top=0.92, bottom=0.13)
+        surface = self._said.surface
+        if self._surface.value == ENERGY:
+            plots.energy_surface(axes, surface.grid, surface.energy)
+        elif self._surface.value == SIGMA:
+            plots.sigma_surface(axes, surface)
+        else:
+            draw_gain(axes, surface.grid, self._gain())
+        plots.structures(axes, self._dataset)
+        round_ticks(axes)
+        kT = f", kT = {self._kT.value:.3g}" if self._surface.value == LOSS and not self._kT.disabled else ""
+        title = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncertainty"}[self._surface.value]
+        axes.set_title(title + kT, fontsize=10)
+
+    def _draw_layer(self, axes: Axes) -> list[Artist]:
+        path = self.path
+        return draw_paths(axes, path, self._at(len(path))) if len(path) else []
+
+    def _at(self, count: int) -> int:
+        """The step to show of `count` iterates: the newest, or where a person walked to."""
+        return count - 1 if self._followed else min(self._walk.value, count - 1)
+
+    def _draw_curves(self, figure: Figure) -> None:
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        figure.subplots_adjust(left=0.16, right=0.86, top=0.96, bottom=0.13, hspace=0.12)
+        path, losses = self.path, self.losses[: len(self.path)]
+        right = lower.twinx()
+        upper.set_ylabel(r"$\mathcal{L}_\mathrm{adv}$")
+        lower.set(xlabel="attack step", ylabel="energy")
+        right.set_ylabel(r"$\sigma_F$", color="#7d3c98")
+        right.tick_params(axis="y", labelcolor="#7d3c98", labelsize=8)
+        for axes in (upper, lower):
+            axes.grid(alpha=0.25)
+            axes.tick_params(labelsize=8)
+        if not len(path):
+            upper.text(0.5, 0.5, "drop a point", transform=upper.transAxes, ha="center", va="center", color="0.55", fontsize=9)
+            upper.set(xlim=(0, self._steps.value))
+            return
+        many = path.shape[1] > 1
+        style = {"lw": 0.7 if many else 1.4, "alpha": 0.5 if many else 1.0}
+        steps = np.arange(len(path))
+        upper.plot(steps, -losses, color=plots.ADVERSARIAL, **style)
+        stride = max(1, path.shape[0] * path.shape[1] // _SHOWN)
+        chosen = np.unique(np.append(steps[::stride], steps[-1]))
+        energy, sigma, true = self._along(path[chosen])
+        lower.plot(chosen, energy, color="0.2", label="committee", **style)
+        if true is not None:
+            lower.plot(chosen, true, color="#1e8449", ls="--", label="true", **{**style, "lw": 1.0})
+            if not many:
+                lower.legend(frameon=False, fontsize=8, loc="best")
+        right.plot(chosen, sigma, color="#7d3c98", **style)
+        step = self._at(len(path))
+        for axes in (upper, lower):
+            axes.axvline(step, color="0.4", lw=0.8, ls=":")
+        if not many:
+            upper.plot(step, -losses[step, 0], "o", ms=6, color=plots.ADVERSARIAL, mec="white")
+        upper.set_xlim(0, max(len(path) - 1, self._steps.value))
+
+    def _along(self, path: NDArray) -> tuple[NDArray, NDArray, NDArray | None]:
+        """Energies, uncertainties and true energies (steps, seeds) on a path (steps, seeds, 2)."""
+        geometries = points(path.reshape(-1, 2))
+        prediction = self._committee.predict(geometries)
+        sigma = force_variance(prediction, Batch.of(geometries)).sqrt().numpy()
+        true = None if self._truth is None else np.array([self._truth(geometry).energy for geometry in geometries]).reshape(path.shape[:2])
+        return prediction.energy.mean(0).numpy().reshape(path.shape[:2]), sigma.reshape(path.shape[:2]), true
+
+    def _relief(self) -> None:
+        """The map, and the paths over it, on the panel's own figure."""
+        with DRAWING:
+            self._draw_map(self._figure)
+            self._layer = self._draw_layer(self._figure.axes[0])
+
+    def _redrawn(self) -> None:
+        self._guarded(self._relief)
+        self._guarded(self._map.refresh)
+
+    def _trace(self) -> None:
+        """The paths anew, over the map as it is: a frame of the animation."""
+        with DRAWING:
+            for artist in self._layer:
+                artist.remove()
+            self._layer = []
+            self._layer = self._draw_layer(self._figure.axes[0])
+            self._map.refresh()
+
+    def _traced(self) -> None:
+        self._guarded(self._trace)
+        self._curves.redraw()
+
+    def _guarded(self, draw: Callable[[], None]) -> None:
+        try:
+            draw()
+        except Exception as error:
+            self._on_trouble(error)
+
+    def _summary(self, figure: Figure) -> None:
+        """The map and the curves, without controls."""
+        left, right = figure.subfigures(1, 2)
+        self._draw_map(left)
+        self._draw_layer(left.axes[0])
+        self._draw_curves(right)
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return bundle(super()._repr_mimebundle_(**options), png(self._summary, (2 * _SIZE[0], _SIZE[1])))
+
+    # -- its parts
+
+    def _build(self) -> None:
+        objective, minimizer = self._given.objective, self._given.minimizer
+        boltzmann = isinstance(objective, BoltzmannVariance)
+        wide, text = ipywidgets.Layout(width="275px"), {"description_width": "92px"}
+        rate = np.log10(minimizer.learning_rate)
+
+        def button(name: str, icon: str, call: Callable[[], Any], width: str = "150px") -> ipywidgets.Button:
+            made = ipywidgets.Button(description=name, icon=icon, layout=ipywidgets.Layout(width=width))
+            made.on_click(lambda _: call())
+            return made
+
+        def slider(kind: type, description: str, **settings: Any) -> Any:
+            return kind(description=description, layout=wide, style=text, continuous_update=False, **settings)
+
+        self._surface = ipywidgets.ToggleButtons(options=[LOSS, ENERGY, SIGMA], style={"button_width": "100px"})
+        self._kT = slider(ipywidgets.FloatLogSlider, "kT", value=objective.kT if boltzmann else 1.0, min=-1, max=2, step=0.05, readout_format=".3g", disabled=not boltzmann)
+        self._rate = slider(ipywidgets.FloatLogSlider, "learning rate", value=minimizer.learning_rate, min=min(-4.0, rate), max=max(-0.5, rate), step=0.05, readout_format=".3g")
+        self._steps = slider(ipywidgets.IntSlider, "steps", value=minimizer.steps, min=5, max=max(600, minimizer.steps))
+        bound = self._given.bound
+        self._bounded = ipywidgets.Checkbox(value=bound is not None, description="stay within", indent=False, layout=ipywidgets.Layout(width="110px"))
+        self._radius = ipywidgets.FloatSlider(value=0.5 if bound is None else bound.radius, min=0.05, max=2.0, step=0.05, description="radius", continuous_update=False, layout=ipywidgets.Layout(width="250px"), style={"description_width": "50px"})
+        self._setting = ipywidgets.VBox([ipywidgets.HBox([self._kT, self._rate, self._steps]), ipywidgets.HBox([self._bounded, self._radius])])
+        self._stop = button("Stop", "stop", self.stop, "90px")
+        self._stop.disabled = True
+        self._pressing = ipywidgets.HBox([button("all training points", "bullseye", self.drop_all, "170px"), button("step by hand", "step-forward", self.step), self._stop])
+        place = {"min": -self._said.surface.grid.limit, "max": self._said.surface.grid.limit, "step": 0.05, "layout": ipywidgets.Layout(width="240px")}
+        self._x, self._y = ipywidgets.FloatSlider(value=-0.7, description="x", **place), ipywidgets.FloatSlider(value=0.0, description="y", **place)
+        self._placing = ipywidgets.HBox([self._x, self._y, button("drop", "crosshairs", lambda: self.drop(self._x.value, self._y.value), "90px")])
+        self._walk = ipywidgets.IntSlider(value=0, min=0, max=1, description="along the path", disabled=True, layout=ipywidgets.Layout(width="600px"), style={"description_width": "110px"})
+        self._trouble = ipywidgets.HTML()
+
+    def _on_state(self, background: Background[Iterate]) -> None:
+        """The push started, waits or ended."""
+        if background is not self.background:
+            return
+        state = background.state
+        self._stop.disabled = state not in LIVE
+        if state in LIVE and state != PAUSED:
+            self._walk.disabled = True
+        elif background.records:
+            followed, self._followed = self._followed, True
+            self._walk.max = max(1, len(background.records) - 1)
+            self._walk.value = len(background.records) - 1
+            self._walk.disabled, self._followed = len(background.records) < 2, followed
+        if background.error is not None:
+            self._on_trouble(background.error)
+
+    def _on_walk(self, change: Any) -> None:
+        if self._walk.disabled or self.background is None:
+            return
+        self._followed = change["new"] >= len(self.background.records) - 1
+        self._retrace.request()
+
+    def _on_setting(self, change: Any) -> None:
+        if change["owner"] is self._kT and self._surface.value == LOSS:
+            self._repaint.request()
+        if self.background is not None and self.background.state != PAUSED:
+            self._push.request()
+
+    def _on_trouble(self, error: BaseException) -> None:
+        self._trouble.value = f'<div style="color:#922b21">{escape(f"{type(error).__name__}: {error}")}</div>'
+
+
+class CommitteeView(ipywidgets.VBox):
+    """What each member of a committee says of the plane, their mean and where they disagree.
+
+    Args:
+        committee: of potentials of one particle in the plane.
+        grid: where to evaluate it.
+        dataset: drawn on the surfaces.
+    """
+
+    def __init__(self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None) -> None:
+        self._said, self._dataset = Said.of(committee, grid), dataset
+        self._member = ipywidgets.IntSlider(value=1, min=1, max=max(len(committee), 1), description="member", layout=ipywidgets.Layout(width="320px"))
+        self._picture = Picture(self._draw, (8.6, 4.6))
+        self._member.observe(lambda _: self._picture.request(), "value")
+        super().__init__([self._member, self._picture])
+
+    def settle(self) -> CommitteeView:
+        """Waits until the picture shows the slider's member."""
+        self._picture.settle()
+        return self
+
+    def _draw(self, figure: Figure) -> None:
+        draw_members(figure, self._said, self._member.value - 1, self._dataset)
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        self.settle()
+        return bundle(super()._repr_mimebundle_(**options), self._picture.value)
+
+
+def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | None = None) -> None:
+    """All members small, below them the chosen one beside the mean and the uncertainty."""
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
+    grid, shape = said.surface.grid, said.surface.energy.shape
+    energies: Sequence[NDArray] = [energy.reshape(shape) for energy in said.prediction.energy.numpy()]
+    count = len(energies)
+    small = np.atleast_1d(top.subplots(1, max(count, 5)))
+    top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.02, wspace=0.06)
+    for number, axes in enumerate(small):
+        if number >= count:
+            axes.axis("off")
+            continue
+        plots.energy_surface(axes, grid, energies[number], bar=False)
+        axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        axes.set_title(f"member {number + 1}", fontsize=8, weight="bold" if number == member else "normal", color=plots.ADVERSARIAL if number == member else "k")
+        for spine in axes.spines.values():
+            spine.set(color=plots.ADVERSARIAL if number == member else "0.6", linewidth=2.5 if number == member else 0.8)
+    chosen, mean, sigma = bottom.subplots(1, 3)
+    bottom.subplots_adjust(left=0.07, right=0.93, top=0.92, bottom=0.1, wspace=0.36)
+    for axes, energy in ((chosen, energies[member]), (mean, said.surface.energy)):
+        plots.energy_surface(axes, grid, energy)
+        bottom.axes[-1].set_ylabel("")          # of the colour bar, which the next axes leave no room for
+    plots.sigma_surface(sigma, said.surface)
+    for axes, title in ((chosen, f"member {member + 1}"), (mean, "mean"), (sigma, "uncertainty")):
+        axes.set_title(title, fontsize=10)
+        if dataset is not None:
+            plots.structures(axes, dataset)
+        axes.set_ylabel("" if axes is not chosen else "y")
+        round_ticks(axes)

@@ -1,0 +1,121 @@
+"""Both bridges to ASE, against ASE."""
+
+from __future__ import annotations
+
+import helpers
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
+from ase.calculators.lj import LennardJones
+from ase.optimize import BFGS
+
+from agal_toolkit.geometry import Batch, Geometry, points
+from agal_toolkit.potentials import CalculatorPotential, Differentiable, NoGraph, PotentialCalculator
+
+
+def crystal(rng):
+    return helpers.crystal(rng, (4, 4, 4)).to_atoms()
+
+
+def test_a_calculator_says_the_same_as_a_potential(rng):
+    atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+    atoms.rattle(0.1, rng=rng)
+    cluster = Atoms("Cu4", positions=rng.uniform(0, 5, (4, 3)))
+    said = CalculatorPotential(EMT())(Batch.of([atoms, cluster]))
+    at = 0
+    for i, each in enumerate((atoms, cluster)):
+        each.calc = EMT()
+        assert float(said.energy[i]) == pytest.approx(each.get_potential_energy(), abs=1e-12)
+        np.testing.assert_allclose(said.forces[at : at + len(each)].numpy(), each.get_forces(), atol=1e-12)
+        at += len(each)
+    np.testing.assert_allclose(said.stress[0].numpy(), atoms.get_stress(voigt=False), atol=1e-12)
+    assert said.stress[1].isnan().all() and said.energy.dtype == torch.float64
+
+
+def test_a_calculator_without_stress_has_none():
+    class NoStress(LennardJones):
+        implemented_properties = ["energy", "forces"]
+
+        def calculate(self, *args, **kwargs):
+            super().calculate(*args, **kwargs)
+            self.results.pop("stress", None)
+
+    said = CalculatorPotential(NoStress())(Batch.of([bulk("Ar", cubic=True)]))
+    assert said.stress.isnan().all() and not said.forces.isnan().any()
+
+
+def test_a_calculator_has_no_graph():
+    with pytest.raises(NoGraph, match=r"calculator LennardJones cannot be differentiated twice: use the gradient HessianVector\(\)"):
+        CalculatorPotential(LennardJones())(Batch.of([Atoms("Ar2", positions=[[0, 0, 0], [1.2, 0, 0]])]), graph=True)
+
+
+def test_fixed_atoms_still_feel_forces(rng):
+    geometry = Geometry(positions=[[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], numbers=[18, 18], movable=[False, True])
+    said = CalculatorPotential(LennardJones())(Batch.of([geometry]))
+    assert said.forces[0].abs().max() > 0.1
+
+
+def test_the_calculator_of_a_potential_against_ases_differences(rng):
+    atoms = crystal(rng)
+    atoms.calc = PotentialCalculator(Differentiable(helpers.PairEnergy()))
+    forces = calculate_numerical_forces(atoms, eps=1e-4, iatoms=[0, 5])
+    np.testing.assert_allclose(atoms.get_forces()[[0, 5]], forces, atol=1e-5)
+    numeric = calculate_numerical_stress(atoms, eps=1e-5, voigt=True)
+    assert np.abs(numeric).max() > 1e-2
+    np.testing.assert_allclose(atoms.get_stress(), numeric, rtol=1e-5, atol=1e-6)
+
+
+def test_there_and_back_again(rng):
+    atoms = bulk("Ar", cubic=True, a=5.2) * (2, 1, 1)
+    atoms.rattle(0.1, rng=rng)
+    lj = LennardJones(sigma=3.4, epsilon=0.0104, rc=6.0, smooth=True)
+    other = atoms.copy()
+    atoms.calc, other.calc = lj, PotentialCalculator(CalculatorPotential(lj))
+    assert other.get_potential_energy() == pytest.approx(atoms.get_potential_energy(), abs=1e-12)
+    np.testing.assert_allclose(other.get_forces(), atoms.get_forces(), atol=1e-12)
+    np.testing.assert_allclose(other.get_stress(), atoms.get_stress(), atol=1e-12)
+
+
+def test_an_open_structure_has_no_stress(rng):
+    from ase.calculators.calculator import PropertyNotImplementedError
+
+    atoms = helpers.molecule(rng).to_atoms()
+    atoms.calc = PotentialCalculator(Differentiable(helpers.PairEnergy()))
+    assert atoms.get_forces().shape == (5, 3)
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_stress()
+
+
+def test_a_model_surface_is_optimised_in_its_plane():
+    atoms = points([[0.9, 0.4]])[0].to_atoms()
+    atoms.calc = PotentialCalculator(helpers.well_potential(), dimension=2)
+    BFGS(atoms, logfile=None).run(fmax=1e-6, steps=60)
+    x, y, z = atoms.positions[0]
+    assert 40 * x**3 - 20 * x + 2 == pytest.approx(0.0, abs=1e-5) and x > 0.5
+    assert y == pytest.approx(0.0, abs=1e-6) and z == 0.0
+
+
+def test_replicas_are_one_batch(rng):
+    where = rng.uniform(-1, 1, (5, 2))
+    atoms = Atoms([0] * 5, positions=np.column_stack([where, np.full(5, 3.0)]))
+    atoms.calc = PotentialCalculator(helpers.well_potential(), dimension=2, replicas=5)
+    right = helpers.well_potential()(Batch.of(points(where)))
+    assert atoms.get_potential_energy() == pytest.approx(float(right.energy.sum()))
+    np.testing.assert_allclose(atoms.calc.results["energies"], right.energy.numpy())
+    np.testing.assert_allclose(atoms.get_forces(), np.column_stack([right.forces.numpy(), np.zeros(5)]))
+
+
+def test_replicas_of_a_molecule_do_not_see_each_other(rng):
+    one = helpers.molecule(rng, 3)
+    atoms = Atoms(np.tile(one.numbers, 2), positions=np.tile(one.positions, (2, 1)))
+    atoms.calc = PotentialCalculator(Differentiable(helpers.PairEnergy()), replicas=2)
+    alone = Differentiable(helpers.PairEnergy())(Batch.of([one]))
+    np.testing.assert_allclose(atoms.get_forces(), np.tile(alone.forces.numpy(), (2, 1)), atol=1e-13)
+
+
+def test_the_repr_names_the_calculator():
+    assert repr(CalculatorPotential(LennardJones())) == "CalculatorPotential(LennardJones)"

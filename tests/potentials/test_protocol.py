@@ -1,0 +1,170 @@
+"""Physics that every potential owes: forces and stress are slopes of the energy."""
+
+from __future__ import annotations
+
+import helpers
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+
+from agal_toolkit.geometry import Batch, Delta, Geometry, points
+from agal_toolkit.potentials import Baseline, CalculatorPotential, Differentiable, NoGraph, Stacked, derive
+from agal_toolkit.references import DoubleWell
+
+
+def crystal(rng):
+    """Small, skewed and disordered; large enough for the minimum image."""
+    return helpers.crystal(rng, (4, 4, 4))
+
+
+def argon(rng):
+    atoms = bulk("Ar", cubic=True, a=5.3) * (1, 1, 2)
+    atoms.rattle(0.1, rng=rng)
+    return Geometry.from_atoms(atoms)
+
+
+LJ = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0, smooth=True)
+PROBLEMS = {
+    "double well": lambda rng: (helpers.well_potential(), points(rng.uniform(-1, 1, (4, 2)))),
+    "quartic double well": lambda rng: (helpers.well_potential(DoubleWell(y_power=4)), points(rng.uniform(-1, 1, (4, 2)))),
+    "pair potential, open": lambda rng: (Differentiable(helpers.PairEnergy()), [helpers.molecule(rng, 4), helpers.molecule(rng, 2)]),
+    "pair potential, periodic": lambda rng: (Differentiable(helpers.PairEnergy()), [helpers.crystal(rng, (3, 3, 3), 2.4)]),
+    "ASE's Lennard-Jones, open": lambda rng: (CalculatorPotential(LJ), [Geometry(positions=rng.uniform(0, 8, (4, 3)), numbers=[18] * 4)]),
+    "ASE's Lennard-Jones, periodic": lambda rng: (CalculatorPotential(LJ), [argon(rng)]),
+    "mean of a committee": lambda rng: (helpers.pair_committee().mean, [helpers.molecule(rng, 3)]),
+    "mean of networks": lambda rng: (helpers.mlp_committee().mean, points(rng.uniform(-1, 1, (3, 2)))),
+    "member of a network": lambda rng: (lambda batch: helpers.mlp_committee()(batch)[1], points(rng.uniform(-1, 1, (3, 2)))),
+    "molecular network": lambda rng: (lambda batch: Stacked(helpers.Blob([3, 4]))(batch)[0], [helpers.molecule(rng, 4), helpers.molecule(rng, 2)]),
+}
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_forces_are_slopes(name, rng):
+    potential, geometries = PROBLEMS[name](rng)
+    batch = Batch.of(geometries)
+    said = potential(batch)
+    assert said.energy.shape == (len(batch),) and said.forces.shape == batch.positions.shape
+
+    def energy(positions):
+        return float(potential(batch.at(torch.tensor(positions))).energy.sum())
+
+    expected = -helpers.slope(energy, batch.positions.numpy())
+    assert np.abs(expected).max() > 1e-3
+    np.testing.assert_allclose(said.forces.numpy(), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", ["pair potential, periodic", "ASE's Lennard-Jones, periodic"])
+def test_stress_is_the_slope_in_strain_over_volume(name, rng):
+    potential, geometries = PROBLEMS[name](rng)
+    batch = Batch.of(geometries)
+    volume = abs(np.linalg.det(geometries[0].cell))
+
+    def energy(strain):
+        symmetric = torch.tensor((strain + strain.T) / 2)[None]
+        return float(potential(Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)).energy)
+
+    expected = helpers.slope(energy, np.zeros((3, 3))) / volume
+    stress = potential(batch).stress[0].numpy()
+    np.testing.assert_allclose(stress, stress.T, atol=1e-12 * np.abs(stress).max())
+    np.testing.assert_allclose(stress, expected, rtol=1e-5, atol=1e-6 * np.abs(expected).max())
+
+
+def test_stress_is_positive_under_tension():
+    grid = np.stack(np.meshgrid(*[np.arange(4)] * 3, indexing="ij"), -1).reshape(-1, 3) * 2.2
+    batch = Batch.of([Geometry(positions=grid, numbers=[6] * 64, cell=np.eye(3) * 8.8, pbc=True)])
+    still, one = torch.zeros_like(batch.positions), torch.eye(3, dtype=torch.float64)[None]
+    potential = Differentiable(helpers.PairEnergy())
+    pressures = [float(potential(Delta(still, strain * one).apply(batch)).stress[0].trace()) for strain in (-0.45, 0.05)]
+    assert pressures[0] < 0 < pressures[1]
+
+
+def test_stress_of_a_mixed_batch_is_nan_for_the_open_ones_only(rng):
+    cell = np.diag([9.0, 9.0, 9.0])
+    slab = Geometry(positions=rng.uniform(0, 3, (3, 3)), numbers=[6] * 3, cell=cell, pbc=[True, True, False])
+    solid = crystal(rng)
+    potential = Differentiable(helpers.PairEnergy())
+    alone = potential(Batch.of([solid]))
+    mixed = potential(Batch.of([helpers.molecule(rng), solid, slab]))
+    assert mixed.stress.isnan().flatten(1).all(1).tolist() == [True, False, True]
+    assert not mixed.stress[1].isnan().any()
+    torch.testing.assert_close(mixed.stress[1], alone.stress[0], rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(mixed.forces[5:-3], alone.forces, rtol=1e-10, atol=1e-12)
+    assert not mixed.forces.isnan().any()
+
+
+def test_a_graph_is_kept_only_on_request(rng):
+    batch = Batch.of([helpers.molecule(rng)])
+    positions = batch.positions.clone().requires_grad_()
+    potential = Differentiable(helpers.PairEnergy())
+    plain = potential(batch.at(positions))
+    assert not plain.energy.requires_grad and not plain.forces.requires_grad
+    kept = potential(batch.at(positions), graph=True)
+    (second,) = torch.autograd.grad(kept.forces[0, 0], positions)
+
+    def force(x):
+        return float(potential(batch.at(torch.tensor(x))).forces[0, 0])
+
+    np.testing.assert_allclose(second.numpy(), helpers.slope(force, batch.positions.numpy()), rtol=1e-6, atol=1e-6)
+
+
+def test_derivatives_inside_no_grad(rng):
+    batch = Batch.of([helpers.molecule(rng)])
+    with torch.no_grad():
+        said = derive(helpers.PairEnergy(), batch, graph=False)
+    torch.testing.assert_close(said.forces, Differentiable(helpers.PairEnergy())(batch).forces)
+
+
+def test_no_graph_names_the_remedy():
+    assert "HessianVector()" in str(NoGraph("the model")) and "FiniteDifference()" in str(NoGraph("the model"))
+
+
+# -- element baselines
+
+
+def waters(rng, count=8):
+    sizes = rng.integers(1, 5, count)
+    return [np.array([8, 1, 1] * size) for size in sizes], -470.0 * sizes + rng.normal(0, 0.01, count)
+
+
+def test_a_baseline_takes_the_large_part_of_rank_deficient_data(rng):
+    numbers, energies = waters(rng)
+    baseline = Baseline.fit(numbers, energies)
+    left = [e - sum(baseline.energies[z] for z in n) for n, e in zip(numbers, energies, strict=True)]
+    assert np.abs(left).max() < 0.05
+    assert baseline.energies[1] == pytest.approx(2 * baseline.energies[8], rel=1e-3)     # the shortest solution: in proportion to the counts
+
+
+def test_a_baseline_is_drawn_toward_what_is_known(rng):
+    numbers, energies = waters(rng)
+    baseline = Baseline.fit(numbers, energies, toward={1: -13.6, 8: -442.0})
+    assert baseline.energies[1] == pytest.approx(-13.6, abs=0.5) and baseline.energies[8] == pytest.approx(-442.0, abs=0.5)
+    assert 2 * baseline.energies[1] + baseline.energies[8] == pytest.approx(-470.0, abs=0.02)
+
+
+def test_a_full_rank_fit_is_least_squares(rng):
+    numbers = [np.array([8] * a + [1] * b) for a, b in rng.integers(1, 6, (12, 2))]
+    energies = rng.normal(size=12) - 5.0 * np.array([len(n) for n in numbers])
+    counts = np.array([[(n == z).sum() for z in (1, 8)] for n in numbers], dtype=float)
+    right = np.linalg.lstsq(counts, energies, rcond=None)[0]
+    np.testing.assert_allclose(list(Baseline.fit(numbers, energies).energies.values()), right, rtol=1e-4)
+
+
+def test_a_baseline_sums_over_atoms_in_double_precision():
+    baseline = Baseline({8: -432.123456789, 1: -13.6})
+    batch = Batch.of([Geometry(positions=np.eye(3), numbers=[8, 1, 1]), Geometry(positions=np.eye(3)[:1], numbers=[1])])
+    assert baseline(batch).dtype == torch.float64
+    assert baseline(batch).tolist() == pytest.approx([-459.323456789, -13.6], abs=1e-12)
+    assert Baseline(baseline.to_json()).energies == baseline.energies
+    assert repr(baseline) == "Baseline(H -13.6000 eV, O -432.1235 eV)"
+
+
+def test_an_unknown_element_is_named():
+    with pytest.raises(ValueError, match="no baseline energy for C, Cu; the model knows H, O: add such structures to the training data"):
+        Baseline({1: 0.0, 8: 1.0})(Batch.of([Geometry(positions=np.eye(3), numbers=[29, 6, 1])]))
+
+
+def test_nameless_particles_have_no_baseline():
+    assert not Baseline.fit([np.array([0])] * 4, np.arange(4.0)).energies
+    assert Baseline({1: 2.0})(Batch.of(points([[0.0, 0.0]]))).tolist() == [0.0]

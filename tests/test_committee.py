@@ -1,0 +1,108 @@
+"""Committees: the member axis, subsets, means, and members of any kind."""
+
+from __future__ import annotations
+
+import helpers
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+from ase.calculators.lj import LennardJones
+
+from agal_toolkit.committee import Committee
+from agal_toolkit.geometry import Batch, points
+from agal_toolkit.potentials import Differentiable, Separate, Stacked
+
+
+def test_members_of_any_kind(rng):
+    some = [helpers.molecule(rng)]
+    potentials = [Differentiable(helpers.PairEnergy(a)) for a in (1.8, 2.0)]
+    one, other = Committee(potentials), Committee(Separate(potentials))
+    assert len(one) == len(other) == 2
+    assert torch.equal(one(one.batch(some)).forces, other(other.batch(some)).forces)
+    assert isinstance(one.members, Separate) and isinstance(helpers.mlp_committee().members, Stacked)
+    with pytest.raises(ValueError, match="at least one potential"):
+        Committee([])
+
+
+def test_other_members_are_taken_as_they_are(rng):
+    class Doubled:
+        """Members of somebody else's making."""
+
+        def __call__(self, batch, *, graph=False):
+            return Separate([Differentiable(helpers.PairEnergy())] * 2)(batch, graph=graph)
+
+        def __len__(self):
+            return 2
+
+        def __getitem__(self, indices):
+            return self
+
+    committee = Committee(Doubled())
+    assert len(committee) == 2 and committee(committee.batch([helpers.molecule(rng)])).energy.shape == (2, 1)
+
+
+def test_a_committee_of_calculators():
+    committee = Committee.from_calculators([LennardJones(sigma=3.4, epsilon=e) for e in (0.1, 0.2)])
+    said = committee.predict([bulk("Ar", cubic=True)])
+    torch.testing.assert_close(said.energy[1], 2 * said.energy[0])
+    torch.testing.assert_close(said.stress[1], 2 * said.stress[0])
+    assert str(committee.device) == "cpu"
+
+
+def test_the_mean_is_a_potential(rng):
+    committee = helpers.mlp_committee()
+    batch = committee.batch(points(rng.uniform(-1, 1, (5, 2))))
+    said, mean = committee(batch), committee.mean(batch)
+    np.testing.assert_allclose(mean.energy.numpy(), said.energy.numpy().mean(0), rtol=1e-13)
+    np.testing.assert_allclose(mean.forces.numpy(), said.forces.numpy().mean(0), rtol=1e-13)
+    assert committee.mean(batch, graph=True).forces.requires_grad and not mean.forces.requires_grad
+
+
+def test_a_subset_has_different_members_in_order(rng):
+    committee = helpers.mlp_committee(6)
+    batch = committee.batch(points(rng.uniform(-1, 1, (3, 2))))
+    said = committee(batch).energy
+    drawn = set()
+    for _ in range(20):
+        part = committee.subset(3, rng)(batch).energy
+        rows = [next(m for m in range(6) if torch.allclose(row, said[m], rtol=1e-12, atol=0)) for row in part]
+        assert rows == sorted(set(rows)) and len(rows) == 3
+        drawn |= set(rows)
+    assert drawn == set(range(6))
+    for size in (0, 7):
+        with pytest.raises(ValueError, match=f"a subset of {size} members cannot be drawn from 6"):
+            committee.subset(size, rng)
+
+
+def test_chosen_members(rng):
+    committee = helpers.mlp_committee(4)
+    batch = committee.batch(points(rng.uniform(-1, 1, (3, 2))))
+    assert len(committee[[0, 3]]) == 2 and len(committee[1]) == 1
+    torch.testing.assert_close(committee[[3, 0]](batch).energy, committee(batch).energy[[3, 0]], rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 100])
+def test_predictions_in_chunks_are_one_prediction(chunk, rng):
+    committee = helpers.pair_committee()
+    some = [helpers.molecule(rng, n) for n in (3, 5, 2, 4, 1)]
+    right = committee(Batch.of(some))
+    said = committee.predict(some, chunk)
+    torch.testing.assert_close(said.energy, right.energy)
+    torch.testing.assert_close(said.forces, right.forces)
+    assert said.stress.shape == (3, 5, 3, 3)
+
+
+def test_predictions_are_double_precision_whatever_the_members(rng):
+    assert helpers.mlp_committee(dtype=torch.float32).predict(points([[0.0, 0.0]])).forces.dtype == torch.float64
+
+
+def test_the_percentile_of_component_variances(rng):
+    committee = helpers.mlp_committee(4)
+    some = points(rng.uniform(-1, 1, (30, 2)))
+    forces = committee.predict(some).forces.numpy()
+    assert committee.component_percentile(some, 80) == pytest.approx(np.percentile(forces.var(0, ddof=1), 80), rel=1e-12)
+
+
+def test_the_repr_counts_members():
+    assert repr(helpers.mlp_committee(3)).startswith("Committee of 3: Stacked(3 x MLP(2 - 16")

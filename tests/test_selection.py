@@ -1,0 +1,114 @@
+"""What each selector keeps, against what it promises."""
+
+from __future__ import annotations
+
+import helpers
+import numpy as np
+import pytest
+from ase.build import molecule
+
+from agal_toolkit.geometry import Geometry, points
+from agal_toolkit.selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile, euclidean
+
+
+def candidates(positions, losses=None):
+    losses = np.full(len(positions), np.nan) if losses is None else losses
+    return [Candidate(g, i, loss) for i, (g, loss) in enumerate(zip(points(positions), losses, strict=True))]
+
+
+def test_uncertainty_must_reach_the_percentile_in_every_component(rng):
+    committee, data = helpers.mlp_committee(4), helpers.well_data(rng, 40)
+    some = candidates(rng.uniform(-2.5, 2.5, (60, 2)))
+    keep = UncertaintyPercentile(60)(committee, data, some, rng)
+    variance = committee.predict([c.geometry for c in some]).forces.numpy().var(0, ddof=1)
+    threshold = np.percentile(committee.predict(data.geometries).forces.numpy().var(0, ddof=1), 60)
+    np.testing.assert_array_equal(keep, (variance >= threshold).all(1))
+    assert 0 < keep.sum() < (variance >= threshold).any(1).sum()
+
+
+def test_uncertainty_of_molecules_of_different_sizes(rng):
+    committee = helpers.pair_committee()
+    data_geometries = [helpers.molecule(rng, 4) for _ in range(5)]
+    data = type(helpers.well_data(rng, 1))(data_geometries, [_zero(g) for g in data_geometries])
+    some = [Candidate(helpers.molecule(rng, n), n, 0.0) for n in (2, 6, 3)] + [Candidate(Geometry(positions=np.diag([90.0, 90.0, 90.0]), numbers=[6] * 3), 9, 0.0)]
+    keep = UncertaintyPercentile(0)(committee, data, some, rng)
+    lowest = component_minimum(committee, data)
+    assert keep.tolist() == [component_minimum(committee, [c.geometry]) >= lowest for c in some]
+    assert not UncertaintyPercentile(50)(committee, data, some, rng)[3]
+
+
+def _zero(geometry):
+    from agal_toolkit.geometry import Labels
+
+    return Labels(energy=0.0, forces=np.zeros(geometry.positions.shape))
+
+
+def component_minimum(committee, geometries):
+    return committee.predict(list(geometries)).forces.numpy().var(0, ddof=1).min()
+
+
+def test_what_a_percentile_may_be():
+    for wrong in (-1, 101):
+        with pytest.raises(ValueError, match=f"percentile is {wrong}, expected 0 to 100"):
+            UncertaintyPercentile(wrong)
+
+
+def test_each_cluster_keeps_its_lowest_loss(rng):
+    chain = [[0.0, 0.0], [0.0, 0.09], [0.0, 0.18], [1.0, 0.0], [1.0, 0.05], [3.0, 0.0]]
+    keep = Deduplicate(0.1)(None, None, candidates(chain, [-1.0, -3.0, -2.0, 0.5, 0.4, 7.0]), rng)
+    assert keep.tolist() == [False, True, False, False, True, True]
+    assert Deduplicate(0.01)(None, None, candidates(chain), rng).all()
+    assert Deduplicate(10.0)(None, None, candidates(chain), rng).tolist() == [True] + [False] * 5
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_few_candidates_are_not_clustered(count, rng):
+    assert Deduplicate(1.0)(None, None, candidates(np.zeros((count, 2))), rng).tolist() == [True] * count
+
+
+def test_different_compositions_never_share_a_cluster(rng):
+    one, other = (Geometry(positions=np.zeros((1, 3)), numbers=[z]) for z in (1, 2))
+    assert euclidean(one, other) == np.inf
+    keep = Deduplicate(1e6)(None, None, [Candidate(one, 0, 0.0), Candidate(other, 1, 0.0), Candidate(one, 2, -1.0)], rng)
+    assert keep.tolist() == [False, True, True]
+
+
+def test_the_distance_is_exchangeable(rng):
+    def along_x(one, other):
+        return abs(one.positions[0, 0] - other.positions[0, 0])
+
+    keep = Deduplicate(0.1, along_x)(None, None, candidates([[0.0, 0.0], [0.0, 5.0], [1.0, 0.0]]), rng)
+    assert keep.tolist() == [True, False, True]
+
+
+def test_a_loss_that_is_no_number_or_infinite_is_last_but_does_no_harm(rng):
+    together = [[0.0, 0.0], [0.0, 0.01]]
+    assert Deduplicate(0.1)(None, None, candidates(together, [np.inf, -1.0]), rng).tolist() == [False, True]
+    assert Deduplicate(0.1)(None, None, candidates(together, [np.nan, -1.0]), rng).tolist() == [False, True]
+
+
+def test_the_largest_mean_force(rng):
+    committee = helpers.pair_committee()
+    some = [Candidate(helpers.molecule(rng, n), n, 0.0) for n in (2, 5, 3, 4)]
+    forces = [np.linalg.norm(committee.predict([c.geometry]).forces.numpy().mean(0), axis=1).max() for c in some]
+    limit = float(np.median(forces))
+    np.testing.assert_array_equal(MaxForce(limit)(committee, None, some, rng), np.array(forces) <= limit)
+
+
+def test_close_pairs_and_periodic_images(rng):
+    pair = Geometry(positions=[[0.1, 0.0, 0.0], [4.8, 0.0, 0.0]], numbers=[1, 1], cell=np.eye(3) * 5, pbc=True)
+    opened = Geometry(positions=pair.positions, numbers=[1, 1])
+    alone = points([[0.0, 0.0]])[0]
+    water = Geometry.from_atoms(molecule("H2O"))
+    some = [Candidate(g, 0, 0.0) for g in (pair, opened, alone, water)]
+    assert MinDistance(0.5)(None, None, some, rng).tolist() == [False, True, True, True]
+    assert MinDistance(1.2)(None, None, some, rng).tolist() == [False, True, True, False]
+
+
+def test_at_most(rng):
+    some = candidates(rng.normal(size=(10, 2)))
+    kept = np.array([AtMost(3)(None, None, some, rng) for _ in range(60)])
+    assert (kept.sum(1) == 3).all() and kept.any(0).all()
+    assert AtMost(99)(None, None, some, rng).all()
+    with pytest.raises(ValueError, match=r"AtMost\(0\) would keep nothing: give a positive number"):
+        AtMost(0)
