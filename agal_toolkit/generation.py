@@ -20,7 +20,7 @@ class Proposal:
     """A generation up to the question: what to label.
 
     Attributes:
-        index: its number, from 0.
+        index: its number, from 0; people read it from 1, as in the papers.
         dataset: what the committee learned from.
         committee: trained on it.
         adversaries: of the attack; empty without one.
@@ -64,7 +64,7 @@ class Generation(Proposal):
 
     def __repr__(self) -> str:
         lines = [
-            f"Generation {self.index}: {len(self.dataset)} structures, {len(self.candidates)} candidates, {len(self.labelled)} labelled, {len(self.failures)} failed",
+            f"Generation {self.index + 1}: {len(self.dataset)} structures, {len(self.candidates)} candidates, {len(self.labelled)} labelled, {len(self.failures)} failed",
             "  verdicts  " + ", ".join(f"{count} {verdict}" for verdict, count in Counter(self.verdicts).items()),
             "  metrics   " + (", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()) or "none"),
         ]

@@ -1,15 +1,15 @@
 """Fitting all members of a committee at once.
 
-Every member has its own weights on the data, its own learning rate and its own best epoch, so the optimiser here is
-Adam written over the member axis: torch's keeps one learning rate for all. Parameters, gradients and moments lie in one
-flat buffer, so an update is a handful of passes over memory whatever the number of layers or members.
+Every member has its own weights on the data, its own learning rate and its own best epoch. The parameters of all layers
+lie in one buffer, a row for each member, so torch's fused Adam updates a member in one pass and members of one learning
+rate in one call.
 """
 
 from __future__ import annotations
 
 import json
-import math
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +20,7 @@ import torch
 from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from .dataset import Dataset
 from .events import Epoch, Report, ignore
@@ -38,6 +39,24 @@ class Trainer(Protocol):
     def save(self, members: Members, folder: Path) -> None: ...
 
     def load(self, folder: Path) -> Members: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """What one fit learns from; see :meth:`TorchTrainer.fit`."""
+
+    data: Dataset
+    weights: NDArray
+    valid: NDArray
+    rng: Generator
+
+    def check(self) -> None:
+        """Raises ValueError where shapes do not belong together or a member has nothing to learn from."""
+        if self.weights.shape != self.valid.shape or self.weights.shape[1] != len(self.data):
+            raise ValueError(f"weights {self.weights.shape} and valid {self.valid.shape} must both be (members, {len(self.data)})")
+        learns = (self.weights > 0).any(axis=1)
+        if not learns.all():
+            raise ValueError(f"member {int(np.argmin(learns))} has no training data: give it structures of positive weight")
 
 
 class TrainingFailed(RuntimeError):
@@ -94,52 +113,92 @@ class TorchTrainer:
         Args:
             data: n labelled structures.
             weights: (M, n), not negative; zero where a member must not look.
-            valid: (M, n) bool, structures that decide the learning rate and the best epoch.
+            valid: (M, n) bool, structures that decide the learning rate and the best epoch. Where they decide nothing,
+                their loss is computed every tenth epoch.
             rng: gives the members' seeds and the order of the data.
             report: hears an :class:`~agal_toolkit.events.Epoch` each epoch.
             scratch: folder for checkpoints; a fit that finds one goes on from it and ends the same.
 
         Raises:
-            ValueError: a member without training data.
+            ValueError: a member without training data, a damaged checkpoint.
             TrainingFailed: a loss that is no longer a number.
         """
-        if weights.shape != valid.shape or weights.shape[1] != len(data):
-            raise ValueError(f"weights {weights.shape} and valid {valid.shape} must both be (members, {len(data)})")
-        if not (weights > 0).any(axis=1).all():
-            raise ValueError(f"member {int(np.argmin((weights > 0).any(axis=1)))} has no training data: give it structures of positive weight")
-        module = self.network(rng.integers(2**31, size=len(weights)).tolist()).to(self.device)
-        members = Stacked(module, self._baseline(data))
-        targets = _Targets.of(data, members.baseline, self)
-        descent = _Descent(module, len(weights), self)
-        order = _Order(weights, self.batch_size, self.device)
-        checks = torch.tensor(valid.any(axis=0).nonzero()[0], device=self.device)
-        valid_share = torch.tensor(valid, dtype=torch.float64, device=self.device)[:, checks]
-        valid_share = valid_share / valid_share.sum(1, keepdim=True)              # NaN for a member without validation data
+        return self.fit_many([Task(data, weights, valid, rng)], report, scratch)[0]
+
+    def fit_many(self, tasks: Sequence[Task], report: Report = ignore, scratch: Path | None = None) -> list[Stacked]:
+        """Several independent fits in lockstep on the member axis: the same numbers as one by one, within rounding, but in fewer, larger passes.
+
+        All structures of several tasks must have the same composition, in open cells. The events report all members of all tasks.
+
+        Raises:
+            ValueError: structures that differ between several tasks; otherwise as :meth:`fit`.
+        """
+        for task in tasks:
+            task.check()
+        seeds = [task.rng.integers(2**31, size=len(task.weights)).tolist() for task in tasks]
+        module = self.network([seed for own in seeds for seed in own]).to(self.device)
+        baselines = [self._baseline(task.data) for task in tasks]
+        targets = [_Targets.of(task.data, baseline, self) for task, baseline in zip(tasks, baselines, strict=True)]
+        together = targets[0] if len(tasks) == 1 else _Together.of(targets, [len(task.weights) for task in tasks])
+        descent = _Descent(module, sum(map(len, seeds)), self)
+        orders = [_Order(task.weights, self.batch_size) for task in tasks]
+        checks = [np.flatnonzero(task.valid.any(axis=0)) for task in tasks]
+        check_weights = [task.valid[:, check] / np.maximum(task.valid[:, check].sum(1, keepdims=True), 1) for task, check in zip(tasks, checks, strict=True)]
+        unchecked = np.concatenate([~task.valid.any(axis=1) for task in tasks])
+        every = 1 if self.keep_best or self.patience is not None else 10
         file = None if scratch is None else scratch / "fit.npz"
-        start = descent.resume(file, rng) if file is not None and file.exists() else 0
+        rngs = [task.rng for task in tasks]
+        start = descent.resume(file, rngs) if file is not None and file.exists() else 0
         saved = time.monotonic()
         for epoch in range(start, self.epochs):
-            total = torch.zeros(len(weights), dtype=torch.float64, device=self.device)
-            visits = order.shuffled(rng)
-            for chosen in visits:
-                loss = (targets.losses(module, chosen, graph=True) * order.loss_weights[:, chosen]).mean(1)
-                descent.step(loss.sum())
-                total += loss.detach() * len(chosen)
-            total /= sum(map(len, visits))
-            checked = (targets.losses(module, checks, graph=False) * valid_share).sum(1) if len(checks) else torch.full_like(total, torch.nan)
-            train, validated = total.cpu().numpy(), checked.detach().cpu().numpy()
+            visits = [order.shuffled(rng) for order, rng in zip(orders, rngs, strict=True)]
+            total = torch.zeros(len(unchecked), dtype=torch.float64, device=self.device)
+            for step in range(max(map(len, visits))):
+                chosen = [own[step] if step < len(own) else np.zeros(0, dtype=np.int64) for own in visits]
+                shares = [order.loss_weights[:, own] / max(len(own), 1) for order, own in zip(orders, chosen, strict=True)]
+                losses = together.losses(module, chosen, shares, graph=True)
+                descent.step(losses.sum(), np.repeat([len(own) > 0 for own in chosen], [len(task.weights) for task in tasks]))
+                total += losses.detach() * torch.tensor(np.repeat([len(own) for own in chosen], [len(task.weights) for task in tasks]), device=self.device)
+            total /= torch.tensor(np.repeat([len(order.visits) for order in orders], [len(task.weights) for task in tasks]), device=self.device)
+            train = total.cpu().numpy()
+            validated = np.full(len(train), np.nan)
+            if not unchecked.all() and (epoch % every == 0 or epoch == self.epochs - 1):
+                validated = together.losses(module, checks, check_weights, graph=False).cpu().numpy()
+                validated[unchecked] = np.nan
             if not np.isfinite(train).all():
                 worst = int(np.argmin(np.isfinite(train)))
                 raise TrainingFailed(f"the loss of member {worst} is {train[worst]} in epoch {epoch + 1}: lower the learning rate ({self.learning_rate}) or look for wrong labels")
             descent.judge(np.where(np.isnan(validated), train, validated))
             report(Epoch(epoch + 1, self.epochs, train, validated, descent.rates.copy()))
             if file is not None and time.monotonic() - saved > self.checkpoint:
-                descent.save(file, epoch + 1, rng)
+                descent.save(file, epoch + 1, rngs)
                 saved = time.monotonic()
         descent.finish()
         if file is not None:
             file.unlink(missing_ok=True)
-        return members
+        fitted = Stacked(module)
+        ends = np.cumsum([len(own) for own in seeds])
+        return [Stacked(fitted[np.arange(end - len(own), end)].module, baseline) for own, end, baseline in zip(seeds, ends, baselines, strict=True)]
+
+    def loss_of(self, module: nn.Module, batch: Batch, energy: Tensor, forces: Tensor, stress: Tensor, has_stress: Tensor, graph: bool) -> Tensor:
+        """(M, B) loss of each structure of a batch (Schwalbe-Koda 2021, Eq. 8, means over force components).
+
+        Args:
+            energy: (B,) or (M, B) targets, baseline subtracted.
+            forces: (N, d) or (M, N, d).
+            stress: (B, d, d), used where `has_stress` (B,).
+            graph: differentiable in the parameters.
+        """
+        size = next(module.parameters()).shape[0]
+        if self.forces_weight == 0 and self.stress_weight == 0:
+            with torch.set_grad_enabled(graph):
+                return self.energy_weight * (module(batch.at(batch.positions.expand(size, *batch.positions.shape[-2:]))) - energy).square()
+        said: Prediction = derive(module, batch, graph=graph, members=size)
+        loss = self.energy_weight * (said.energy - energy).square()
+        loss = loss + self.forces_weight * batch.mean((said.forces - forces).square().mean(-1))
+        if self.stress_weight and bool(has_stress.any()):
+            loss = loss + self.stress_weight * torch.where(has_stress[:, None, None], said.stress - stress, 0.0).square().mean((-2, -1))
+        return loss
 
     def _baseline(self, data: Dataset) -> Baseline:
         """The given baseline, or one fitted to the structures of generation 0."""
@@ -196,87 +255,127 @@ class _Targets:
             torch.tensor(stress, device=trainer.device), torch.tensor(has, device=trainer.device), trainer,
         )
 
-    def losses(self, module: nn.Module, chosen: Tensor, graph: bool) -> Tensor:
-        """(M, k) loss of each chosen structure (Schwalbe-Koda 2021, Eq. 8, means over force components)."""
-        batch, particles = self.batch.take(chosen)
-        size = next(module.parameters()).shape[0]
-        if self.trainer.forces_weight == 0 and self.trainer.stress_weight == 0:
-            with torch.set_grad_enabled(graph):
-                energy = module(batch.at(batch.positions.expand(size, *batch.positions.shape)))
-            return self.trainer.energy_weight * (energy - self.energy[chosen]).square()
-        said: Prediction = derive(module, batch, graph=graph, members=size)
-        loss = self.trainer.energy_weight * (said.energy - self.energy[chosen]).square()
-        loss = loss + self.trainer.forces_weight * batch.mean((said.forces - self.forces[particles]).square().mean(-1))
-        if self.trainer.stress_weight and bool(self.has_stress.any()):
-            errors = torch.where(self.has_stress[chosen][:, None, None], said.stress - self.stress[chosen], 0.0)
-            loss = loss + self.trainer.stress_weight * errors.square().mean((-2, -1))
-        return loss
+    def losses(self, module: nn.Module, chosen: Sequence[NDArray], shares: Sequence[NDArray], graph: bool) -> Tensor:
+        """(M,) weighted sum over the chosen structures; there is one task, so one entry in each list."""
+        index = torch.tensor(chosen[0], device=self.energy.device)
+        batch, particles = self.batch.take(index)
+        each = self.trainer.loss_of(module, batch, self.energy[index], self.forces[particles], self.stress[index], self.has_stress[index], graph)
+        return (each * torch.tensor(shares[0], device=each.device)).sum(1)
+
+
+@dataclass(frozen=True)
+class _Together:
+    """Several tasks over structures of one composition: each member sees those of its own task."""
+
+    positions: Tensor          # (K, n, p, d), padded to the longest task
+    energy: Tensor             # (K, n)
+    forces: Tensor             # (K, n, p, d)
+    numbers: Tensor            # (p,)
+    members: list[int]         # of each task
+    trainer: TorchTrainer
+
+    @classmethod
+    def of(cls, targets: Sequence[_Targets], members: list[int]) -> _Together:
+        numbers = targets[0].batch.numbers[targets[0].batch.owner == 0]
+        for each in targets:
+            count = len(each.batch)
+            if len(each.batch.numbers) != count * len(numbers) or not torch.equal(each.batch.numbers, numbers.repeat(count)) or bool(each.batch.pbc.any()):
+                raise ValueError("fits run in lockstep only where all structures have the same composition and no cell: fit them one by one")
+
+        def stack(values: Sequence[Tensor], *shape: int) -> Tensor:
+            return pad_sequence([v.view(-1, *shape) for v in values], batch_first=True)
+
+        d, p = targets[0].batch.dimension, len(numbers)
+        return cls(
+            stack([t.batch.positions for t in targets], p, d), stack([t.energy for t in targets]), stack([t.forces for t in targets], p, d),
+            numbers, members, targets[0].trainer,
+        )
+
+    def losses(self, module: nn.Module, chosen: Sequence[NDArray], shares: Sequence[NDArray], graph: bool) -> Tensor:
+        """(M,) weighted sums over the structures chosen for each task, padded with structures of no weight."""
+        device, longest = self.energy.device, max(map(len, chosen))
+        index, weight = np.zeros((len(chosen), longest), dtype=np.int64), np.zeros((sum(self.members), longest))
+        row = 0
+        for k, (own, share) in enumerate(zip(chosen, shares, strict=True)):
+            index[k, : len(own)], weight[row : row + len(share), : len(own)] = own, share
+            row += len(share)
+        task, spread = torch.arange(len(chosen), device=device)[:, None], torch.tensor(self.members, device=device)
+        picked = torch.tensor(index, device=device)
+
+        def each(values: Tensor) -> Tensor:
+            return values[task, picked].repeat_interleave(spread, 0, output_size=len(weight))
+
+        p, d = len(self.numbers), self.positions.shape[-1]
+        batch = Batch(
+            positions=each(self.positions).flatten(1, 2), numbers=self.numbers.repeat(longest),
+            owner=torch.arange(longest, device=device).repeat_interleave(p), cell=torch.zeros(longest, d, d, dtype=torch.float64, device=device),
+            pbc=torch.zeros(longest, d, dtype=torch.bool, device=device),
+        )
+        none = torch.zeros(longest, dtype=torch.bool, device=device)
+        loss = self.trainer.loss_of(module, batch, each(self.energy), each(self.forces).flatten(1, 2), batch.cell, none, graph)
+        return (loss * torch.tensor(weight, device=device)).sum(1)
 
 
 class _Order:
     """Which structures an epoch visits, and the weight of each visit."""
 
-    def __init__(self, weights: NDArray, batch_size: int, device: str) -> None:
+    def __init__(self, weights: NDArray, batch_size: int) -> None:
         seen = np.flatnonzero(weights.any(axis=0))
         shared = np.where(weights > 0, weights, np.inf).min(axis=0)[seen]
         repeats = np.maximum(np.floor(shared), 1).astype(int)
         self.visits = np.repeat(seen, repeats)
         each = weights.copy()
         each[:, seen] /= repeats
-        self.loss_weights = torch.tensor(each / each[:, self.visits].mean(axis=1, keepdims=True), device=device)
-        self.batch_size, self.device = batch_size, device
+        self.loss_weights = each / each[:, self.visits].mean(axis=1, keepdims=True)
+        self.batch_size = batch_size
 
-    def shuffled(self, rng: Generator) -> list[Tensor]:
+    def shuffled(self, rng: Generator) -> list[NDArray]:
         """One epoch's batches of structure indices."""
-        return list(torch.tensor(rng.permutation(self.visits), device=self.device).split(self.batch_size))
+        order = rng.permutation(self.visits)
+        return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
 
 
 class _Descent:
-    """Adam with a learning rate, a patience and a best epoch for each member, on flat buffers."""
+    """torch's Adam over a row of weights for each member, with a learning rate, a patience and a best epoch of its own."""
 
-    BETA1, BETA2, EPSILON, THRESHOLD = 0.9, 0.999, 1e-8, 1e-4
+    THRESHOLD = 1e-4                                                           # relative gain that counts as progress, torch's default
 
     def __init__(self, module: nn.Module, members: int, trainer: TorchTrainer) -> None:
         self.trainer = trainer
         self.parameters = list(module.parameters())
-        self.flat = torch.cat([p.detach().reshape(-1) for p in self.parameters])
-        at = 0
-        for p in self.parameters:
-            p.data = self.flat[at : at + p.numel()].view_as(p)
-            at += p.numel()
-        self.first, self.second = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
-        self.best_weights = self.flat.clone()
-        self.steps = 0
+        self.flat = torch.cat([p.detach().reshape(members, -1) for p in self.parameters], 1)
+        self._point_into(self.flat)
+        self.gradient = torch.zeros_like(self.flat)
+        self.rows = [row.detach().requires_grad_() for row in self.flat]
+        self.optimizer = torch.optim.Adam(self.rows, lr=trainer.learning_rate, fused=True)
         self.rates = np.full(members, trainer.learning_rate)
         self.best, self.reference = np.full(members, np.inf), np.full(members, np.inf)
         self.waited = np.zeros(members, dtype=int)
-        self.spread_rates = self._spread(self.rates)
+        self.best_weights = self.flat.clone()
 
-    def _spread(self, per_member: NDArray) -> Tensor:
-        """A value of each member at each of its parameters in the flat buffer."""
-        values = torch.tensor(per_member, device=self.flat.device)
-        values = values if values.dtype == torch.bool else values.to(self.flat.dtype)
-        return torch.cat([values.repeat_interleave(p.numel() // len(values)) for p in self.parameters])
+    def _point_into(self, buffer: Tensor) -> None:
+        """Makes the module's parameters views of a buffer (members, weights)."""
+        at = 0
+        for p in self.parameters:
+            size = p.numel() // len(buffer)
+            p.data = buffer[:, at : at + size].view(p.shape)
+            at += size
 
-    def step(self, loss: Tensor) -> None:
-        """One update of all members; `loss` is the sum of theirs."""
-        gradient = torch.cat([g.reshape(-1) for g in torch.autograd.grad(loss, self.parameters)])
-        self.steps += 1
-        self.first.lerp_(gradient, 1 - self.BETA1)
-        self.second.mul_(self.BETA2).addcmul_(gradient, gradient, value=1 - self.BETA2)
-        scale = math.sqrt(1 - self.BETA2**self.steps)
-        update = self.first / self.second.sqrt().div_(scale).add_(self.EPSILON)
-        self.flat.addcmul_(update, self.spread_rates, value=-1 / (1 - self.BETA1**self.steps))
+    def step(self, loss: Tensor, active: NDArray) -> None:
+        """One update of the `active` members (M,); `loss` is the sum of all losses."""
+        slopes = torch.autograd.grad(loss, self.parameters)
+        torch.cat([g.reshape(len(self.flat), -1) for g in slopes], 1, out=self.gradient)
+        for row, gradient, moves in zip(self.rows, self.gradient, active, strict=True):
+            row.grad = gradient if moves else None
+        self.optimizer.step()
 
     def judge(self, losses: NDArray) -> None:
         """Keeps the best weights of each member and lowers the rate of those that wait too long."""
         better = losses < self.best
         self.best = np.minimum(losses, self.best)
         if self.trainer.keep_best and better.any():
-            if better.all():
-                self.best_weights.copy_(self.flat)
-            else:
-                self.best_weights = torch.where(self._spread(better), self.flat, self.best_weights)
+            chosen = torch.tensor(np.flatnonzero(better), device=self.flat.device)
+            self.best_weights[chosen] = self.flat[chosen]
         if self.trainer.patience is None:
             return
         progress = losses < self.reference * (1 - self.THRESHOLD)
@@ -286,35 +385,50 @@ class _Descent:
         if tired.any():
             self.rates = np.where(tired, self.rates * self.trainer.factor, self.rates)
             self.waited = np.where(tired, 0, self.waited)
-            self.spread_rates = self._spread(self.rates)
+            self._group()
+
+    def _group(self) -> None:
+        """One group of the optimizer for each learning rate, so that equal ones share a pass."""
+        self.optimizer.param_groups = [
+            {**self.optimizer.defaults, "params": [row for row, own in zip(self.rows, self.rates, strict=True) if own == rate], "lr": float(rate)}
+            for rate in np.unique(self.rates)
+        ]
 
     def finish(self) -> None:
         """Leaves the module with the weights to keep, without a link to the buffers."""
-        kept = self.best_weights if self.trainer.keep_best else self.flat
-        at = 0
+        self._point_into(self.best_weights if self.trainer.keep_best else self.flat)
         for p in self.parameters:
-            p.data = kept[at : at + p.numel()].clone().view_as(p)
-            at += p.numel()
+            p.data = p.data.clone(memory_format=torch.contiguous_format)
 
-    def save(self, file: Path, epoch: int, rng: Generator) -> None:
+    def save(self, file: Path, epoch: int, rngs: Sequence[Generator]) -> None:
         """A checkpoint, written beside the old one and renamed."""
         part = file.with_suffix(".part")
-        tensors = {"flat": self.flat, "first": self.first, "second": self.second, "best_weights": self.best_weights}
-        arrays = {name: value.cpu().numpy() for name, value in tensors.items()}
-        about = json.dumps({"epoch": epoch, "steps": self.steps, "rng": rng.bit_generator.state})
+        states = [self.optimizer.state[row] for row in self.rows]
+        arrays = {name: torch.stack([state[name] for state in states]).cpu().numpy() for name in ("exp_avg", "exp_avg_sq", "step")}
+        arrays |= {"flat": self.flat.cpu().numpy(), "best_weights": self.best_weights.cpu().numpy()}
+        about = json.dumps({"epoch": epoch, "rngs": [rng.bit_generator.state for rng in rngs]})
         file.parent.mkdir(parents=True, exist_ok=True)
         with part.open("wb") as stream:
             np.savez(stream, **arrays, rates=self.rates, best=self.best, reference=self.reference, waited=self.waited, about=np.array(about))
         part.replace(file)
 
-    def resume(self, file: Path, rng: Generator) -> int:
-        """The epoch to go on with, after a checkpoint was read."""
-        with np.load(file, allow_pickle=False) as arrays:
-            for name in ("flat", "first", "second", "best_weights"):
-                getattr(self, name).copy_(torch.from_numpy(arrays[name]))
-            self.rates, self.best, self.reference, self.waited = (arrays[name] for name in ("rates", "best", "reference", "waited"))
-            about = json.loads(str(arrays["about"]))
-        self.steps = about["steps"]
-        self.spread_rates = self._spread(self.rates)
-        rng.bit_generator.state = about["rng"]
+    def resume(self, file: Path, rngs: Sequence[Generator]) -> int:
+        """The epoch to go on with, after a checkpoint was read.
+
+        Raises:
+            ValueError: a damaged file; names it.
+        """
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                self.flat.copy_(torch.from_numpy(arrays["flat"]))
+                self.best_weights.copy_(torch.from_numpy(arrays["best_weights"]))
+                self.rates, self.best, self.reference, self.waited = (arrays[name] for name in ("rates", "best", "reference", "waited"))
+                for m, row in enumerate(self.rows):
+                    self.optimizer.state[row] = {name: torch.tensor(arrays[name][m], device=row.device) for name in ("step", "exp_avg", "exp_avg_sq")}
+                about = json.loads(str(arrays["about"]))
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): delete it, and the fit starts from its beginning") from error
+        self._group()
+        for rng, state in zip(rngs, about["rngs"], strict=True):
+            rng.bit_generator.state = state
         return about["epoch"]

@@ -119,7 +119,7 @@ def test_the_arrows_are_enforced():
 
 
 def test_importing_is_quick_and_light():
-    """In seconds of the processor, the best of three: what others do on the machine is not ours."""
+    """In seconds of the processor, the best of at most three: what others do on the machine is not ours."""
     code = "import sys, time; t = time.process_time(); import agal_toolkit; t = time.process_time() - t; print(t, *sys.modules)"
     seconds = []
     for _ in range(3):
@@ -127,6 +127,8 @@ def test_importing_is_quick_and_light():
         loaded = {name.split(".")[0] for name in said[1:]}
         assert not loaded & set(HEAVY)
         seconds.append(float(said[0]))
+        if seconds[-1] < 2.5:
+            break
     print(f"import agal_toolkit: {min(seconds):.2f} s")
     assert min(seconds) < 2.5
 

@@ -15,7 +15,7 @@ from agal_toolkit.references import DoubleWell
 def test_each_quadratic_coordinate_holds_half_a_kT(rng):
     stiffness, kT = np.array([1.0, 4.0]), 0.3
     potential = Differentiable(helpers.Harmonic(tuple(stiffness)))
-    ran = langevin(potential, points([[0.5, 0.0]])[0], kT=kT, timestep=0.1, steps=1500, friction=0.5, replicas=300, rng=rng)
+    ran = langevin(potential, points([[0.5, 0.0]])[0], kT=kT, timestep=0.1, steps=1000, friction=0.5, replicas=300, rng=rng)
     late = ran.positions[ran.times > 20][:, :, 0]
     held = 0.5 * stiffness * (late**2).mean((0, 1))
     np.testing.assert_allclose(held, kT / 2, rtol=0.05)
@@ -24,7 +24,7 @@ def test_each_quadratic_coordinate_holds_half_a_kT(rng):
 
 def test_a_double_well_is_visited_as_boltzmann_says(rng):
     well, kT = DoubleWell(), 3.0
-    ran = langevin(helpers.well_potential(well), points([[-0.7, 0.0]])[0], kT=kT, timestep=0.03, steps=2500, friction=1.0, replicas=400, every=20, rng=rng)
+    ran = langevin(helpers.well_potential(well), points([[-0.7, 0.0]])[0], kT=kT, timestep=0.03, steps=1600, friction=1.0, replicas=400, every=20, rng=rng)
     late = ran.positions[ran.times > 12].reshape(-1, 2)
     edges = np.linspace(-1.25, 1.15, 9)
     grid = np.linspace(-2.5, 2.5, 5001)

@@ -97,7 +97,7 @@ def test_a_generation_keeps_what_happened(right):
         assert generation.metrics["rmse"] > 0 and set(generation.seconds) == set(STAGES)
         size += len(generation.labelled)
         assert len(generation.grown) == size
-    assert repr(generations[0]).startswith("Generation 0: 20 structures, 8 candidates, 4 labelled, 0 failed\n  verdicts  ")
+    assert repr(generations[0]).startswith("Generation 1: 20 structures, 8 candidates, 4 labelled, 0 failed\n  verdicts  ")
 
 
 def test_a_loop_is_its_seed(right):

@@ -184,25 +184,15 @@ def test_the_best_epoch_is_kept(rng):
     np.testing.assert_allclose(checked(last, data, valid), losses[-1], rtol=1e-9)
 
 
-def test_together_members_share_the_best_epoch(rng):
-    data, trainer = noisy(rng)
-    weights, valid = split(16, valid=6)
-    heard = []
-    kept = fit(replace(trainer, together=True), data, weights, valid, report=heard.append)
-    losses = np.array([e.valid for e in heard])
-    np.testing.assert_allclose(checked(kept, data, valid), losses[losses.sum(1).argmin()], rtol=1e-9)
-
-
 def test_the_learning_rate_falls_for_those_that_wait(rng):
     data, trainer = noisy(rng)
     weights, valid = split(16, valid=6)
-    for together in (False, True):
-        heard = []
-        fit(replace(trainer, patience=2, together=together), data, weights, valid, report=heard.append)
-        rates = np.array([e.learning_rate for e in heard])
-        assert (np.diff(rates, axis=0) <= 0).all() and rates[-1].max() < 0.03
-        assert np.isin(np.round(np.log2(rates / 0.03), 9) % 1, 0.0).all()
-        assert (rates == rates[:, :1]).all() == together
+    heard = []
+    fit(replace(trainer, patience=2), data, weights, valid, report=heard.append)
+    rates = np.array([e.learning_rate for e in heard])
+    assert (np.diff(rates, axis=0) <= 0).all() and rates[-1].max() < 0.03
+    assert np.isin(np.round(np.log2(rates / 0.03), 9) % 1, 0.0).all()
+    assert not (rates == rates[:, :1]).all()
 
 
 def test_without_validation_data_the_training_loss_decides(rng):

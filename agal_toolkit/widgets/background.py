@@ -22,7 +22,7 @@ IDLE, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, DONE, FAILED = STATES = (
     "idle", "running", "pausing", "paused", "stopping", "stopped", "done", "failed",
 )
 LIVE = (RUNNING, PAUSING, PAUSED, STOPPING)
-_SLICE = 0.05     # s; a longer join would keep the interrupt waiting
+_SLICE = 0.05     # s; a longer wait would keep the interrupt waiting on some platforms
 
 
 class _Cancelled(BaseException):
@@ -99,7 +99,8 @@ class Background(HasTraits, Generic[T]):
         self._views: list[View] = []
         self._lock = threading.RLock()
         self._stop, self._go, self._stepping = threading.Event(), threading.Event(), False
-        self._thread: threading.Thread | None = None
+        self._ended = threading.Event()        # not the thread's join: in Python 3.11 an interrupted join takes a living thread for dead
+        self._ended.set()
         self._worked, self._since = 0.0, 0.0
 
     @property
@@ -187,19 +188,16 @@ class Background(HasTraits, Generic[T]):
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            while self._working() and self.state != PAUSED and (end is None or time.monotonic() < end):
-                self._thread.join(_SLICE)
+            while self.state != PAUSED and (end is None or time.monotonic() < end) and not self._ended.wait(_SLICE):
+                pass
         except KeyboardInterrupt:
             self.stop()
-            while self._working():
-                self._thread.join(_SLICE)
+            while not self._ended.wait(_SLICE):
+                pass
             raise
         if self.error is not None:
             raise self.error
         return self
-
-    def _working(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
 
     def _begin(self, stepping: bool) -> Background[T]:
         with self._lock:
@@ -214,9 +212,9 @@ class Background(HasTraits, Generic[T]):
             self._records, self.error, self._stepping, self._worked = [], None, stepping, 0.0
             self._stop, self._go = threading.Event(), threading.Event()
             self._go.set()
-            self._thread = threading.Thread(target=self._work, daemon=True, name="agal background")
+            self._ended = threading.Event()
             self._enter(RUNNING)
-            self._thread.start()
+            threading.Thread(target=self._work, args=(self._ended,), daemon=True, name="agal background").start()
         return self
 
     def _enter(self, state: str) -> None:
@@ -227,7 +225,7 @@ class Background(HasTraits, Generic[T]):
 
     # -- the worker
 
-    def _work(self) -> None:
+    def _work(self, ended: threading.Event) -> None:
         records, end = None, DONE
         try:
             records = self._make(self._hear)
@@ -248,7 +246,10 @@ class Background(HasTraits, Generic[T]):
         except BaseException as error:
             self.error, end = error, FAILED
         self._flush()
-        self._enter(end)
+        try:
+            self._enter(end)
+        finally:
+            ended.set()
 
     def _hear(self, event: Any) -> None:
         """The listener that the computation gets."""

@@ -7,6 +7,7 @@ so a panel offers sliders beside it. Either way ``refresh()`` shows the figure a
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 
 import ipywidgets
@@ -62,7 +63,9 @@ def _clickable(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
     with DRAWING:
         canvas = Clickable(figure)
         canvas.syncing_data_url = False     # ipympl 0.10 would hand the browser a picture that it cannot read; the browser asks for one itself
-        FigureManager(canvas, 0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)      # traitlets', of how ipympl 0.10 makes its toolbar
+            FigureManager(canvas, 0)
     canvas.header_visible = canvas.footer_visible = canvas.toolbar_visible = canvas.resizable = False
     canvas.layout.width = f"{round(figure.get_figwidth() * DPI)}px"
 

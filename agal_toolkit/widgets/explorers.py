@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from .. import plots
 from ..analysis.surfaces import Grid, Surface
-from ..attack import Adam, Attack, Ball, BoltzmannVariance
+from ..attack import Adam, Attack, Ball, BoltzmannVariance, GradientDescent
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Report
@@ -113,12 +113,17 @@ class AttackExplorer(ipywidgets.VBox):
 
     Attributes:
         background: the latest push; None before the first drop.
+
+    Raises:
+        ValueError: data that are not single particles in the plane.
     """
 
     def __init__(
         self, committee: Committee, dataset: Dataset, attack: Attack | None = None, limit: float = 1.5,
         truth: Callable[[Geometry], Labels] | None = None, *, points: int = 80, seconds: float = 2.0,
     ) -> None:
+        if not len(dataset) or any(geometry.positions.shape != (1, 2) for geometry in dataset):
+            raise ValueError(f"this map shows single particles in the plane, the data set has {dataset[0]!r}" if len(dataset) else "the data set is empty: give the committee's")
         self.background: Background[Iterate] | None = None
         self._committee, self._dataset, self._truth, self._seconds = committee, dataset, truth, seconds
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
@@ -150,7 +155,9 @@ class AttackExplorer(ipywidgets.VBox):
         """With the settings of the sliders."""
         attack = self._given
         objective = replace(attack.objective, kT=self._kT.value) if isinstance(attack.objective, BoltzmannVariance) else attack.objective
-        minimizer = replace(attack.minimizer, learning_rate=self._rate.value, steps=self._steps.value)
+        minimizer = replace(attack.minimizer, steps=self._steps.value)
+        if isinstance(minimizer, (Adam, GradientDescent)):
+            minimizer = replace(minimizer, learning_rate=self._rate.value)
         return replace(attack, objective=objective, minimizer=minimizer, bound=Ball(self._radius.value) if self._bounded.value else None)
 
     @property
@@ -339,7 +346,8 @@ class AttackExplorer(ipywidgets.VBox):
         objective, minimizer = self._given.objective, self._given.minimizer
         boltzmann = isinstance(objective, BoltzmannVariance)
         wide, text = ipywidgets.Layout(width="275px"), {"description_width": "92px"}
-        rate = np.log10(minimizer.learning_rate)
+        rated = isinstance(minimizer, (Adam, GradientDescent))
+        rate = np.log10(minimizer.learning_rate) if rated else -2.0
 
         def button(name: str, icon: str, call: Callable[[], Any], width: str = "150px") -> ipywidgets.Button:
             made = ipywidgets.Button(description=name, icon=icon, layout=ipywidgets.Layout(width=width))
@@ -351,7 +359,7 @@ class AttackExplorer(ipywidgets.VBox):
 
         self._surface = ipywidgets.ToggleButtons(options=[LOSS, ENERGY, SIGMA], style={"button_width": "100px"})
         self._kT = slider(ipywidgets.FloatLogSlider, "kT", value=objective.kT if boltzmann else 1.0, min=-1, max=2, step=0.05, readout_format=".3g", disabled=not boltzmann)
-        self._rate = slider(ipywidgets.FloatLogSlider, "learning rate", value=minimizer.learning_rate, min=min(-4.0, rate), max=max(-0.5, rate), step=0.05, readout_format=".3g")
+        self._rate = slider(ipywidgets.FloatLogSlider, "learning rate", value=10**rate, min=min(-4.0, rate), max=max(-0.5, rate), step=0.05, readout_format=".3g", disabled=not rated)
         self._steps = slider(ipywidgets.IntSlider, "steps", value=minimizer.steps, min=5, max=max(600, minimizer.steps))
         bound = self._given.bound
         self._bounded = ipywidgets.Checkbox(value=bound is not None, description="stay within", indent=False, layout=ipywidgets.Layout(width="110px"))

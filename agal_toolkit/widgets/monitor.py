@@ -53,7 +53,8 @@ class Monitor(ipywidgets.VBox):
         self._loops, self._generations, self._grid, self._metric = dict(loops), generations, grid, metric
         self._account = Account(tuple(loops), generations)
         self._surfaces: WeakKeyDictionary[Generation, Surface] = WeakKeyDictionary()
-        self._following = False
+        self._following = False                          # the run moves a control, not a person
+        self._drawn: Generation | None = None            # in the maps
         self._build()
         super().__init__([self._steering, self._progress, self._looking, self._maps, ipywidgets.HBox([self._curves, self._live]), self._trouble])
         self.layout.width, self.layout.max_width = f"{round(_WIDTH * DPI) + 8}px", "100%"
@@ -137,7 +138,7 @@ class Monitor(ipywidgets.VBox):
     def _draw_maps(self, figure: Figure) -> None:
         energy, sigma = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.06, right=0.93, top=0.91, bottom=0.14, wspace=0.28)
-        generation = self.shown
+        generation = self._drawn = self.shown
         if generation is None:
             for axes, title in ((energy, "mean energy"), (sigma, "uncertainty")):
                 _await(axes, title, "after the first generation")
@@ -289,15 +290,14 @@ class Monitor(ipywidgets.VBox):
 
     # -- what the worker tells
 
-    def _on_turn(self, turn: Turn) -> None:
-        self.surface(turn.generation)
-        changed = turn.strategy == self._strategy.value
+    def _on_turn(self, _: Turn) -> None:
+        """A generation is finished, or several since the last call."""
         self._following = True
         try:
             self._fit()
         finally:
             self._following = False
-        if changed and (self._newest.value or len(self.runs[turn.strategy]) == 1):
+        if self.shown is not self._drawn:
             self._maps.redraw()
         self._curves.redraw()
 

@@ -1,0 +1,218 @@
+"""The panel of running loops, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import io
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+from helpers import labels_of, network, well_data
+from PIL import Image
+
+from agal_toolkit import Adam, Attack, BoltzmannVariance, Folds, FromDataset, Loop, Rattle, Recipe, Reference, TorchTrainer, until
+from agal_toolkit.analysis.errors import rmse
+from agal_toolkit.analysis.surfaces import Grid
+from agal_toolkit.events import Epoch, Labelled, Stage
+from agal_toolkit.widgets import Monitor
+from agal_toolkit.widgets.progress import Account, Begun, Turn, clock
+
+
+def pair(rng, folder=None, count=2, epochs=3):
+    data = well_data(rng)
+    test = Grid(points=5).labelled(labels_of)
+
+    def run(name, attack, sampler):
+        trainer = TorchTrainer(network=partial(network, width=8), epochs=epochs, batch_size=16)
+        recipe = Recipe(trainer=trainer, sampler=sampler, attack=attack, members=2, folds=Folds(train=0.8, valid=0.2))
+        loop = Loop(recipe, Reference(labels_of, settings={"well": 1}), test=test, metrics={"rmse": rmse})
+        directory = None if folder is None else folder / name
+        return lambda report: until(loop.generations(data, directory, report), count=count)
+
+    attack = Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 3))
+    return {"adversarial": run("adversarial", attack, FromDataset(4)), "random": run("random", None, Rattle(0.3))}
+
+
+def small(loops, **settings):
+    return Monitor(loops, grid=Grid(points=8), **settings)
+
+
+@pytest.fixture(scope="module")
+def finished():
+    """A run of two generations of two loops, shown from its end."""
+    return small(pair(np.random.default_rng(3)), generations=2).start().wait()
+
+
+def seen(monitor):
+    """The three pictures."""
+    return [bytes(picture.value) for picture in (monitor._maps, monitor._curves, monitor._live)]
+
+
+def usable(monitor):
+    return {name for name, button in monitor._buttons.items() if not button.disabled}
+
+
+def test_loops_take_turns_and_pictures_follow(rng):
+    monitor = small(pair(rng), generations=2)
+    before = seen(monitor)
+    assert monitor.state == "idle" and usable(monitor) == {"Start", "Step"}
+    assert all(picture.startswith(b"\x89PNG") for picture in before)
+    monitor.step().wait()
+    assert [len(g) for g in monitor.runs.values()] == [1, 0] and monitor.state == "paused"
+    assert usable(monitor) == {"Resume", "Step", "Stop"}
+    after = seen(monitor)
+    assert all(a != b for a, b in zip(before, after, strict=True))
+    monitor.step().wait()
+    assert [len(g) for g in monitor.runs.values()] == [1, 1]
+    monitor.resume().wait()
+    assert monitor.state == "done" and [len(g) for g in monitor.runs.values()] == [2, 2]
+    assert usable(monitor) == set()
+    assert seen(monitor)[0] != after[0] and monitor._maps.error is None and monitor._curves.error is None and monitor._live.error is None
+    assert monitor._trouble.value == ""
+    assert monitor._outer.value == 1.0 and "all 2 generations" in monitor._where.value
+
+
+def test_the_slider_looks_back_and_the_toggle_at_the_other_loop(finished):
+    monitor = finished
+    assert monitor._slider.max == monitor._slider.value == 2 and monitor.shown is monitor.runs["adversarial"][1]
+    newest = seen(monitor)[0]
+    monitor._slider.value = 1
+    monitor._maps.settle()
+    assert monitor.shown is monitor.runs["adversarial"][0] and seen(monitor)[0] != newest and not monitor._newest.value
+    earlier = seen(monitor)[0]
+    monitor._paths.value = True
+    monitor._maps.settle()
+    assert seen(monitor)[0] != earlier
+    monitor._newest.value = True
+    monitor._maps.settle()
+    assert monitor._slider.value == 2
+    monitor._strategy.value = "random"
+    monitor._maps.settle()
+    assert monitor.shown is monitor.runs["random"][1]
+
+
+def test_a_person_who_looks_back_is_left_alone(rng):
+    monitor = small({"adversarial": pair(rng, count=3)["adversarial"]}, generations=3)
+    monitor.step().wait().step().wait()
+    monitor._slider.value = 1
+    monitor._maps.settle()
+    looked_at = seen(monitor)[0]
+    monitor.resume().wait()
+    assert monitor._slider.value == 1 and monitor._slider.max == 3 and seen(monitor)[0] == looked_at
+
+
+def test_stop_and_start_again_reads_what_is_on_disk(rng, tmp_path):
+    monitor = small(pair(rng, tmp_path, count=1), generations=1).step().wait()
+    first = monitor.runs["adversarial"][0]
+    monitor.stop().wait()
+    assert monitor.state == "stopped" and usable(monitor) == {"Start", "Step"} and "stopped" in monitor._badge.value
+    monitor.start().wait()
+    assert monitor.state == "done"
+    assert "members" not in monitor.runs["adversarial"][0].seconds
+    assert monitor.runs["adversarial"][0].metrics == first.metrics
+
+
+def test_the_buttons_steer(rng):
+    monitor = small(pair(rng, epochs=100_000))
+    press = {name: button.click for name, button in monitor._buttons.items()}
+    press["Start"]()
+    assert monitor.state == "running" and usable(monitor) == {"Pause", "Stop"}
+    press["Pause"]()
+    assert monitor.state in ("pausing", "paused")
+    monitor.wait(5)
+    assert monitor.state == "paused" and "paused" in monitor._badge.value
+    press["Resume"]()
+    assert monitor.state == "running"
+    time.sleep(0.3)
+    assert "epoch" in monitor._stage.value
+    press["Stop"]()
+    assert monitor.state in ("stopping", "stopped")
+    monitor.wait(5)
+    assert monitor.state == "stopped" and usable(monitor) == {"Start", "Step"}
+
+
+def test_a_failing_run_says_so_in_the_panel():
+    def broken(report):
+        raise ValueError("no <labels> for geometry 7")
+        yield
+
+    monitor = small({"broken": broken}).start()
+    with pytest.raises(ValueError, match="geometry 7"):
+        monitor.wait()
+    assert monitor.state == "failed" and "no &lt;labels&gt; for geometry 7" in monitor._trouble.value and "failed" in monitor._badge.value
+
+
+def test_a_drawing_that_fails_says_so_in_its_place_and_the_run_goes_on(rng, monkeypatch):
+    def fail(axes, *_):
+        raise ZeroDivisionError("no points to draw")
+
+    monitor = small(pair(rng), generations=2)
+    monkeypatch.setattr("agal_toolkit.widgets.monitor.plots.data_curves", fail)
+    empty = seen(monitor)[1]
+    monitor.step().wait()
+    assert isinstance(monitor._curves.error, ZeroDivisionError) and seen(monitor)[1] != empty
+    assert monitor._maps.error is None
+    monkeypatch.undo()
+    monitor.step().wait()
+    assert len(monitor.runs["random"]) == 1 and monitor._curves.error is None
+    monitor.stop().wait()
+
+
+def test_a_view_that_fails_is_named_below_the_pictures(rng, monkeypatch):
+    monitor = small(pair(rng), generations=2)
+    monkeypatch.setattr(monitor, "_fit", lambda: 1 / 0)
+    monitor.step().wait()
+    assert "could not follow the run, which goes on: ZeroDivisionError" in monitor._trouble.value
+    monitor.stop().wait()
+
+
+def test_static_readers_get_a_picture(rng, finished):
+    bundle = finished._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    after = base64.b64decode(bundle["image/png"])
+    before = base64.b64decode(small(pair(rng))._repr_mimebundle_()["image/png"])
+    assert before != after
+    picture = np.asarray(Image.open(io.BytesIO(after)).convert("RGB"))
+    assert picture.shape[1] <= 850 and (picture[0] == 255).all()        # white in a dark theme, too
+
+
+def test_no_loops_is_an_error():
+    with pytest.raises(ValueError, match="at least one loop"):
+        Monitor({})
+
+
+def test_the_account_tells_where_it_is_and_how_long_it_takes():
+    def epoch(k):
+        return Epoch(k, 10, np.ones(2), np.ones(2), np.ones(2))
+
+    account = Account(("adversarial", "random"), 2)
+    assert account.overall() == "not started" and account.share == 0.0 and account.left(0.0) is None
+    for message in (Begun("adversarial"), Stage(0, "members", "started"), epoch(5)):
+        account.hear(message)
+    assert account.overall() == "generation 1 of 2 · adversarial" and account.detail() == "training · epoch 5 of 10"
+    assert account.inside == 0.5 and 0.08 < account.share < 0.13
+    assert account.left(10.0) == pytest.approx(10 / account.share - 10)
+    for message in (Stage(0, "members", "finished", 1.0), Stage(0, "labels", "started"), Labelled(3, 4, 8)):
+        account.hear(message)
+    assert account.detail() == "labelling · label 4 of 8"
+
+
+def test_what_was_read_counts_as_done_but_not_as_work(finished):
+    generation = finished.runs["adversarial"][0]
+    account = Account(("one",), 4)
+    account.hear(Begun("one"))
+    for name in ("members", "seeds", "adversaries", "verdicts", "labels", "metrics"):
+        account.hear(Stage(0, name, "read"))
+    account.hear(Turn("one", generation))
+    assert account.share == 0.25 and account.left(1.0) is None
+    account.hear(Begun("one"))
+    account.hear(Stage(1, "members", "started"))
+    account.hear(Epoch(1, 1, np.ones(2), np.ones(2), np.ones(2)))
+    worked = account.share * 4 - 1
+    assert account.left(3.0) == pytest.approx(3.0 / worked * (3 - worked))
+
+
+def test_clock():
+    assert [clock(s) for s in (0, 61.2, 3725)] == ["0:00", "1:01", "1:02:05"]
