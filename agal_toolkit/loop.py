@@ -27,12 +27,13 @@ from .events import Finished, Report, Stage, ignore
 from .generation import KEPT, Generation, Proposal
 from .geometry import Geometry, Labels
 from .identity import described, machine
+from .potentials.protocol import Members
 from .records import pack_adversaries, pack_dataset, pack_geometries, unpack_adversaries, unpack_dataset, unpack_geometries
 from .references.reference import Reference
 from .sampling import Sampler
 from .selection import Candidate, Selector
 from .store import Store
-from .training import Trainer
+from .training import Task, Trainer
 
 NOT_REACHED = "no sound iterate"
 _STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts"))}
@@ -208,18 +209,25 @@ class Loop:
     def _rng(self, generation: int, stage: str) -> Generator:
         return np.random.default_rng([self.seed, generation, _STREAMS[stage]])
 
-    def _run(self, dataset: Dataset, index: int, store: Store, report: Report) -> Generation:
-        proposal = self._propose(dataset, index, store, report)
+    def _run(self, dataset: Dataset, index: int, store: Store, report: Report, members: Members | None = None) -> Generation:
+        proposal = self._propose(dataset, index, store, report, members)
         cache = store.cache
         return self._complete(proposal, lambda: self.reference(proposal.geometries, cache, report), store, report)
 
-    def _propose(self, dataset: Dataset, index: int, store: Store, report: Report) -> Proposal:
-        """Members, seeds, adversaries and verdicts of a generation."""
+    def _folded(self, dataset: Dataset, index: int) -> tuple[NDArray, NDArray]:
+        """Weights and validation mask of a generation's members; the split of the initial data is the same in all."""
+        recipe = self.recipe_of(index)
+        return recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
+
+    def _propose(self, dataset: Dataset, index: int, store: Store, report: Report, members: Members | None = None) -> Proposal:
+        """Members (unless they come fitted), seeds, adversaries and verdicts of a generation."""
         recipe, clock = self.recipe_of(index), _Clock(index, report)
-        weights, valid = recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
+        weights, valid = self._folded(dataset, index)
         learned = dataset[weights.any(axis=0)]
 
-        def train() -> Any:
+        def train() -> Members:
+            if members is not None:
+                return members
             return recipe.trainer.fit(dataset, weights, valid, self._rng(index, "members"), report, store.scratch(index, "members"))
 
         with clock("members", store.has(index, "members")):
@@ -345,3 +353,44 @@ def digest_of(dataset: Dataset) -> str:
         for part in (np.float64(label.energy), label.forces, label.stress):
             sha.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
     return sha.hexdigest()[:16]
+
+
+def lockstep(
+    loops: Sequence[Loop], datasets: Sequence[Dataset], directories: Sequence[str | Path] | None = None, report: Report = ignore, stack: int = 8,
+) -> Iterator[list[Generation]]:
+    """Independent loops side by side: in each generation the members of up to `stack` loops are trained as one; without end.
+
+    Every loop keeps its own data, split, random streams, run directory and stages, so each ends as it would alone, within rounding.
+    Fits of about equally many structures share a stack, for the shorter ones wait in every epoch.
+
+    Args:
+        loops: of equal trainers with ``fit_many``; structures of one composition.
+        datasets: one for each loop.
+        directories: one for each loop; finished stages are read.
+        report: hears the events of all.
+        stack: loops in one fit; more amortise better, until the weights no longer fit the processor's cache.
+
+    Raises:
+        ValueError: trainers that differ.
+    """
+    stores = [loop._opened(data, None if directories is None else directories[k]) for k, (loop, data) in enumerate(zip(loops, datasets, strict=True))]
+    current, index = list(datasets), 0
+    while True:
+        trainer = loops[0].recipe_of(index).trainer
+        if any(described(loop.recipe_of(index).trainer) != described(trainer) for loop in loops):
+            raise ValueError("loops in lockstep train as one and need equal trainers: run those that differ apart")
+        missing = sorted((k for k, store in enumerate(stores) if not store.has(index, "members")), key=lambda k: len(current[k]))
+        fitted: dict[int, Members] = {}
+        finished: dict[int, Generation] = {}
+        for first in range(0, len(missing), stack):
+            together = missing[first : first + stack]
+            tasks = [Task(current[k], *loops[k]._folded(current[k], index), loops[k]._rng(index, "members")) for k in together]
+            fitted.update(zip(together, trainer.fit_many(tasks, report), strict=True))
+            for k in together:
+                finished[k] = loops[k]._run(current[k], index, stores[k], report, fitted.pop(k))
+        for k in range(len(loops)):
+            if k not in finished:
+                finished[k] = loops[k]._run(current[k], index, stores[k], report)
+        generations = [finished[k] for k in range(len(loops))]
+        yield generations
+        current, index = [generation.grown for generation in generations], index + 1

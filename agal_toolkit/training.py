@@ -1,15 +1,13 @@
 """Fitting all members of a committee at once.
 
-Every member has its own weights on the data, its own learning rate and its own best epoch. The parameters of all layers
-lie in one buffer, a row for each member, so torch's fused Adam updates a member in one pass and members of one learning
-rate in one call.
+Every member has its own weights on the data, its own learning rate and its own best epoch, and all take each step together;
+so do, where structures are alike, the members of several independent fits.
 """
 
 from __future__ import annotations
 
 import json
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from .dataset import Dataset
+from .descent import Descent
 from .events import Epoch, Report, ignore
 from .geometry import Batch, Prediction
 from .potentials.protocol import Baseline, Members, derive
@@ -36,14 +35,25 @@ class Trainer(Protocol):
         """Members trained on `data`: `weights` (M, n) on the loss, `valid` (M, n) for early decisions, `scratch` for checkpoints."""
         ...
 
-    def save(self, members: Members, folder: Path) -> None: ...
+    def save(self, members: Members, folder: Path) -> None:
+        """Writes members into a folder, as plain arrays and JSON."""
+        ...
 
-    def load(self, folder: Path) -> Members: ...
+    def load(self, folder: Path) -> Members:
+        """Reads what :meth:`save` wrote."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """What one fit learns from; see :meth:`TorchTrainer.fit`."""
+    """What one fit learns from.
+
+    Attributes:
+        data: n labelled structures.
+        weights: (M, n), not negative; zero where a member must not look.
+        valid: (M, n) bool, structures that decide the learning rate and the best epoch.
+        rng: gives the members' seeds and the order of the data.
+    """
 
     data: Dataset
     weights: NDArray
@@ -137,10 +147,10 @@ class TorchTrainer:
             task.check()
         seeds = [task.rng.integers(2**31, size=len(task.weights)).tolist() for task in tasks]
         module = self.network([seed for own in seeds for seed in own]).to(self.device)
-        baselines = [self._baseline(task.data) for task in tasks]
+        baselines = [self._baseline(task.data[task.weights.any(axis=0)]) for task in tasks]
         targets = [_Targets.of(task.data, baseline, self) for task, baseline in zip(tasks, baselines, strict=True)]
         together = targets[0] if len(tasks) == 1 else _Together.of(targets, [len(task.weights) for task in tasks])
-        descent = _Descent(module, sum(map(len, seeds)), self)
+        descent = Descent(module, sum(map(len, seeds)), self.learning_rate, patience=self.patience, factor=self.factor, keep_best=self.keep_best)
         orders = [_Order(task.weights, self.batch_size) for task in tasks]
         checks = [np.flatnonzero(task.valid.any(axis=0)) for task in tasks]
         check_weights = [task.valid[:, check] / np.maximum(task.valid[:, check].sum(1, keepdims=True), 1) for task, check in zip(tasks, checks, strict=True)]
@@ -200,11 +210,11 @@ class TorchTrainer:
             loss = loss + self.stress_weight * torch.where(has_stress[:, None, None], said.stress - stress, 0.0).square().mean((-2, -1))
         return loss
 
-    def _baseline(self, data: Dataset) -> Baseline:
-        """The given baseline, or one fitted to the structures of generation 0."""
+    def _baseline(self, learned: Dataset) -> Baseline:
+        """The given baseline, or one fitted to those initial structures that some member learns from."""
         if self.baseline is not None:
             return self.baseline
-        first = data[data.generations == 0]
+        first = learned[learned.generations == 0] if (learned.generations == 0).any() else learned
         return Baseline.fit([g.numbers for g in first], first.energies)
 
     def save(self, members: Stacked, folder: Path) -> None:
@@ -221,7 +231,7 @@ class TorchTrainer:
         """
         about = json.loads((folder / "members.json").read_text())
         module = self.network([0] * about["members"])
-        with np.load(folder / "parameters.npz", allow_pickle=False) as arrays:
+        with (folder / "parameters.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         try:
             module.load_state_dict(state)
@@ -333,102 +343,3 @@ class _Order:
         """One epoch's batches of structure indices."""
         order = rng.permutation(self.visits)
         return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
-
-
-class _Descent:
-    """torch's Adam over a row of weights for each member, with a learning rate, a patience and a best epoch of its own."""
-
-    THRESHOLD = 1e-4                                                           # relative gain that counts as progress, torch's default
-
-    def __init__(self, module: nn.Module, members: int, trainer: TorchTrainer) -> None:
-        self.trainer = trainer
-        self.parameters = list(module.parameters())
-        self.flat = torch.cat([p.detach().reshape(members, -1) for p in self.parameters], 1)
-        self._point_into(self.flat)
-        self.gradient = torch.zeros_like(self.flat)
-        self.rows = [row.detach().requires_grad_() for row in self.flat]
-        self.optimizer = torch.optim.Adam(self.rows, lr=trainer.learning_rate, fused=True)
-        self.rates = np.full(members, trainer.learning_rate)
-        self.best, self.reference = np.full(members, np.inf), np.full(members, np.inf)
-        self.waited = np.zeros(members, dtype=int)
-        self.best_weights = self.flat.clone()
-
-    def _point_into(self, buffer: Tensor) -> None:
-        """Makes the module's parameters views of a buffer (members, weights)."""
-        at = 0
-        for p in self.parameters:
-            size = p.numel() // len(buffer)
-            p.data = buffer[:, at : at + size].view(p.shape)
-            at += size
-
-    def step(self, loss: Tensor, active: NDArray) -> None:
-        """One update of the `active` members (M,); `loss` is the sum of all losses."""
-        slopes = torch.autograd.grad(loss, self.parameters)
-        torch.cat([g.reshape(len(self.flat), -1) for g in slopes], 1, out=self.gradient)
-        for row, gradient, moves in zip(self.rows, self.gradient, active, strict=True):
-            row.grad = gradient if moves else None
-        self.optimizer.step()
-
-    def judge(self, losses: NDArray) -> None:
-        """Keeps the best weights of each member and lowers the rate of those that wait too long."""
-        better = losses < self.best
-        self.best = np.minimum(losses, self.best)
-        if self.trainer.keep_best and better.any():
-            chosen = torch.tensor(np.flatnonzero(better), device=self.flat.device)
-            self.best_weights[chosen] = self.flat[chosen]
-        if self.trainer.patience is None:
-            return
-        progress = losses < self.reference * (1 - self.THRESHOLD)
-        self.reference = np.where(progress, losses, self.reference)
-        self.waited = np.where(progress, 0, self.waited + 1)
-        tired = self.waited > self.trainer.patience
-        if tired.any():
-            self.rates = np.where(tired, self.rates * self.trainer.factor, self.rates)
-            self.waited = np.where(tired, 0, self.waited)
-            self._group()
-
-    def _group(self) -> None:
-        """One group of the optimizer for each learning rate, so that equal ones share a pass."""
-        self.optimizer.param_groups = [
-            {**self.optimizer.defaults, "params": [row for row, own in zip(self.rows, self.rates, strict=True) if own == rate], "lr": float(rate)}
-            for rate in np.unique(self.rates)
-        ]
-
-    def finish(self) -> None:
-        """Leaves the module with the weights to keep, without a link to the buffers."""
-        self._point_into(self.best_weights if self.trainer.keep_best else self.flat)
-        for p in self.parameters:
-            p.data = p.data.clone(memory_format=torch.contiguous_format)
-
-    def save(self, file: Path, epoch: int, rngs: Sequence[Generator]) -> None:
-        """A checkpoint, written beside the old one and renamed."""
-        part = file.with_suffix(".part")
-        states = [self.optimizer.state[row] for row in self.rows]
-        arrays = {name: torch.stack([state[name] for state in states]).cpu().numpy() for name in ("exp_avg", "exp_avg_sq", "step")}
-        arrays |= {"flat": self.flat.cpu().numpy(), "best_weights": self.best_weights.cpu().numpy()}
-        about = json.dumps({"epoch": epoch, "rngs": [rng.bit_generator.state for rng in rngs]})
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as stream:
-            np.savez(stream, **arrays, rates=self.rates, best=self.best, reference=self.reference, waited=self.waited, about=np.array(about))
-        part.replace(file)
-
-    def resume(self, file: Path, rngs: Sequence[Generator]) -> int:
-        """The epoch to go on with, after a checkpoint was read.
-
-        Raises:
-            ValueError: a damaged file; names it.
-        """
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                self.flat.copy_(torch.from_numpy(arrays["flat"]))
-                self.best_weights.copy_(torch.from_numpy(arrays["best_weights"]))
-                self.rates, self.best, self.reference, self.waited = (arrays[name] for name in ("rates", "best", "reference", "waited"))
-                for m, row in enumerate(self.rows):
-                    self.optimizer.state[row] = {name: torch.tensor(arrays[name][m], device=row.device) for name in ("step", "exp_avg", "exp_avg_sq")}
-                about = json.loads(str(arrays["about"]))
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): delete it, and the fit starts from its beginning") from error
-        self._group()
-        for rng, state in zip(rngs, about["rngs"], strict=True):
-            rng.bit_generator.state = state
-        return about["epoch"]

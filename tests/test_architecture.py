@@ -23,7 +23,7 @@ SOURCES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py
 LEVELS = [
     {"geometry", "events", "identity"},
     {"dataset", "potentials"},
-    {"training", "committee", "uncertainty", "dynamics"},
+    {"training", "descent", "committee", "uncertainty", "dynamics"},
     {"attack", "sampling", "selection", "references"},
     {"generation", "records", "store", "loop", "stopping"},
     {"analysis"},
@@ -32,7 +32,7 @@ LEVELS = [
     {"widgets"},
 ]
 TOGETHER = [{"generation", "records", "store", "loop", "stopping"}]
-ALSO = {("committee", "uncertainty")}
+ALSO = {("committee", "uncertainty"), ("training", "descent")}
 # Records explained by a sentence: events, and an answer, which has the fields of labels.
 SENTENCES = {"agal_toolkit.events", "agal_toolkit.references.answers"}
 # What a worker process unpickles comes from its parent through a pipe.
@@ -118,19 +118,23 @@ def test_the_arrows_are_enforced():
 # -- importing
 
 
+def imported(what: str) -> tuple[float, set[str]]:
+    """Seconds of the processor that an import takes in a fresh process, and the packages it loads."""
+    code = f"import sys, time; t = time.process_time(); import {what}; t = time.process_time() - t; print(t, *sys.modules)"
+    seconds, *loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent).stdout.split()
+    return float(seconds), {name.split(".")[0] for name in loaded}
+
+
 def test_importing_is_quick_and_light():
-    """In seconds of the processor, the best of at most three: what others do on the machine is not ours."""
-    code = "import sys, time; t = time.process_time(); import agal_toolkit; t = time.process_time() - t; print(t, *sys.modules)"
-    seconds = []
-    for _ in range(3):
-        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT.parent).stdout.split()
-        loaded = {name.split(".")[0] for name in said[1:]}
-        assert not loaded & set(HEAVY)
-        seconds.append(float(said[0]))
-        if seconds[-1] < 2.5:
+    """Under 2.5 s, the best of three; on a machine so busy that torch and ASE take that long, little more than they."""
+    seconds, loaded = imported("agal_toolkit")
+    assert not loaded & set(HEAVY)
+    for _ in range(2):
+        if seconds < 2.5:
             break
-    print(f"import agal_toolkit: {min(seconds):.2f} s")
-    assert min(seconds) < 2.5
+        seconds = min(seconds, imported("agal_toolkit")[0])
+    print(f"import agal_toolkit: {seconds:.2f} s")
+    assert seconds < 2.5 or seconds < 1.25 * imported("torch, ase.constraints, scipy.cluster.hierarchy")[0]
 
 
 def test_public_names_exist():

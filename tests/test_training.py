@@ -14,7 +14,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Batch, Geometry, Labels, points
 from agal_toolkit.potentials import MLP, Baseline
-from agal_toolkit.training import TorchTrainer, TrainingFailed
+from agal_toolkit.training import Task, TorchTrainer, TrainingFailed
 
 TRAINER = TorchTrainer(network=partial(MLP, 2, width=12, dtype=torch.float64), epochs=30, learning_rate=5e-3, batch_size=8)
 
@@ -313,9 +313,12 @@ def test_the_baseline_is_that_of_the_initial_data(rng):
     data = molecules(rng, 12)
     later = Dataset([g.moved(g.positions, generation=1) for g in data], altered(data, 0).labels)
     trainer = TorchTrainer(network=helpers.Blob, epochs=1, batch_size=8)
-    one = fit(trainer, data, *split(12, members=2)).baseline
-    two = fit(trainer, data + later, *split(24, members=2)).baseline
+    weights, valid = split(12, members=2)
+    one = fit(trainer, data, weights, valid).baseline
+    two = fit(trainer, data + later, np.hstack([weights, np.ones((2, 12))]), np.hstack([valid, np.zeros((2, 12), dtype=bool)])).baseline
     assert one.energies == two.energies and set(one.energies) == {1, 8}
+    unseen = fit(trainer, altered(data, 11), weights, valid).baseline          # the last five are for validation
+    assert unseen.energies == one.energies
     given = Baseline({1: -1.0, 8: -2.0})
     assert fit(replace(trainer, baseline=given), data, *split(12, members=2)).baseline == given
 
@@ -372,12 +375,32 @@ def test_a_listener_that_raises_ends_the_fit(rng):
     assert len(heard) == 1
 
 
-@pytest.mark.xfail(strict=False, reason="training.py reads a damaged checkpoint with a bare ValueError")
-def test_a_damaged_checkpoint_is_not_taken_for_good(rng, tmp_path):
-    data = helpers.well_data(rng, 20)
-    right = fit(replace(TRAINER, epochs=5), data, *split(20))
+def test_a_damaged_checkpoint_is_named_with_the_remedy(rng, tmp_path):
     (tmp_path / "fit.npz").write_bytes(b"half a file")
-    assert same(right, fit(replace(TRAINER, epochs=5), data, *split(20), scratch=tmp_path))
+    with pytest.raises(ValueError, match=r"fit\.npz is damaged .* delete it"):
+        fit(replace(TRAINER, epochs=5), helpers.well_data(rng, 20), *split(20), scratch=tmp_path)
+
+
+def test_fits_in_lockstep_are_the_fits_one_by_one(rng):
+    """Three tasks of different sizes, weights and numbers of members, in the precision in which rounding cannot hide a mistake."""
+    trainer = replace(TRAINER, epochs=12, batch_size=6, patience=3, keep_best=True)
+    sizes = (9, 20, 31)
+    data = [helpers.well_data(rng, size) for size in sizes]
+    splits = [split(size, members=members) for size, members in zip(sizes, (2, 3, 2), strict=True)]
+    splits[1][0][:, 3] = 4.0
+    alone = [trainer.fit(d, *s, np.random.default_rng(k)) for k, (d, s) in enumerate(zip(data, splits, strict=True))]
+    together = trainer.fit_many([Task(d, *s, np.random.default_rng(k)) for k, (d, s) in enumerate(zip(data, splits, strict=True))])
+    for one, other, d in zip(alone, together, data, strict=True):
+        assert len(one) == len(other)
+        torch.testing.assert_close(one(Batch.of(d)).forces, other(Batch.of(d)).forces, rtol=1e-7, atol=1e-7)
+
+
+def test_lockstep_refuses_structures_that_differ(rng):
+    other = helpers.well_data(rng, 12)
+    named = Dataset([Geometry(positions=g.positions, numbers=[1]) for g in other], other.labels)
+    tasks = [Task(data, *split(12), np.random.default_rng(0)) for data in (other, named)]
+    with pytest.raises(ValueError, match="same composition"):
+        TRAINER.fit_many(tasks)
 
 
 def test_labels_of_points_are_what_is_learned():

@@ -57,16 +57,7 @@ class MLP(SlopedEnergy):
 
         For few dimensions this costs a third of the kernels of a reverse pass that is differentiated again.
         """
-        x = self._input(batch)
-        members, rows, d = x.shape
-        (first, first_bias), *layers = zip(self.weights, self.biases, strict=True)
-        value = torch.baddbmm(first_bias, x, first)
-        tangents = first.unsqueeze(2)                                          # (M, d, 1, width), the same for every row
-        for weight, bias in layers:
-            hidden = _Activation.apply(value, tangents)
-            moved = torch.bmm(hidden.view(members, (1 + d) * rows, -1), weight).view(members, 1 + d, rows, -1)
-            value, tangents = moved[:, 0] + bias, moved[:, 1:]
-        return value.squeeze(-1), tangents.squeeze(-1).transpose(1, 2)
+        return _Slopes.apply(self._input(batch), *self.weights, *self.biases)
 
     def _input(self, batch: Batch) -> Tensor:
         if len(batch) != len(batch.owner) or batch.dimension != self.dimension:
@@ -80,26 +71,52 @@ class MLP(SlopedEnergy):
         return f"MLP({' - '.join(map(str, [self.dimension] + [b.shape[-1] for b in self.biases]))})"
 
 
-class _Activation(torch.autograd.Function):
-    """Shifted softplus of values (M, B, w) and of tangents (M, d, B, w) beside them: (M, 1 + d, B, w), in a few passes over memory."""
+class _Slopes(torch.autograd.Function):
+    """Energies and slopes of dense layers with shifted softplus, and their reverse pass, in few passes over memory.
+
+    A hidden layer holds one block (M, 1 + d, B, width): the values, then the d tangents. With s = sigmoid(value) it becomes
+    (softplus(value) - ln 2, s t_1 ... s t_d).
+    """
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, tangents: Tensor) -> Tensor:
-        slope = torch.sigmoid(value)
-        out = value.new_empty(value.shape[0], 1 + tangents.shape[1], *value.shape[1:])
-        torch.sub(softplus(value), math.log(2.0), out=out[:, 0])
-        torch.mul(slope.unsqueeze(1), tangents, out=out[:, 1:])
-        ctx.save_for_backward(slope, tangents)
-        return out
+    def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
+        members, rows, d = x.shape
+        value, tangents = torch.baddbmm(biases[0], x, weights[0]), weights[0].unsqueeze(2)       # first tangents: the same for every row
+        kept = []
+        for weight, bias in zip(weights[1:], biases[1:], strict=True):
+            slope = torch.sigmoid(value)
+            block = value.new_empty(members, 1 + d, rows, weight.shape[1])
+            torch.sub(softplus(value), math.log(2.0), out=block[:, 0])
+            torch.mul(slope.unsqueeze(1), tangents, out=block[:, 1:])
+            kept += [slope, tangents, block]
+            moved = torch.bmm(block.view(members, (1 + d) * rows, -1), weight).view(members, 1 + d, rows, -1)
+            value, tangents = moved[:, 0].add_(bias), moved[:, 1:]
+        ctx.save_for_backward(x, *weights, *kept)
+        ctx.layers = len(weights)
+        return value.squeeze(-1), tangents.squeeze(-1).transpose(1, 2)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor]:
-        slope, tangents = ctx.saved_tensors
-        through = upstream[:, 1:] * tangents                                   # (M, d, B, w)
-        d_value = through.sum(1).mul_(1 - slope).add_(upstream[:, 0]).mul_(slope)
-        d_tangents = upstream[:, 1:] * slope.unsqueeze(1)
-        return d_value, d_tangents if tangents.shape == d_tangents.shape else d_tangents.sum(2, keepdim=True)
+    def backward(ctx: Any, d_energy: Tensor, d_slopes: Tensor) -> tuple[Tensor, ...]:
+        x, *saved = ctx.saved_tensors
+        weights, kept = saved[: ctx.layers], saved[ctx.layers :]
+        members, rows, d = x.shape
+        upstream = torch.cat([d_energy.unsqueeze(1), d_slopes.transpose(1, 2)], 1).unsqueeze(-1)    # (M, 1 + d, B, 1)
+        d_weights, d_biases = [], []
+        for layer in range(ctx.layers - 1, 0, -1):
+            slope, tangents, block = kept[3 * layer - 3 : 3 * layer]
+            flat = upstream.reshape(members, (1 + d) * rows, -1)
+            d_weights.append(torch.bmm(block.view(members, (1 + d) * rows, -1).mT, flat))
+            d_biases.append(upstream[:, 0].sum(1, keepdim=True))
+            through = torch.bmm(flat, weights[layer].mT).view(members, 1 + d, rows, -1)
+            curved = (through[:, 1:] * tangents).sum(1).mul_(1 - slope).add_(through[:, 0]).mul_(slope)
+            upstream = through.mul_(slope.unsqueeze(1))
+            upstream[:, 0] = curved
+        d_weights.append(torch.bmm(x.mT, upstream[:, 0]).add_(upstream[:, 1:].sum(2)))
+        d_biases.append(upstream[:, 0].sum(1, keepdim=True))
+        d_x = torch.bmm(upstream[:, 0], weights[0].mT) if ctx.needs_input_grad[0] else None
+        return d_x, *reversed(d_weights), *reversed(d_biases)
 
 
 def _xavier(sizes: Sequence[int], seed: int) -> list[Tensor]:

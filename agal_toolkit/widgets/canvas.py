@@ -27,7 +27,8 @@ class Still(ipywidgets.Image):
     def __init__(self, figure: Figure) -> None:
         self._figure = figure
         FigureCanvasAgg(figure)
-        super().__init__(format="png", layout=ipywidgets.Layout(width=f"{round(figure.get_figwidth() * DPI)}px", max_width="100%", object_fit="contain", margin="0"))
+        layout = ipywidgets.Layout(width=f"{round(figure.get_figwidth() * DPI)}px", max_width="100%", object_fit="contain", margin="0")
+        super().__init__(format="png", layout=layout)
         self.refresh()
 
     def refresh(self) -> None:

@@ -8,7 +8,7 @@ redraw from what they have, so a slider costs a drawing and not a prediction.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -16,26 +16,24 @@ from typing import Any
 import ipywidgets
 import numpy as np
 from matplotlib.artist import Artist
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.surfaces import Grid, Surface
+from ..analysis.surfaces import Grid
 from ..attack import Adam, Attack, Ball, BoltzmannVariance, GradientDescent
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Report
-from ..geometry import Batch, Geometry, Labels, Prediction, points
+from ..geometry import Geometry, Labels, points
 from ..uncertainty import force_variance
 from .background import LIVE, PAUSED, Background
 from .canvas import board
+from .maps import Said, ask, draw_gain, draw_members, draw_paths
 from .picture import DPI, DRAWING, Latest, Picture, bundle, png, round_ticks
 
 _SIZE = (4.15, 3.6)         # inches, of the map and of the curves beside it
-_FADE = 4.0                 # decades of the loss that the map tells apart
 _SHOWN = 600                # points of the paths at which energy and sigma are evaluated for the curves
-_COLOURS = "cividis"
 LOSS, ENERGY, SIGMA = "loss", "energy", "uncertainty"
 
 
@@ -45,55 +43,6 @@ class Iterate:
 
     positions: NDArray
     losses: NDArray
-
-
-@dataclass(frozen=True, eq=False)
-class Said:
-    """A committee on a grid: its prediction there, and what follows from it."""
-
-    surface: Surface
-    prediction: Prediction
-    batch: Batch
-
-    @classmethod
-    def of(cls, committee: Committee, grid: Grid) -> Said:
-        """Evaluated once."""
-        geometries = grid.geometries
-        prediction, batch = committee.predict(geometries), Batch.of(geometries)
-        shape = (grid.points, grid.points)
-        sigma = force_variance(prediction, batch).sqrt().numpy()
-        return cls(Surface(grid, prediction.energy.mean(0).numpy().reshape(shape), sigma.reshape(shape)), prediction, batch)
-
-    def gain(self, attack: Attack, committee: Committee, dataset: Dataset) -> NDArray:
-        """(points, points) of the adversarial loss as the papers print it: what the attack makes large."""
-        loss = attack.objective(committee, dataset)
-        return -loss(self.prediction, self.batch).detach().numpy().reshape(self.surface.energy.shape)
-
-
-def draw_gain(axes: Axes, grid: Grid, gain: NDArray) -> None:
-    """Filled contours of an adversarial loss, on a logarithmic scale of four decades where it is positive."""
-    if (gain > 0).all():
-        top = np.log10(gain.max())
-        values, levels, label = np.log10(np.maximum(gain, 1e-300)), np.linspace(top - _FADE, top, 25), r"$\log_{10}\,\mathcal{L}_\mathrm{adv}$"
-    else:
-        values, label = gain, r"$\mathcal{L}_\mathrm{adv}$"
-        low, top = np.percentile(gain, [2, 100])
-        levels = np.linspace(low, top if top > low else low + 1.0, 25)
-    filled = axes.contourf(grid.axis, grid.axis, values, levels=levels, cmap=_COLOURS, extend="min")
-    axes.set(xlim=(-grid.limit, grid.limit), ylim=(-grid.limit, grid.limit), xlabel="x", ylabel="y", aspect="equal")
-    axes.figure.colorbar(filled, ax=axes, label=label, fraction=0.046, pad=0.03, ticks=np.round(levels[::6], 1))
-
-
-def draw_paths(axes: Axes, path: NDArray, step: int) -> list[Artist]:
-    """Paths (steps, seeds, 2) up to `step`: a hollow start, a line, a dot at the step; gives what was drawn."""
-    gap = np.full((1, path.shape[1], 2), np.nan)
-    lines = np.concatenate([path[: step + 1], gap]).transpose(1, 0, 2).reshape(-1, 2).T      # one artist for all, broken by NaN
-    return [
-        *axes.plot(*lines, "-", color="white", lw=3.0, alpha=0.7, zorder=5),
-        *axes.plot(*lines, "-", color=plots.ADVERSARIAL, lw=1.4, zorder=6),
-        *axes.plot(*path[0].T, "o", ms=6, mfc="white", mec=plots.ADVERSARIAL, mew=1.4, zorder=7),
-        *axes.plot(*path[step].T, "o", ms=8, color=plots.ADVERSARIAL, mec="white", mew=1.0, zorder=8),
-    ]
 
 
 class AttackExplorer(ipywidgets.VBox):
@@ -123,7 +72,8 @@ class AttackExplorer(ipywidgets.VBox):
         truth: Callable[[Geometry], Labels] | None = None, *, points: int = 80, seconds: float = 2.0,
     ) -> None:
         if not len(dataset) or any(geometry.positions.shape != (1, 2) for geometry in dataset):
-            raise ValueError(f"this map shows single particles in the plane, the data set has {dataset[0]!r}" if len(dataset) else "the data set is empty: give the committee's")
+            what = repr(dataset[0]) if len(dataset) else "nothing"
+            raise ValueError(f"this map shows single particles in the plane, the data set holds {what}: give the data that the committee learned from")
         self.background: Background[Iterate] | None = None
         self._committee, self._dataset, self._truth, self._seconds = committee, dataset, truth, seconds
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
@@ -137,11 +87,12 @@ class AttackExplorer(ipywidgets.VBox):
         self._map = board(self._figure, self.drop)
         self._curves = Picture(self._draw_curves, _SIZE)
         self._push, self._repaint, self._retrace = Latest(self._again, 0.15), Latest(self._redrawn, 0.1), Latest(self._traced)
-        hint = "click on the map to drop a point" if self._map.clickable else "ipympl is not installed (pip install agal_toolkit[map]): place a point with x and y"
-        self._hint = ipywidgets.Label(hint)
+        missing = "ipympl is not installed (pip install agal_toolkit[map]): place a point with x and y"
+        self._hint = ipywidgets.Label("click on the map to drop a point" if self._map.clickable else missing)
         super().__init__([
             ipywidgets.HBox([self._surface, self._hint], layout=ipywidgets.Layout(align_items="center")),
-            ipywidgets.HBox([self._map, self._curves]), *([] if self._map.clickable else [self._placing]), self._pressing, self._setting, self._walk, self._trouble,
+            ipywidgets.HBox([self._map, self._curves]), *([] if self._map.clickable else [self._placing]),
+            self._pressing, self._setting, self._walk, self._trouble,
         ])
         self._surface.observe(lambda _: self._repaint.request(), "value")
         for slider in (self._kT, self._rate, self._steps, self._bounded, self._radius):
@@ -295,10 +246,11 @@ class AttackExplorer(ipywidgets.VBox):
 
     def _along(self, path: NDArray) -> tuple[NDArray, NDArray, NDArray | None]:
         """Energies, uncertainties and true energies (steps, seeds) on a path (steps, seeds, 2)."""
-        geometries = points(path.reshape(-1, 2))
-        prediction = self._committee.predict(geometries)
-        sigma = force_variance(prediction, Batch.of(geometries)).sqrt().numpy()
-        true = None if self._truth is None else np.array([self._truth(geometry).energy for geometry in geometries]).reshape(path.shape[:2])
+        prediction, batch = ask(self._committee, path.reshape(-1, 2))
+        sigma = force_variance(prediction, batch).sqrt().numpy()
+        true = None
+        if self._truth is not None:
+            true = np.array([self._truth(geometry).energy for geometry in points(path.reshape(-1, 2))]).reshape(path.shape[:2])
         return prediction.energy.mean(0).numpy().reshape(path.shape[:2]), sigma.reshape(path.shape[:2]), true
 
     def _relief(self) -> None:
@@ -355,23 +307,31 @@ class AttackExplorer(ipywidgets.VBox):
             return made
 
         def slider(kind: type, description: str, **settings: Any) -> Any:
-            return kind(description=description, layout=wide, style=text, continuous_update=False, **settings)
+            return kind(description=description, continuous_update=False, **{"layout": wide, "style": text, **settings})
 
         self._surface = ipywidgets.ToggleButtons(options=[LOSS, ENERGY, SIGMA], style={"button_width": "100px"})
-        self._kT = slider(ipywidgets.FloatLogSlider, "kT", value=objective.kT if boltzmann else 1.0, min=-1, max=2, step=0.05, readout_format=".3g", disabled=not boltzmann)
-        self._rate = slider(ipywidgets.FloatLogSlider, "learning rate", value=10**rate, min=min(-4.0, rate), max=max(-0.5, rate), step=0.05, readout_format=".3g", disabled=not rated)
+        log = {"step": 0.05, "readout_format": ".3g"}
+        kT = objective.kT if boltzmann else 1.0
+        self._kT = slider(ipywidgets.FloatLogSlider, "kT", value=kT, min=min(-1.0, np.log10(kT)), max=max(2.0, np.log10(kT)), disabled=not boltzmann, **log)
+        self._rate = slider(ipywidgets.FloatLogSlider, "learning rate", value=10**rate, min=min(-4.0, rate), max=max(-0.5, rate), disabled=not rated, **log)
         self._steps = slider(ipywidgets.IntSlider, "steps", value=minimizer.steps, min=5, max=max(600, minimizer.steps))
         bound = self._given.bound
         self._bounded = ipywidgets.Checkbox(value=bound is not None, description="stay within", indent=False, layout=ipywidgets.Layout(width="110px"))
-        self._radius = ipywidgets.FloatSlider(value=0.5 if bound is None else bound.radius, min=0.05, max=2.0, step=0.05, description="radius", continuous_update=False, layout=ipywidgets.Layout(width="250px"), style={"description_width": "50px"})
+        radius = 0.5 if bound is None else bound.radius
+        small = {"layout": ipywidgets.Layout(width="250px"), "style": {"description_width": "50px"}}
+        self._radius = slider(ipywidgets.FloatSlider, "radius", value=radius, min=0.05, max=max(2.0, radius), step=0.05, **small)
         self._setting = ipywidgets.VBox([ipywidgets.HBox([self._kT, self._rate, self._steps]), ipywidgets.HBox([self._bounded, self._radius])])
         self._stop = button("Stop", "stop", self.stop, "90px")
         self._stop.disabled = True
-        self._pressing = ipywidgets.HBox([button("all training points", "bullseye", self.drop_all, "170px"), button("step by hand", "step-forward", self.step), self._stop])
-        place = {"min": -self._said.surface.grid.limit, "max": self._said.surface.grid.limit, "step": 0.05, "layout": ipywidgets.Layout(width="240px")}
+        everything = button("all training points", "bullseye", self.drop_all, "170px")
+        self._pressing = ipywidgets.HBox([everything, button("step by hand", "step-forward", self.step), self._stop])
+        limit = self._said.surface.grid.limit
+        place = {"min": -limit, "max": limit, "step": 0.05, "layout": ipywidgets.Layout(width="240px")}
         self._x, self._y = ipywidgets.FloatSlider(value=-0.7, description="x", **place), ipywidgets.FloatSlider(value=0.0, description="y", **place)
         self._placing = ipywidgets.HBox([self._x, self._y, button("drop", "crosshairs", lambda: self.drop(self._x.value, self._y.value), "90px")])
-        self._walk = ipywidgets.IntSlider(value=0, min=0, max=1, description="along the path", disabled=True, layout=ipywidgets.Layout(width="600px"), style={"description_width": "110px"})
+        self._walk = ipywidgets.IntSlider(
+            value=0, min=0, max=1, description="along the path", disabled=True, layout=ipywidgets.Layout(width="600px"), style={"description_width": "110px"},
+        )
         self._trouble = ipywidgets.HTML()
 
     def _on_state(self, background: Background[Iterate]) -> None:
@@ -418,7 +378,7 @@ class CommitteeView(ipywidgets.VBox):
     def __init__(self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None) -> None:
         self._said, self._dataset = Said.of(committee, grid), dataset
         self._member = ipywidgets.IntSlider(value=1, min=1, max=max(len(committee), 1), description="member", layout=ipywidgets.Layout(width="320px"))
-        self._picture = Picture(self._draw, (8.6, 4.6))
+        self._picture = Picture(self._draw, (8.2, 4.4))
         self._member.observe(lambda _: self._picture.request(), "value")
         super().__init__([self._member, self._picture])
 
@@ -433,34 +393,3 @@ class CommitteeView(ipywidgets.VBox):
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self.settle()
         return bundle(super()._repr_mimebundle_(**options), self._picture.value)
-
-
-def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | None = None) -> None:
-    """All members small, below them the chosen one beside the mean and the uncertainty."""
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
-    grid, shape = said.surface.grid, said.surface.energy.shape
-    energies: Sequence[NDArray] = [energy.reshape(shape) for energy in said.prediction.energy.numpy()]
-    count = len(energies)
-    small = np.atleast_1d(top.subplots(1, max(count, 5)))
-    top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.02, wspace=0.06)
-    for number, axes in enumerate(small):
-        if number >= count:
-            axes.axis("off")
-            continue
-        plots.energy_surface(axes, grid, energies[number], bar=False)
-        axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
-        axes.set_title(f"member {number + 1}", fontsize=8, weight="bold" if number == member else "normal", color=plots.ADVERSARIAL if number == member else "k")
-        for spine in axes.spines.values():
-            spine.set(color=plots.ADVERSARIAL if number == member else "0.6", linewidth=2.5 if number == member else 0.8)
-    chosen, mean, sigma = bottom.subplots(1, 3)
-    bottom.subplots_adjust(left=0.07, right=0.93, top=0.92, bottom=0.1, wspace=0.36)
-    for axes, energy in ((chosen, energies[member]), (mean, said.surface.energy)):
-        plots.energy_surface(axes, grid, energy)
-        bottom.axes[-1].set_ylabel("")          # of the colour bar, which the next axes leave no room for
-    plots.sigma_surface(sigma, said.surface)
-    for axes, title in ((chosen, f"member {member + 1}"), (mean, "mean"), (sigma, "uncertainty")):
-        axes.set_title(title, fontsize=10)
-        if dataset is not None:
-            plots.structures(axes, dataset)
-        axes.set_ylabel("" if axes is not chosen else "y")
-        round_ticks(axes)

@@ -109,7 +109,8 @@ def generation_png(generation: Generation) -> bytes:
 def attack_png(attack: Attack) -> bytes:
     """What it makes small, how, and within which limits."""
     limits = _lines({"start": attack.start, "bound": attack.bound, "guard": attack.guard, "members": attack.members})
-    return _diagram([("objective", _lines_of(attack.objective)), ("gradient", _lines_of(attack.gradient)), ("minimizer", _lines_of(attack.minimizer)), ("limits", limits)])
+    parts = {"objective": attack.objective, "gradient": attack.gradient, "minimizer": attack.minimizer}
+    return _diagram([*((name, _lines_of(part)) for name, part in parts.items()), ("limits", limits)])
 
 
 def loop_png(loop: Loop) -> bytes:
@@ -206,11 +207,13 @@ def _diagram(boxes: Sequence[Box], column: int = _COLUMN) -> bytes:
         axes.axis("off")
         for number, (title, lines) in enumerate(boxes):
             left, top = 0.06 + number * (wide + gap), 0.06 + high
-            axes.add_patch(FancyBboxPatch((left, 0.06), wide, high, boxstyle="round,pad=0,rounding_size=0.08", fc="#fdf6ec", ec="#b9770e"))
+            rounded = "round,pad=0,rounding_size=0.08"
+            axes.add_patch(FancyBboxPatch((left, 0.06), wide, high, boxstyle=rounded, fc="#fdf6ec", ec="#b9770e"))
             axes.text(left + 0.1, top - 0.1, title, va="top", fontsize=9.5, weight="bold", color="#784212")
             axes.text(left + 0.1, top - 0.36, "\n".join(lines), va="top", fontsize=8, family="monospace", linespacing=1.3, color="#222222")
             if number:
-                axes.add_patch(FancyArrowPatch((left - gap - 0.02, top - high / 2), (left + 0.03, top - high / 2), arrowstyle="-|>", mutation_scale=12, color="#784212"))
+                ends = (left - gap - 0.02, top - high / 2), (left + 0.03, top - high / 2)
+                axes.add_patch(FancyArrowPatch(*ends, arrowstyle="-|>", mutation_scale=12, color="#784212"))
 
     return png(draw, size)
 

@@ -228,8 +228,8 @@ def test_a_function_needs_settings():
         ({"retries": 1.5}, ValueError, "retries is 1.5"),
         ({"executor": 4}, TypeError, r"executor is a int, expected processes\(n\)"),
         ({"settings": {"basis": object()}}, TypeError, r"settings\['basis'\] holds a object"),
-        ({"settings": {"a": [1, float("inf")]}}, ValueError, r"settings\['a'\]\[1\] is inf"),
-        ({"settings": {1: 2}}, TypeError, "the key 1"),
+        ({"settings": {"a": [1, float("nan")]}}, ValueError, r"settings\['a'\]\[1\] is nan"),
+        ({"settings": {2.5: 2}}, TypeError, "the key 2.5"),
     ],
 )
 def test_what_makes_no_reference(changes, error, message):

@@ -163,7 +163,7 @@ def test_molecules_have_no_map(rng):
     geometry = molecule(rng)
     with pytest.raises(ValueError, match="single particles in the plane"):
         AttackExplorer(mlp_committee(), Dataset([geometry], [Labels(energy=0.0, forces=np.zeros((5, 3)))]))
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="holds nothing"):
         AttackExplorer(mlp_committee(), Dataset())
 
 

@@ -1,0 +1,129 @@
+"""Gradient descent of many members at once.
+
+The parameters of all layers lie in one buffer, a row for each member, so torch's fused Adam updates a member in one pass
+and members of one learning rate in one call.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+
+class Descent:
+    """torch's Adam over a row of weights for each member, with a learning rate, a patience and a best epoch of its own.
+
+    Args:
+        module: every parameter has a leading member axis; they become views of the rows until :meth:`finish`.
+        members: M.
+        learning_rate: at the start.
+        patience: judgements without progress before a member's rate falls; None keeps it.
+        factor: by which it falls.
+        keep_best: end with the weights of each member's best judgement, not with the last.
+    """
+
+    THRESHOLD = 1e-4                                                           # relative gain that counts as progress, torch's default
+
+    def __init__(self, module: nn.Module, members: int, learning_rate: float, *, patience: int | None, factor: float, keep_best: bool) -> None:
+        self.patience, self.factor, self.keep_best = patience, factor, keep_best
+        self.parameters = list(module.parameters())
+        self.flat = torch.cat([p.detach().reshape(members, -1) for p in self.parameters], 1)
+        self._point_into(self.flat)
+        self.gradient = torch.zeros_like(self.flat)
+        self.rows = [row.detach().requires_grad_() for row in self.flat]
+        self.optimizer = torch.optim.Adam(self.rows, lr=learning_rate, fused=True)
+        self.rates = np.full(members, learning_rate)
+        self.best, self.reference = np.full(members, np.inf), np.full(members, np.inf)
+        self.waited = np.zeros(members, dtype=int)
+        self.best_weights = self.flat.clone()
+
+    def _point_into(self, buffer: Tensor) -> None:
+        """Makes the module's parameters views of a buffer (members, weights)."""
+        at = 0
+        for p in self.parameters:
+            size = p.numel() // len(buffer)
+            p.data = buffer[:, at : at + size].view(p.shape)
+            at += size
+
+    def step(self, loss: Tensor, active: NDArray) -> None:
+        """One update of the `active` members (M,); `loss` is the sum of all losses."""
+        slopes = torch.autograd.grad(loss, self.parameters)
+        torch.cat([g.reshape(len(self.flat), -1) for g in slopes], 1, out=self.gradient)
+        for row, gradient, moves in zip(self.rows, self.gradient, active, strict=True):
+            row.grad = gradient if moves else None
+        self.optimizer.step()
+
+    def judge(self, losses: NDArray) -> None:
+        """Keeps the best weights of each member and lowers the rate of those that wait too long."""
+        better = losses < self.best
+        self.best = np.minimum(losses, self.best)
+        if self.keep_best and better.any():
+            chosen = torch.tensor(np.flatnonzero(better), device=self.flat.device)
+            self.best_weights[chosen] = self.flat[chosen]
+        if self.patience is None:
+            return
+        progress = losses < self.reference * (1 - self.THRESHOLD)
+        self.reference = np.where(progress, losses, self.reference)
+        self.waited = np.where(progress, 0, self.waited + 1)
+        tired = self.waited > self.patience
+        if tired.any():
+            self.rates = np.where(tired, self.rates * self.factor, self.rates)
+            self.waited = np.where(tired, 0, self.waited)
+            self._group()
+
+    def _group(self) -> None:
+        """One group of the optimizer for each learning rate, so that equal ones share a pass."""
+        self.optimizer.param_groups = [
+            {**self.optimizer.defaults, "params": [row for row, own in zip(self.rows, self.rates, strict=True) if own == rate], "lr": float(rate)}
+            for rate in np.unique(self.rates)
+        ]
+
+    def finish(self) -> None:
+        """Leaves the module with the weights to keep, without a link to the buffers."""
+        self._point_into(self.best_weights if self.keep_best else self.flat)
+        for p in self.parameters:
+            p.data = p.data.clone(memory_format=torch.contiguous_format)
+
+    def save(self, file: Path, epoch: int, rngs: Sequence[Generator]) -> None:
+        """A checkpoint, written beside the old one and renamed."""
+        part = file.with_suffix(".part")
+        states = [self.optimizer.state[row] for row in self.rows]
+        arrays = {name: torch.stack([state[name] for state in states]).cpu().numpy() for name in ("exp_avg", "exp_avg_sq", "step")}
+        arrays |= {"flat": self.flat.cpu().numpy(), "best_weights": self.best_weights.cpu().numpy()}
+        about = json.dumps({"epoch": epoch, "rngs": [rng.bit_generator.state for rng in rngs]})
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as stream:
+                np.savez(stream, **arrays, rates=self.rates, best=self.best, reference=self.reference, waited=self.waited, about=np.array(about))
+            part.replace(file)
+        except OSError as error:
+            raise OSError(f"cannot write the checkpoint {file} ({error}): free the disk or give another directory; finished stages are kept") from error
+
+    def resume(self, file: Path, rngs: Sequence[Generator]) -> int:
+        """The epoch to go on with, after a checkpoint was read.
+
+        Raises:
+            ValueError: a damaged file; names it.
+        """
+        try:
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+                self.flat.copy_(torch.from_numpy(arrays["flat"]))
+                self.best_weights.copy_(torch.from_numpy(arrays["best_weights"]))
+                self.rates, self.best, self.reference, self.waited = (arrays[name] for name in ("rates", "best", "reference", "waited"))
+                for m, row in enumerate(self.rows):
+                    self.optimizer.state[row] = {name: torch.tensor(arrays[name][m], device=row.device) for name in ("step", "exp_avg", "exp_avg_sq")}
+                about = json.loads(str(arrays["about"]))
+        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
+            raise ValueError(f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): delete it, and the fit starts from its beginning") from error
+        self._group()
+        for rng, state in zip(rngs, about["rngs"], strict=True):
+            rng.bit_generator.state = state
+        return about["epoch"]

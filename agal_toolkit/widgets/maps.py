@@ -1,0 +1,116 @@
+"""What a committee says of the plane, and how it is drawn: evaluated once, redrawn as often as a control moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from .. import plots
+from ..analysis.surfaces import Grid, Surface
+from ..attack import Attack
+from ..committee import Committee
+from ..dataset import Dataset
+from ..geometry import Batch, Prediction, points
+from ..uncertainty import force_variance
+from .picture import round_ticks
+
+_FADE = 4.0                 # decades of the loss that the map tells apart
+_COLOURS = "cividis"
+
+
+def ask(committee: Committee, positions: NDArray) -> tuple[Prediction, Batch]:
+    """What a committee says of a particle at each of `positions` (n, 2), on the CPU in float64; without n structures on the way."""
+    batch = committee.batch(points(positions[:1])).repeat(len(positions))
+    batch = batch.at(torch.tensor(positions, dtype=batch.positions.dtype, device=batch.positions.device))
+    said = committee(batch)
+    prediction = Prediction(*(values.detach().double().cpu() for values in (said.energy, said.forces, said.stress)))
+    return prediction, Batch.of(points(positions[:1])).repeat(len(positions)).at(torch.tensor(positions))
+
+
+@dataclass(frozen=True, eq=False)
+class Said:
+    """A committee on a grid: its prediction there, and what follows from it."""
+
+    surface: Surface
+    prediction: Prediction
+    batch: Batch
+
+    @classmethod
+    def of(cls, committee: Committee, grid: Grid) -> Said:
+        """Evaluated once."""
+        prediction, batch = ask(committee, grid.positions)
+        shape = (grid.points, grid.points)
+        sigma = force_variance(prediction, batch).sqrt().numpy()
+        return cls(Surface(grid, prediction.energy.mean(0).numpy().reshape(shape), sigma.reshape(shape)), prediction, batch)
+
+    def gain(self, attack: Attack, committee: Committee, dataset: Dataset) -> NDArray:
+        """(points, points) of the adversarial loss as the papers print it: what the attack makes large."""
+        loss = attack.objective(committee, dataset)
+        return -loss(self.prediction, self.batch).detach().numpy().reshape(self.surface.energy.shape)
+
+
+def draw_gain(axes: Axes, grid: Grid, gain: NDArray) -> None:
+    """Filled contours of an adversarial loss, on a logarithmic scale of four decades where it is positive."""
+    if (gain > 0).all():
+        top = np.log10(gain.max())
+        values, levels, label = np.log10(np.maximum(gain, 1e-300)), np.linspace(top - _FADE, top, 25), r"$\log_{10}\,\mathcal{L}_\mathrm{adv}$"
+    else:
+        values, label = gain, r"$\mathcal{L}_\mathrm{adv}$"
+        low, top = np.percentile(gain, [2, 100])
+        levels = np.linspace(low, top if top > low else low + 1.0, 25)
+    filled = axes.contourf(grid.axis, grid.axis, values, levels=levels, cmap=_COLOURS, extend="min")
+    axes.set(xlim=(-grid.limit, grid.limit), ylim=(-grid.limit, grid.limit), xlabel="x", ylabel="y", aspect="equal")
+    axes.figure.colorbar(filled, ax=axes, label=label, fraction=0.046, pad=0.03, ticks=np.round(levels[::6], 1))
+
+
+def draw_paths(axes: Axes, path: NDArray, step: int) -> list[Artist]:
+    """Paths (steps, seeds, 2) up to `step`: a hollow start, a line, a dot at the step; gives what was drawn."""
+    gap = np.full((1, path.shape[1], 2), np.nan)
+    lines = np.concatenate([path[: step + 1], gap]).transpose(1, 0, 2).reshape(-1, 2).T      # one artist for all, broken by NaN
+    return [
+        *axes.plot(*lines, "-", color="white", lw=3.0, alpha=0.7, zorder=5),
+        *axes.plot(*lines, "-", color=plots.ADVERSARIAL, lw=1.4, zorder=6),
+        *axes.plot(*path[0].T, "o", ms=6, mfc="white", mec=plots.ADVERSARIAL, mew=1.4, zorder=7),
+        *axes.plot(*path[step].T, "o", ms=8, color=plots.ADVERSARIAL, mec="white", mew=1.0, zorder=8),
+    ]
+
+
+def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | None = None) -> None:
+    """All members small, below them the chosen one beside the mean and the uncertainty."""
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
+    grid, shape = said.surface.grid, said.surface.energy.shape
+    energies: Sequence[NDArray] = [energy.reshape(shape) for energy in said.prediction.energy.numpy()]
+    count = len(energies)
+    small = np.atleast_1d(top.subplots(1, max(count, 5)))
+    top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.02, wspace=0.06)
+    for number, axes in enumerate(small):
+        if number >= count:
+            axes.axis("off")
+            continue
+        plots.energy_surface(axes, grid, energies[number], bar=False)
+        axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
+        colour, weight, width = (plots.ADVERSARIAL, "bold", 2.5) if number == member else ("0.4", "normal", 0.8)
+        axes.set_title(f"member {number + 1}", fontsize=8, weight=weight, color=colour)
+        for spine in axes.spines.values():
+            spine.set(color=colour, linewidth=width)
+    chosen, mean, sigma = bottom.subplots(1, 3)
+    bottom.subplots_adjust(left=0.07, right=0.93, top=0.92, bottom=0.1, wspace=0.36)
+    for axes, energy in ((chosen, energies[member]), (mean, said.surface.energy)):
+        plots.energy_surface(axes, grid, energy)
+        bottom.axes[-1].set_ylabel("")          # of the colour bar, which the next axes leave no room for
+    plots.sigma_surface(sigma, said.surface)
+    for axes, title in ((chosen, f"member {member + 1}"), (mean, "mean"), (sigma, "uncertainty")):
+        axes.set_title(title, fontsize=10)
+        if dataset is not None:
+            plots.structures(axes, dataset)
+        round_ticks(axes)
+        if axes is not chosen:
+            axes.set_ylabel("")
+            axes.tick_params(axis="y", labelleft=False)
