@@ -11,9 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, ScalarFormatter
 from numpy.typing import NDArray
 
 from .analysis.surfaces import Grid, Surface
@@ -34,12 +32,8 @@ def strategy_colour(name: str) -> str:
 
 def _plane(axes: Axes, grid: Grid) -> None:
     axes.set(xlim=(-grid.limit, grid.limit), ylim=(-grid.limit, grid.limit), xlabel="x", ylabel="y", aspect="equal")
-    axes.xaxis.set_major_locator(MaxNLocator(4))
-    axes.yaxis.set_major_locator(MaxNLocator(4))
-
-
-def _bar(axes: Axes, picture: ScalarMappable, label: str) -> None:
-    axes.figure.colorbar(picture, ax=axes, label=label, fraction=0.046, pad=0.03)
+    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
 def energy_surface(axes: Axes, grid: Grid, energy: NDArray, *, top: float = 8.0, bottom: float = -5.0, bar: bool = True) -> None:
@@ -49,7 +43,7 @@ def energy_surface(axes: Axes, grid: Grid, energy: NDArray, *, top: float = 8.0,
     axes.contour(grid.axis, grid.axis, energy, levels=levels[::2], colors="k", linewidths=0.4, alpha=0.35)
     _plane(axes, grid)
     if bar:
-        _bar(axes, filled, "energy")
+        axes.figure.colorbar(filled, ax=axes, label="energy", fraction=0.046, pad=0.03, ticks=MaxNLocator(8, integer=True))
 
 
 def sigma_surface(axes: Axes, surface: Surface, *, bar: bool = True) -> None:
@@ -98,6 +92,9 @@ def learning_curves(axes: Axes, runs: Mapping[str, Sequence[Generation]], metric
         axes.plot([g.index + 1 for g in generations], values, "o-", ms=4, color=strategy_colour(name), label=name)
     if any(runs.values()):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.yaxis.set_minor_formatter(NullFormatter())
     _by_generation(axes, label)
 
 
@@ -183,10 +180,10 @@ def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray) -> None:
 
 def training_curves(axes: Axes, epochs: Sequence[Epoch]) -> None:
     """Training and validation loss of every member against the epoch."""
-    steps = [e.epoch for e in epochs]
-    train, valid = np.array([e.train for e in epochs]), np.array([e.valid for e in epochs])
+    steps, train, valid = np.array([e.epoch for e in epochs]), np.array([e.train for e in epochs]), np.array([e.valid for e in epochs])
+    checked = np.isfinite(valid).any(axis=1)                                   # not every epoch is
     axes.plot(steps, train, lw=0.9, color="0.35")
-    axes.plot(steps, valid, lw=0.9, color="#d68910")
+    axes.plot(steps[checked], valid[checked], lw=0.9, color="#d68910")
     axes.plot([], [], color="0.35", label="training")
     axes.plot([], [], color="#d68910", label="validation")
     axes.set(xlabel="epoch", ylabel="loss of each member", yscale="log")
@@ -204,17 +201,3 @@ def position_density(axes: Axes, trajectories: Mapping[str, Trajectory], exact: 
         axes.plot(*exact, color=TRUTH, lw=1, ls="--", label="Boltzmann, true energy")
     axes.set(xlabel="x", ylabel="density of frames", xlim=(-limit, limit))
     axes.legend(frameon=False, fontsize=8)
-
-
-def settings_diagram(axes: Axes, boxes: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Titled boxes of settings in a row, joined by arrows: the picture of an object that holds no results."""
-    count = len(boxes)
-    for number, (title, lines) in enumerate(boxes):
-        left = number / count
-        width = 0.86 / count
-        axes.add_patch(FancyBboxPatch((left + 0.02 / count, 0.06), width, 0.86, boxstyle="round,pad=0.01", fc="#fdf6ec", ec="#b9770e", transform=axes.transAxes))
-        axes.text(left + 0.05 / count, 0.88, title, transform=axes.transAxes, va="top", fontsize=9, weight="bold", color="#784212")
-        axes.text(left + 0.05 / count, 0.70, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=7.5, family="monospace", linespacing=1.35, color="#222222")
-        if number:
-            axes.add_patch(FancyArrowPatch((left - 0.10 / count, 0.5), (left + 0.01 / count, 0.5), arrowstyle="-|>", mutation_scale=12, color="#784212", transform=axes.transAxes))
-    axes.axis("off")

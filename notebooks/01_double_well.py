@@ -18,6 +18,8 @@
 # Run the cells from top to bottom. The energies have the units of Eq. 11 of the paper, lengths likewise.
 
 # %%
+from tempfile import mkdtemp
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -136,14 +138,21 @@ for axes, kT in zip(row, (1.0, 5.0, 25.0), strict=True):
 # and not duplicates, at most 20; ask the true potential for their energies and forces; add them to the data. The *random*
 # loop beside it displaces training points at random and is otherwise the same. Both start from the same data.
 #
-# Press **Start**, and **Pause**, **Step** or **Stop** whenever you like: what is finished stays. Other cells can be run
-# meanwhile. In each map the original data are white, earlier acquisitions gray and new ones black.
+# Press **Start**, and **Pause**, **Step** or **Stop** whenever you like; what is finished is in the run directory, so
+# **Start** after **Stop** goes on where it was. Other cells can be run meanwhile. In each map the original data are white,
+# earlier acquisitions gray and new ones black.
 
 # %%
+folder = mkdtemp(prefix="double-well-")
 panel = Monitor(
-    {strategy: lambda report, strategy=strategy: study.generations(strategy, preset, seed, report=report) for strategy in study.STRATEGIES},
+    {
+        strategy: lambda report, strategy=strategy: study.generations(strategy, preset, seed, folder, report)
+        for strategy in study.STRATEGIES
+    },
     generations=preset.generations,
 )
+
+# %%
 shown = display(panel, display_id=True)
 
 # %% [markdown]
@@ -227,7 +236,7 @@ for label, colour, generation in (("first committee", plots.RANDOM, adversarial[
 cut.plot(fine, well.energy(np.column_stack([fine, 0 * fine])), "--", color=plots.TRUTH, lw=1, label="true potential")
 cut.set(xlabel="x", ylabel="E(x, 0)", ylim=(-5, 8))
 cut.set_title("the committees along y = 0 (band: all members)", fontsize=10)
-cut.legend(frameon=False, fontsize=8)
+_ = cut.legend(frameon=False, fontsize=8)
 
 # %% [markdown]
 # ## 6. Exercises

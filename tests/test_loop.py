@@ -21,8 +21,8 @@ from agal_toolkit.loop import NOT_REACHED, Schedule, digest_of, lockstep
 from agal_toolkit.references import DoubleWell, Reference
 from agal_toolkit.sampling import Rattle
 from agal_toolkit.selection import AtMost
-from agal_toolkit.store import RunDirectoryError
 from agal_toolkit.stopping import until
+from agal_toolkit.store import RunDirectoryError
 from agal_toolkit.training import TrainingFailed
 
 STAGES = ["members", "seeds", "adversaries", "verdicts", "labels", "metrics"]

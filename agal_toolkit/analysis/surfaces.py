@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..committee import Committee
 from ..dataset import Dataset
-from ..geometry import Geometry, Labels, points
+from ..geometry import Batch, Geometry, Labels, Prediction, points
 from ..uncertainty import force_variance
 
 
@@ -47,6 +48,13 @@ class Grid:
         return Dataset(self.geometries, [label(geometry) for geometry in self.geometries])
 
 
+def ask(committee: Committee, positions: NDArray) -> tuple[Prediction, Batch]:
+    """What a committee says of a particle at each of `positions` (n, 2), on the CPU in float64; without n structures on the way."""
+    here = Batch.of(points(positions[:1])).repeat(len(positions)).at(torch.tensor(positions))
+    said = committee(Batch(*(getattr(here, field.name).to(committee.device) for field in fields(here))))
+    return Prediction(*(values.detach().double().cpu() for values in (said.energy, said.forces, said.stress))), here
+
+
 @dataclass(frozen=True, eq=False)
 class Surface:
     """A committee on a grid.
@@ -64,7 +72,7 @@ class Surface:
     @classmethod
     def of(cls, committee: Committee, grid: Grid = Grid()) -> Surface:
         """Mean energy and uncertainty at every point."""
-        said = committee.predict(grid.geometries)
-        variance = force_variance(said, committee.batch(grid.geometries[:1]).repeat(len(grid.positions)))
+        said, batch = ask(committee, grid.positions)
+        variance = force_variance(said, batch)
         shape = (grid.points, grid.points)
         return cls(grid, said.energy.mean(0).numpy().reshape(shape), variance.sqrt().numpy().reshape(shape))

@@ -18,11 +18,11 @@ from ase import Atoms
 
 from agal_toolkit.events import Labelled, Report, ignore
 from agal_toolkit.geometry import Geometry, Labels, as_geometry
+from agal_toolkit.identity import described, digest, is_frozen, name_of, parameters
 from agal_toolkit.references.answers import Label, here
 from agal_toolkit.references.cache import Cache
 from agal_toolkit.references.executors import through
 from agal_toolkit.references.failures import LabelFailed, Refused
-from agal_toolkit.identity import described, digest, is_frozen, name_of, parameters
 from agal_toolkit.references.processes import Processes, processes
 
 Ask = Callable[[Sequence[Geometry]], Iterator[tuple[int, Labels | LabelFailed]]]

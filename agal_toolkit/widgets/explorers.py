@@ -16,11 +16,12 @@ from typing import Any
 import ipywidgets
 import numpy as np
 from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.surfaces import Grid
+from ..analysis.surfaces import Grid, ask
 from ..attack import Adam, Attack, Ball, BoltzmannVariance, GradientDescent
 from ..committee import Committee
 from ..dataset import Dataset
@@ -29,7 +30,7 @@ from ..geometry import Geometry, Labels, points
 from ..uncertainty import force_variance
 from .background import LIVE, PAUSED, Background
 from .canvas import board
-from .maps import Said, ask, draw_gain, draw_members, draw_paths
+from .maps import Said, draw_gain, draw_members, draw_paths
 from .picture import DPI, DRAWING, Latest, Picture, bundle, png, round_ticks
 
 _SIZE = (4.15, 3.6)         # inches, of the map and of the curves beside it

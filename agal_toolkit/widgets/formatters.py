@@ -18,6 +18,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.ticker import MaxNLocator
 
 from .. import plots
+from ..analysis.errors import sigma_and_error
 from ..analysis.surfaces import Grid, Surface
 from ..attack import Attack
 from ..committee import Committee
@@ -184,11 +185,7 @@ def _sigma(committee: Committee, geometries: Sequence[Any]) -> np.ndarray:
 
 def _check(axes: Axes, generation: Generation) -> None:
     """Uncertainty against true force error of the new structures, which the committee had not seen."""
-    labelled = generation.labelled
-    said = generation.committee.predict(labelled.geometries)
-    sigma = _sigma(generation.committee, labelled.geometries)
-    forces = np.split(said.forces.mean(0).numpy(), np.cumsum([len(g) for g in labelled])[:-1])
-    error = np.array([np.sqrt(np.mean((f - true) ** 2)) for f, true in zip(forces, labelled.forces, strict=True)])
+    sigma, error = sigma_and_error(generation.committee, generation.labelled)
     plots.sigma_against_error(axes, sigma, error)
     for line in axes.lines[:1]:
         line.set(markersize=6, alpha=0.7)       # few points, unlike a grid's

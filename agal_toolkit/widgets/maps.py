@@ -6,32 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.surfaces import Grid, Surface
+from ..analysis.surfaces import Grid, Surface, ask
 from ..attack import Attack
 from ..committee import Committee
 from ..dataset import Dataset
-from ..geometry import Batch, Prediction, points
+from ..geometry import Batch, Prediction
 from ..uncertainty import force_variance
 from .picture import round_ticks
 
 _FADE = 4.0                 # decades of the loss that the map tells apart
 _COLOURS = "cividis"
-
-
-def ask(committee: Committee, positions: NDArray) -> tuple[Prediction, Batch]:
-    """What a committee says of a particle at each of `positions` (n, 2), on the CPU in float64; without n structures on the way."""
-    batch = committee.batch(points(positions[:1])).repeat(len(positions))
-    batch = batch.at(torch.tensor(positions, dtype=batch.positions.dtype, device=batch.positions.device))
-    said = committee(batch)
-    prediction = Prediction(*(values.detach().double().cpu() for values in (said.energy, said.forces, said.stress)))
-    return prediction, Batch.of(points(positions[:1])).repeat(len(positions)).at(torch.tensor(positions))
 
 
 @dataclass(frozen=True, eq=False)

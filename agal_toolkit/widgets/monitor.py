@@ -108,6 +108,14 @@ class Monitor(ipywidgets.VBox):
         self.background.wait(timeout)
         return self
 
+    def finish(self) -> Monitor:
+        """Starts or resumes what has not been run, waits for its end (or for a pause or stop), and gives the panel, for a last picture."""
+        if self.state in (IDLE, STOPPED):
+            self.start()
+        elif self.state == PAUSED:
+            self.resume()
+        return self.wait()
+
     def _turns(self, report: Report) -> Iterator[Turn]:
         """The loops' generations, in turn; a loop that ends drops out. Runs in the worker."""
         self._account = Account(tuple(self._loops), self._generations)
@@ -175,6 +183,9 @@ class Monitor(ipywidgets.VBox):
             left.tick_params(which="minor", labelsize=8)
         plots.data_curves(middle, runs)
         plots.sampled_energies(right, runs)
+        for axes in (left, right):
+            if axes.get_legend() is not None:                                  # the one in the middle is for all
+                axes.get_legend().remove()
         for axes, title in ((middle, "labelled structures"), (right, "sampled energies")):
             axes.set_title(title, fontsize=9)
             axes.set_ylabel("")

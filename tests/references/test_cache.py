@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from label_functions import GOOD, RAISES, Counted
 
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.references import Cache, LabelFailed, Reference
-from label_functions import GOOD, RAISES, Counted
 
 CRYSTAL = Geometry(positions=[[0.1, 0.2, 0.3]], numbers=[8], cell=np.eye(3), pbc=True)
 

@@ -11,12 +11,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from label_functions import (
+    DIES,
+    GOOD,
+    HANGS,
+    INTERRUPTS,
+    NOT_A_NUMBER,
+    RAISES,
+    SLOW,
+    WRONG_SHAPE,
+    WRONG_TYPE,
+    WithProgram,
+    environment,
+    moody,
+)
 
 from agal_toolkit.geometry import Labels, points
 from agal_toolkit.references import Cache, DoubleWell, LabelFailed, Reference, processes
-from label_functions import (
-    DIES, GOOD, HANGS, INTERRUPTS, NOT_A_NUMBER, RAISES, SLOW, WRONG_SHAPE, WRONG_TYPE, WithProgram, environment, moody,
-)
 
 SETTINGS = {"code": "moody"}
 

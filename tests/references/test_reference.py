@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from label_functions import GOOD, INTERRUPTS, NOT_A_NUMBER, RAISES, WRONG_SHAPE, WRONG_TYPE, Counted, moody, squared
 
 from agal_toolkit.events import Labelled
 from agal_toolkit.geometry import Labels, points
 from agal_toolkit.references import DoubleWell, LabelFailed, Reference, Refused
 from agal_toolkit.references.reference import always
-from label_functions import GOOD, INTERRUPTS, NOT_A_NUMBER, RAISES, WRONG_SHAPE, WRONG_TYPE, Counted, moody, squared
 
 MOODS = points([[mood, 0.5] for mood in (GOOD, RAISES, NOT_A_NUMBER, WRONG_SHAPE, WRONG_TYPE, 0.5)])
 

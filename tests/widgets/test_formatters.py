@@ -12,8 +12,24 @@ from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
 from agal_toolkit import (
-    Adam, AtMost, Attack, Ball, BoltzmannVariance, Committee, Dataset, Folds, FromDataset, HessianVector, Labels, Loop, Recipe, Reference, Schedule,
-    TorchTrainer, UncertaintyPercentile, until,
+    Adam,
+    AtMost,
+    Attack,
+    Ball,
+    BoltzmannVariance,
+    Committee,
+    Dataset,
+    Folds,
+    FromDataset,
+    HessianVector,
+    Labels,
+    Loop,
+    Recipe,
+    Reference,
+    Schedule,
+    TorchTrainer,
+    UncertaintyPercentile,
+    until,
 )
 from agal_toolkit.generation import Generation
 from agal_toolkit.selection import Candidate
