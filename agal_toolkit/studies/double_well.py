@@ -129,20 +129,24 @@ def claims(pairs: Pairs) -> list[Claim]:
     final = {s: np.array([pair[s][-1]["metrics"]["rmse"] for pair in pairs]) for s in STRATEGIES}
     size = {s: np.array([pair[s][-1]["structures"] for pair in pairs], dtype=float) for s in STRATEGIES}
     energy = {s: np.array([np.median([e for r in pair[s] for e in r["energies"]] or [np.nan]) for pair in pairs]) for s in STRATEGIES}
-    return [
+    ratios = [
         _ratio("random's final RMSE over adversarial's", final, "2 to 3", 2.5),
         _ratio("random's final data set over adversarial's", size, "> 1", 1.0),
         _ratio("random's median sampled energy over adversarial's", energy, "about 10", 5.0),
     ]
+    return [claim for claim in ratios if claim is not None]
 
 
-def _ratio(name: str, values: Mapping[str, np.ndarray], paper: str, goal: float) -> Claim:
-    """Ratio of medians over pairs, random to adversarial, with a 95 % bootstrap interval over pairs."""
-    random, adversarial = values["random"], values["adversarial"]
+def _ratio(name: str, values: Mapping[str, np.ndarray], paper: str, goal: float) -> Claim | None:
+    """Ratio of medians over pairs, random to adversarial, with a 95 % bootstrap interval over pairs; None where no pair has both."""
+    both = np.isfinite(values["random"]) & np.isfinite(values["adversarial"])
+    if not both.any():
+        return None
+    random, adversarial = values["random"][both], values["adversarial"][both]
     drawn = np.random.default_rng(0).integers(len(random), size=(2000, len(random)))
-    ratios = np.nanmedian(random[drawn], axis=1) / np.nanmedian(adversarial[drawn], axis=1)
-    spread = tuple(np.nanpercentile(ratios, [2.5, 97.5]).round(4).tolist()) if len(random) > 1 else None
-    return Claim(name=name, value=round(float(np.nanmedian(random) / np.nanmedian(adversarial)), 4), paper=paper, goal=goal, spread=spread, runs=len(random))
+    ratios = np.median(random[drawn], axis=1) / np.median(adversarial[drawn], axis=1)
+    spread = tuple(np.percentile(ratios, [2.5, 97.5]).round(4).tolist()) if len(random) > 1 else None
+    return Claim(name=name, value=round(float(np.median(random) / np.median(adversarial)), 4), paper=paper, goal=goal, spread=spread, runs=len(random))
 
 
 def main() -> None:

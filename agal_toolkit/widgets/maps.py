@@ -26,7 +26,13 @@ _COLOURS = "cividis"
 
 @dataclass(frozen=True, eq=False)
 class Said:
-    """A committee on a grid: its prediction there, and what follows from it."""
+    """A committee on a grid: its prediction there, and what follows from it.
+
+    Attributes:
+        surface: mean energy and uncertainty.
+        prediction: of every member at every point.
+        batch: the points.
+    """
 
     surface: Surface
     prediction: Prediction
