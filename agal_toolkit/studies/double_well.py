@@ -12,10 +12,13 @@ points are learned, and the error grows instead of falling.
 from __future__ import annotations
 
 import argparse
+import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from itertools import islice
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +29,10 @@ from ..analysis.errors import RmseBelow, rmse
 from ..analysis.surfaces import Grid
 from ..attack import Adam, Attack, BoltzmannVariance
 from ..dataset import Dataset, Folds
-from ..events import Report, ignore, line
+from ..events import Report, ignore
 from ..generation import Generation
-from ..loop import Loop, Recipe
+from ..identity import machine
+from ..loop import Loop, Recipe, lockstep
 from ..potentials.mlp import MLP
 from ..references import DoubleWell, Reference, basin
 from ..sampling import FromDataset, Rattle
@@ -63,7 +67,7 @@ class Preset:
 
 PRESETS: Mapping[str, Preset] = {
     "fast": Preset(width=48, epochs=200, attack_steps=120, generations=3, grid=40),
-    "laptop": Preset(),
+    "laptop": Preset(pairs=20),
     "gpu": Preset(width=1024, pairs=100),
     "paper": Preset(width=1024, pairs=100),
 }
@@ -149,41 +153,81 @@ def _ratio(name: str, values: Mapping[str, np.ndarray], paper: str, goal: float)
     return Claim(name=name, value=round(float(np.median(random) / np.median(adversarial)), 4), paper=paper, goal=goal, spread=spread, runs=len(random))
 
 
+def run(preset: Preset, seeds: Sequence[int], directory: Path, device: str = "cpu", say: Callable[[str], None] = lambda text: None) -> None:
+    """Pairs in lockstep; each finished pair is written to ``pair-<seed>.json`` in `directory`, an interrupted run goes on at its generations.
+
+    Args:
+        preset: the sizes.
+        seeds: one for each pair.
+        directory: of the run directories and the pairs.
+        device: where networks are trained.
+        say: hears a line of progress after each generation.
+    """
+    keys = [(seed, strategy) for seed in seeds for strategy in STRATEGIES]
+    loops = [loop(strategy, preset, seed, device=device) for seed, strategy in keys]
+    places = [directory / f"{strategy}-{seed}" for seed, strategy in keys]
+    records: dict[int, dict[str, list[dict[str, Any]]]] = {seed: {strategy: [] for strategy in STRATEGIES} for seed in seeds}
+    began = time.monotonic()
+    for row in islice(lockstep(loops, [start(seed) for seed, _ in keys], places), preset.generations):
+        for (seed, strategy), generation in zip(keys, row, strict=True):
+            records[seed][strategy].append(record(generation))
+        medians = {s: np.median([records[seed][s][-1]["metrics"]["rmse"] for seed in seeds]) for s in STRATEGIES}
+        found = ", ".join(f"{s} {value:.2f}" for s, value in medians.items())
+        say(f"seeds {seeds[0]} to {seeds[-1]}, generation {row[0].index + 1} of {preset.generations}, {time.monotonic() - began:.0f} s: median RMSE {found}")
+    for seed in seeds:
+        part = directory / f"pair-{seed}.part"
+        part.write_text(json.dumps({"seed": seed, "settings": asdict(preset), **machine(), "device": device, **records[seed]}))
+        part.replace(directory / f"pair-{seed}.json")
+
+
+def collect(directory: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The finished pairs of these seeds, in order."""
+    files = [directory / f"pair-{seed}.json" for seed in seeds]
+    return [json.loads(file.read_text()) for file in files if file.exists()]
+
+
+def _work(preset: Preset, seeds: Sequence[int], directory: Path, device: str) -> None:
+    """What one process does."""
+    torch.set_num_threads(1)
+    run(preset, seeds, directory, device, say=_say)
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="laptop")
     parser.add_argument("--pairs", type=int, default=None, help="independent pairs of loops; the preset's otherwise")
     parser.add_argument("--seed", type=int, default=0, help="of the first pair; the others count on")
+    parser.add_argument("--stack", type=int, default=4, help="pairs that run in lockstep")
+    parser.add_argument("--processes", type=int, default=1, help="stacks at a time, each in a process with one thread")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default="runs/double_well", help="run directories; what is finished there is not run again")
+    parser.add_argument("--out", default="runs/double_well", help="run directories and finished pairs; what is there is not run again")
     parser.add_argument("--results", default="notebooks/results", help="where the JSON goes")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    preset = PRESETS[arguments.preset]
-    began, pairs = time.monotonic(), []
-    for seed in range(arguments.seed, arguments.seed + (arguments.pairs or preset.pairs)):
-        pair = {}
-        for strategy in STRATEGIES:
-            pair[strategy] = []
-            for generation in generations(strategy, preset, seed, Path(arguments.out) / arguments.preset, device=arguments.device, report=_say):
-                pair[strategy].append(record(generation))
-                print(f"pair {seed}, {strategy}:\n{generation}", flush=True)
-        pairs.append(pair)
+    preset, directory, began = PRESETS[arguments.preset], Path(arguments.out) / arguments.preset, time.monotonic()
+    seeds = list(range(arguments.seed, arguments.seed + (arguments.pairs or preset.pairs)))
+    missing = [seed for seed in seeds if not (directory / f"pair-{seed}.json").exists()]
+    stacks = [missing[k : k + arguments.stack] for k in range(0, len(missing), arguments.stack)]
+    if arguments.processes == 1:
+        for stack in stacks:
+            _work(preset, stack, directory, arguments.device)
+    else:
+        with get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
+            pool.starmap(_work, [(preset, stack, directory, arguments.device) for stack in stacks], chunksize=1)
+    pairs = collect(directory, seeds)
     found = claims(pairs)
     path = write(
-        arguments.results, "double_well", arguments.preset, seed=arguments.seed, device=arguments.device, seconds={"all": round(time.monotonic() - began, 1)},
+        arguments.results, "double_well", arguments.preset, seed=arguments.seed, device=arguments.device,
+        seconds={"this call": round(time.monotonic() - began, 1), "stages of all loops": round(sum(r["seconds"] for p in pairs for s in STRATEGIES for r in p[s]), 1)},
         settings={**asdict(preset), "pairs": len(pairs), "well": "as printed, 4 y^2"}, records={"pairs": pairs}, claims=found,
     )
     for claim in found:
-        print(claim)
-    print(f"written to {path}")
-
-
-def _say(event: Any) -> None:
-    text = line(event)
-    if text:
-        print("  " + text, flush=True)
+        _say(str(claim))
+    _say(f"{len(pairs)} pairs, written to {path}")
 
 
 if __name__ == "__main__":
