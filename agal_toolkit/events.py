@@ -75,14 +75,5 @@ Event = Stage | Epoch | Step | Progress | Labelled | Finished
 Report = Callable[[Event], None]
 
 
-def line(event: Event) -> str | None:
-    """A finished stage or generation as one line of text, for terminals and logs; None for events too frequent to print."""
-    if isinstance(event, Stage) and event.status != "started":
-        return f"generation {event.generation + 1}: {event.name} {event.status}, {event.seconds:.1f} s"
-    if isinstance(event, Labelled) and event.error is not None:
-        return f"label {event.done} of {event.total} failed: {event.error}"
-    return None
-
-
 def ignore(event: Event) -> None:
     """The silent listener."""

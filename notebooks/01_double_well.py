@@ -36,7 +36,7 @@ from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
 
 torch.set_num_threads(1)  # small networks train faster on one thread while the page stays alive on another
 name = chosen_preset(study.PRESETS)
-preset, seed = study.PRESETS[name], 0
+preset, seed = study.PRESETS[name], 2
 print(f"preset {name}: {preset}")
 
 # %% [markdown]
@@ -115,7 +115,7 @@ explorer = AttackExplorer(committee, data, attack=recipe.attack)
 explorer
 
 # %%
-explorer.drop(-0.75, 0.1)  # the same as a click
+explorer.drop(-0.65, -0.6)  # the same as a click
 explorer.wait()
 
 # %% [markdown]
@@ -175,7 +175,8 @@ for axes, generation in zip(panels.flat, adversarial, strict=False):
 
 # %% [markdown]
 # And the learning curves of this *one* pair of loops (the paper shows the median of more than a hundred, Fig. 2b): the error
-# of the energy on a grid over the whole plane, the number of labelled points, and the energies that were asked for.
+# of the energy on a grid over the whole plane, the number of labelled points, and the energies that were asked for. Pairs
+# differ a great deal, and in some of them random sampling wins; try another `seed`.
 
 # %%
 figure, (error_axes, data_axes, energy_axes) = plt.subplots(1, 3, figsize=(9.4, 2.9), layout="constrained")
@@ -203,7 +204,7 @@ adversarial[-1]
 #
 # A model is worth what a simulation with it is worth. We run Langevin dynamics of independent particles that all start in
 # the left basin: on the first committee's mean, on the last committee's, and on the true potential, at $kT = 1$, about a
-# quarter of the barrier.
+# quarter of the barrier. On the first surface a particle may be thrown to the right, but there is nothing to stay in.
 
 # %%
 replicas, steps = (64, 4000) if name != "fast" else (32, 1500)
@@ -217,9 +218,16 @@ trajectories = {
     label: langevin(potential, begin, kT=1.0, timestep=0.02, steps=steps, friction=1.0, replicas=replicas, every=20, rng=np.random.default_rng(seed))
     for label, potential in surfaces.items()
 }
-crossed = {label: float(np.mean((t.positions[:, :, 0, 0] > 0.4).any(0))) for label, t in trajectories.items()}
-for label, fraction in crossed.items():
-    print(f"{label:16} {fraction:6.1%} of the replicas reached the right basin")
+
+
+def settled(trajectory, frames=5):
+    """Fraction of replicas that stay beyond x = 0.4 for `frames` frames in a row: two time units, two oscillations in that basin."""
+    right = trajectory.positions[:, :, 0, 0] > 0.4
+    return np.lib.stride_tricks.sliding_window_view(right, frames, axis=0).all(-1).any(0).mean()
+
+
+for label, trajectory in trajectories.items():
+    print(f"{label:16} {settled(trajectory):6.1%} of the replicas settled in the right basin")
 
 # %%
 fine = np.linspace(-1.5, 1.5, 400)
