@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from .geometry import Batch, Geometry, Prediction, concatenate
 from .potentials.ase import CalculatorPotential
 from .potentials.protocol import Members, Potential
-from .potentials.stacked import Separate, Stacked
+from .potentials.stacked import Separate
 from .uncertainty import component_variance
 
 
@@ -33,7 +33,7 @@ class Committee:
     members: Members
 
     def __init__(self, members: Members | Sequence[Potential]) -> None:
-        object.__setattr__(self, "members", members if isinstance(members, (Stacked, Separate)) else _gathered(members))
+        object.__setattr__(self, "members", Separate(members) if isinstance(members, Sequence) else members)
 
     @classmethod
     def from_calculators(cls, calculators: Sequence[Calculator]) -> Committee:
@@ -50,7 +50,7 @@ class Committee:
     @property
     def device(self) -> torch.device:
         """Where batches should be."""
-        return self.members.device if isinstance(self.members, Stacked) else torch.device("cpu")
+        return self.members.device
 
     def batch(self, structures: Iterable[Geometry | Atoms]) -> Batch:
         """The structures as a batch on the committee's device."""
@@ -87,11 +87,6 @@ class Committee:
 
     def __repr__(self) -> str:
         return f"Committee of {len(self)}: {self.members!r}"
-
-
-def _gathered(members: Members | Sequence[Potential]) -> Members:
-    """Members from a sequence of potentials; anything else is taken for Members already."""
-    return Separate(members) if isinstance(members, Sequence) else members
 
 
 @dataclass(frozen=True)

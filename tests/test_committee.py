@@ -29,6 +29,8 @@ def test_other_members_are_taken_as_they_are(rng):
     class Doubled:
         """Members of somebody else's making."""
 
+        device = torch.device("cpu")
+
         def __call__(self, batch, *, graph=False):
             return Separate([Differentiable(helpers.PairEnergy())] * 2)(batch, graph=graph)
 

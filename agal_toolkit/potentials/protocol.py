@@ -41,7 +41,12 @@ class Members(Protocol):
     """Several potentials whose predictions carry a leading member axis M.
 
     Where the positions of the batch are (M, N, d), member m sees its own.
+
+    Attributes:
+        device: where batches should be.
     """
+
+    device: torch.device
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction: ...
 

@@ -59,14 +59,19 @@ class Stacked:
 class Separate:
     """Any potentials, evaluated one after the other.
 
+    Args:
+        potentials: at least one.
+        device: where they compute, so where batches should be.
+
     Raises:
         ValueError: no potentials.
     """
 
-    def __init__(self, potentials: Sequence[Potential]) -> None:
+    def __init__(self, potentials: Sequence[Potential], device: torch.device | str = "cpu") -> None:
         if not potentials:
             raise ValueError("a committee needs at least one potential")
         self.potentials = tuple(potentials)
+        self.device = torch.device(device)
 
     def __len__(self) -> int:
         return len(self.potentials)
@@ -77,7 +82,7 @@ class Separate:
 
     def __getitem__(self, indices: ArrayLike) -> Separate:
         chosen = np.atleast_1d(np.arange(len(self))[indices])
-        return Separate([self.potentials[i] for i in chosen])
+        return Separate([self.potentials[i] for i in chosen], self.device)
 
     def __repr__(self) -> str:
         return "Separate(" + ", ".join(repr(p) for p in self.potentials) + ")"
