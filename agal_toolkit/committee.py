@@ -58,6 +58,8 @@ class Committee:
 
     def predict(self, structures: Sequence[Geometry | Atoms], chunk: int = 4096) -> Prediction:
         """What every member says of the structures, on the CPU in float64; evaluated `chunk` structures at a time."""
+        if not len(structures):
+            raise ValueError("there is nothing to predict: give at least one structure")
         parts = [self(self.batch(structures[i : i + chunk])) for i in range(0, len(structures), chunk)]
         whole = concatenate(parts)
         return Prediction(*(values.detach().double().cpu() for values in (whole.energy, whole.forces, whole.stress)))

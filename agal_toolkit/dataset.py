@@ -113,8 +113,14 @@ class Dataset(Sequence[Geometry]):
             ValueError: a structure without energy or forces; names it and the keys that it has.
         """
         frames = list(frames)
+        geometries = []
+        for index, atoms in enumerate(frames):
+            try:
+                geometries.append(as_geometry(atoms))
+            except ValueError as error:
+                raise ValueError(f"structure {index}: {error}") from None
         labels = [_labels_of(atoms, index, energy, forces, stress) for index, atoms in enumerate(frames)]
-        return cls(frames, labels, [atoms.info.get("role", TRAIN) for atoms in frames])
+        return cls(geometries, labels, [atoms.info.get("role", TRAIN) for atoms in frames])
 
     def to_ase(self) -> list[Atoms]:
         """ASE structures with a SinglePointCalculator; role and origin are in ``info``."""
@@ -135,7 +141,7 @@ class Dataset(Sequence[Geometry]):
         return cls.from_ase(ase.io.read(path, index=":"), energy, forces, stress)
 
     def write(self, path: str | Path) -> None:
-        """An extended-xyz file with energies, forces, stresses, roles and origins."""
+        """An extended-xyz file with energies, forces, stresses, roles, origins and dimensions; coordinates are rounded to 1e-8."""
         ase.io.write(path, self.to_ase(), format="extxyz")
 
 
@@ -155,6 +161,8 @@ def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None,
         s = voigt_6_to_full_3x3_stress(s)
     elif np.size(s) == 9:
         s = np.reshape(s, (3, 3))
+    if np.ndim(f) == 2:
+        f = np.asarray(f)[:, : int(atoms.info.get("dimension", 3))]            # a model surface was padded
     try:
         return Labels(energy=e, forces=f, stress=s)
     except ValueError as error:
@@ -181,6 +189,8 @@ class Folds:
     acquired: float | None = None
 
     def __post_init__(self) -> None:
+        if self.acquired is not None and not self.acquired > 0:
+            raise ValueError(f"acquired={self.acquired}: a weight is positive; None splits acquired structures like the others")
         if not (0 < self.train <= 1 and 0 <= self.valid < 1 and self.train + self.valid <= 1 + 1e-9):
             raise ValueError(f"train={self.train} and valid={self.valid} must be fractions whose sum is at most 1")
 

@@ -64,7 +64,7 @@ def langevin(
         every: steps between frames.
         rng: for velocities and noise.
         masses: (n,) atomic mass units; None takes ASE's, 1 for nameless particles.
-        device: where the potential computes.
+        device: where the potential computes, a committee's ``device``.
         report: hears a Progress at each frame.
     """
     n, d = geometry.positions.shape

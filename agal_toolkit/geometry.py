@@ -129,19 +129,20 @@ class Geometry:
                 raise ValueError(f"constraint {type(constraint).__name__} is not supported: use FixAtoms, or remove it")
             movable[constraint.index] = False
         known = atoms.info.get("origin", {})
+        d = int(atoms.info.get("dimension", 3))
         return cls(
-            positions=atoms.positions, numbers=atoms.numbers, cell=atoms.cell.array, pbc=atoms.pbc,
+            positions=atoms.positions[:, :d], numbers=atoms.numbers, cell=atoms.cell.array[:d, :d], pbc=atoms.pbc[:d],
             charge=atoms.info.get("charge", 0), multiplicity=atoms.info.get("multiplicity", 1), movable=movable,
             origin={**(known if isinstance(known, Mapping) else {"by": str(known)}), **origin},
         )
 
     def to_atoms(self) -> Atoms:
-        """To ASE; positions of fewer than three dimensions are padded with zeros."""
+        """To ASE; positions of fewer than three dimensions are padded with zeros, and ``info`` tells how many there are."""
         n, d = self.positions.shape
         positions, cell, pbc = np.zeros((n, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         positions[:, :d], cell[:d, :d], pbc[:d] = self.positions, self.cell, self.pbc
         fixed = [] if self.movable.all() else [FixAtoms(np.flatnonzero(~self.movable))]
-        info = {"charge": self.charge, "multiplicity": self.multiplicity}
+        info = {"charge": self.charge, "multiplicity": self.multiplicity, **({} if d == 3 else {"dimension": d})}
         return Atoms(self.numbers, positions=positions, cell=cell, pbc=pbc, info=info, constraint=fixed)
 
     def __repr__(self) -> str:

@@ -71,6 +71,11 @@ def described(value: Any, where: str = "settings") -> Any:
         return {"name": name_of(type(value)), **parameters(value, where)}
     if isinstance(value, partial):
         return {"name": name_of(value), "args": described(value.args, where), "keywords": described(value.keywords, where)}
+    if isinstance(value, FunctionType) and name_of(value) and value.__closure__:      # name_of refuses a lambda first
+        raise ValueError(
+            f"{where} is {value.__qualname__}, whose captured variables have no name to keep results under: make it a frozen dataclass "
+            "or a functools.partial of its parameters"
+        )
     if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
         return name_of(value)
     raise TypeError(
@@ -91,6 +96,7 @@ def digest(description: Mapping[str, Any]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what a result is computed: platform, processor, Python and the versions of the libraries that matter."""
+    """Where and with what a result is computed: platform, threads, GPU, Python and the versions of the libraries that matter."""
     libraries = {name: version(name) for name in ("torch", "numpy", "scipy", "ase", "agal_toolkit")}
-    return {"machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads", "python": platform.python_version(), "versions": libraries}
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return {"machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads{gpu}", "python": platform.python_version(), "versions": libraries}

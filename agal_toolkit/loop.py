@@ -1,8 +1,8 @@
 """The active-learning loop: train, attack, select, label, again (Schwalbe-Koda 2021, Fig. 1b).
 
 A :class:`Loop` holds settings; its :meth:`~Loop.generations` is an endless generator of frozen :class:`Generation`
-records. A generation is seven stages (members, seeds, adversaries, verdicts, labels, metrics and their summary), each with
-a random stream of its own, so what ran before does not change what runs next, and each is read from the run directory
+records. A generation is six stages (members, seeds, adversaries, verdicts, labels, metrics), each of the first four with a
+random stream of its own, so what ran before does not change what runs next, and each is read from the run directory
 when it is there.
 """
 
@@ -12,6 +12,7 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -32,7 +33,7 @@ from .records import pack_adversaries, pack_dataset, pack_geometries, unpack_adv
 from .references.reference import Reference
 from .sampling import Sampler
 from .selection import Candidate, Selector
-from .store import Store
+from .store import RunDirectoryError, Store
 from .training import Task, Trainer
 
 NOT_REACHED = "no sound iterate"
@@ -104,8 +105,10 @@ class Loop:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.metrics and self.test is None:
-            raise ValueError(f"metrics {sorted(self.metrics)} need test data: give Loop(test=...)")
+        if self.metrics and not self.test:
+            raise ValueError(f"metrics {sorted(self.metrics)} need test data: give Loop(test=...), not empty")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}: random streams want one that is not negative")
         object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
 
     def recipe_of(self, generation: int) -> Recipe:
@@ -143,7 +146,7 @@ class Loop:
         store = self._opened(dataset, directory)
         index = 0 if after is None else after.index + 1
         current = dataset if after is None else after.grown
-        while store.has(index, "metrics.json"):
+        while store.has(index, "labels.npz"):
             current, index = self._run(current, index, store, ignore).grown, index + 1
         return self._propose(current, index, store, report)
 
@@ -158,30 +161,59 @@ class Loop:
             directory: the one given to :meth:`ask`.
 
         Raises:
-            ValueError: not as many answers as geometries.
+            ValueError: not as many answers as geometries, or a generation that has been told before.
+            TypeError: an answer that is neither labels nor an exception nor None.
         """
-        if len(answers) != len(proposal.geometries):
-            raise ValueError(f"{len(answers)} answers to {len(proposal.geometries)} geometries: give one for each, None where there is none")
+        geometries = proposal.geometries
+        if len(answers) != len(geometries):
+            raise ValueError(f"{len(answers)} answers to {len(geometries)} geometries: give one for each, None where there is none")
+        for i, answer in enumerate(answers):
+            if not isinstance(answer, (Labels, Exception, type(None))):
+                raise TypeError(f"answer {i} is a {type(answer).__name__}: give Labels(energy=..., forces=...), an exception, or None where there is none")
+            if isinstance(answer, Labels):
+                answer.check(geometries[i], f"geometry {i}")
         store = Store(None if directory is None else Path(directory))
+        if store.has(proposal.index, "labels.npz"):
+            raise ValueError(f"generation {proposal.index + 1} has its labels already: ask again, or prepare its failures with retry({str(directory)!r})")
+        self._keep(store, [(g, answer) for g, answer in zip(geometries, answers, strict=True) if isinstance(answer, Labels)])
+        if store.folder is not None:                                           # what was told before a retry is known already
+            known = [None if isinstance(a, Labels) else store.cache.read(self.reference.settings_digest, g) for g, a in zip(geometries, answers, strict=True)]
+            answers = [k if isinstance(k, Labels) else a for k, a in zip(known, answers, strict=True)]
         return self._complete(proposal, lambda: enumerate(answers), store, report)
 
     def retry(self, directory: str | Path) -> int:
-        """Prepares failed labels to be asked again: forgets the failures; their number.
+        """Prepares the failed labels of the last generation that got some to be asked again; their number.
 
-        Of the last generation that got labels, failures are forgotten too, with whatever began after it: that learned from
-        data which now change.
+        Its labels are kept; whatever began after it is forgotten, for it learned from data which now change.
+
+        Raises:
+            RunDirectoryError: not a run directory.
         """
         store = Store(Path(directory))
+        if not (store.folder / "run.json").exists():
+            raise RunDirectoryError(f"{store.folder} is not a run directory (it has no run.json): give the directory of a run")
         index = 0
         while store.has(index + 1, "labels.npz"):
             index += 1
+        failures: Mapping[int, str] = {}
         if store.has(index, "labels.npz"):
-            _, failures = store.arrays(index, "labels", tuple, _pack_labels, _unpack_labels)
+            labelled, failures = store.arrays(index, "labels", tuple, _pack_labels, _unpack_labels)
             if failures:
+                self._keep(store, list(zip(labelled, labelled.labels, strict=True)))
                 store.forget(index, "labels.npz")
                 store.forget(index, "metrics.json")
                 store.forget(index + 1)
-        return store.cache.retry()
+        store.cache.retry()
+        return len(failures)
+
+    def _keep(self, store: Store, labelled: Sequence[tuple[Geometry, Labels]]) -> None:
+        """Writes labels into the run's cache, so that no stage that is forgotten takes them along."""
+        if store.folder is None or not labelled:
+            return
+        settings = self.reference.settings_digest
+        store.cache.describe(settings, self.reference.asked)
+        for geometry, labels in labelled:
+            store.cache.write(settings, geometry, labels)
 
     def settings(self, dataset: Dataset) -> dict[str, Any]:
         """Everything that changes results, as JSON.
@@ -199,6 +231,8 @@ class Loop:
         }
 
     def _opened(self, dataset: Dataset, directory: str | Path | None) -> Store:
+        if not isinstance(dataset, Dataset):
+            raise TypeError(f"a loop starts from a Dataset, not a {type(dataset).__name__}: give Dataset(geometries, labels)")
         if not len(dataset):
             raise ValueError("the data set is empty: a loop needs labelled structures to start from")
         store = Store(None if directory is None else Path(directory))
@@ -346,11 +380,11 @@ def _unpack_labels(arrays: Mapping[str, NDArray]) -> tuple[Dataset, dict[int, st
 
 
 def digest_of(dataset: Dataset) -> str:
-    """A name for exactly these structures, labels and roles."""
+    """A name for exactly these structures with all that changes results: labels, roles, what may move and the generation that acquired each."""
     sha = hashlib.sha256()
     for geometry, label, role in zip(dataset, dataset.labels, dataset.roles, strict=True):
-        sha.update(f"{geometry.digest()}|{role}|".encode())
-        for part in (np.float64(label.energy), label.forces, label.stress):
+        sha.update(f"{geometry.digest()}|{role}|{geometry.origin.get('generation', 0)}|".encode())
+        for part in (geometry.movable, np.float64(label.energy), label.forces, label.stress):
             sha.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
     return sha.hexdigest()[:16]
 
@@ -367,7 +401,7 @@ def lockstep(
         loops: of equal trainers with ``fit_many``; structures of one composition.
         datasets: one for each loop.
         directories: one for each loop; finished stages are read.
-        report: hears the events of all.
+        report: hears the events of all; a generation of all loops together is what is yielded, not reported.
         stack: loops in one fit; more amortise better, until the weights no longer fit the processor's cache.
 
     Raises:
@@ -380,14 +414,18 @@ def lockstep(
         if any(described(loop.recipe_of(index).trainer) != described(trainer) for loop in loops):
             raise ValueError("loops in lockstep train as one and need equal trainers: run those that differ apart")
         missing = sorted((k for k, store in enumerate(stores) if not store.has(index, "members")), key=lambda k: len(current[k]))
-        fitted: dict[int, Members] = {}
         finished: dict[int, Generation] = {}
         for first in range(0, len(missing), stack):
             together = missing[first : first + stack]
             tasks = [Task(current[k], *loops[k]._folded(current[k], index), loops[k]._rng(index, "members")) for k in together]
-            fitted.update(zip(together, trainer.fit_many(tasks, report), strict=True))
+            began = time.monotonic()
+            fitted = dict(zip(together, trainer.fit_many(tasks, report), strict=True))
+            share = (time.monotonic() - began) / len(together)
+            for k in together:                                                 # all on disk before any goes on
+                stores[k].files(index, "members", partial(fitted.get, k), trainer.save, trainer.load)
             for k in together:
-                finished[k] = loops[k]._run(current[k], index, stores[k], report, fitted.pop(k))
+                generation = loops[k]._run(current[k], index, stores[k], report, fitted.pop(k))
+                finished[k] = replace(generation, seconds={**generation.seconds, "members": share})
         for k in range(len(loops)):
             if k not in finished:
                 finished[k] = loops[k]._run(current[k], index, stores[k], report)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from ase.geometry import minkowski_reduce
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
 from .committee import Committee
-from .dataset import Dataset
+from .dataset import TRAIN, Dataset
 from .geometry import Geometry
 from .uncertainty import component_variance
 
@@ -57,7 +58,7 @@ class UncertaintyPercentile:
             raise ValueError(f"percentile is {self.percentile}, expected 0 to 100")
 
     def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray:
-        threshold = committee.component_percentile(dataset.geometries, self.percentile)
+        threshold = committee.component_percentile(dataset.of_role(TRAIN).geometries, self.percentile)
         geometries = [candidate.geometry for candidate in candidates]
         variance = component_variance(committee.predict(geometries)).numpy()
         ends = np.cumsum([len(geometry) for geometry in geometries])
@@ -134,11 +135,13 @@ class MinDistance:
 
 
 def _shortest(geometry: Geometry) -> float:
-    """The shortest distance between two particles, angstrom."""
+    """The shortest distance between two particles, or of one to its own image, angstrom."""
+    images = geometry.cell[geometry.pbc]
+    own = np.inf if not len(images) else np.linalg.norm(minkowski_reduce(geometry.to_atoms().cell, geometry.to_atoms().pbc)[0], axis=1)[geometry.to_atoms().pbc].min()
     if len(geometry) < 2:
-        return np.inf
+        return float(own)
     distances = geometry.to_atoms().get_all_distances(mic=bool(geometry.pbc.any()))
-    return float(distances[~np.eye(len(geometry), dtype=bool)].min())
+    return float(min(own, distances[~np.eye(len(geometry), dtype=bool)].min()))
 
 
 @dataclass(frozen=True)

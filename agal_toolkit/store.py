@@ -62,11 +62,13 @@ class Store:
         if file.exists():
             try:
                 stored = json.loads(file.read_text())["settings"]
-            except (ValueError, KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError, OSError) as error:
                 raise RunDirectoryError(f"{file} is damaged ({error}): give another directory") from error
             found = differences(stored, json.loads(json.dumps(settings)))
             if found:
                 raise RunDirectoryError(f"{self.folder} was made with other settings; give another directory, or the old settings:\n  " + "\n  ".join(found))
+            if not os.access(self.folder, os.W_OK):
+                raise RunDirectoryError(f"cannot write to {self.folder}: make it writable, or copy it; what is finished is kept")
             return
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
             raise RunDirectoryError(f"{self.folder} exists and is not a run directory (it has no run.json): give another or an empty one")
@@ -82,7 +84,7 @@ class Store:
         return None if self.folder is None else self.folder / f"generation_{generation:03d}" / name
 
     def scratch(self, generation: int, name: str) -> Path | None:
-        """A folder for the checkpoints inside a long stage; it goes when the stage is finished."""
+        """A folder for the checkpoints inside a long stage; it goes when the stage is finished and on disk."""
         return self.place(generation, f"{name}.scratch")
 
     def has(self, generation: int, name: str) -> bool:
@@ -106,6 +108,7 @@ class Store:
         value = compute()
         if place is not None:
             self._write(place, lambda part: _savez(part, pack(value)))
+            shutil.rmtree(self.scratch(generation, name), ignore_errors=True)
         return value
 
     def json(self, generation: int, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:

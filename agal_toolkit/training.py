@@ -64,6 +64,8 @@ class Task:
         """Raises ValueError where shapes do not belong together or a member has nothing to learn from."""
         if self.weights.shape != self.valid.shape or self.weights.shape[1] != len(self.data):
             raise ValueError(f"weights {self.weights.shape} and valid {self.valid.shape} must both be (members, {len(self.data)})")
+        if (self.weights < 0).any():
+            raise ValueError(f"weights go down to {self.weights.min()}: they must not be negative")
         learns = (self.weights > 0).any(axis=1)
         if not learns.all():
             raise ValueError(f"member {int(np.argmin(learns))} has no training data: give it structures of positive weight")
@@ -79,7 +81,7 @@ class TorchTrainer:
 
     The loss of a structure is the squared energy error times `energy_weight` plus the *mean* squared error of its force
     components times `forces_weight`: Eq. 8 prints sums, the authors' published code takes means. An epoch visits a
-    structure as often as its weight is shared by all members; what weight is left multiplies its loss.
+    structure as often as the smallest positive weight that a member gives it, rounded down; what is left of a weight multiplies its loss.
 
     Attributes:
         network: called with one seed for each member, returns a module as :class:`~agal_toolkit.potentials.Stacked` takes it;
@@ -114,6 +116,8 @@ class TorchTrainer:
     checkpoint: float = field(default=60.0, compare=False)
 
     def __post_init__(self) -> None:
+        if not 0 < self.factor <= 1 or min(self.energy_weight, self.forces_weight, self.stress_weight) < 0:
+            raise ValueError(f"factor={self.factor} must be above 0 and at most 1, weights of the loss must not be negative")
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
             raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size} and learning_rate={self.learning_rate} must be positive")
 
@@ -127,7 +131,7 @@ class TorchTrainer:
                 their loss is computed every tenth epoch.
             rng: gives the members' seeds and the order of the data.
             report: hears an :class:`~agal_toolkit.events.Epoch` each epoch.
-            scratch: folder for checkpoints; a fit that finds one goes on from it and ends the same.
+            scratch: folder for checkpoints; a fit that finds one goes on from it and ends the same. Remove it when the members are saved.
 
         Raises:
             ValueError: a member without training data, a damaged checkpoint.
@@ -177,15 +181,17 @@ class TorchTrainer:
                 validated[unchecked] = np.nan
             if not np.isfinite(train).all():
                 worst = int(np.argmin(np.isfinite(train)))
-                raise TrainingFailed(f"the loss of member {worst} is {train[worst]} in epoch {epoch + 1}: lower the learning rate ({self.learning_rate}) or look for wrong labels")
+                ends = np.cumsum([len(own) for own in seeds])
+                task = int(np.searchsorted(ends, worst, side="right"))
+                member = worst - int(ends[task]) + len(seeds[task])
+                where = f" of fit {task}" if len(tasks) > 1 else ""
+                raise TrainingFailed(f"the loss of member {member}{where} is {train[worst]} in epoch {epoch + 1}: lower the learning rate ({self.learning_rate}) or look for wrong labels")
             descent.judge(np.where(np.isnan(validated), train, validated))
             report(Epoch(epoch + 1, self.epochs, train, validated, descent.rates.copy()))
             if file is not None and time.monotonic() - saved > self.checkpoint:
                 descent.save(file, epoch + 1, rngs)
                 saved = time.monotonic()
         descent.finish()
-        if file is not None:
-            file.unlink(missing_ok=True)
         fitted = Stacked(module)
         ends = np.cumsum([len(own) for own in seeds])
         return [Stacked(fitted[np.arange(end - len(own), end)].module, baseline) for own, end, baseline in zip(seeds, ends, baselines, strict=True)]

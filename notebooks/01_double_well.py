@@ -138,7 +138,7 @@ for axes, kT in zip(row, (1.0, 5.0, 25.0), strict=True):
 # and not duplicates, at most 20; ask the true potential for their energies and forces; add them to the data. The *random*
 # loop beside it displaces training points at random and is otherwise the same. Both start from the same data.
 #
-# Press **Start**, and **Pause**, **Step** or **Stop** whenever you like; what is finished is in the run directory, so
+# Press **Start**, and **Pause**, **Step** or **Stop** whenever you like; what is finished is in a run directory, so
 # **Start** after **Stop** goes on where it was. Other cells can be run meanwhile. In each map the original data are white,
 # earlier acquisitions gray and new ones black.
 

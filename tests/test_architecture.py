@@ -77,7 +77,7 @@ def allowed(importer: str, imported: str) -> bool:
 
 def test_every_room_has_a_level():
     rooms = {room(module) for module in MODULES} - {""}
-    assert rooms <= set().union(*LEVELS), "a new room: give it a level in DESIGN and here"
+    assert rooms <= set().union(*LEVELS), "a new room: give it a level above and here"
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path != ROOT / "__init__.py"], ids=dotted)

@@ -6,6 +6,7 @@ import ase.io
 import helpers
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -204,3 +205,18 @@ def test_too_small_or_empty_to_split(rng):
 def test_points_without_a_generation_belong_to_the_initial_data():
     data = Dataset(points([[0.0, 0.0]]), [Labels(energy=0.0, forces=np.zeros((1, 2)))])
     assert data.generations.tolist() == [0]
+
+
+def test_a_model_surface_survives_a_file(rng, tmp_path):
+    data = helpers.well_data(rng, 5)
+    data.write(tmp_path / "well.extxyz")
+    back = Dataset.read(tmp_path / "well.extxyz")
+    assert [g.positions.shape for g in back] == [(1, 2)] * 5
+    np.testing.assert_allclose(back.energies, data.energies, atol=1e-7)
+    np.testing.assert_allclose(np.concatenate(back.forces), np.concatenate(data.forces), atol=1e-7)
+
+
+def test_a_broken_structure_is_named_by_its_place():
+    atoms = [Atoms("H", positions=[[0.0, 0.0, x]]) for x in (0.0, np.nan)]
+    with pytest.raises(ValueError, match=r"structure 1: positions holds nan"):
+        Dataset.from_ase(atoms)

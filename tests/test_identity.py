@@ -90,3 +90,14 @@ def test_the_machine_names_versions():
     said = machine()
     assert said["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     json.dumps(said)
+
+
+def test_a_closure_has_no_name():
+    def made(power):
+        def metric(committee, test):
+            return power
+
+        return metric
+
+    with pytest.raises(ValueError, match="captured variables have no name"):
+        described(made(2))

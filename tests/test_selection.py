@@ -112,3 +112,12 @@ def test_at_most(rng):
     assert AtMost(99)(None, None, some, rng).all()
     with pytest.raises(ValueError, match=r"AtMost\(0\) would keep nothing: give a positive number"):
         AtMost(0)
+
+
+def test_an_atom_near_its_own_image_is_too_close():
+    from agal_toolkit.geometry import Geometry
+    from agal_toolkit.selection import Candidate, MinDistance
+
+    cube = Geometry(positions=[[0.0, 0.0, 0.0]], numbers=[6], cell=0.3 * np.eye(3), pbc=True)
+    assert MinDistance(1.0)(None, None, [Candidate(cube, 0, 0.0)], None).tolist() == [False]
+    assert MinDistance(0.2)(None, None, [Candidate(cube, 0, 0.0)], None).tolist() == [True]

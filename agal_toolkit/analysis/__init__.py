@@ -1,1 +1,1 @@
-"""What committees and runs look like: surfaces, errors, paths and descriptors."""
+"""What committees and runs look like: surfaces and errors."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..committee import Committee
 from ..dataset import Dataset
+from ..geometry import Batch
 from ..uncertainty import force_variance
 
 
@@ -37,7 +38,7 @@ def sigma_and_error(committee: Committee, dataset: Dataset) -> tuple[NDArray, ND
     The uncertainty is the root of Schwalbe-Koda 2021, Eq. 10, the error that of the committee's mean.
     """
     said = committee.predict(dataset.geometries)
-    sigma = force_variance(said, committee.batch(dataset.geometries)).sqrt().numpy()
+    sigma = force_variance(said, Batch.of(dataset.geometries)).sqrt().numpy()
     counts = np.cumsum([len(geometry) for geometry in dataset])[:-1]
     found = np.split(said.forces.mean(0).numpy(), counts)
     return sigma, np.array([np.sqrt(np.mean((f - label.forces) ** 2)) for f, label in zip(found, dataset.labels, strict=True)])

@@ -96,6 +96,10 @@ class Attack:
     guard: Callable[[Batch], Tensor] | None = None
     members: int | None = None
 
+    def __post_init__(self) -> None:
+        if self.start < 0:
+            raise ValueError(f"start is {self.start}: a standard deviation is not negative")
+
     def iterate(
         self, committee: Committee, dataset: Dataset, seeds: Sequence[Geometry | Atoms], rng: Generator,
     ) -> Iterator[tuple[NDArray, NDArray]]:

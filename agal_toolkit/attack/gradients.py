@@ -13,7 +13,7 @@ pass through the forces, :class:`FiniteDifference` (the scheme of Cezar 2025, Se
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -34,6 +34,17 @@ class NotConservative(RuntimeError):
     """Forces that are not the slope of an energy, where a gradient relies on it."""
 
 
+def _displaced(batch: Batch, delta: Delta) -> Batch:
+    """The displaced batch.
+
+    Raises:
+        ValueError: a strain; these slopes are in positions only.
+    """
+    if delta.strain is not None:
+        raise ValueError("these gradients are in positions only: give Delta(shift) without strain")
+    return delta.apply(batch)
+
+
 @dataclass(frozen=True)
 class Autograd:
     """One backward pass through the forces; needs members that are twice differentiable in torch."""
@@ -41,7 +52,7 @@ class Autograd:
     def __call__(self, committee: Committee, loss: Loss, batch: Batch, delta: Delta) -> tuple[Tensor, Delta]:
         with torch.enable_grad():
             shift = delta.shift.detach().requires_grad_()
-            moved = replace(delta, shift=shift).apply(batch)
+            moved = _displaced(batch, Delta(shift, delta.strain))
             losses = loss(committee(moved, graph=True), moved)
             (slope,) = torch.autograd.grad(losses.sum(), shift)
         return losses.detach(), Delta(slope)
@@ -61,7 +72,7 @@ class HessianVector:
     asymmetry: float = 0.01
 
     def __call__(self, committee: Committee, loss: Loss, batch: Batch, delta: Delta) -> tuple[Tensor, Delta]:
-        moved = delta.apply(batch)
+        moved = _displaced(batch, delta)
         said = committee(moved)
         with torch.enable_grad():
             energy, forces = said.energy.detach().requires_grad_(), said.forces.detach().requires_grad_()
@@ -135,7 +146,7 @@ class FiniteDifference:
     chunk: int = 256
 
     def __call__(self, committee: Committee, loss: Loss, batch: Batch, delta: Delta) -> tuple[Tensor, Delta]:
-        moved = delta.apply(batch)
+        moved = _displaced(batch, delta)
         said = committee(moved)
         losses = loss(said, moved).detach()
         step = self.step or self._step(said.forces.dtype)

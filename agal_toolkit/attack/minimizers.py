@@ -43,6 +43,9 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def __call__(self, evaluate: Evaluate, start: Delta, project: Project) -> Iterator[tuple[Delta, Tensor]]:
         delta, (b1, b2) = start, self.betas
         first, second = torch.zeros_like(start.shift), torch.zeros_like(start.shift)
@@ -68,6 +71,9 @@ class GradientDescent:
     learning_rate: float
     steps: int
 
+    def __post_init__(self) -> None:
+        _check(self)
+
     def __call__(self, evaluate: Evaluate, start: Delta, project: Project) -> Iterator[tuple[Delta, Tensor]]:
         delta = start
         for _ in range(self.steps):
@@ -75,3 +81,8 @@ class GradientDescent:
             yield delta, losses
             delta = project(Delta(delta.shift - self.learning_rate * slope.shift))
         yield delta, evaluate(delta)[0]
+
+
+def _check(minimizer: Adam | GradientDescent) -> None:
+    if not minimizer.learning_rate > 0 or minimizer.steps < 0:
+        raise ValueError(f"{minimizer!r}: the learning rate is positive, the number of steps not negative")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..committee import Committee
-from ..dataset import Dataset
+from ..dataset import TRAIN, Dataset
 from ..geometry import Batch, Prediction
 from ..uncertainty import energy_variance, force_variance
 
@@ -27,7 +27,7 @@ Objective = Callable[[Committee, Dataset], Loss]
 class BoltzmannVariance:
     """Uncertain *and* likely: -P sigma_F^2, with P = exp(-E/kT) / Z (Schwalbe-Koda 2021, Eqs. 3 and 4).
 
-    E is the committee's mean energy. Z averages exp(-E/kT) over the labelled data (Eq. 3 prints the sum; the authors'
+    E is the committee's mean energy. Z averages exp(-E/kT) over the given data, calibration aside (Eq. 3 prints the sum; the authors'
     published code takes the mean): a constant of each generation, which does not move the attack.
 
     Attributes:
@@ -48,6 +48,7 @@ class BoltzmannVariance:
     def __call__(self, committee: Committee, dataset: Dataset) -> Loss:
         if not len(dataset):
             raise ValueError("the partition function of Eq. 3 needs labelled data: the data set is empty")
+        dataset = dataset.of_role(TRAIN)
         known = torch.tensor(dataset.energies)
         if self.per_atom:
             known = known / torch.tensor([len(geometry) for geometry in dataset])

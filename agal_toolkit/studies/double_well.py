@@ -38,6 +38,7 @@ from ..references import DoubleWell, Reference, basin
 from ..sampling import FromDataset, Rattle
 from ..selection import AtMost, Deduplicate, UncertaintyPercentile
 from ..stopping import until
+from ..store import differences
 from ..training import TorchTrainer
 from .results import Claim, write
 
@@ -180,10 +181,19 @@ def run(preset: Preset, seeds: Sequence[int], directory: Path, device: str = "cp
         part.replace(directory / f"pair-{seed}.json")
 
 
-def collect(directory: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """The finished pairs of these seeds, in order."""
+def collect(directory: Path, preset: Preset, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """The finished pairs of these seeds, in order.
+
+    Raises:
+        ValueError: a pair of other sizes (the differences are shown).
+    """
     files = [directory / f"pair-{seed}.json" for seed in seeds]
-    return [json.loads(file.read_text()) for file in files if file.exists()]
+    pairs = [json.loads(file.read_text()) for file in files if file.exists()]
+    for file, pair in zip([file for file in files if file.exists()], pairs, strict=True):
+        found = differences(pair["settings"], asdict(preset))
+        if found:
+            raise ValueError(f"{file} was made with other settings; remove it or give another --out:\n  " + "\n  ".join(found))
+    return pairs
 
 
 def _work(preset: Preset, seeds: Sequence[int], directory: Path, device: str) -> None:
@@ -210,6 +220,7 @@ def main() -> None:
     arguments = parser.parse_args()
     preset, directory, began = PRESETS[arguments.preset], Path(arguments.out) / arguments.preset, time.monotonic()
     seeds = list(range(arguments.seed, arguments.seed + (arguments.pairs or preset.pairs)))
+    collect(directory, preset, seeds)                                          # nothing is run beside pairs of other sizes
     missing = [seed for seed in seeds if not (directory / f"pair-{seed}.json").exists()]
     stacks = [missing[k : k + arguments.stack] for k in range(0, len(missing), arguments.stack)]
     if arguments.processes == 1:
@@ -218,7 +229,7 @@ def main() -> None:
     else:
         with get_context("spawn").Pool(arguments.processes, maxtasksperchild=1) as pool:
             pool.starmap(_work, [(preset, stack, directory, arguments.device) for stack in stacks], chunksize=1)
-    pairs = collect(directory, seeds)
+    pairs = collect(directory, preset, seeds)
     found = claims(pairs)
     path = write(
         arguments.results, "double_well", arguments.preset, seed=arguments.seed, device=arguments.device,

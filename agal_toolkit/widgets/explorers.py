@@ -108,9 +108,10 @@ class AttackExplorer(ipywidgets.VBox):
         attack = self._given
         objective = replace(attack.objective, kT=self._kT.value) if isinstance(attack.objective, BoltzmannVariance) else attack.objective
         minimizer = replace(attack.minimizer, steps=self._steps.value)
+        bound = Ball(self._radius.value) if attack.bound is None else replace(attack.bound, radius=self._radius.value)
         if isinstance(minimizer, (Adam, GradientDescent)):
             minimizer = replace(minimizer, learning_rate=self._rate.value)
-        return replace(attack, objective=objective, minimizer=minimizer, bound=Ball(self._radius.value) if self._bounded.value else None)
+        return replace(attack, objective=objective, minimizer=minimizer, bound=bound if self._bounded.value else None)
 
     @property
     def path(self) -> NDArray:

@@ -316,7 +316,6 @@ class Monitor(ipywidgets.VBox):
         self._live.redraw()
 
     def _on_message(self, message: Any) -> None:
-        self._trouble.value = ""
         self._show_progress()
 
     def _on_trouble(self, error: Exception) -> None:
