@@ -13,10 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import ase.io
 import numpy as np
 from ase import Atoms
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -124,6 +122,8 @@ class Dataset(Sequence[Geometry]):
 
     def to_ase(self) -> list[Atoms]:
         """ASE structures with a SinglePointCalculator; role and origin are in ``info``."""
+        from ase.calculators.singlepoint import SinglePointCalculator
+
         frames = []
         for geometry, label, role in zip(self.geometries, self.labels, self.roles, strict=True):
             atoms = geometry.to_atoms()
@@ -138,11 +138,15 @@ class Dataset(Sequence[Geometry]):
     @classmethod
     def read(cls, path: str | Path, energy: str | None = None, forces: str | None = None, stress: str | None = None) -> Dataset:
         """A file of any format ASE reads (extxyz); the keys name where the labels are, as in :meth:`from_ase`."""
-        return cls.from_ase(ase.io.read(path, index=":"), energy, forces, stress)
+        from ase.io import read  # half a second, which importing the package should not cost
+
+        return cls.from_ase(read(path, index=":"), energy, forces, stress)
 
     def write(self, path: str | Path) -> None:
         """An extended-xyz file with energies, forces, stresses, roles, origins and dimensions; coordinates are rounded to 1e-8."""
-        ase.io.write(path, self.to_ase(), format="extxyz")
+        from ase.io import write
+
+        write(path, self.to_ase(), format="extxyz")
 
 
 def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None, stress: str | None) -> Labels:

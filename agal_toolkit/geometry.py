@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from ase import Atoms
-from ase.constraints import FixAtoms
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -123,6 +122,8 @@ class Geometry:
         Raises:
             ValueError: a constraint other than FixAtoms, which attacks could not honour.
         """
+        from ase.constraints import FixAtoms  # with spacegroups and integrators, half a second
+
         movable = np.ones(len(atoms), dtype=bool)
         for constraint in atoms.constraints:
             if not isinstance(constraint, FixAtoms):
@@ -138,6 +139,8 @@ class Geometry:
 
     def to_atoms(self) -> Atoms:
         """To ASE; positions of fewer than three dimensions are padded with zeros, and ``info`` tells how many there are."""
+        from ase.constraints import FixAtoms
+
         n, d = self.positions.shape
         positions, cell, pbc = np.zeros((n, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         positions[:, :d], cell[:d, :d], pbc[:d] = self.positions, self.cell, self.pbc

@@ -13,8 +13,6 @@ import numpy as np
 from ase.geometry import minkowski_reduce
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import fcluster, linkage
-from scipy.spatial.distance import squareform
 
 from .committee import Committee
 from .dataset import TRAIN, Dataset
@@ -87,6 +85,9 @@ class Deduplicate:
     distance: Callable[[Geometry, Geometry], float] = euclidean
 
     def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray:
+        from scipy.cluster.hierarchy import fcluster, linkage  # slow to import
+        from scipy.spatial.distance import squareform
+
         n = len(candidates)
         keep = np.ones(n, dtype=bool)
         if n < 2:

@@ -67,7 +67,7 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "fast": Preset(width=48, epochs=200, attack_steps=120, generations=3, grid=40),
+    "fast": Preset(width=32, epochs=120, attack_steps=80, generations=3, grid=30),
     "laptop": Preset(pairs=20),
     "gpu": Preset(width=1024, pairs=100),
     "paper": Preset(width=1024, pairs=100),
