@@ -175,8 +175,9 @@ for axes, generation in zip(panels.flat, adversarial, strict=False):
 
 # %% [markdown]
 # And the learning curves of this *one* pair of loops (the paper shows the median of more than a hundred, Fig. 2b): the error
-# of the energy on a grid over the whole plane, the number of labelled points, and the energies that were asked for. Pairs
-# differ a great deal, and in some of them random sampling wins; try another `seed`.
+# of the energy on a grid over the whole plane, the number of labelled points, and the energies that were asked for. This pair
+# was chosen, out of seven that were tried, because it shows the paper's effect. Pairs differ a great deal, and in some of them
+# random sampling wins: try another `seed`.
 
 # %%
 figure, (error_axes, data_axes, energy_axes) = plt.subplots(1, 3, figsize=(9.4, 2.9), layout="constrained")
