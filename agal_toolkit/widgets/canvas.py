@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Callable
 
 import ipywidgets
+import matplotlib
+from IPython import get_ipython
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -45,7 +47,11 @@ def board(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
 
 
 def _clickable(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
+    backend = matplotlib.get_backend()
     from ipympl.backend_nbagg import Canvas, FigureManager
+
+    if "inline" in backend and matplotlib.get_backend() != backend:
+        get_ipython().enable_matplotlib("inline")        # importing ipympl had made it the backend of all other figures
 
     class Clickable(Canvas):
         """ipympl's canvas, drawn under the lock of all our drawing: a frame from the worker and a redraw that the browser asks for never mix."""
