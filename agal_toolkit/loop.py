@@ -12,7 +12,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +36,8 @@ from .store import RunDirectoryError, Store
 from .training import Task, Trainer
 
 NOT_REACHED = "no sound iterate"
-_STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts"))}
+# From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed), which users draw from.
+_STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts"), 1)}
 
 Metric = Callable[[Committee, Dataset], float]
 
@@ -128,10 +128,10 @@ class Loop:
             RunDirectoryError: a directory of other settings, not writable, or damaged.
             TrainingFailed: a loss that is no longer a number.
         """
-        store = self._opened(dataset, directory)
+        store = self.opened(dataset, directory)
         generation = None
         while True:
-            generation = self._run(dataset if generation is None else generation.grown, 0 if generation is None else generation.index + 1, store, report)
+            generation = self.generation(dataset if generation is None else generation.grown, 0 if generation is None else generation.index + 1, store, report)
             report(Finished(generation))
             yield generation
 
@@ -143,11 +143,11 @@ class Loop:
             directory: finished generations are read from it.
             after: without a directory, the last generation told; its grown data are used.
         """
-        store = self._opened(dataset, directory)
+        store = self.opened(dataset, directory)
         index = 0 if after is None else after.index + 1
         current = dataset if after is None else after.grown
         while store.has(index, "labels.npz"):
-            current, index = self._run(current, index, store, ignore).grown, index + 1
+            current, index = self.generation(current, index, store, ignore).grown, index + 1
         return self._propose(current, index, store, report)
 
     def tell(
@@ -230,7 +230,12 @@ class Loop:
             "seed": self.seed,
         }
 
-    def _opened(self, dataset: Dataset, directory: str | Path | None) -> Store:
+    def opened(self, dataset: Dataset, directory: str | Path | None) -> Store:
+        """The run directory, made or found to belong to this loop and these data; it keeps nothing where `directory` is None.
+
+        Raises:
+            TypeError, ValueError, RunDirectoryError: as :meth:`generations`.
+        """
         if not isinstance(dataset, Dataset):
             raise TypeError(f"a loop starts from a Dataset, not a {type(dataset).__name__}: give Dataset(geometries, labels)")
         if not len(dataset):
@@ -243,7 +248,12 @@ class Loop:
     def _rng(self, generation: int, stage: str) -> Generator:
         return np.random.default_rng([self.seed, generation, _STREAMS[stage]])
 
-    def _run(self, dataset: Dataset, index: int, store: Store, report: Report, members: Members | None = None) -> Generation:
+    def task(self, dataset: Dataset, index: int) -> Task:
+        """What the members of a generation learn from."""
+        return Task(dataset, *self._folded(dataset, index), self._rng(index, "members"))
+
+    def generation(self, dataset: Dataset, index: int, store: Store, report: Report = ignore, members: Members | None = None) -> Generation:
+        """One generation from its data, stage by stage; `members` where they were fitted elsewhere (:func:`~agal_toolkit.lockstep.lockstep`)."""
         proposal = self._propose(dataset, index, store, report, members)
         cache = store.cache
         return self._complete(proposal, lambda: self.reference(proposal.geometries, cache, report), store, report)
@@ -387,48 +397,3 @@ def digest_of(dataset: Dataset) -> str:
         for part in (geometry.movable, np.float64(label.energy), label.forces, label.stress):
             sha.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
     return sha.hexdigest()[:16]
-
-
-def lockstep(
-    loops: Sequence[Loop], datasets: Sequence[Dataset], directories: Sequence[str | Path] | None = None, report: Report = ignore, stack: int = 8,
-) -> Iterator[list[Generation]]:
-    """Independent loops side by side: in each generation the members of up to `stack` loops are trained as one; without end.
-
-    Every loop keeps its own data, split, random streams, run directory and stages, so each ends as it would alone, within rounding.
-    Fits of about equally many structures share a stack, for the shorter ones wait in every epoch.
-
-    Args:
-        loops: of equal trainers with ``fit_many``; structures of one composition.
-        datasets: one for each loop.
-        directories: one for each loop; finished stages are read.
-        report: hears the events of all; a generation of all loops together is what is yielded, not reported.
-        stack: loops in one fit; more amortise better, until the weights no longer fit the processor's cache.
-
-    Raises:
-        ValueError: trainers that differ.
-    """
-    stores = [loop._opened(data, None if directories is None else directories[k]) for k, (loop, data) in enumerate(zip(loops, datasets, strict=True))]
-    current, index = list(datasets), 0
-    while True:
-        trainer = loops[0].recipe_of(index).trainer
-        if any(described(loop.recipe_of(index).trainer) != described(trainer) for loop in loops):
-            raise ValueError("loops in lockstep train as one and need equal trainers: run those that differ apart")
-        missing = sorted((k for k, store in enumerate(stores) if not store.has(index, "members")), key=lambda k: len(current[k]))
-        finished: dict[int, Generation] = {}
-        for first in range(0, len(missing), stack):
-            together = missing[first : first + stack]
-            tasks = [Task(current[k], *loops[k]._folded(current[k], index), loops[k]._rng(index, "members")) for k in together]
-            began = time.monotonic()
-            fitted = dict(zip(together, trainer.fit_many(tasks, report), strict=True))
-            share = (time.monotonic() - began) / len(together)
-            for k in together:                                                 # all on disk before any goes on
-                stores[k].files(index, "members", partial(fitted.get, k), trainer.save, trainer.load)
-            for k in together:
-                generation = loops[k]._run(current[k], index, stores[k], report, fitted.pop(k))
-                finished[k] = replace(generation, seconds={**generation.seconds, "members": share})
-        for k in range(len(loops)):
-            if k not in finished:
-                finished[k] = loops[k]._run(current[k], index, stores[k], report)
-        generations = [finished[k] for k in range(len(loops))]
-        yield generations
-        current, index = [generation.grown for generation in generations], index + 1

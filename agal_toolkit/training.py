@@ -7,6 +7,7 @@ so do, where structures are alike, the members of several independent fits.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -96,6 +97,9 @@ class TorchTrainer:
             validation data the training loss decides, here and for `keep_best`.
         factor: by which it falls.
         keep_best: a member ends with the weights of its best validation epoch, not of its last.
+        anneal: the learning rate also falls to zero along half a cosine, so that the last epochs settle what the first ones found.
+        large_force: where the largest labelled force of a structure exceeds this, its errors count relative to it: its loss is
+            divided by 1 + (force / large_force)^2; None counts all errors alike.
         baseline: isolated-atom energies in eV; None fits them to the initial structures, so that they stay the same when data grow.
         device: "cpu", "cuda", ...
         checkpoint: seconds between checkpoints of a long fit.
@@ -111,6 +115,8 @@ class TorchTrainer:
     patience: int | None = 50
     factor: float = 0.5
     keep_best: bool = True
+    anneal: bool = False
+    large_force: float | None = None
     baseline: Baseline | None = None
     device: str = field(default="cpu", compare=False)
     checkpoint: float = field(default=60.0, compare=False)
@@ -118,6 +124,8 @@ class TorchTrainer:
     def __post_init__(self) -> None:
         if not 0 < self.factor <= 1 or min(self.energy_weight, self.forces_weight, self.stress_weight) < 0:
             raise ValueError(f"factor={self.factor} must be above 0 and at most 1, weights of the loss must not be negative")
+        if self.large_force is not None and not self.large_force > 0:
+            raise ValueError(f"large_force is {self.large_force}, expected a positive force, or None")
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
             raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size} and learning_rate={self.learning_rate} must be positive")
 
@@ -155,9 +163,13 @@ class TorchTrainer:
         targets = [_Targets.of(task.data, baseline, self) for task, baseline in zip(tasks, baselines, strict=True)]
         together = targets[0] if len(tasks) == 1 else _Together.of(targets, [len(task.weights) for task in tasks])
         descent = Descent(module, sum(map(len, seeds)), self.learning_rate, patience=self.patience, factor=self.factor, keep_best=self.keep_best)
-        orders = [_Order(task.weights, self.batch_size) for task in tasks]
+        worth = [self._worth(task.data) for task in tasks]
+        orders = [_Order(task.weights, self.batch_size, own) for task, own in zip(tasks, worth, strict=True)]
         checks = [np.flatnonzero(task.valid.any(axis=0)) for task in tasks]
-        check_weights = [task.valid[:, check] / np.maximum(task.valid[:, check].sum(1, keepdims=True), 1) for task, check in zip(tasks, checks, strict=True)]
+        check_weights = [
+            (task.valid * own)[:, check] / np.maximum(task.valid[:, check].sum(1, keepdims=True), 1)
+            for task, own, check in zip(tasks, worth, checks, strict=True)
+        ]
         unchecked = np.concatenate([~task.valid.any(axis=1) for task in tasks])
         every = 1 if self.keep_best or self.patience is not None else 10
         file = None if scratch is None else scratch / "fit.npz"
@@ -165,13 +177,14 @@ class TorchTrainer:
         start = descent.resume(file, rngs) if file is not None and file.exists() else 0
         saved = time.monotonic()
         for epoch in range(start, self.epochs):
+            scale = (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.anneal else 1.0
             visits = [order.shuffled(rng) for order, rng in zip(orders, rngs, strict=True)]
             total = torch.zeros(len(unchecked), dtype=torch.float64, device=self.device)
             for step in range(max(map(len, visits))):
                 chosen = [own[step] if step < len(own) else np.zeros(0, dtype=np.int64) for own in visits]
                 shares = [order.loss_weights[:, own] / max(len(own), 1) for order, own in zip(orders, chosen, strict=True)]
                 losses = together.losses(module, chosen, shares, graph=True)
-                descent.step(losses.sum(), np.repeat([len(own) > 0 for own in chosen], [len(task.weights) for task in tasks]))
+                descent.step(losses.sum(), np.repeat([len(own) > 0 for own in chosen], [len(task.weights) for task in tasks]), scale)
                 total += losses.detach() * torch.tensor(np.repeat([len(own) for own in chosen], [len(task.weights) for task in tasks]), device=self.device)
             total /= torch.tensor(np.repeat([len(order.visits) for order in orders], [len(task.weights) for task in tasks]), device=self.device)
             train = total.cpu().numpy()
@@ -187,12 +200,12 @@ class TorchTrainer:
                 where = f" of fit {task}" if len(tasks) > 1 else ""
                 raise TrainingFailed(f"the loss of member {member}{where} is {train[worst]} in epoch {epoch + 1}: lower the learning rate ({self.learning_rate}) or look for wrong labels")
             descent.judge(np.where(np.isnan(validated), train, validated))
-            report(Epoch(epoch + 1, self.epochs, train, validated, descent.rates.copy()))
+            report(Epoch(epoch + 1, self.epochs, train, validated, descent.rates * scale))
             if file is not None and time.monotonic() - saved > self.checkpoint:
                 descent.save(file, epoch + 1, rngs)
                 saved = time.monotonic()
         descent.finish()
-        fitted = Stacked(module)
+        fitted = Stacked(module.requires_grad_(False))                         # attacks differentiate in positions only
         ends = np.cumsum([len(own) for own in seeds])
         return [Stacked(fitted[np.arange(end - len(own), end)].module, baseline) for own, end, baseline in zip(seeds, ends, baselines, strict=True)]
 
@@ -215,6 +228,12 @@ class TorchTrainer:
         if self.stress_weight and bool(has_stress.any()):
             loss = loss + self.stress_weight * torch.where(has_stress[:, None, None], said.stress - stress, 0.0).square().mean((-2, -1))
         return loss
+
+    def _worth(self, data: Dataset) -> NDArray:
+        """(n,) what the loss of each structure is multiplied with, see `large_force`."""
+        if self.large_force is None:
+            return np.ones(len(data))
+        return 1 / (1 + (np.array([np.abs(forces).max() for forces in data.forces]) / self.large_force) ** 2)
 
     def _baseline(self, learned: Dataset) -> Baseline:
         """The given baseline, or one fitted to those initial structures that some member learns from."""
@@ -243,7 +262,7 @@ class TorchTrainer:
             module.load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(f"the parameters in {folder} belong to another network than {module}: {error}") from None
-        return Stacked(module.to(self.device), Baseline(about["baseline"]))
+        return Stacked(module.to(self.device).requires_grad_(False), Baseline(about["baseline"]))
 
 
 @dataclass(frozen=True)
@@ -333,16 +352,16 @@ class _Together:
 
 
 class _Order:
-    """Which structures an epoch visits, and the weight of each visit."""
+    """Which structures an epoch visits, and the weight of each visit: `worth` (n,) multiplies what the visits are weighted with."""
 
-    def __init__(self, weights: NDArray, batch_size: int) -> None:
+    def __init__(self, weights: NDArray, batch_size: int, worth: NDArray) -> None:
         seen = np.flatnonzero(weights.any(axis=0))
         shared = np.where(weights > 0, weights, np.inf).min(axis=0)[seen]
         repeats = np.maximum(np.floor(shared), 1).astype(int)
         self.visits = np.repeat(seen, repeats)
         each = weights.copy()
         each[:, seen] /= repeats
-        self.loss_weights = each / each[:, self.visits].mean(axis=1, keepdims=True)
+        self.loss_weights = each / each[:, self.visits].mean(axis=1, keepdims=True) * worth
         self.batch_size = batch_size
 
     def shuffled(self, rng: Generator) -> list[NDArray]:

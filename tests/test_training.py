@@ -278,7 +278,28 @@ def test_trained_members_share_no_memory(rng):
     with torch.no_grad():
         members.module.weights[0].fill_(9.0)
     np.testing.assert_array_equal(parameters(members)["biases.0"], before)
-    assert all(p.requires_grad and p.is_leaf for p in members.module.parameters())
+    assert not any(p.requires_grad for p in members.module.parameters()), "attacks would pay for slopes in the weights"
+
+
+def test_an_annealed_rate_falls_to_zero_along_half_a_cosine(rng):
+    epochs = []
+    fit(replace(TRAINER, anneal=True, patience=None), helpers.well_data(rng, 12), *split(12), report=epochs.append)
+    rates = np.array([epoch.learning_rate for epoch in epochs])
+    expected = 5e-3 * (1 + np.cos(np.pi * np.arange(30) / 30)) / 2
+    np.testing.assert_allclose(rates, np.repeat(expected[:, None], 3, axis=1))
+
+
+def test_large_forces_count_relatively(rng):
+    """One structure of huge labels no longer decides what the others are worth."""
+    data = helpers.well_data(rng, 14)
+    wild = data + Dataset(points([[3.0, 0.0]]), [Labels(energy=500.0, forces=[[-900.0, 0.0]])])
+    weights, valid = split(15, valid=0)
+    trainer = replace(TRAINER, epochs=60, patience=None, keep_best=False)
+    plain, relative = (fit(replace(trainer, large_force=scale), wild, weights, valid) for scale in (None, 10.0))
+    assert error(relative, data) < 0.5 * error(plain, data)
+    assert same(fit(replace(trainer, large_force=1e12), data, *split(14, valid=0)), fit(trainer, data, *split(14, valid=0)))
+    with pytest.raises(ValueError, match="large_force is -1"):
+        replace(TRAINER, large_force=-1.0)
 
 
 # -- molecules

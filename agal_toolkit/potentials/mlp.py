@@ -53,10 +53,7 @@ class MLP(SlopedEnergy):
         return torch.baddbmm(last_bias, hidden, last).squeeze(-1)
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Energies and slopes, pushing the d tangents forward beside the values: a layer is one matrix product of (1 + d) B rows.
-
-        For few dimensions this costs a third of the kernels of a reverse pass that is differentiated again.
-        """
+        """Energies and slopes by one pass up and one down, whose derivative is written down as well: a third of autograd's kernels."""
         return _Slopes.apply(self._input(batch), *self.weights, *self.biases)
 
     def _input(self, batch: Batch) -> Tensor:
@@ -74,48 +71,57 @@ class MLP(SlopedEnergy):
 class _Slopes(torch.autograd.Function):
     """Energies and slopes of dense layers with shifted softplus, and their reverse pass, in few passes over memory.
 
-    A hidden layer holds one block (M, 1 + d, B, width): the values, then the d tangents. With s = sigmoid(value) it becomes
-    (softplus(value) - ln 2, s t_1 ... s t_d).
+    With pre-activations z_l, values a_l = softplus(z_l) - ln 2 and s_l = sigmoid(z_l), the slope comes down the layers as
+    g_l = r_l s_l with r_l = g_{l+1} W_{l+1}^T. A loss that depends on energies and slopes is differentiated by one more pass
+    up, the derivative of every g_l along the loss's own direction d loss / d slope, and one down: three products of B rows a
+    layer and pass, where one tangent for each coordinate would need 1 + d blocks of B rows in each.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
         weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
-        members, rows, d = x.shape
-        value, tangents = torch.baddbmm(biases[0], x, weights[0]), weights[0].unsqueeze(2)       # first tangents: the same for every row
-        kept = []
-        for weight, bias in zip(weights[1:], biases[1:], strict=True):
-            slope = torch.sigmoid(value)
-            block = value.new_empty(members, 1 + d, rows, weight.shape[1])
-            torch.sub(softplus(value), math.log(2.0), out=block[:, 0])
-            torch.mul(slope.unsqueeze(1), tangents, out=block[:, 1:])
-            kept += [slope, tangents, block]
-            moved = torch.bmm(block.view(members, (1 + d) * rows, -1), weight).view(members, 1 + d, rows, -1)
-            value, tangents = moved[:, 0].add_(bias), moved[:, 1:]
-        ctx.save_for_backward(x, *weights, *kept)
-        ctx.layers = len(weights)
-        return value.squeeze(-1), tangents.squeeze(-1).transpose(1, 2)
+        values, sigmoids = [x], []
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
+            z = torch.baddbmm(bias, values[-1], weight)
+            sigmoids.append(torch.sigmoid(z))
+            values.append(softplus(z).sub_(math.log(2.0)))
+        energy = torch.baddbmm(biases[-1], values[-1], weights[-1])
+        above, down = [weights[-1].mT], []
+        for weight, sigmoid in zip(weights[-2::-1], sigmoids[::-1], strict=True):
+            down.append(above[-1] * sigmoid)
+            above.append(torch.bmm(down[-1], weight.mT))
+        ctx.save_for_backward(*weights, *values, *sigmoids, *above[-2::-1], *down[::-1])
+        return energy.squeeze(-1), above[-1]
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_energy: Tensor, d_slopes: Tensor) -> tuple[Tensor, ...]:
-        x, *saved = ctx.saved_tensors
-        weights, kept = saved[: ctx.layers], saved[ctx.layers :]
-        members, rows, d = x.shape
-        upstream = torch.cat([d_energy.unsqueeze(1), d_slopes.transpose(1, 2)], 1).unsqueeze(-1)    # (M, 1 + d, B, 1)
-        d_weights, d_biases = [], []
-        for layer in range(ctx.layers - 1, 0, -1):
-            slope, tangents, block = kept[3 * layer - 3 : 3 * layer]
-            flat = upstream.reshape(members, (1 + d) * rows, -1)
-            d_weights.append(torch.bmm(block.view(members, (1 + d) * rows, -1).mT, flat))
-            d_biases.append(upstream[:, 0].sum(1, keepdim=True))
-            through = torch.bmm(flat, weights[layer].mT).view(members, 1 + d, rows, -1)
-            curved = (through[:, 1:] * tangents).sum(1).mul_(1 - slope).add_(through[:, 0]).mul_(slope)
-            upstream = through.mul_(slope.unsqueeze(1))
-            upstream[:, 0] = curved
-        d_weights.append(torch.bmm(x.mT, upstream[:, 0]).add_(upstream[:, 1:].sum(2)))
-        d_biases.append(upstream[:, 0].sum(1, keepdim=True))
-        d_x = torch.bmm(upstream[:, 0], weights[0].mT) if ctx.needs_input_grad[0] else None
+    def backward(ctx: Any, d_energy: Tensor, d_slopes: Tensor) -> tuple[Tensor | None, ...]:
+        hidden = (len(ctx.saved_tensors) - 2) // 5
+        weights, values = ctx.saved_tensors[: hidden + 1], ctx.saved_tensors[hidden + 1 : 2 * hidden + 2]
+        sigmoids, above, down = (ctx.saved_tensors[2 + k * hidden : 2 + (k + 1) * hidden] for k in (2, 3, 4))
+        learning = any(ctx.needs_input_grad[1:])
+        along, passed, curved = d_slopes, [d_slopes], []
+        for weight, sigmoid, r in zip(weights[:-1], sigmoids, above, strict=True):
+            along = torch.bmm(along, weight)
+            curved.append(along * r)
+            along = along.mul_(sigmoid)
+            passed.append(along)
+        d_last = d_energy.unsqueeze(-1)
+        back, d_weights, d_biases = d_last * weights[-1].mT, [], []
+        if learning:
+            d_weights.append(torch.baddbmm(along.sum(1).unsqueeze(-1), values[-1].mT, d_last))
+            d_biases.append(d_last.sum(1, keepdim=True))
+        for layer in range(hidden - 1, -1, -1):
+            sigmoid = sigmoids[layer]
+            d_z = torch.addcmul(curved[layer], curved[layer], sigmoid, value=-1).add_(back).mul_(sigmoid)
+            if learning:
+                d_weights.append(torch.bmm(passed[layer].mT, down[layer]).baddbmm_(values[layer].mT, d_z))
+                d_biases.append(d_z.sum(1, keepdim=True))
+            if layer or ctx.needs_input_grad[0]:
+                back = torch.bmm(d_z, weights[layer].mT)
+        d_x = back if ctx.needs_input_grad[0] else None
+        if not learning:
+            return d_x, *[None] * (2 * hidden + 2)
         return d_x, *reversed(d_weights), *reversed(d_biases)
 
 

@@ -32,7 +32,8 @@ from ..dataset import Dataset, Folds
 from ..events import Report, ignore
 from ..generation import Generation
 from ..identity import machine
-from ..loop import Loop, Recipe, lockstep
+from ..lockstep import lockstep
+from ..loop import Loop, Recipe
 from ..potentials.mlp import MLP
 from ..references import DoubleWell, Reference, basin
 from ..sampling import FromDataset, Rattle

@@ -40,6 +40,24 @@ def test_members_are_the_published_network(layers, rng):
         np.testing.assert_allclose(said.forces[m].numpy(), forces, rtol=1e-12)
 
 
+@pytest.mark.parametrize("layers", [2, 3, 4])
+def test_slopes_in_weights_and_positions_are_those_of_autograd(layers, rng):
+    """The reverse pass that is written down, against torch's through a reverse pass of the plain energy."""
+    module = MLP(3, [1, 2], width=6, layers=layers, dtype=torch.float64)
+    x = torch.tensor(rng.normal(size=(2, 5, 3)), requires_grad=True)
+    batch = Batch.of(points(np.zeros((5, 3)))).at(x)
+    d_energy, d_slope = torch.tensor(rng.normal(size=(2, 5))), torch.tensor(rng.normal(size=(2, 5, 3)))
+    inputs = [x, *module.parameters()]
+
+    def gradients(energy, slope):
+        return torch.autograd.grad((energy * d_energy).sum() + (slope * d_slope).sum(), inputs)
+
+    energy = module(batch)
+    (slope,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
+    for one, other in zip(gradients(*module.slopes(batch)), gradients(energy, slope), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-12)
+
+
 def test_weights_are_xavier_and_biases_zero():
     module = MLP(2, [0], width=128)
     assert [tuple(w.shape) for w in module.weights] == [(1, 2, 128), (1, 128, 128), (1, 128, 128), (1, 128, 1)]
