@@ -351,7 +351,7 @@ class _Clock:
 def _candidates(seeds: Sequence[Geometry], adversaries: Sequence[Adversary], generation: int) -> list[Candidate]:
     """What might be labelled: the attack's structures, or the sampler's where there was no attack; `generation` counts from 1 for acquired data."""
     if adversaries:
-        found = [(a.geometry, a.seed, float(a.losses[a.best])) for a in adversaries]
+        found = [(a.geometry, a.seed, float(a.losses[a.kept])) for a in adversaries]
     else:
         found = [(geometry, i, float("nan")) for i, geometry in enumerate(seeds)]
     return [Candidate(replace(g, origin={**g.origin, "generation": generation + 1}), seed, loss) for g, seed, loss in found]

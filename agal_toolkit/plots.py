@@ -127,7 +127,7 @@ def _by_generation(axes: Axes, label: str) -> None:
 def attack_paths(axes: Axes, adversaries: Sequence[Adversary], colour: str = ADVERSARIAL) -> None:
     """Where the particle of each attack went: a hollow start, a line, a dot at the kept iterate."""
     for adversary in adversaries:
-        path = adversary.path[: adversary.best + 1, 0]
+        path = adversary.path[: adversary.kept + 1, 0]
         axes.plot(*path.T, "-", color=colour, lw=1.0, alpha=0.8, zorder=5)
         axes.plot(*path[0], "o", ms=4, mfc="white", mec=colour, zorder=6)
         axes.plot(*path[-1], "o", ms=5, color=colour, mec="white", mew=0.6, zorder=7)
@@ -137,7 +137,7 @@ def attack_losses(axes: Axes, adversaries: Sequence[Adversary]) -> None:
     """The adversarial loss of each attack along its steps; larger is better here, as the papers print it."""
     for adversary in adversaries:
         axes.plot(-adversary.losses, lw=1.0, color=ADVERSARIAL, alpha=0.6)
-        axes.plot(adversary.best, -adversary.losses[adversary.best], "o", ms=4, color=ADVERSARIAL, mec="white", mew=0.5)
+        axes.plot(adversary.kept, -adversary.losses[adversary.kept], "o", ms=4, color=ADVERSARIAL, mec="white", mew=0.5)
     axes.set(xlabel="attack step", ylabel=r"$\mathcal{L}_\mathrm{adv}$")
     axes.grid(alpha=0.25)
 

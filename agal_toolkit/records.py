@@ -87,6 +87,7 @@ def pack_adversaries(adversaries: Sequence[Adversary]) -> dict[str, NDArray]:
         "seed": np.array([adversary.seed for adversary in adversaries], dtype=np.int64),
         "paths": np.concatenate([adversary.path for adversary in adversaries], axis=1) if len(adversaries) else np.zeros((0, 0, 0)),
         "losses": np.array([adversary.losses for adversary in adversaries]),
+        "kept": np.array([adversary.kept for adversary in adversaries], dtype=np.int64),
         "reached": np.array([adversary.reached for adversary in adversaries], dtype=bool),
     }
 
@@ -95,6 +96,6 @@ def unpack_adversaries(arrays: Arrays) -> list[Adversary]:
     """The inverse of :func:`pack_adversaries`."""
     geometries = unpack_geometries(arrays)
     return [
-        Adversary(int(arrays["seed"][i]), geometries[i], arrays["paths"][:, part], arrays["losses"][i], bool(arrays["reached"][i]))
+        Adversary(int(arrays["seed"][i]), geometries[i], arrays["paths"][:, part], arrays["losses"][i], int(arrays["kept"][i]), bool(arrays["reached"][i]))
         for i, part in enumerate(_parts(arrays["counts"]))
     ]

@@ -30,7 +30,7 @@ from agal_toolkit import plots
 from agal_toolkit.analysis.errors import sigma_and_error
 from agal_toolkit.analysis.surfaces import Grid, Surface
 from agal_toolkit.dynamics import langevin
-from agal_toolkit.studies import double_well as study
+from agal_toolkit.studies import double_well_recipes as study
 from agal_toolkit.studies.results import chosen_preset
 from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
 

@@ -55,8 +55,8 @@ def test_a_dataset(rng):
 
 def test_adversaries(rng):
     given = [
-        Adversary(4, points([[0.1, 0.2]], by="attack")[0], rng.normal(size=(6, 1, 2)), np.array([1.0, np.nan, np.inf, -np.inf, 0.1, 3.0]), True),
-        Adversary(7, Geometry(positions=np.ones((2, 2)), numbers=[0, 0]), rng.normal(size=(6, 2, 2)), np.full(6, np.nan), False),
+        Adversary(4, points([[0.1, 0.2]], by="attack")[0], rng.normal(size=(6, 1, 2)), np.array([1.0, np.nan, np.inf, -np.inf, 0.1, 3.0]), 4, True),
+        Adversary(7, Geometry(positions=np.ones((2, 2)), numbers=[0, 0]), rng.normal(size=(6, 2, 2)), np.full(6, np.nan), 0, False),
     ]
     again = unpack_adversaries(through_a_file(pack_adversaries(given)))
     for a, b in zip(again, given, strict=True):

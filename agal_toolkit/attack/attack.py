@@ -56,9 +56,10 @@ class Adversary:
 
     Attributes:
         seed: index of the seed.
-        geometry: the iterate with the lowest loss.
+        geometry: the iterate that was kept.
         path: (steps + 1, n, d) positions of all iterates, the start first.
         losses: (steps + 1,) their losses.
+        kept: the step whose positions `geometry` has: that of the lowest loss, unless the attack keeps the last.
         reached: the loss is finite and some iterate kept the guard; then `geometry` is worth labelling.
     """
 
@@ -66,12 +67,8 @@ class Adversary:
     geometry: Geometry
     path: NDArray
     losses: NDArray
+    kept: int
     reached: bool
-
-    @property
-    def best(self) -> int:
-        """The step whose positions `geometry` has."""
-        return int(np.argmin(np.where(np.isfinite(self.losses), self.losses, np.inf)))
 
 
 @dataclass(frozen=True)
@@ -86,6 +83,8 @@ class Attack:
         bound: keeps the displacement small, e.g. ``Ball(0.5)``.
         guard: called with the moved batch, True (B,) where a geometry is sound; an iterate that breaks it is never kept.
         members: attack a random subset of this many members, drawn anew for each attack; None attacks all.
+        last: keep the last sound iterate, as the authors' published code does, instead of the one of the lowest loss. Schwalbe-Koda
+            2021 does not say which; the losses of Adam's last steps go up and down.
     """
 
     objective: Objective
@@ -95,6 +94,7 @@ class Attack:
     bound: Ball | None = None
     guard: Callable[[Batch], Tensor] | None = None
     members: int | None = None
+    last: bool = False
 
     def __post_init__(self) -> None:
         if self.start < 0:
@@ -136,7 +136,7 @@ class Attack:
     def __call__(
         self, committee: Committee, dataset: Dataset, seeds: Sequence[Geometry | Atoms], rng: Generator, report: Report = ignore,
     ) -> list[Adversary]:
-        """One adversary for each seed: the best iterate, the whole path kept.
+        """One adversary for each seed: the best iterate (or the last), and the whole path.
 
         Raises:
             ValueError: no seeds.
@@ -153,11 +153,11 @@ class Attack:
             report(Step(step, self.minimizer.steps, how, where))
         ends = np.cumsum([len(g) for g in geometries])
         paths = np.split(np.stack(positions), ends[:-1], axis=1)
-        return [_adversary(i, geometry, path, loss) for i, (geometry, path, loss) in enumerate(zip(geometries, paths, np.stack(losses, 1), strict=True))]
+        return [self._adversary(i, geometry, path, loss) for i, (geometry, path, loss) in enumerate(zip(geometries, paths, np.stack(losses, 1), strict=True))]
 
-
-def _adversary(seed: int, geometry: Geometry, path: NDArray, losses: NDArray) -> Adversary:
-    """The best finite iterate; the start where none is."""
-    finite = np.isfinite(losses) & np.isfinite(path).all(axis=(1, 2))
-    best = int(np.argmin(np.where(finite, losses, np.inf)))
-    return Adversary(seed, geometry.moved(path[best], by="attack", seed=seed), path, losses, bool(finite.any()))
+    def _adversary(self, seed: int, geometry: Geometry, path: NDArray, losses: NDArray) -> Adversary:
+        """The best finite iterate, or the last; the start where none is finite."""
+        finite = np.isfinite(losses) & np.isfinite(path).all(axis=(1, 2))
+        found = np.flatnonzero(finite)
+        kept = 0 if not len(found) else int(found[-1]) if self.last else int(found[np.argmin(losses[found])])
+        return Adversary(seed, geometry.moved(path[kept], by="attack", seed=seed), path, losses, kept, bool(finite.any()))

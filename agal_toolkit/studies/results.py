@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..identity import machine
 
@@ -48,6 +52,18 @@ class Claim:
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
 
+def ratio(name: str, numerator: NDArray, denominator: NDArray, paper: str | None, goal: float | None) -> Claim | None:
+    """Ratio of the medians of two paired samples (n,) with a 95 % bootstrap interval over the pairs; None where no pair has both numbers."""
+    both = np.isfinite(numerator) & np.isfinite(denominator)
+    if not both.any():
+        return None
+    above, below = numerator[both], denominator[both]
+    drawn = np.random.default_rng(0).integers(len(above), size=(2000, len(above)))
+    ratios = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
+    spread = tuple(np.percentile(ratios, [2.5, 97.5]).round(4).tolist()) if len(above) > 1 else None
+    return Claim(name=name, value=round(float(np.median(above) / np.median(below)), 4), paper=paper, goal=goal, spread=spread, runs=len(above))
+
+
 def write(
     folder: str | Path, study: str, preset: str, *, seed: int, device: str, seconds: Mapping[str, float], settings: Mapping[str, Any], records: Mapping[str, Any],
     claims: Sequence[Claim],
@@ -60,7 +76,8 @@ def write(
         "records": dict(records), "claims": [{**asdict(claim), "met": claim.met} for claim in claims],
     }
     part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1))
+    text = json.dumps(content, indent=1)
+    part.write_text(re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text))      # a list of numbers is one line
     part.replace(path)
     return path
 

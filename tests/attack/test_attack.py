@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import helpers
 import numpy as np
@@ -69,8 +69,8 @@ def test_paths_losses_and_events():
         np.testing.assert_array_equal(event.positions, np.concatenate([a.path[k] for a in found]))
         np.testing.assert_array_equal(event.losses, [a.losses[k] for a in found])
     for adversary, seed in zip(found, seeds, strict=True):
-        np.testing.assert_array_equal(adversary.geometry.positions, adversary.path[adversary.best])
-        assert adversary.losses[adversary.best] == adversary.losses.min()
+        np.testing.assert_array_equal(adversary.geometry.positions, adversary.path[adversary.kept])
+        assert adversary.losses[adversary.kept] == adversary.losses.min()
         assert adversary.geometry.origin["by"] == "attack" and adversary.geometry.numbers.tolist() == seed.numbers.tolist()
 
 
@@ -203,9 +203,18 @@ def test_unmovable_atoms_stay(minimizer):
 
 def test_the_best_iterate_is_kept_not_the_last():
     adversary = run(Attack(Variance(), GradientDescent(3.0, 10), start=0.0), two_hills(), points([[0.3, 0.2]]))[0]
-    assert adversary.best not in (0, 10)
+    assert adversary.kept not in (0, 10)
     assert adversary.losses[-1] > adversary.losses.min()
     np.testing.assert_array_equal(adversary.geometry.positions, adversary.path[np.argmin(adversary.losses)])
+
+
+def test_the_last_sound_iterate_is_kept_where_that_is_wanted():
+    attack = Attack(Variance(), GradientDescent(3.0, 10), start=0.0, last=True)
+    adversary = run(attack, two_hills(), points([[0.3, 0.2]]))[0]
+    assert adversary.kept == 10 and adversary.losses[10] > adversary.losses.min()
+    np.testing.assert_array_equal(adversary.geometry.positions, adversary.path[10])
+    guarded = run(replace(attack, guard=lambda batch: batch.positions.norm(dim=1) < 0.7), two_hills(), points([[0.3, 0.2]]))[0]
+    assert guarded.reached and 0 <= guarded.kept < 10 and np.isinf(guarded.losses[guarded.kept + 1 :]).all()
 
 
 def test_a_subset_of_members_is_drawn_for_each_attack():
@@ -244,7 +253,7 @@ def test_losses_that_are_no_numbers_survive(gradient):
     assert not found[0].reached and np.isnan(found[0].losses).all()
     assert found[0].geometry.positions.tolist() == [[0.9, 0.0]]
     assert found[1].reached and np.isfinite(found[1].geometry.positions).all()
-    assert found[1].losses[found[1].best] < found[1].losses[0]
+    assert found[1].losses[found[1].kept] < found[1].losses[0]
 
 
 def test_a_committee_of_calculators_is_attacked():
@@ -252,7 +261,7 @@ def test_a_committee_of_calculators_is_attacked():
     seeds = [Geometry(positions=[[0.0, 0.0, 0.0], [1.2, 0.0, 0.0], [0.6, 1.0, 0.0]], numbers=[18] * 3)]
     data = Dataset(seeds, [Labels(energy=-2.0, forces=np.zeros((3, 3)))])
     found = Attack(BoltzmannVariance(kT=1.0), Adam(0.005, 15), HessianVector())(committee, data, seeds, np.random.default_rng(0))
-    assert found[0].losses[found[0].best] < 1.05 * found[0].losses[0] < 0
+    assert found[0].losses[found[0].kept] < 1.05 * found[0].losses[0] < 0
 
 
 def test_members_that_are_no_slopes_are_refused_before_the_first_step():
