@@ -7,7 +7,8 @@ original data, gray ones acquired earlier, black ones new (Schwalbe-Koda 2021, F
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -92,9 +93,7 @@ def learning_curves(axes: Axes, runs: Mapping[str, Sequence[Generation]], metric
         axes.plot([g.index + 1 for g in generations], values, "o-", ms=4, color=strategy_colour(name), label=name)
     if any(runs.values()):
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(ScalarFormatter())
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        _plain_logarithm(axes)
     _by_generation(axes, label)
 
 
@@ -114,6 +113,58 @@ def sampled_energies(axes: Axes, runs: Mapping[str, Sequence[Generation]]) -> No
         axes.plot([g.index + 1 + offset for g in asked], [np.median(g.labelled.energies) for g in asked], "_-", ms=10, color=strategy_colour(name), label=name)
     axes.set_yscale("symlog", linthresh=10)
     _by_generation(axes, "energy of sampled points")
+
+
+def band(axes: Axes, values: Mapping[str, NDArray | Sequence[NDArray]], label: str, *, scale: str = "log") -> None:
+    """Median and interquartile band by generation, one for each strategy (Schwalbe-Koda 2021, Fig. 2b).
+
+    Args:
+        values: strategy -> for each generation the numbers (n,) of all runs; generations without numbers are left out.
+        label: of the vertical axis.
+        scale: of the vertical axis; "symlog" is linear below 10.
+    """
+    for name, generations in values.items():
+        known = [k for k, numbers in enumerate(generations) if len(numbers)]
+        low, middle, high = np.array([np.percentile(generations[k], [25, 50, 75]) for k in known]).T
+        at, colour = np.array(known) + 1, strategy_colour(name)
+        axes.plot(at, middle, "o-", ms=4, color=colour, label=name)
+        axes.fill_between(at, low, high, color=colour, alpha=0.18, lw=0)
+    axes.set_yscale(scale, **({"linthresh": 10} if scale == "symlog" else {}))
+    if scale == "log":
+        _plain_logarithm(axes)
+    _by_generation(axes, label)
+
+
+def pairs_summary(error_axes: Axes, data_axes: Axes, energy_axes: Axes, pairs: Sequence[Mapping[str, Any]], strategies: Sequence[str]) -> None:
+    """The three panels of Schwalbe-Koda 2021, Fig. 2b, from the records of a study's pairs."""
+    def numbers(read: Callable[[Mapping[str, Any]], Any]) -> dict[str, list[NDArray]]:
+        return {s: [np.hstack([read(r) for r in generation]) for generation in zip(*(pair[s] for pair in pairs), strict=True)] for s in strategies}
+
+    band(error_axes, numbers(lambda r: r["metrics"]["rmse"]), "RMSE on the grid")
+    band(data_axes, numbers(lambda r: r["structures"]), "training points", scale="linear")
+    band(energy_axes, numbers(lambda r: r["energies"]), "energy of sampled points", scale="symlog")
+
+
+def error_rows(axes: Axes, names: Sequence[str], errors: Sequence[NDArray], intervals: Sequence[tuple[float, float]], label: str) -> None:
+    """A row for each name: every run as a dot, the median with its interval, and a line at the first row's median."""
+    for row, (runs, (low, high)) in enumerate(zip(errors, intervals, strict=True)):
+        axes.plot(runs, np.full(len(runs), row), ".", ms=4, color="0.7", zorder=1)
+        axes.plot([low, high], [row, row], "-", lw=2, color=ADVERSARIAL, zorder=2)
+        axes.plot(np.median(runs), row, "o", ms=5, color=ADVERSARIAL, mec="white", zorder=3)
+    axes.axvline(np.median(errors[0]), color="0.5", lw=0.8, ls="--", zorder=0)
+    axes.set(xscale="log", xlabel=label, yticks=range(len(names)), ylim=(len(names) - 0.5, -0.5))
+    axes.set_yticklabels(names)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(axis="x", alpha=0.25)
+
+
+def _plain_logarithm(axes: Axes) -> None:
+    """Numbers, not powers, on a logarithmic vertical axis."""
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter(ScalarFormatter())
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _by_generation(axes: Axes, label: str) -> None:

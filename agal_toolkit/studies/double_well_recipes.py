@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +174,16 @@ def recipe(strategy: str, preset: Preset, variant: str = "printed", device: str 
     return VARIANTS[variant].change(printed)
 
 
+@cache
+def _grid(points: int, well: DoubleWell) -> Dataset:
+    """The test data, labelled once for all loops."""
+    return Grid(points=points).labelled(well)
+
+
 def loop(strategy: str, preset: Preset, seed: int, variant: str = "printed", device: str = "cpu") -> Loop:
     """One loop of a pair; the metrics are the RMSE on the whole grid and where the true energy is below 5."""
     well = VARIANTS[variant].well
-    test = Grid(points=preset.grid).labelled(well)
-    return Loop(recipe(strategy, preset, variant, device), Reference(well), test, {"rmse": rmse, "rmse below 5": RmseBelow(5.0)}, seed)
+    return Loop(recipe(strategy, preset, variant, device), Reference(well), _grid(preset.grid, well), {"rmse": rmse, "rmse below 5": RmseBelow(5.0)}, seed)
 
 
 def generations(

@@ -52,6 +52,13 @@ class Claim:
         return self.value >= self.goal if self.at_least else self.value <= self.goal
 
 
+def interval_of_median(values: NDArray) -> tuple[float, float]:
+    """95 % bootstrap interval of the median of (n,) values."""
+    drawn = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
+    low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
 def ratio(name: str, numerator: NDArray, denominator: NDArray, paper: str | None, goal: float | None) -> Claim | None:
     """Ratio of the medians of two paired samples (n,) with a 95 % bootstrap interval over the pairs; None where no pair has both numbers."""
     both = np.isfinite(numerator) & np.isfinite(denominator)
