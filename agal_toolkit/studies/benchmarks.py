@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from multiprocessing import get_context
 
 import numpy as np
@@ -24,7 +24,7 @@ from torch import nn
 from ..attack import Adam, Attack, BoltzmannVariance
 from ..committee import Committee
 from ..dataset import Dataset
-from ..geometry import points
+from ..geometry import Batch, points
 from ..potentials import MLP, Separate, Stacked
 from ..references import DoubleWell
 from ..training import Task, TorchTrainer
@@ -124,17 +124,20 @@ def cases(width: int, device: str = "cpu") -> list[Case]:
     def fit(members: int) -> Stacked:
         return trainer.fit(known, everything[:members], nothing[:members], np.random.default_rng(0))
 
-    members = fit(MEMBERS)
-    stacked, looped = Committee(members), Committee(_one_by_one(members))
-    batch, seeds = stacked.batch(data(1000, 1).geometries), data(50, 2).geometries
+    @cache                                                                     # listing the cases trains nothing
+    def committees() -> tuple[Committee, Committee]:
+        members = fit(MEMBERS)
+        return Committee(_one_by_one(members)), Committee(members)
+
+    batch, seeds = Batch.of(data(1000, 1).geometries, device), data(50, 2).geometries
     attack = Attack(BoltzmannVariance(kT=5.0), Adam(0.003, 20 if width <= 256 else 4))
     return [
         Case(f"training {MEMBERS} members", lambda: [fit(1) for _ in range(MEMBERS)], lambda: fit(MEMBERS), goal=3.0 if width == 128 else None),
         Case(f"training {MEMBERS} members, against plain torch", lambda: [plain_fit(known, width, trainer.epochs, m, device) for m in range(MEMBERS)], lambda: fit(MEMBERS)),
-        Case(f"forces of {MEMBERS} members for 1000 points", lambda: looped(batch), lambda: stacked(batch)),
+        Case(f"forces of {MEMBERS} members for 1000 points", lambda: committees()[0](batch), lambda: committees()[1](batch)),
         Case(
-            f"attacking {MEMBERS} members from 50 seeds", lambda: attack(looped, known, seeds, np.random.default_rng(0)),
-            lambda: attack(stacked, known, seeds, np.random.default_rng(0)),
+            f"attacking {MEMBERS} members from 50 seeds", lambda: attack(committees()[0], known, seeds, np.random.default_rng(0)),
+            lambda: attack(committees()[1], known, seeds, np.random.default_rng(0)),
         ),
     ]
 

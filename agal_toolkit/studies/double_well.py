@@ -51,13 +51,18 @@ def run(preset: Preset, variant: str, seeds: Sequence[int], directory: Path, dev
     places = [directory / f"{strategy}-{seed}" for seed, strategy in keys]
     records: dict[int, dict[str, list[dict[str, Any]]]] = {seed: {strategy: [] for strategy in VARIANTS[variant].strategies} for seed in seeds}
     effort = np.cumsum(1 + np.arange(preset.generations) / 2)                  # data grow, and training with them
-    began = time.monotonic()
-    for row in islice(lockstep(loops, [start(seed, variant) for seed, _ in keys], places), preset.generations):
+    began, known = time.monotonic(), 0.0
+    # Random loops have twice the data: fitted together with adversarial ones, these would wait for them in every epoch.
+    together = lockstep(loops, [start(seed, variant) for seed, _ in keys], places, stack=len(seeds))
+    for row in islice(together, preset.generations):
         for (seed, strategy), generation in zip(keys, row, strict=True):
             records[seed][strategy].append(record(generation))
         medians = {s: np.median([records[seed][s][-1]["metrics"]["rmse"] for seed in seeds]) for s in VARIANTS[variant].strategies}
         found, passed = ", ".join(f"{s} {value:.2f}" for s, value in medians.items()), time.monotonic() - began
-        left = passed * (effort[-1] / effort[row[0].index] - 1)
+        if not any(generation.seconds for generation in row):                  # read, not run: it says nothing of the time left
+            began, known = time.monotonic(), effort[row[0].index]
+            continue
+        left = passed * (effort[-1] - effort[row[0].index]) / (effort[row[0].index] - known)
         say(f"{variant}, seeds {seeds[0]} to {seeds[-1]}, generation {row[0].index + 1} of {preset.generations}: median RMSE {found}; {passed:.0f} s, about {left:.0f} s left")
     for seed in seeds:
         part = directory / f"pair-{seed}.part"

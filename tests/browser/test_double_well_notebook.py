@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -17,8 +18,9 @@ NOTEBOOK = "01_double_well"
 
 @pytest.fixture
 def lab(tmp_path):
-    """The notebook, not executed, at preset fast."""
+    """The notebook, not executed, at preset fast, beside the committed results."""
     require_browser()
+    shutil.copytree(render.FOLDER / "results", tmp_path / "results")
     nbformat.write(render.read(render.FOLDER / f"{NOTEBOOK}.py"), tmp_path / f"{NOTEBOOK}.ipynb")
     with lab_server(tmp_path, env={"AGAL_PRESET": "fast"}) as url, lab_page(url, f"{NOTEBOOK}.ipynb", size=(1280, 1000)) as lab:
         yield lab
