@@ -93,21 +93,21 @@ def test_the_command_line_writes_records_and_claims(tiny, tmp_path, monkeypatch,
 
 def test_a_result_file_is_gone_on_with_where_nothing_else_is_left(tiny, tmp_path):
     """As after a fresh clone: pairs in the committed file are kept, only others are run; ablations run one strategy and claim nothing."""
-    place = study.study("tiny", "kT-1", pairs=1, out=tmp_path / "one", results=tmp_path)
+    place = study.study("tiny", "kT-5", pairs=1, out=tmp_path / "one", results=tmp_path)
     first = read(place)
-    study.study("tiny", "kT-1", pairs=2, out=tmp_path / "two", results=tmp_path)
+    study.study("tiny", "kT-5", pairs=2, out=tmp_path / "two", results=tmp_path)
     both = read(place)
     assert both["records"]["pairs"][0] == first["records"]["pairs"][0]
     assert [pair["seed"] for pair in both["records"]["pairs"]] == [0, 1] and list(both["records"]["pairs"][1]) == ["seed", "adversarial"]
-    assert not (tmp_path / "two" / "tiny" / "kT-1" / "pair-0.json").exists() and both["claims"] == []
+    assert not (tmp_path / "two" / "tiny" / "kT-5" / "pair-0.json").exists() and both["claims"] == []
     assert both["seconds"]["in all"] > first["seconds"]["in all"]
 
 
 def test_pairs_of_other_settings_are_not_mixed(tiny, tmp_path):
-    place = study.study("tiny", "kT-1", pairs=1, out=tmp_path / "runs", results=tmp_path)
+    place = study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path)
     place.write_text(json.dumps({**read(place), "settings": {**read(place)["settings"], "width": 9}}))
     with pytest.raises(ValueError, match=r"made with other settings(?s:.*)width: 9 there, 8 here"):
-        study.study("tiny", "kT-1", pairs=2, out=tmp_path / "runs", results=tmp_path)
+        study.study("tiny", "kT-5", pairs=2, out=tmp_path / "runs", results=tmp_path)
 
 
 def pair(adversarial, random, energies=(1.0, 10.0), sizes=((60, 60), (60, 80))):
