@@ -1,4 +1,4 @@
-"""All claims of all studies as one table: ``python -m agal_toolkit.studies.report [FOLDER]``."""
+"""All claims of all studies as one table: ``python -m agal_toolkit.studies.report [FOLDER] [--into README.md]``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,24 @@ def table(folder: str | Path) -> str:
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows(folder)])
 
 
+def insert(text: str, claims: str) -> str:
+    """`text` with `claims` between its marks.
+
+    Raises:
+        ValueError: a text without the marks.
+    """
+    before, mark, rest = text.partition("<!-- claims -->\n")
+    _, end, after = rest.partition("<!-- /claims -->")
+    if not mark or not end:
+        raise ValueError("the text has no lines '<!-- claims -->' and '<!-- /claims -->' for the table to stand between")
+    return f"{before}{mark}{claims}\n{end}{after}"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", default="notebooks/results", help="where the JSON files are")
-    print(table(parser.parse_args().folder))
+    parser.add_argument("--into", type=Path, help="a Markdown file whose table is replaced, README.md")
+    arguments = parser.parse_args()
+    print(table(arguments.folder))
+    if arguments.into is not None:
+        arguments.into.write_text(insert(arguments.into.read_text(), table(arguments.folder)))

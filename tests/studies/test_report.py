@@ -41,6 +41,12 @@ def test_the_readme_shows_the_table_of_the_committed_results():
     assert shown.group(1).strip() == report.table(ROOT / "notebooks" / "results").strip()
 
 
+def test_a_table_is_put_between_its_marks():
+    assert report.insert("a\n<!-- claims -->\nold\n<!-- /claims -->\nb", "new") == "a\n<!-- claims -->\nnew\n<!-- /claims -->\nb"
+    with pytest.raises(ValueError, match="has no lines"):
+        report.insert("a\n<!-- claims -->\nb", "new")
+
+
 def test_an_unknown_preset_fails_loudly(monkeypatch):
     monkeypatch.setenv("AGAL_PRESET", "fats")
     with pytest.raises(ValueError, match="'fats': choose one of fast, laptop"):
