@@ -75,7 +75,7 @@ class Geometry:
             "cell": _frozen(cell, float, (d, d), "cell"),
             "pbc": _frozen(pbc, bool, (d,), "pbc"),
             "movable": _frozen(movable, bool, (n,), "movable"),
-            "origin": MappingProxyType(dict(self.origin)),
+            "origin": MappingProxyType({key: value.item() if isinstance(value, np.generic) else value for key, value in self.origin.items()}),
         }
         given = np.asarray(self.numbers)
         strange = given[(given != settled["numbers"]) | (given < 0) | (given > 118)]

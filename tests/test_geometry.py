@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import copy
 import pickle
 
@@ -50,6 +51,11 @@ def mixed(rng):
 def test_what_a_geometry_refuses(changes, message):
     with pytest.raises(ValueError, match=message):
         Geometry(**{**TWO, **changes})
+
+
+def test_an_origin_of_numpy_scalars_is_plain_numbers():
+    geometry = Geometry(positions=[[0.0, 0.0]], numbers=[0], origin={"seed": np.int64(3), "distance": np.float32(0.5), "by": "hand"})
+    assert json.dumps(dict(geometry.origin)) == '{"seed": 3, "distance": 0.5, "by": "hand"}'
 
 
 def test_defaults_and_read_only_copies():
