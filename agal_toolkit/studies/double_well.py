@@ -22,6 +22,7 @@ import torch
 from ..identity import described, machine
 from ..lockstep import lockstep
 from ..store import differences
+from .cost import estimate
 from .double_well_recipes import PRESETS, STRATEGIES, VARIANTS, Preset, loop, recipe, record, start
 from .results import Claim, ratio, read, write
 
@@ -35,7 +36,10 @@ def settings(preset: Preset, variant: str) -> dict[str, Any]:
     return {**sizes, "limit": chosen.limit, "well": described(chosen.well), "recipes": {s: described(recipe(s, preset, variant)) for s in chosen.strategies}}
 
 
-def run(preset: Preset, variant: str, seeds: Sequence[int], directory: Path, device: str = "cpu", say: Callable[[str], None] = lambda text: None) -> None:
+def run(
+    preset: Preset, variant: str, seeds: Sequence[int], directory: Path, device: str = "cpu", say: Callable[[str], None] = lambda text: None,
+    deadline: float = np.inf,
+) -> None:
     """Pairs in lockstep; each finished pair is written to ``pair-<seed>.json`` in `directory`, an interrupted run goes on at its generations.
 
     Args:
@@ -45,6 +49,7 @@ def run(preset: Preset, variant: str, seeds: Sequence[int], directory: Path, dev
         directory: of the run directories and the pairs.
         device: where networks are trained.
         say: hears a line of progress after each generation.
+        deadline: in seconds of :func:`time.time`; no generation starts after it.
     """
     keys = [(seed, strategy) for seed in seeds for strategy in VARIANTS[variant].strategies]
     loops = [loop(strategy, preset, seed, variant, device) for seed, strategy in keys]
@@ -64,6 +69,8 @@ def run(preset: Preset, variant: str, seeds: Sequence[int], directory: Path, dev
             continue
         left = passed * (effort[-1] - effort[row[0].index]) / (effort[row[0].index] - known)
         say(f"{variant}, seeds {seeds[0]} to {seeds[-1]}, generation {row[0].index + 1} of {preset.generations}: median RMSE {found}; {passed:.0f} s, about {left:.0f} s left")
+        if time.time() > deadline and row[0].index + 1 < preset.generations:
+            return
     for seed in seeds:
         part = directory / f"pair-{seed}.part"
         part.write_text(json.dumps({"seed": seed, "settings": settings(preset, variant), **machine(), "device": device, **records[seed]}))
@@ -122,9 +129,9 @@ def claims(pairs: Sequence[Pair]) -> list[Claim]:
 
 def study(
     preset: str, variant: str, *, pairs: int | None = None, seed: int = 0, stack: int = 4, processes: int = 1, device: str = "cpu",
-    out: str | Path = "runs/double_well", results: str | Path = "notebooks/results", say: Callable[[str], None] = lambda text: None,
-) -> Path:
-    """Runs the pairs of a variant that are not there yet, and writes its result file from all that are.
+    out: str | Path = "runs/double_well", results: str | Path = "notebooks/results", minutes: float = np.inf, say: Callable[[str], None] = lambda text: None,
+) -> Path | None:
+    """Runs the pairs of a variant that are not there yet, and writes its result file (which it gives) from all that are, if any.
 
     Args:
         preset: name of the sizes.
@@ -136,9 +143,10 @@ def study(
         device: where networks are trained.
         out: of run directories and finished pairs.
         results: folder of the result file ``double_well_<variant>-<preset>.json``.
+        minutes: no generation starts later than this; the next call goes on.
         say: hears lines of progress; of other processes only what they finish.
     """
-    sizes, directory, began = PRESETS[preset], Path(out) / preset / variant, time.monotonic()
+    sizes, directory, began, deadline = PRESETS[preset], Path(out) / preset / variant, time.monotonic(), time.time() + 60 * minutes
     name = f"double_well_{variant}"
     place = Path(results) / f"{name}-{preset}.json"
     done = collect(directory, place, sizes, variant)                           # nothing is run beside pairs of other settings
@@ -147,15 +155,19 @@ def study(
     stacks = [missing[k : k + stack] for k in range(0, len(missing), stack)]
     if processes == 1 or len(stacks) == 1:
         for own in stacks:
-            run(sizes, variant, own, directory, device, say)
+            if time.time() < deadline:
+                run(sizes, variant, own, directory, device, say, deadline)
     elif stacks:
         with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-            waiting = [pool.apply_async(_work, (preset, variant, own, directory, device)) for own in stacks]
+            waiting = [pool.apply_async(_work, (preset, variant, own, directory, device, deadline)) for own in stacks]
             for number, result in enumerate(waiting, 1):
                 result.get()
                 passed = time.monotonic() - began
                 say(f"{variant}: {number} of {len(stacks)} stacks, {passed:.0f} s, about {passed * (len(stacks) / number - 1):.0f} s left")
     done = collect(directory, place, sizes, variant)
+    if not done:
+        say("no pair is finished yet; the next call goes on")
+        return None
     passed = round(time.monotonic() - began, 1) if missing else 0.0
     found = claims(list(done.values())) if VARIANTS[variant].strategies == STRATEGIES else []
     write(
@@ -170,10 +182,11 @@ def study(
     return place
 
 
-def _work(preset: str, variant: str, seeds: Sequence[int], directory: Path, device: str) -> None:
+def _work(preset: str, variant: str, seeds: Sequence[int], directory: Path, device: str, deadline: float) -> None:
     """What one process does."""
-    torch.set_num_threads(1)
-    run(PRESETS[preset], variant, seeds, directory, device, say=_say)
+    if time.time() < deadline:
+        torch.set_num_threads(1)
+        run(PRESETS[preset], variant, seeds, directory, device, _say, deadline)
 
 
 def _say(text: str) -> None:
@@ -192,7 +205,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", default="runs/double_well", help="run directories and finished pairs; what is there is not run again")
     parser.add_argument("--results", default="notebooks/results", help="where the JSON goes; pairs that it holds are not run again")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="start no generation later than this; the next call goes on")
+    parser.add_argument("--dry-run", action="store_true", help="estimate the cost and stop")
     arguments = vars(parser.parse_args())
+    if arguments.pop("dry_run"):
+        sizes = PRESETS[arguments["preset"]]
+        for variant in arguments["variant"]:
+            _say(f"{variant}, preset {arguments['preset']}: {estimate(sizes, variant, arguments['pairs'] or sizes.pairs, arguments['device'])}")
+        return
     for variant in arguments.pop("variant"):
         study(variant=variant, say=_say, **arguments)
 

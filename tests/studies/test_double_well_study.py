@@ -103,6 +103,18 @@ def test_a_result_file_is_gone_on_with_where_nothing_else_is_left(tiny, tmp_path
     assert both["seconds"]["in all"] > first["seconds"]["in all"]
 
 
+def test_a_piece_of_a_study_ends_in_time_and_the_next_one_goes_on(tiny, tmp_path):
+    said = []
+    assert study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path, minutes=1e-9, say=said.append) is None
+    assert "no pair is finished yet" in said[-1]
+    study.run(TINY, "kT-5", [0], tmp_path / "runs" / "tiny" / "kT-5", deadline=0.0)
+    assert len(list((tmp_path / "runs").rglob("generation_*"))) == 1
+    whole = read(study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path))
+    other = read(study.study("tiny", "kT-5", pairs=1, out=tmp_path / "other", results=tmp_path / "other"))
+    for one, two in zip(*(result["records"]["pairs"][0]["adversarial"] for result in (whole, other)), strict=True):
+        assert {**one, "seconds": 0} == {**two, "seconds": 0}
+
+
 def test_pairs_of_other_settings_are_not_mixed(tiny, tmp_path):
     place = study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path)
     place.write_text(json.dumps({**read(place), "settings": {**read(place)["settings"], "width": 9}}))
