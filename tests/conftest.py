@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Read at import by the libraries below and by the kernels, servers and workers that tests start.
@@ -41,6 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("benchmark")
         if item.path.is_relative_to(_HERE / "browser"):
             item.add_marker("browser")
+
+
+@pytest.fixture(autouse=True)
+def _alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """With several workers (-n 2), a browser test has the machine to itself: it measures how soon a page answers."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        yield
+        return
+    import fcntl  # not on Windows, where tests run in one worker
+
+    with (tmp_path_factory.getbasetemp().parent / "turn").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX if request.node.get_closest_marker("browser") else fcntl.LOCK_SH)
+        yield
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Stacked against one by one; by hand: ``python -m pytest -m benchmark --benchmark-group-by=group tests/benchmarks``."""
+"""Stacked against one by one; by hand: ``python -m pytest -m benchmark --benchmark-enable tests/benchmarks``."""
 
 from __future__ import annotations
 
