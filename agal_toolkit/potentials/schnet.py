@@ -1,8 +1,8 @@
 """SchNet, a network of atoms that exchange messages filtered by distance, M members side by side.
 
-A filter depends on a distance alone, so each pair's is computed once and used in both directions; the Gaussians, two dense
-layers and the atoms' own layers are products batched over members. :meth:`SchNet.forward` is the energy as published;
-:meth:`SchNet.slopes` writes down, in the same pass, its slope in every distance.
+A filter depends on a distance alone, so each pair's is computed once and used in both directions; dense layers are products
+batched over members. Forces and what trains them differentiate the energy twice: the functions at the end of this file keep
+both passes short.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from typing import Any
 import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
 from ..geometry import Batch
-from .neighbours import Pairs, neighbours
-from .protocol import SlopedEnergy
+from .neighbours import neighbours
 
 
-class SchNet(SlopedEnergy):
+class SchNet(nn.Module):
     """Energies of molecules and crystals: continuous-filter convolutions (Schütt 2018, J. Chem. Phys. 148, 241722, Sec. II).
 
     Atoms start as the embedding of their element. In each interaction, with ssp(z) = ln(1 + e^z) - ln 2,
@@ -76,60 +74,21 @@ class SchNet(SlopedEnergy):
         self.outer, self.outer_bias = _dense(generators, features // 2, 1, dtype)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(M, B) from positions (M, N, d).
+        """(M, B) in eV from positions (M, N, d), or from (N, d) where members see the same.
 
         Raises:
             ValueError: an element that the network does not know, particles at the same place.
         """
         kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
         distances = pairs.distances(pairs.vectors(batch), batch).to(self.embedding.dtype)
-        envelope, _ = _envelope(distances, self.cutoff)
+        envelope = _envelope(distances / self.cutoff).unsqueeze(-1)
         features = self.embedding.index_select(1, kinds)
         for block in self.interactions:
-            gaussians, _ = block.gaussians(distances)
-            filters = _ssp(torch.baddbmm(block.second_bias, _ssp(torch.baddbmm(block.first_bias, gaussians, block.first)), block.second))
-            messages = _convolve(self._sent(block, features, kinds), filters * envelope.unsqueeze(-1), pairs)
+            filters = envelope * block.filters(distances)
+            messages = _Convolve.apply(self._sent(block, features, kinds), filters, pairs.first, pairs.second)
             features = features + torch.baddbmm(block.update_bias, _ssp(torch.baddbmm(block.receive_bias, messages, block.receive)), block.update)
         energy = torch.baddbmm(self.outer_bias, _ssp(torch.baddbmm(self.inner_bias, features, self.inner)), self.outer)
         return batch.sum(energy.squeeze(-1))
-
-    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Energies (M, B) and dE/dx (M, N, d), both differentiable: the distances' slopes come down the interactions that energies went up."""
-        kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
-        vectors = pairs.vectors(batch)
-        distances = pairs.distances(vectors, batch)
-        energy, slope = self._radial(distances.to(self.embedding.dtype), kinds, pairs)
-        pull = (slope.to(vectors.dtype) / distances).unsqueeze(-1) * vectors
-        slopes = torch.zeros_like(batch.positions).index_add(-2, pairs.second, pull).index_add(-2, pairs.first, -pull)
-        return batch.sum(energy), slopes.to(energy.dtype)
-
-    def _radial(self, distances: Tensor, kinds: Tensor, pairs: Pairs) -> tuple[Tensor, Tensor]:
-        """Energies of the atoms (M, N), and the slope (M, P) of their sum in `distances` (M, P).
-
-        Filters carry their slope dW/dr along; what depends on atoms comes down in reverse.
-        """
-        envelope, fall = (part.unsqueeze(-1) for part in _envelope(distances, self.cutoff))
-        features, passed = self.embedding.index_select(1, kinds), []
-        for block in self.interactions:
-            gaussians, d_gaussians = block.gaussians(distances)
-            hidden, rise = _Softplus.apply(torch.baddbmm(block.first_bias, gaussians, block.first))
-            d_hidden = rise * torch.bmm(d_gaussians, block.first)
-            raw, rise = _Softplus.apply(torch.baddbmm(block.second_bias, hidden, block.second))
-            d_raw = rise * torch.bmm(d_hidden, block.second)
-            filters, d_filters = envelope * raw, torch.addcmul(fall * raw, envelope, d_raw)
-            sent = self._sent(block, features, kinds)
-            received, rise = _Softplus.apply(torch.baddbmm(block.receive_bias, _convolve(sent, filters, pairs), block.receive))
-            features = features + torch.baddbmm(block.update_bias, received, block.update)
-            passed.append((block, sent, filters, d_filters, rise))
-        hidden, rise = _Softplus.apply(torch.baddbmm(self.inner_bias, features, self.inner))
-        energy = torch.baddbmm(self.outer_bias, hidden, self.outer).squeeze(-1)
-        back, slope = torch.bmm(rise * self.outer.mT, self.inner.mT), torch.zeros_like(distances)
-        for block, sent, filters, d_filters, rise in reversed(passed):
-            d_messages = torch.bmm(rise * torch.bmm(back, block.update.mT), block.receive.mT)
-            slope = slope + (_Couple.apply(d_messages, sent, pairs.first, pairs.second) * d_filters).sum(-1)
-            if block is not self.interactions[0]:
-                back = back + torch.bmm(_convolve(d_messages, filters, pairs), block.send.mT)
-        return energy, slope
 
     def _kinds(self, batch: Batch) -> Tensor:
         """(N,) row of the embedding of each atom."""
@@ -179,11 +138,11 @@ class Interaction(nn.Module):
         self.receive, self.receive_bias = _dense(generators, filters, features, dtype)
         self.update, self.update_bias = _dense(generators, features, features, dtype)
 
-    def gaussians(self, distances: Tensor) -> tuple[Tensor, Tensor]:
-        """(M, P, G) each: the Gaussians of `distances` (M, P), and their slopes."""
-        q = (distances.unsqueeze(-1) - self.centres) / self.widths
-        values = torch.exp(-0.5 * q.square())
-        return values, -q * values / self.widths
+    def filters(self, distances: Tensor) -> Tensor:
+        """(M, P, K): the filter of each of `distances` (M, P), before the envelope."""
+        gaussians = torch.exp(-0.5 * ((distances.unsqueeze(-1) - self.centres) / self.widths).square())
+        hidden = _ssp(torch.baddbmm(self.first_bias, gaussians, self.first))
+        return _ssp(torch.baddbmm(self.second_bias, hidden, self.second))
 
 
 def _dense(generators: Sequence[torch.Generator], fan_in: int, fan_out: int, dtype: torch.dtype) -> tuple[nn.Parameter, nn.Parameter]:
@@ -195,35 +154,31 @@ def _dense(generators: Sequence[torch.Generator], fan_in: int, fan_out: int, dty
 
 def _ssp(z: Tensor) -> Tensor:
     """Shifted softplus."""
-    return softplus(z) - math.log(2.0)
+    return _Softplus.apply(z)[0]
 
 
-def _envelope(distances: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """1 - 10 s^3 + 15 s^4 - 6 s^5 of s = r / cutoff, zero beyond, in a form that does not cancel near the cutoff; and its slope in r."""
-    s = distances / cutoff
-    left = (1 - s).clamp(min=0)
-    return left**3 * (1 + 3 * s + 6 * s.square()), (s * left).square() * (-30 / cutoff)
+def _envelope(s: Tensor) -> Tensor:
+    """1 - 10 s^3 + 15 s^4 - 6 s^5, zero beyond s = 1, in a form that does not cancel near it."""
+    return (1 - s).clamp(min=0) ** 3 * (1 + 3 * s + 6 * s.square())
 
 
 class _Softplus(torch.autograd.Function):
-    """Shifted softplus and its slope, the logistic function, which is all that either derivative needs."""
+    """Shifted softplus and its slope, the logistic function: all derivatives are polynomials of it, and no exponential is taken again."""
 
     @staticmethod
     def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         rise = torch.sigmoid(z)
         ctx.save_for_backward(rise)
         return softplus(z).sub_(math.log(2.0)), rise
 
     @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_value: Tensor, d_rise: Tensor) -> Tensor:
+    def backward(ctx: Any, d_value: Tensor | None, d_rise: Tensor | None) -> Tensor | None:
         (rise,) = ctx.saved_tensors
-        return torch.addcmul(d_rise, d_rise, rise, value=-1).add_(d_value).mul_(rise)
-
-
-def _convolve(sent: Tensor, filters: Tensor, pairs: Pairs) -> Tensor:
-    """(M, N, K): the sum over its neighbours of what they sent (M, N, K), times the filter (M, P, K) of the pair."""
-    return _Convolve.apply(sent, filters, pairs.first, pairs.second)
+        if d_rise is None:
+            return None if d_value is None else d_value * rise
+        d_z = torch.addcmul(d_rise, d_rise, rise, value=-1)
+        return rise * (d_z if d_value is None else d_z + d_value)
 
 
 class _Convolve(torch.autograd.Function):

@@ -134,6 +134,24 @@ def test_a_list_holds_for_members_that_see_different_positions(cells, rng):
             np.testing.assert_allclose(found, expected(moved), atol=1e-9)
 
 
+class Turning(module.NeighborList):
+    """A library that gives every second pair, as it may, in the other direction."""
+
+    calls = 0
+
+    def compute(self, *args):
+        pairs, shift = super().compute(*args)
+        Turning.calls += 1
+        turned = (np.arange(len(pairs)) + Turning.calls) % 2 == 0
+        return np.where(turned[:, None], pairs[:, ::-1], pairs), np.where(turned[:, None], -shift, shift)
+
+
+def test_a_pair_of_two_members_counts_once_whatever_its_direction(rng, monkeypatch):
+    monkeypatch.setattr(module, "NeighborList", Turning)
+    test_a_list_holds_for_members_that_see_different_positions(False, rng)
+    assert Turning.calls > 4
+
+
 def test_vectors_of_members(rng):
     batch = Batch.of([GEOMETRIES["cell of one atom"](rng), GEOMETRIES["molecule"](rng)])
     own = batch.positions + torch.tensor(rng.normal(0, 0.1, (2, *batch.positions.shape)))

@@ -16,7 +16,7 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Batch, Delta, Geometry, Labels
-from agal_toolkit.potentials import Baseline, Differentiable, SchNet, Stacked, derive
+from agal_toolkit.potentials import Baseline, Differentiable, SchNet, Stacked, derive, schnet
 from agal_toolkit.training import TorchTrainer
 
 CUTOFF = 3.0
@@ -93,29 +93,55 @@ def test_energies_are_those_of_the_published_equations(rng):
 
 
 def test_open_geometries_are_those_of_the_published_equations(rng):
-    geometries, module = [ammonia(rng), GEOMETRIES["longer than the cutoff"](rng), Geometry(positions=np.zeros((1, 3)), numbers=[7])], network()
+    module = network()
+    geometries = [ammonia(rng), GEOMETRIES["longer than the cutoff"](rng), Geometry(positions=np.zeros((1, 3)), numbers=[7])]
     said = Stacked(module)(Batch.of(geometries))
     np.testing.assert_allclose(said.energy.numpy(), [[by_hand(module, m, geometry) for geometry in geometries] for m in range(2)], rtol=1e-11)
 
 
-def test_slopes_and_their_slopes_are_those_of_autograd(rng):
-    """What is written down on the way to the forces, against torch's own two passes through the energy."""
-    module = network()
-    batch = Batch.of([ammonia(rng), Geometry(positions=np.zeros((1, 3)), numbers=[1]), GEOMETRIES["longer than the cutoff"](rng)])
+def test_an_atom_alone_has_an_energy_and_no_forces():
+    module, atom = network(), Geometry(positions=np.zeros((1, 3)), numbers=[7])
+    said = Stacked(module)(Batch.of([atom]))
+    np.testing.assert_allclose(said.energy[:, 0].numpy(), [by_hand(module, m, atom) for m in range(2)], rtol=1e-12)
+    assert not said.forces.any()
+
+
+def plain_convolution(sent, filters, first, second):
+    """The filtered sum in operations that torch differentiates by itself."""
+    out = torch.zeros_like(sent).index_add(1, first, sent[:, second] * filters)
+    return out.index_add(1, second, sent[:, first] * filters)
+
+
+@pytest.mark.parametrize("names", [["ammonia", "longer than the cutoff"], ["crystal", "ammonia"]], ids=["open", "periodic"])
+def test_gradients_of_forces_and_stress_are_those_of_plain_operations(names, rng, monkeypatch):
+    """Training and attacks differentiate forces in weights and positions: the short passes of this module against torch's own."""
+    net, batch = network(), Batch.of([GEOMETRIES[name](rng) for name in names])
     x = (batch.positions + torch.tensor(rng.normal(0, 0.05, (2, *batch.positions.shape)))).requires_grad_()
-    d_energy, d_slope = torch.tensor(rng.normal(size=(2, 3))), torch.tensor(rng.normal(size=x.shape))
-    inputs = [x, *module.parameters()]
+    energy, forces, stress = (torch.tensor(rng.normal(size=shape)) for shape in ((2, 2), x.shape, (2, 2, 3, 3)))
 
-    def gradients(energy, slope):
-        return torch.autograd.grad((energy * d_energy).sum() + (slope * d_slope).sum(), inputs)
+    def gradients():
+        said = derive(net, batch.at(x), graph=True, members=2)
+        loss = (said.energy * energy).sum() + (said.forces * forces).sum() + (said.stress * stress).nansum()
+        return torch.autograd.grad(loss, [x, *net.parameters()])
 
-    energy = module(batch.at(x))
-    (slope,) = torch.autograd.grad(energy.sum(), x, create_graph=True)
-    found = module.slopes(batch.at(x))
-    torch.testing.assert_close(found, (energy, slope), rtol=1e-12, atol=1e-13)
-    for one, other in zip(gradients(*found), gradients(energy, slope), strict=True):
+    found = gradients()
+    monkeypatch.setattr(schnet, "_ssp", lambda z: torch.nn.functional.softplus(z) - np.log(2))
+    monkeypatch.setattr(schnet._Convolve, "apply", plain_convolution)
+    for one, other in zip(found, gradients(), strict=True):
         assert other.abs().max() > 1e-6
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_the_functions_that_keep_passes_short_are_their_own_derivatives(rng):
+    first, second = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 3, 2])
+    sent, other, filters = (torch.tensor(rng.normal(size=(2, n, 3)), requires_grad=True) for n in (4, 4, 4))
+    torch.testing.assert_close(schnet._Convolve.apply(sent, filters, first, second), plain_convolution(sent, filters, first, second))
+    checks = [
+        (schnet._Convolve.apply, (sent, filters, first, second)), (schnet._Couple.apply, (sent, other, first, second)), (schnet._Softplus.apply, (sent,)),
+        (schnet._ssp, (3 * sent,)), (lambda z: schnet._Softplus.apply(z)[1], (sent,)),
+    ]
+    for function, inputs in checks:
+        assert torch.autograd.gradcheck(function, inputs) and torch.autograd.gradgradcheck(function, inputs)
 
 
 @GEOMETRY
