@@ -17,7 +17,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Batch, Delta, Geometry, Labels
 from agal_toolkit.potentials import Baseline, Differentiable, SchNet, Stacked, derive, schnet
-from agal_toolkit.training import TorchTrainer
+from agal_toolkit.training import Task, TorchTrainer
 
 CUTOFF = 3.0
 
@@ -97,6 +97,11 @@ def test_open_geometries_are_those_of_the_published_equations(rng):
     geometries = [ammonia(rng), GEOMETRIES["longer than the cutoff"](rng), Geometry(positions=np.zeros((1, 3)), numbers=[7])]
     said = Stacked(module)(Batch.of(geometries))
     np.testing.assert_allclose(said.energy.numpy(), [[by_hand(module, m, geometry) for geometry in geometries] for m in range(2)], rtol=1e-11)
+
+
+def test_members_may_share_positions_without_an_axis_for_them(rng):
+    module, batch = network(), Batch.of(everything(rng))
+    torch.testing.assert_close(module(batch), Stacked(module)(batch).energy, rtol=1e-12, atol=1e-12)
 
 
 def test_an_atom_alone_has_an_energy_and_no_forces():
@@ -208,6 +213,18 @@ def test_a_batch_says_of_each_geometry_what_it_says_alone(rng):
         torch.testing.assert_close(together.forces[:, start : start + len(geometry)], alone.forces, rtol=1e-9, atol=1e-12)
         torch.testing.assert_close(together.stress[:, b], alone.stress[:, 0], rtol=1e-9, atol=1e-12, equal_nan=True)
         start += len(geometry)
+
+
+@pytest.mark.parametrize("name", ["ammonia", "crystal"])
+def test_what_is_no_number_stays_in_its_geometry(name, rng):
+    geometries = [GEOMETRIES[name](rng), GEOMETRIES["methane"](rng), GEOMETRIES["slab"](rng)]
+    batch = Batch.of(geometries)
+    positions = batch.positions.clone()
+    positions[0, 1] = torch.nan
+    said, right = Stacked(network())(batch.at(positions)), predictions(geometries)
+    assert said.energy[:, 0].isnan().all()
+    torch.testing.assert_close(said.energy[:, 1:], right.energy[:, 1:])
+    torch.testing.assert_close(said.forces[:, len(geometries[0]) :], right.forces[:, len(geometries[0]) :])
 
 
 def turned(rng) -> np.ndarray:
@@ -406,6 +423,23 @@ def test_a_fit_with_stress_learns_it(rng):
     stress = np.stack([label.stress for label in labels[:6]])
     error = members(Batch.of(data)).stress[:, :6].numpy() - stress
     assert np.sqrt((error**2).mean()) < 0.2 * np.sqrt((stress**2).mean())
+
+
+def test_fits_in_lockstep_are_fits_one_by_one(rng):
+    """Members of several fits see different molecules of one composition in one batch."""
+    trainer = TorchTrainer(network=partial(SchNet, [1, 6], features=6, filters=6, interactions=2, gaussians=5, cutoff=2.5, dtype=torch.float64), epochs=2, batch_size=3)
+
+    def tasks():
+        generator = np.random.default_rng(3)
+        for count in (5, 4):
+            geometries = [Geometry(positions=generator.normal(0, 1.3, (4, 3)), numbers=[6, 1, 6, 1]) for _ in range(count)]
+            weights = np.ones((2, count))
+            yield Task(Dataset(geometries, [pair_labels(g) for g in geometries]), weights, np.zeros_like(weights, dtype=bool), np.random.default_rng(count))
+
+    batch = Batch.of([helpers.molecule(rng, 4)])
+    for task, together in zip(tasks(), trainer.fit_many(list(tasks())), strict=True):
+        alone = trainer.fit(task.data, task.weights, task.valid, task.rng)
+        torch.testing.assert_close(alone(batch).forces, together(batch).forces, rtol=1e-5, atol=1e-7)
 
 
 def test_energies_alone_can_be_fitted(rng):
