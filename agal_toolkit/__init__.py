@@ -17,7 +17,7 @@ from .dataset import Dataset, Folds
 from .generation import Generation, Proposal
 from .geometry import Batch, Delta, Geometry, Labels, Prediction, points
 from .loop import Loop, Recipe, Schedule
-from .potentials import MLP, Baseline, CalculatorPotential, Differentiable, PotentialCalculator, Separate, Stacked
+from .potentials import MLP, Baseline, CalculatorPotential, Differentiable, PotentialCalculator, SchNet, Separate, Stacked
 from .references import DoubleWell, Reference, basin, processes
 from .sampling import FromDataset, Rattle
 from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
@@ -28,6 +28,6 @@ __all__ = [
     "MLP", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "BoltzmannVariance", "CalculatorPotential", "Candidate",
     "Committee", "Dataset", "Deduplicate", "Delta", "Differentiable", "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset",
     "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Loop", "MaxForce", "MinDistance", "Plateau", "PotentialCalculator", "Prediction",
-    "Proposal", "Rattle", "Recipe", "Reference", "Schedule", "Separate", "Stacked", "TorchTrainer", "UncertaintyPercentile", "Variance", "basin", "points",
-    "processes", "until",
+    "Proposal", "Rattle", "Recipe", "Reference", "Schedule", "SchNet", "Separate", "Stacked", "TorchTrainer", "UncertaintyPercentile", "Variance", "basin",
+    "points", "processes", "until",
 ]

@@ -3,8 +3,10 @@
 from .ase import CalculatorPotential, PotentialCalculator
 from .mlp import MLP
 from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, derive
+from .schnet import SchNet
 from .stacked import Separate, Stacked
 
 __all__ = [
-    "MLP", "Baseline", "CalculatorPotential", "Differentiable", "Members", "NoGraph", "Potential", "PotentialCalculator", "Separate", "Stacked", "derive",
+    "MLP", "Baseline", "CalculatorPotential", "Differentiable", "Members", "NoGraph", "Potential", "PotentialCalculator", "SchNet",
+    "Separate", "Stacked", "derive",
 ]

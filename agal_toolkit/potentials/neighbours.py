@@ -1,0 +1,134 @@
+"""Pairs of particles within a cutoff, for all geometries of a batch at once.
+
+A list belongs to the positions that it was made for: potentials build it anew at each call, from where particles are then.
+Small open geometries, which training visits thousands of times, get all their pairs by index arithmetic over the whole
+batch; for crystals, slabs and large molecules the library vesin finds the pairs and the images that they are made with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from vesin import NeighborList
+
+from ..geometry import Batch
+
+FEW = 128                      # particles of an open geometry up to which looking at all pairs is quicker than a cell list
+OVERLAP = 1e-6                 # angstrom; the slope of a distance has no direction there
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """P pairs of particles, each once: where a particle meets images of itself, one of the two opposite ones.
+
+    Attributes:
+        first: (P,) int64 particles of the batch.
+        second: (P,) int64 particles of the same geometry; the same as `first` for a particle and its own image.
+        shift: (P, d) float64, whole numbers: cell vectors to add to the second particle; None where all are zero.
+    """
+
+    first: Tensor
+    second: Tensor
+    shift: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def vectors(self, batch: Batch) -> Tensor:
+        """(..., P, d) float64 from the first particle to the image of the second, differentiable in positions and cell; angstrom."""
+        r = batch.positions.index_select(-2, self.second) - batch.positions.index_select(-2, self.first)
+        if self.shift is None:
+            return r
+        cell = batch.cell.index_select(-3, batch.owner[self.first])
+        return r + (self.shift.unsqueeze(-2) @ cell).squeeze(-2)
+
+    def distances(self, vectors: Tensor, batch: Batch) -> Tensor:
+        """(..., P) lengths of `vectors` (..., P, d), angstrom.
+
+        Raises:
+            ValueError: particles at the same place; names them.
+        """
+        r = torch.linalg.vector_norm(vectors, dim=-1)
+        overlapping = r < OVERLAP
+        if overlapping.any():
+            pair = int(overlapping.reshape(-1, len(self)).any(0).nonzero()[0])
+            b = int(batch.owner[self.first[pair]])
+            start = int((batch.owner < b).sum())
+            raise ValueError(
+                f"particles {int(self.first[pair]) - start} and {int(self.second[pair]) - start} of geometry {b} of the batch are at the same place: "
+                "move them apart, or drop such structures (MinDistance does among candidates)"
+            )
+        return r
+
+
+def neighbours(batch: Batch, cutoff: float) -> Pairs:
+    """The pairs closer than `cutoff` (angstrom), with their images; where members see positions of their own, all that any member has.
+
+    A member's list may so hold pairs beyond the cutoff: whoever uses it lets pairs fade out toward the cutoff anyway.
+    Positions that are not numbers count as near, so that they reach the energy of their geometry, and of no other.
+    """
+    positions, cell = batch.positions.detach(), batch.cell.detach()
+    members = positions if positions.ndim == 3 else positions[None]
+    if members.stride(0) == 0:
+        members = members[:1]
+    counts = batch.counts
+    simple = ~batch.pbc.any(-1) & (counts <= FEW)
+    finite = members.isfinite().all(-1).all(0)
+    if not finite.all():
+        simple = simple.index_fill(0, batch.owner[~finite], True)
+    pairs = _all(members, batch.owner, counts, simple, cutoff)
+    rest = (~simple).nonzero().flatten().tolist()
+    if not rest:
+        return pairs
+    first, second, shift = [pairs.first.cpu()], [pairs.second.cpu()], [torch.zeros(len(pairs), batch.dimension, dtype=torch.float64)]
+    where, cells, starts = members.cpu().numpy(), cell.reshape(-1, *cell.shape[-3:]).cpu().numpy(), (counts.cumsum(0) - counts).tolist()
+    periodic, sizes = batch.pbc.cpu().numpy(), counts.tolist()
+    library = NeighborList(cutoff=cutoff, full_list=False, sorted=True, n_threads=1)          # more threads shuffle the pairs, and rounding with them
+    for b in rest:
+        rows = _listed(library, where[:, starts[b] : starts[b] + sizes[b]], cells[:, b], periodic[b])
+        first.append(torch.from_numpy(rows[:, 0] + starts[b]))
+        second.append(torch.from_numpy(rows[:, 1] + starts[b]))
+        shift.append(torch.from_numpy(rows[:, 2:].astype(float)))
+    device = batch.positions.device
+    return Pairs(torch.cat(first).to(device), torch.cat(second).to(device), torch.cat(shift).to(device))
+
+
+def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff: float) -> Pairs:
+    """All pairs inside the `chosen` (B,) geometries that are near in any of `members` (m, N, d)."""
+    index = torch.arange(len(owner), device=owner.device)
+    followers = (counts.cumsum(0)[owner] - index - 1) * chosen[owner]                         # each particle pairs with those after it
+    first = index.repeat_interleave(followers)
+    before = followers.cumsum(0) - followers
+    second = first + 1 + torch.arange(len(first), device=owner.device) - before[first]
+    r = members.index_select(1, second) - members.index_select(1, first)
+    near = ~(r.square().sum(-1) > cutoff**2).all(0)
+    if near.all():
+        return Pairs(first, second)
+    return Pairs(first[near], second[near])
+
+
+def _listed(library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArray) -> NDArray:
+    """(P, 2 + d) int64: first, second and shift of each pair of one geometry that any of `members` (m, n, d) in `cells` (m or 1, d, d) has."""
+    d = members.shape[-1]
+    cells = np.broadcast_to(cells, (max(len(members), len(cells)), d, d))
+    members = np.broadcast_to(members, (len(cells), *members.shape[1:]))
+    found = []
+    for m, (x, cell) in enumerate(zip(members, cells, strict=True)):
+        if m and np.array_equal(x, members[0]) and np.array_equal(cell, cells[0]):
+            continue
+        points, box, periodic = np.zeros((len(x), 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
+        points[:, :d], box[:d, :d], periodic[:d] = x, cell, pbc
+        pairs, shift = library.compute(points, box, periodic, "PS")
+        found.append(np.concatenate([pairs.astype(np.int64), shift[:, :d].astype(np.int64)], 1))
+    if len(found) == 1:
+        return found[0]
+    rows = np.concatenate(found)
+    # One direction for each pair, or the same pair found in two members would count twice.
+    turned = np.concatenate([rows[:, 1::-1], -rows[:, 2:]], 1)
+    signs = np.concatenate([rows[:, 1:2] - rows[:, :1], rows[:, 2:]], 1)
+    leading = np.take_along_axis(signs, (signs != 0).argmax(1)[:, None], 1)
+    return np.unique(np.where(leading < 0, turned, rows), axis=0)

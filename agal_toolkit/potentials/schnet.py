@@ -1,0 +1,216 @@
+"""SchNet, a network of atoms that exchange messages filtered by distance, M members side by side.
+
+A filter depends on a distance alone, so each pair's is computed once and used in both directions; dense layers are products
+batched over members. Forces and what trains them differentiate the energy twice: the functions at the end of this file keep
+both passes short.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ..geometry import Batch
+from .neighbours import neighbours
+
+
+class SchNet(nn.Module):
+    """Energies of molecules and crystals: continuous-filter convolutions (Schütt 2018, J. Chem. Phys. 148, 241722, Sec. II).
+
+    Atoms start as the embedding of their element. In each interaction, with ssp(z) = ln(1 + e^z) - ln 2,
+
+        x_i <- x_i + C ssp(B sum_j (A x_j) * W(r_ij) + b) + c,
+
+    where the filter W(r) is made of two dense layers with ssp on trainable Gaussians exp(-(r - mu)^2 / 2 w^2), times an
+    envelope; an atom's energy is a dense layer with ssp and a linear one. The envelope is ours: with s = r / cutoff it is
+    1 - 10 s^3 + 15 s^4 - 6 s^5, twice continuously differentiable at the cutoff. Each interaction has Gaussians of its own,
+    evenly spaced at first, as wide as they are apart. Weights start Xavier-uniform, biases zero, embeddings normal.
+
+    The defaults are those of Schwalbe-Koda 2021, A.2.2. Energies of elements are no part of it: give
+    :class:`~agal_toolkit.potentials.Stacked` a baseline, or let the trainer fit one.
+
+    Args:
+        elements: atomic numbers that the network knows.
+        seeds: one integer for each member; a member's weights depend on its seed alone, not on its neighbours.
+        features: length of an atom's vector x.
+        filters: length of a filter W, and of what is between its two layers.
+        interactions: how often atoms exchange messages.
+        gaussians: functions in which a filter's network sees a distance.
+        cutoff: angstrom; pairs further apart do not see each other.
+        dtype: precision in which the network computes; distances are formed in that of the positions.
+
+    Raises:
+        ValueError: no elements, an element named twice, sizes too small.
+    """
+
+    def __init__(
+        self, elements: Sequence[int], seeds: Sequence[int], *, features: int = 256, filters: int = 256, interactions: int = 4, gaussians: int = 32,
+        cutoff: float = 5.0, dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        elements = [int(z) for z in elements]
+        if not elements or len(set(elements)) < len(elements) or not all(0 <= z <= 118 for z in elements):
+            raise ValueError(f"elements are {elements}: give each atomic number that structures hold once")
+        if min(features, gaussians) < 2 or min(filters, interactions) < 1 or not cutoff > 0:
+            raise ValueError(
+                f"features={features} and gaussians={gaussians} must be at least 2, filters={filters} and interactions={interactions} at least 1, "
+                f"cutoff={cutoff} positive"
+            )
+        self.elements, self.cutoff = tuple(elements), float(cutoff)
+        rows = torch.full((119,), -1)
+        rows[elements] = torch.arange(len(elements))
+        self.register_buffer("rows", rows, persistent=False)
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        normal = [torch.randn(len(elements), features, generator=generator) for generator in generators]
+        self.embedding = nn.Parameter(torch.stack(normal).to(dtype))
+        self.interactions = nn.ModuleList([Interaction(generators, features, filters, gaussians, cutoff, dtype) for _ in range(interactions)])
+        self.inner, self.inner_bias = _dense(generators, features, features // 2, dtype)
+        self.outer, self.outer_bias = _dense(generators, features // 2, 1, dtype)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(M, B) in eV from positions (M, N, d), or from (N, d) where members see the same.
+
+        Raises:
+            ValueError: an element that the network does not know, particles at the same place.
+        """
+        kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
+        distances = pairs.distances(pairs.vectors(batch), batch).to(self.embedding.dtype)
+        envelope = _envelope(distances / self.cutoff).unsqueeze(-1)
+        features = self.embedding.index_select(1, kinds)
+        for block in self.interactions:
+            filters = envelope * block.filters(distances)
+            messages = _Convolve.apply(self._sent(block, features, kinds), filters, pairs.first, pairs.second)
+            features = features + torch.baddbmm(block.update_bias, _ssp(torch.baddbmm(block.receive_bias, messages, block.receive)), block.update)
+        energy = torch.baddbmm(self.outer_bias, _ssp(torch.baddbmm(self.inner_bias, features, self.inner)), self.outer)
+        return batch.sum(energy.squeeze(-1))
+
+    def _kinds(self, batch: Batch) -> Tensor:
+        """(N,) row of the embedding of each atom."""
+        kinds = self.rows[batch.numbers]
+        if (kinds < 0).any():
+            strange = ", ".join(chemical_symbols[z] for z in batch.numbers[kinds < 0].unique().tolist())
+            known = sorted({*self.elements, *batch.numbers.tolist()})
+            raise ValueError(f"this network has never seen {strange}; it knows {self._names()}: build and train SchNet({known}, ...)")
+        return kinds
+
+    def _sent(self, block: Interaction, features: Tensor, kinds: Tensor) -> Tensor:
+        """(M, N, K): what atoms send; in the first interaction equal atoms still send the same, so it is one row for each element."""
+        if block is self.interactions[0]:
+            return torch.bmm(self.embedding, block.send).index_select(1, kinds)
+        return torch.bmm(features, block.send)
+
+    def _names(self) -> str:
+        return ", ".join(chemical_symbols[z] for z in sorted(self.elements))
+
+    def __repr__(self) -> str:
+        first = self.interactions[0]
+        return (
+            f"SchNet({self._names()}; {len(self.interactions)} interactions, {self.embedding.shape[-1]} features, {first.send.shape[-1]} filters, "
+            f"{first.centres.shape[-1]} Gaussians, {self.cutoff:g} A)"
+        )
+
+
+class Interaction(nn.Module):
+    """The parameters of one interaction, each with a leading member axis.
+
+    Attributes:
+        centres, widths: (M, 1, G), angstrom.
+        first, first_bias, second, second_bias: the filter's layers, (M, G, K), (M, 1, K), (M, K, K), (M, 1, K).
+        send: A of the equations, (M, F, K).
+        receive, receive_bias: B and b, (M, K, F), (M, 1, F).
+        update, update_bias: C and c, (M, F, F), (M, 1, F).
+    """
+
+    def __init__(self, generators: Sequence[torch.Generator], features: int, filters: int, gaussians: int, cutoff: float, dtype: torch.dtype) -> None:
+        super().__init__()
+        centres = torch.linspace(0, cutoff, gaussians).repeat(len(generators), 1, 1)
+        self.centres = nn.Parameter(centres.to(dtype))
+        self.widths = nn.Parameter(torch.full_like(centres, cutoff / (gaussians - 1)).to(dtype))
+        self.first, self.first_bias = _dense(generators, gaussians, filters, dtype)
+        self.second, self.second_bias = _dense(generators, filters, filters, dtype)
+        self.send, _ = _dense(generators, features, filters, dtype)
+        self.receive, self.receive_bias = _dense(generators, filters, features, dtype)
+        self.update, self.update_bias = _dense(generators, features, features, dtype)
+
+    def filters(self, distances: Tensor) -> Tensor:
+        """(M, P, K): the filter of each of `distances` (M, P), before the envelope."""
+        gaussians = torch.exp(-0.5 * ((distances.unsqueeze(-1) - self.centres) / self.widths).square())
+        hidden = _ssp(torch.baddbmm(self.first_bias, gaussians, self.first))
+        return _ssp(torch.baddbmm(self.second_bias, hidden, self.second))
+
+
+def _dense(generators: Sequence[torch.Generator], fan_in: int, fan_out: int, dtype: torch.dtype) -> tuple[nn.Parameter, nn.Parameter]:
+    """Xavier-uniform weights (M, in, out), drawn in float32 so that every precision starts alike, and zero biases (M, 1, out)."""
+    limit = math.sqrt(6.0 / (fan_in + fan_out))
+    weights = torch.stack([(torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * limit for generator in generators])
+    return nn.Parameter(weights.to(dtype)), nn.Parameter(torch.zeros(len(weights), 1, fan_out, dtype=dtype))
+
+
+def _ssp(z: Tensor) -> Tensor:
+    """Shifted softplus."""
+    return _Softplus.apply(z)[0]
+
+
+def _envelope(s: Tensor) -> Tensor:
+    """1 - 10 s^3 + 15 s^4 - 6 s^5, zero beyond s = 1, in a form that does not cancel near it."""
+    return (1 - s).clamp(min=0) ** 3 * (1 + 3 * s + 6 * s.square())
+
+
+class _Softplus(torch.autograd.Function):
+    """Shifted softplus and its slope, the logistic function: all derivatives are polynomials of it, and no exponential is taken again."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        rise = torch.sigmoid(z)
+        ctx.save_for_backward(rise)
+        return softplus(z).sub_(math.log(2.0)), rise
+
+    @staticmethod
+    def backward(ctx: Any, d_value: Tensor | None, d_rise: Tensor | None) -> Tensor | None:
+        (rise,) = ctx.saved_tensors
+        if d_rise is None:
+            return None if d_value is None else d_value * rise
+        d_z = torch.addcmul(d_rise, d_rise, rise, value=-1)
+        return rise * (d_z if d_value is None else d_z + d_value)
+
+
+class _Convolve(torch.autograd.Function):
+    """Filtered sums over neighbours: m_i = sum_j y_j * W_ij, each pair in both directions, without keeping a directed list."""
+
+    @staticmethod
+    def forward(ctx: Any, sent: Tensor, filters: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        ctx.save_for_backward(sent, filters, first, second)
+        out = torch.zeros_like(sent)
+        out.index_add_(1, first, sent.index_select(1, second).mul_(filters))
+        return out.index_add_(1, second, sent.index_select(1, first).mul_(filters))
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        sent, filters, first, second = ctx.saved_tensors
+        d_sent = _Convolve.apply(d_out, filters, first, second) if ctx.needs_input_grad[0] else None
+        d_filters = _Couple.apply(d_out, sent, first, second) if ctx.needs_input_grad[1] else None
+        return d_sent, d_filters, None, None
+
+
+class _Couple(torch.autograd.Function):
+    """What a filtered sum owes to each filter: a_i * b_j + a_j * b_i, (M, P, K) from (M, N, K) twice; the two make up each other's derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        ctx.save_for_backward(a, b, first, second)
+        out = a.index_select(1, first).mul_(b.index_select(1, second))
+        return out.addcmul_(a.index_select(1, second), b.index_select(1, first))
+
+    @staticmethod
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        a, b, first, second = ctx.saved_tensors
+        d_a = _Convolve.apply(b, d_out, first, second) if ctx.needs_input_grad[0] else None
+        d_b = _Convolve.apply(a, d_out, first, second) if ctx.needs_input_grad[1] else None
+        return d_a, d_b, None, None

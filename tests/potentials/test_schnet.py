@@ -1,0 +1,397 @@
+"""SchNet against the published equations in plain numpy, and the physics that it owes."""
+
+from __future__ import annotations
+
+import helpers
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, fcc111, make_supercell, molecule
+from ase.neighborlist import neighbor_list
+
+from agal_toolkit.attack import Autograd, HessianVector, Variance
+from agal_toolkit.committee import Committee
+from agal_toolkit.geometry import Batch, Delta, Geometry
+from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet
+
+CUTOFF = 3.0
+
+
+def network(seeds=(1, 2), dtype=torch.float64, **changes) -> SchNet:
+    """Small, with biases, and Gaussians moved apart, so that nothing is zero or equal by construction."""
+    sizes = {"features": 7, "filters": 5, "interactions": 3, "gaussians": 6, "cutoff": CUTOFF, **changes}
+    module = SchNet([1, 6, 7, 13], seeds, dtype=dtype, **sizes)
+    with torch.no_grad():
+        for m, seed in enumerate(seeds):
+            generator = torch.Generator().manual_seed(seed)
+            for name, p in module.named_parameters():
+                if "bias" in name or "centres" in name or "widths" in name:
+                    p[m] += 0.1 * torch.randn(p[m].shape, generator=generator, dtype=torch.float64).to(dtype)
+    return module
+
+
+def rattled(atoms, rng, amount=0.1) -> Geometry:
+    atoms.rattle(amount, rng=rng)
+    return Geometry.from_atoms(atoms)
+
+
+def ammonia(rng) -> Geometry:
+    return rattled(molecule("NH3"), rng)
+
+
+GEOMETRIES = {
+    "ammonia": ammonia,
+    "methane": lambda rng: rattled(molecule("CH4"), rng),
+    "longer than the cutoff": lambda rng: rattled(molecule("C3H8"), rng),
+    "crystal": lambda rng: rattled(bulk("Al", a=3.2, cubic=True), rng),
+    "cell of one atom": lambda rng: rattled(bulk("Al", a=3.4), rng),
+    "slab": lambda rng: rattled(fcc111("Al", (1, 2, 2), a=3.4), rng),
+}
+GEOMETRY = pytest.mark.parametrize("name", GEOMETRIES)
+
+
+def everything(rng) -> list[Geometry]:
+    return [make(rng) for make in GEOMETRIES.values()]
+
+
+def by_hand(module: SchNet, m: int, geometry: Geometry) -> float:
+    """Energy of member m, neighbour by neighbour (Schütt 2018, Sec. II)."""
+
+    def ssp(z):
+        return np.log(0.5 * np.exp(z) + 0.5)
+
+    weights = {name: value[m].detach().double().numpy() for name, value in module.named_parameters()}
+    x = weights["embedding"][[module.elements.index(z) for z in geometry.numbers]]
+    receivers, senders, distances = neighbor_list("ijd", geometry.to_atoms(), module.cutoff)
+    for t in range(len(module.interactions)):
+        w = {name.split(".")[2]: value for name, value in weights.items() if name.startswith(f"interactions.{t}.")}
+        messages = np.zeros((len(x), w["send"].shape[1]))
+        for i, j, r in zip(receivers, senders, distances, strict=True):
+            gaussians = np.exp(-((r - w["centres"][0]) ** 2) / (2 * w["widths"][0] ** 2))
+            layer = ssp(gaussians @ w["first"] + w["first_bias"][0])
+            s = r / module.cutoff
+            messages[i] += (x[j] @ w["send"]) * ssp(layer @ w["second"] + w["second_bias"][0]) * (1 - 10 * s**3 + 15 * s**4 - 6 * s**5)
+        x = x + ssp(messages @ w["receive"] + w["receive_bias"]) @ w["update"] + w["update_bias"]
+    atoms = ssp(x @ weights["inner"] + weights["inner_bias"]) @ weights["outer"] + weights["outer_bias"]
+    return float(atoms.sum())
+
+
+# -- what it computes
+
+
+def test_energies_are_those_of_the_published_equations(rng):
+    geometries, module = everything(rng), network((1, 2, 3))
+    said = Stacked(module)(Batch.of(geometries))
+    right = [[by_hand(module, m, geometry) for geometry in geometries] for m in range(3)]
+    np.testing.assert_allclose(said.energy.numpy(), right, rtol=1e-11)
+    assert np.ptp(right, axis=0).min() > 1e-3
+
+
+def test_open_geometries_are_those_of_the_published_equations(rng):
+    module = network()
+    geometries = [ammonia(rng), GEOMETRIES["longer than the cutoff"](rng), Geometry(positions=np.zeros((1, 3)), numbers=[7])]
+    said = Stacked(module)(Batch.of(geometries))
+    np.testing.assert_allclose(said.energy.numpy(), [[by_hand(module, m, geometry) for geometry in geometries] for m in range(2)], rtol=1e-11)
+
+
+def test_members_may_share_positions_without_an_axis_for_them(rng):
+    module, batch = network(), Batch.of(everything(rng))
+    torch.testing.assert_close(module(batch), Stacked(module)(batch).energy, rtol=1e-12, atol=1e-12)
+
+
+def test_an_atom_alone_has_an_energy_and_no_forces():
+    module, atom = network(), Geometry(positions=np.zeros((1, 3)), numbers=[7])
+    said = Stacked(module)(Batch.of([atom]))
+    np.testing.assert_allclose(said.energy[:, 0].numpy(), [by_hand(module, m, atom) for m in range(2)], rtol=1e-12)
+    assert not said.forces.any()
+
+
+def plain_convolution(sent, filters, first, second):
+    """The filtered sum in operations that torch differentiates by itself."""
+    out = torch.zeros_like(sent).index_add(1, first, sent[:, second] * filters)
+    return out.index_add(1, second, sent[:, first] * filters)
+
+
+@pytest.mark.parametrize("names", [["ammonia", "longer than the cutoff"], ["crystal", "ammonia"]], ids=["open", "periodic"])
+def test_gradients_of_forces_and_stress_are_those_of_plain_operations(names, rng, monkeypatch):
+    """Training and attacks differentiate forces in weights and positions: the short passes of this module against torch's own."""
+    net, batch = network(), Batch.of([GEOMETRIES[name](rng) for name in names])
+    x = (batch.positions + torch.tensor(rng.normal(0, 0.05, (2, *batch.positions.shape)))).requires_grad_()
+    energy, forces, stress = (torch.tensor(rng.normal(size=shape)) for shape in ((2, 2), x.shape, (2, 2, 3, 3)))
+
+    def gradients():
+        said = derive(net, batch.at(x), graph=True, members=2)
+        loss = (said.energy * energy).sum() + (said.forces * forces).sum() + (said.stress * stress).nansum()
+        return torch.autograd.grad(loss, [x, *net.parameters()])
+
+    found = gradients()
+    monkeypatch.setattr(schnet, "_ssp", lambda z: torch.nn.functional.softplus(z) - np.log(2))
+    monkeypatch.setattr(schnet._Convolve, "apply", plain_convolution)
+    for one, other in zip(found, gradients(), strict=True):
+        assert other.abs().max() > 1e-6
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+
+
+def test_the_functions_that_keep_passes_short_are_their_own_derivatives(rng):
+    first, second = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 3, 2])
+    sent, other, filters = (torch.tensor(rng.normal(size=(2, n, 3)), requires_grad=True) for n in (4, 4, 4))
+    torch.testing.assert_close(schnet._Convolve.apply(sent, filters, first, second), plain_convolution(sent, filters, first, second))
+    checks = [
+        (schnet._Convolve.apply, (sent, filters, first, second)), (schnet._Couple.apply, (sent, other, first, second)), (schnet._Softplus.apply, (sent,)),
+        (schnet._ssp, (3 * sent,)), (lambda z: schnet._Softplus.apply(z)[1], (sent,)),
+    ]
+    for function, inputs in checks:
+        assert torch.autograd.gradcheck(function, inputs) and torch.autograd.gradgradcheck(function, inputs)
+
+
+@GEOMETRY
+def test_forces_are_slopes(name, rng):
+    potential, batch = Stacked(network()), Batch.of([GEOMETRIES[name](rng)])
+    for m, forces in enumerate(potential(batch).forces.numpy()):
+        right = -helpers.slope(lambda x, m=m: float(potential(batch.at(torch.tensor(x))).energy[m]), batch.positions.numpy())
+        np.testing.assert_allclose(forces, right, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["crystal", "cell of one atom"])
+def test_stress_is_the_slope_in_strain_over_volume(name, rng):
+    potential, batch = Stacked(network()), Batch.of([GEOMETRIES[name](rng), ammonia(rng)])
+    stress = potential(batch).stress.numpy()
+
+    def energy(strain, m):
+        symmetric = torch.tensor(np.stack([(strain + strain.T) / 2, np.zeros((3, 3))]))
+        return float(potential(Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)).energy[m, 0])
+
+    for m in range(2):
+        right = helpers.slope(lambda strain, m=m: energy(strain, m), np.zeros((3, 3))) / abs(np.linalg.det(batch.cell[0].numpy()))
+        assert np.abs(right).max() > 1e-5
+        np.testing.assert_allclose(stress[m, 0], right, rtol=1e-5, atol=1e-6 * np.abs(right).max())
+    assert np.isnan(stress[:, 1]).all()
+
+
+def test_an_energy_is_twice_differentiable_in_positions_and_cell(rng):
+    batch, module = Batch.of([GEOMETRIES["cell of one atom"](rng), Geometry(positions=rng.normal(0, 1, (2, 3)), numbers=[1, 7])]), network(interactions=2)
+
+    def energy(x, cell):
+        return module(batch.at(x.expand(2, -1, -1), cell))
+
+    inputs = batch.positions.clone().requires_grad_(), batch.cell.clone().requires_grad_()
+    assert torch.autograd.gradcheck(energy, inputs)
+    assert torch.autograd.gradgradcheck(energy, inputs)
+
+
+@pytest.mark.parametrize("names", [["ammonia", "longer than the cutoff"], ["crystal", "slab", "ammonia"]], ids=["open", "periodic"])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-6), (torch.float32, 1e-3)])
+def test_hessian_vector_is_autograd(names, dtype, limit, rng):
+    exact, committee = (Committee(Stacked(network((1, 2, 3), kind))) for kind in (torch.float64, dtype))
+    batch = exact.batch([GEOMETRIES[name](rng) for name in names])
+    loss, still = Variance()(exact, None), Delta(torch.zeros_like(batch.positions))
+    _, right = Autograd()(exact, loss, batch, still)
+    _, found = HessianVector()(committee, loss, batch, still)
+    assert (found.shift - right.shift).norm() < limit * right.shift.norm()
+    if dtype == torch.float64:
+        HessianVector().check(committee, batch)
+
+
+# -- what it must not care about
+
+
+def predictions(geometries):
+    return Stacked(network())(Batch.of(geometries))
+
+
+def test_a_batch_says_of_each_geometry_what_it_says_alone(rng):
+    geometries = everything(rng)
+    together, start = predictions(geometries), 0
+    for b, geometry in enumerate(geometries):
+        alone = predictions([geometry])
+        torch.testing.assert_close(together.energy[:, b], alone.energy[:, 0], rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(together.forces[:, start : start + len(geometry)], alone.forces, rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(together.stress[:, b], alone.stress[:, 0], rtol=1e-9, atol=1e-12, equal_nan=True)
+        start += len(geometry)
+
+
+@pytest.mark.parametrize("name", ["ammonia", "crystal"])
+def test_what_is_no_number_stays_in_its_geometry(name, rng):
+    geometries = [GEOMETRIES[name](rng), GEOMETRIES["methane"](rng), GEOMETRIES["slab"](rng)]
+    batch = Batch.of(geometries)
+    positions = batch.positions.clone()
+    positions[0, 1] = torch.nan
+    said, right = Stacked(network())(batch.at(positions)), predictions(geometries)
+    assert said.energy[:, 0].isnan().all()
+    torch.testing.assert_close(said.energy[:, 1:], right.energy[:, 1:])
+    torch.testing.assert_close(said.forces[:, len(geometries[0]) :], right.forces[:, len(geometries[0]) :])
+
+
+def turned(rng) -> np.ndarray:
+    """A rotation, and a reflection with it."""
+    q, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    return q
+
+
+@GEOMETRY
+def test_places_and_turns_do_not_matter(name, rng):
+    geometry, q = GEOMETRIES[name](rng), turned(rng)
+    moved = Geometry(positions=geometry.positions @ q + [30.0, -7.0, 2.0], numbers=geometry.numbers, cell=geometry.cell @ q, pbc=geometry.pbc)
+    before, after = predictions([geometry]), predictions([moved])
+    torch.testing.assert_close(before.energy, after.energy, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(before.forces @ torch.tensor(q), after.forces, rtol=1e-8, atol=1e-10)
+    torch.testing.assert_close(torch.tensor(q.T) @ before.stress @ torch.tensor(q), after.stress, rtol=1e-8, atol=1e-10, equal_nan=True)
+
+
+@GEOMETRY
+def test_the_order_of_atoms_does_not_matter(name, rng):
+    geometry = GEOMETRIES[name](rng)
+    order = rng.permutation(len(geometry))
+    shuffled = Geometry(positions=geometry.positions[order], numbers=geometry.numbers[order], cell=geometry.cell, pbc=geometry.pbc)
+    before, after = predictions([geometry]), predictions([shuffled])
+    torch.testing.assert_close(before.energy, after.energy, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(before.forces[:, torch.tensor(order)], after.forces, rtol=1e-9, atol=1e-12)
+
+
+def test_images_do_not_matter(rng):
+    geometry = GEOMETRIES["crystal"](rng)
+    elsewhere = geometry.moved(geometry.positions + rng.integers(-3, 4, (len(geometry), 3)) @ geometry.cell)
+    torch.testing.assert_close(predictions([geometry]).forces, predictions([elsewhere]).forces, rtol=1e-8, atol=1e-11)
+
+
+def test_distant_molecules_add_up(rng):
+    one, two = ammonia(rng), GEOMETRIES["methane"](rng)
+    both = Geometry(positions=np.concatenate([one.positions, two.positions + [50.0, 0, 0]]), numbers=np.concatenate([one.numbers, two.numbers]))
+    apart = predictions([one, two])
+    torch.testing.assert_close(predictions([both]).energy[:, 0], apart.energy.sum(1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(predictions([both]).forces, apart.forces, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["crystal", "cell of one atom", "slab"])
+def test_a_supercell_is_so_many_cells(name, rng):
+    geometry = GEOMETRIES[name](rng)
+    matrix = np.diag([2, 3, 1]) + (np.eye(3, k=1) if geometry.pbc.all() else 0)
+    large = Geometry.from_atoms(make_supercell(geometry.to_atoms(), matrix))
+    one, many = predictions([geometry]), predictions([large])
+    torch.testing.assert_close(many.energy, 6 * one.energy, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(many.stress, one.stress, rtol=1e-8, atol=1e-11, equal_nan=True)
+
+
+# -- the cutoff
+
+
+def test_energies_are_twice_differentiable_at_the_cutoff():
+    """Energy, force and curvature fade to zero like the third, second and first power of the distance to the cutoff."""
+    module = network()
+
+    def derivatives(r):
+        x = torch.zeros(len(r), 2, 3, dtype=torch.float64)
+        x[:, 1, 0] = torch.tensor(r)
+        batch = Batch.of([Geometry(positions=pair, numbers=[1, 7]) for pair in x.numpy()])
+        r = batch.positions.clone().requires_grad_()
+        said = Stacked(module)(batch.at(r), graph=True)
+        (second,) = torch.autograd.grad(said.forces[0, 1::2, 0].sum(), r)
+        far = module(Batch.of([Geometry(positions=[[0, 0, 0], [9.0, 0, 0]], numbers=[1, 7])]).at(torch.tensor([[[0, 0, 0], [9.0, 0, 0]]] * 2, dtype=torch.float64)))
+        return np.stack([(said.energy - far)[0].detach().numpy(), said.forces[0, 1::2, 0].detach().numpy(), second[1::2, 0].numpy()])
+
+    outside = derivatives([CUTOFF, CUTOFF + 1e-9, CUTOFF + 0.5])
+    assert not outside.any()
+    near, nearer = derivatives([CUTOFF - 0.02, CUTOFF - 0.01]).T
+    np.testing.assert_allclose(near / nearer, [8.0, 4.0, 2.0], rtol=0.1)
+    assert (np.abs(nearer) > 0).all()
+
+
+def test_no_pair_is_lost_at_the_cutoff(rng):
+    """Two members whose lists differ: pairs beyond a member's own cutoff add exactly nothing."""
+    potential, batch = Stacked(network()), Batch.of([GEOMETRIES["crystal"](rng), GEOMETRIES["longer than the cutoff"](rng)])
+    own = batch.positions + torch.tensor(rng.normal(0, 0.2, (2, *batch.positions.shape)))
+    together = potential(batch.at(own))
+    for m in range(2):
+        alone = potential[[m]](batch.at(own[m]))
+        torch.testing.assert_close(together.energy[[m]], alone.energy, rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(together.forces[[m]], alone.forces, rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(together.stress[[m]], alone.stress, rtol=1e-11, atol=1e-13, equal_nan=True)
+
+
+# -- members
+
+
+@pytest.mark.parametrize("periodic", [False, True])
+def test_stacked_members_say_what_each_says_alone(periodic, rng):
+    several = Stacked(network((4, 5, 6)), Baseline({1: -3.0, 6: -40.0, 7: -50.0, 13: -60.0}))
+    batch = Batch.of(everything(rng) if periodic else [ammonia(rng), GEOMETRIES["methane"](rng)])
+    together = several(batch)
+    assert together.energy.shape == (3, len(batch)) and together.forces.shape == (3, *batch.positions.shape)
+    for m in range(3):
+        alone = several[[m]](batch)
+        torch.testing.assert_close(alone.energy[0], together.energy[m], rtol=1e-13, atol=1e-13)
+        torch.testing.assert_close(alone.forces[0], together.forces[m], rtol=1e-11, atol=1e-13)
+        torch.testing.assert_close(alone.stress[0], together.stress[m], rtol=1e-11, atol=1e-13, equal_nan=True)
+
+
+def test_a_members_weights_depend_on_its_seed_only():
+    alone, among = SchNet([1, 7], [7], features=6, filters=4), SchNet([1, 7], [3, 7, 1], features=6, filters=4)
+    for a, b in zip(alone.parameters(), among.parameters(), strict=True):
+        assert torch.equal(a[0], b[1])
+    assert not torch.equal(among.embedding[0], among.embedding[2])
+    for name, p in among.named_parameters():
+        assert len(p) == 3 and p.any() != ("bias" in name), name
+
+
+def test_weights_start_as_described():
+    module = SchNet([1, 7], [0], features=64, filters=96, gaussians=11, cutoff=5.0)
+    for name, p in module.named_parameters():
+        if name.split(".")[-1] in ("first", "second", "send", "receive", "update", "inner", "outer"):
+            limit = np.sqrt(6 / (p.shape[1] + p.shape[2]))
+            assert 0.9 * limit < p.abs().max() <= limit
+    np.testing.assert_allclose(module.interactions[1].centres[0, 0].detach(), np.linspace(0, 5, 11), rtol=1e-6)
+    assert (module.interactions[0].widths == 0.5).all()
+    assert not torch.equal(module.interactions[0].send, module.interactions[1].send)
+
+
+def test_the_defaults_are_the_papers():
+    module = SchNet([1, 7], [0])
+    assert repr(module) == "SchNet(H, N; 4 interactions, 256 features, 256 filters, 32 Gaussians, 5 A)"
+    assert module.embedding.dtype == torch.float32 and all(p.requires_grad for p in module.parameters())
+    assert repr(Stacked(network(), Baseline({7: -3.0}))) == (
+        "Stacked(2 x SchNet(H, C, N, Al; 3 interactions, 7 features, 5 filters, 6 Gaussians, 3 A), 686 weights each, Baseline(N -3.0000 eV))"
+    )
+
+
+def test_precisions_start_alike_and_agree(rng):
+    single, double = (SchNet([1, 7], [4], features=16, filters=16, dtype=dtype) for dtype in (torch.float32, torch.float64))
+    for a, b in zip(single.parameters(), double.parameters(), strict=True):
+        assert a.dtype == torch.float32 and torch.allclose(a.double(), b, rtol=1e-7)
+    batch = Batch.of([ammonia(rng)])
+    one, other = Stacked(single)(batch), Stacked(double)(batch)
+    assert one.energy.dtype == one.forces.dtype == torch.float32
+    torch.testing.assert_close(one.forces.double(), other.forces, rtol=1e-4, atol=1e-5)
+
+
+def test_distances_are_formed_in_double_precision(rng):
+    """A molecule far from the origin says the same in single precision."""
+    geometry, potential = ammonia(rng), Stacked(network(dtype=torch.float32))
+    away = geometry.moved(geometry.positions + 1e4)
+    torch.testing.assert_close(*(potential(Batch.of([g])).forces for g in (geometry, away)), rtol=1e-5, atol=1e-6)
+
+
+# -- errors
+
+
+def test_what_the_network_refuses(rng):
+    with pytest.raises(ValueError, match=r"elements are \[1, 1\]: give each atomic number"):
+        SchNet([1, 1], [0])
+    with pytest.raises(ValueError, match=r"elements are \[\]"):
+        SchNet([], [0])
+    with pytest.raises(ValueError, match="features=1 and gaussians=32 must be at least 2"):
+        SchNet([1], [0], features=1)
+    with pytest.raises(ValueError, match="cutoff=0.0 positive"):
+        SchNet([1], [0], cutoff=0.0)
+
+
+@pytest.mark.parametrize("name", ["open", "periodic"])
+def test_an_unknown_element_is_named_with_the_remedy(name, rng):
+    more = [] if name == "open" else [GEOMETRIES["crystal"](rng)]
+    batch = Batch.of([rattled(molecule("H2O"), rng), rattled(molecule("SO2"), rng), *more])
+    with pytest.raises(ValueError, match=r"has never seen O, S; it knows H, C, N, Al: build and train SchNet\(\[1, 6, 7, 8, 13, 16\]"):
+        derive(network(), batch.at(batch.positions), graph=False, members=2)
+
+
+def test_atoms_at_the_same_place_are_refused():
+    with pytest.raises(ValueError, match="particles 0 and 2 of geometry 0 of the batch are at the same place"):
+        predictions([Geometry(positions=[[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], numbers=[1, 1, 7])])
