@@ -70,7 +70,7 @@ def langevin(
     n, d = geometry.positions.shape
     one = geometry.to_atoms()
     one.set_masses(np.where(geometry.numbers > 0, one.get_masses(), 1.0) if masses is None else masses)
-    atoms = Atoms(np.tile(one.numbers, replicas), positions=np.tile(one.positions, (replicas, 1)), cell=one.cell, pbc=one.pbc, masses=np.tile(one.get_masses(), replicas))
+    atoms = Atoms(np.tile(one.numbers, replicas), positions=np.tile(one.positions, (replicas, 1)), cell=one.cell, pbc=one.pbc, masses=np.tile(one.get_masses(), replicas), info=one.info)
     atoms.set_constraint(FixAtoms(np.flatnonzero(~np.tile(geometry.movable, replicas))))
     atoms.calc = PotentialCalculator(potential, dimension=d, replicas=replicas, device=device)
     free = np.zeros((n, 3), dtype=bool)

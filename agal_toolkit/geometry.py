@@ -230,6 +230,8 @@ class Batch:
         owner: (N,) int64, the geometry each particle belongs to, ascending.
         cell: (B, d, d) float64, rows are the cell vectors; or (M, B, d, d).
         pbc: (B, d) bool. Open and periodic geometries may mix.
+        charge: (B,) int64 total charges in elementary charges.
+        multiplicity: (B,) int64 spin multiplicities 2S + 1.
     """
 
     positions: Tensor
@@ -237,6 +239,8 @@ class Batch:
     owner: Tensor
     cell: Tensor
     pbc: Tensor
+    charge: Tensor
+    multiplicity: Tensor
 
     @classmethod
     def of(cls, structures: Iterable[Geometry | Atoms], device: torch.device | str = "cpu") -> Batch:
@@ -257,6 +261,8 @@ class Batch:
             owner=torch.tensor(np.repeat(np.arange(len(geometries)), [len(g) for g in geometries]), device=device),
             cell=torch.tensor(np.stack([g.cell for g in geometries]), device=device),
             pbc=torch.tensor(np.stack([g.pbc for g in geometries]), device=device),
+            charge=torch.tensor([g.charge for g in geometries], device=device),
+            multiplicity=torch.tensor([g.multiplicity for g in geometries], device=device),
         )
 
     def __len__(self) -> int:
@@ -309,14 +315,19 @@ class Batch:
             owner = torch.arange(len(chosen), device=chosen.device).repeat_interleave(picked)
             within = torch.arange(len(owner), device=chosen.device) - (picked.cumsum(0) - picked)[owner]
             particles = first[chosen][owner] + within
-        return Batch(self.positions[..., particles, :], self.numbers[particles], owner, self.cell[..., chosen, :, :], self.pbc[chosen]), particles
+        taken = Batch(
+            self.positions[..., particles, :], self.numbers[particles], owner, self.cell[..., chosen, :, :], self.pbc[chosen], self.charge[chosen],
+            self.multiplicity[chosen],
+        )
+        return taken, particles
 
     def repeat(self, copies: int) -> Batch:
         """The whole batch `copies` times, one behind the other."""
         offset = torch.arange(copies, device=self.owner.device).repeat_interleave(len(self.owner)) * len(self)
         return Batch(
             positions=self.positions.repeat(copies, 1), numbers=self.numbers.repeat(copies), owner=self.owner.repeat(copies) + offset,
-            cell=self.cell.repeat(copies, 1, 1), pbc=self.pbc.repeat(copies, 1),
+            cell=self.cell.repeat(copies, 1, 1), pbc=self.pbc.repeat(copies, 1), charge=self.charge.repeat(copies),
+            multiplicity=self.multiplicity.repeat(copies),
         )
 
     def split(self, values: Tensor) -> list[NDArray]:

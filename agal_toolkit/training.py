@@ -300,30 +300,33 @@ class _Targets:
 
 @dataclass(frozen=True)
 class _Together:
-    """Several tasks over structures of one composition: each member sees those of its own task."""
+    """Several tasks over structures of one composition, charge and multiplicity: each member sees those of its own task."""
 
     positions: Tensor          # (K, n, p, d), padded to the longest task
     energy: Tensor             # (K, n)
     forces: Tensor             # (K, n, p, d)
-    numbers: Tensor            # (p,)
+    one: Batch                 # the first structure
     members: list[int]         # of each task
     trainer: TorchTrainer
 
     @classmethod
     def of(cls, targets: Sequence[_Targets], members: list[int]) -> _Together:
-        numbers = targets[0].batch.numbers[targets[0].batch.owner == 0]
+        one, _ = targets[0].batch.take(torch.zeros(1, dtype=torch.int64, device=targets[0].batch.owner.device))
         for each in targets:
-            count = len(each.batch)
-            if len(each.batch.numbers) != count * len(numbers) or not torch.equal(each.batch.numbers, numbers.repeat(count)) or bool(each.batch.pbc.any()):
-                raise ValueError("fits run in lockstep only where all structures have the same composition and no cell: fit them one by one")
+            alike = one.repeat(len(each.batch))
+            same = all(torch.equal(getattr(each.batch, name), getattr(alike, name)) for name in ("numbers", "charge", "multiplicity"))
+            if not same or bool(each.batch.pbc.any()):
+                raise ValueError(
+                    "fits run in lockstep only where all structures have the same composition, charge and multiplicity, and no cell: fit them one by one"
+                )
 
         def stack(values: Sequence[Tensor], *shape: int) -> Tensor:
             return pad_sequence([v.view(-1, *shape) for v in values], batch_first=True)
 
-        d, p = targets[0].batch.dimension, len(numbers)
+        d, p = one.dimension, len(one.numbers)
         return cls(
             stack([t.batch.positions for t in targets], p, d), stack([t.energy for t in targets]), stack([t.forces for t in targets], p, d),
-            numbers, members, targets[0].trainer,
+            one, members, targets[0].trainer,
         )
 
     def losses(self, module: nn.Module, chosen: Sequence[NDArray], shares: Sequence[NDArray], graph: bool) -> Tensor:
@@ -340,11 +343,12 @@ class _Together:
         def each(values: Tensor) -> Tensor:
             return values[task, picked].repeat_interleave(spread, 0, output_size=len(weight))
 
-        p, d = len(self.numbers), self.positions.shape[-1]
+        p, d = len(self.one.numbers), self.one.dimension
         batch = Batch(
-            positions=each(self.positions).flatten(1, 2), numbers=self.numbers.repeat(longest),
+            positions=each(self.positions).flatten(1, 2), numbers=self.one.numbers.repeat(longest),
             owner=torch.arange(longest, device=device).repeat_interleave(p), cell=torch.zeros(longest, d, d, dtype=torch.float64, device=device),
-            pbc=torch.zeros(longest, d, dtype=torch.bool, device=device),
+            pbc=torch.zeros(longest, d, dtype=torch.bool, device=device), charge=self.one.charge.expand(longest),
+            multiplicity=self.one.multiplicity.expand(longest),
         )
         none = torch.zeros(longest, dtype=torch.bool, device=device)
         loss = self.trainer.loss_of(module, batch, each(self.energy), each(self.forces).flatten(1, 2), batch.cell, none, graph)

@@ -37,7 +37,7 @@ ALSO = {("committee", "uncertainty"), ("training", "descent")}
 SENTENCES = {"agal_toolkit.events", "agal_toolkit.references.answers"}
 # What a worker process unpickles comes from its parent through a pipe.
 FROM_ITS_PARENT = "agal_toolkit.references.worker"
-HEAVY = ["matplotlib", "ipywidgets", "IPython", "nglview", "umap", "dscribe", "pyscf", "openmm", "torch_sim"]
+HEAVY = ["matplotlib", "ipywidgets", "IPython", "nglview", "umap", "dscribe", "pyscf", "dftd3", "rdkit", "tblite", "openmm", "torch_sim"]
 
 
 def dotted(path: Path) -> str:

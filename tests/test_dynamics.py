@@ -98,3 +98,15 @@ def test_the_padding_of_a_model_surface_stays_zero(rng):
         patch.setattr(dynamics, "Langevin", Watched)
         langevin(Differentiable(energy), points([[0.1, 0.2]])[0], kT=0.5, timestep=0.05, steps=10, friction=1.0, replicas=4, rng=rng)
     assert len(seen) == 10 and max(seen) == 0.0
+
+
+def test_an_ion_stays_an_ion(rng):
+    seen = set()
+
+    def energy(batch):
+        seen.update(zip(batch.charge.tolist(), batch.multiplicity.tolist(), strict=True))
+        return helpers.Harmonic()(batch)
+
+    start = Geometry(positions=[[0.1, 0.0, 0.0]], numbers=[18], charge=1, multiplicity=2)
+    langevin(Differentiable(energy), start, kT=0.1, timestep=0.1, steps=2, friction=0.5, replicas=3, rng=rng)
+    assert seen == {(1, 2)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+from dataclasses import fields
 
 import helpers
 import numpy as np
@@ -17,15 +18,16 @@ from hypothesis import strategies as st
 
 from agal_toolkit.geometry import Batch, Delta, Geometry, Labels, Prediction, as_geometry, concatenate, points
 
+FIELDS = [field.name for field in fields(Batch)]
 TWO = {"positions": [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], "numbers": [1, 8]}
 
 
 def mixed(rng):
-    """Sizes 3, 1, 2 in three dimensions, the second periodic."""
+    """Sizes 3, 1, 2 in three dimensions, the second periodic; the first is an ion, the third a triplet."""
     return [
-        Geometry(positions=rng.normal(size=(3, 3)), numbers=[8, 1, 1]),
+        Geometry(positions=rng.normal(size=(3, 3)), numbers=[8, 1, 1], charge=-1, multiplicity=2),
         Geometry(positions=rng.normal(size=(1, 3)), numbers=[6], cell=np.diag([3.0, 4.0, 5.0]), pbc=True),
-        Geometry(positions=rng.normal(size=(2, 3)), numbers=[7, 7]),
+        Geometry(positions=rng.normal(size=(2, 3)), numbers=[7, 7], multiplicity=3),
     ]
 
 
@@ -201,6 +203,10 @@ def test_a_batch_concatenates_and_remembers_owners(rng):
     np.testing.assert_array_equal(batch.positions.numpy(), np.concatenate([g.positions for g in geometries]))
     assert batch.positions.dtype == torch.float64 and batch.pbc.tolist() == [[False] * 3, [True] * 3, [False] * 3]
     assert [part.tolist() for part in batch.split(batch.numbers)] == [[8, 1, 1], [6], [7, 7]]
+    assert batch.charge.tolist() == [-1, 0, 0] and batch.multiplicity.tolist() == [2, 1, 3]
+    assert batch.charge.dtype == batch.multiplicity.dtype == torch.int64
+    moved = Delta(torch.ones_like(batch.positions), torch.zeros_like(batch.cell)).apply(batch)
+    assert moved.charge is batch.charge and moved.multiplicity is batch.multiplicity
 
 
 def test_what_a_batch_refuses():
@@ -231,7 +237,7 @@ def test_take_is_the_batch_of_the_chosen(single, rng):
     batch = Batch.of(geometries)
     taken, particles = batch.take(torch.tensor([2, 0, 2]))
     right = Batch.of([geometries[i] for i in (2, 0, 2)])
-    for name in ("positions", "numbers", "owner", "cell", "pbc"):
+    for name in FIELDS:
         assert torch.equal(getattr(taken, name), getattr(right, name)), name
     assert torch.equal(batch.positions[particles], taken.positions)
 
@@ -243,13 +249,14 @@ def test_take_keeps_the_member_axis(rng):
     assert taken.positions.shape == (2, 3, 3) and taken.cell.shape == (2, 2, 3, 3)
     assert torch.equal(taken.member(1).positions, batch.positions[3:] + 1)
     assert torch.equal(taken.member(1).cell, batch.cell[1:] * 2)
+    assert taken.member(1).multiplicity.tolist() == [1, 3]
     assert batch.member(1) is batch
 
 
 def test_repeat_is_the_batch_of_the_repeated_list(rng):
     geometries = mixed(rng)
     repeated, right = Batch.of(geometries).repeat(3), Batch.of(geometries * 3)
-    for name in ("positions", "numbers", "owner", "cell", "pbc"):
+    for name in FIELDS:
         assert torch.equal(getattr(repeated, name), getattr(right, name)), name
 
 

@@ -416,11 +416,12 @@ def test_fits_in_lockstep_are_the_fits_one_by_one(rng):
         torch.testing.assert_close(one(Batch.of(d)).forces, other(Batch.of(d)).forces, rtol=1e-7, atol=1e-7)
 
 
-def test_lockstep_refuses_structures_that_differ(rng):
+@pytest.mark.parametrize("change", [{"numbers": [1]}, {"charge": 1}, {"multiplicity": 2}], ids=lambda change: next(iter(change)))
+def test_lockstep_refuses_structures_that_differ(change, rng):
     other = helpers.well_data(rng, 12)
-    named = Dataset([Geometry(positions=g.positions, numbers=[1]) for g in other], other.labels)
+    named = Dataset([replace(g, **change) for g in other], other.labels)
     tasks = [Task(data, *split(12), np.random.default_rng(0)) for data in (other, named)]
-    with pytest.raises(ValueError, match="same composition"):
+    with pytest.raises(ValueError, match="same composition, charge and multiplicity"):
         TRAINER.fit_many(tasks)
 
 

@@ -20,6 +20,11 @@ from .protocol import NoGraph, Potential
 class CalculatorPotential:
     """A potential from an ASE calculator; geometries are evaluated one after the other, on the CPU.
 
+    ASE has no one place for charge and spin, so calculators look in different ones. The atoms carry both in ``info``
+    ("charge" and "multiplicity"), where MACE looks for a charge, and, unless they are a neutral singlet, spread evenly over
+    the initial charges and magnetic moments, whose sums tblite and xtb take. A calculator that has them among its
+    own parameters (ORCA, Psi4) heeds only those.
+
     Attributes:
         calculator: any ASE calculator with energy and forces; its stress is used for periodic geometries if it has one.
     """
@@ -31,10 +36,17 @@ class CalculatorPotential:
             raise NoGraph(f"the calculator {type(self.calculator).__name__}")
         d, device = batch.dimension, batch.positions.device
         energies, forces, stresses = [], [], []
-        numbers = batch.split(batch.numbers)
+        numbers, charges, multiplicities = batch.split(batch.numbers), batch.charge.tolist(), batch.multiplicity.tolist()
         for i, positions in enumerate(batch.split(batch.positions)):
-            geometry = Geometry(positions=positions, numbers=numbers[i], cell=batch.cell[i].detach().cpu().numpy(), pbc=batch.pbc[i].cpu().numpy())
+            geometry = Geometry(
+                positions=positions, numbers=numbers[i], cell=batch.cell[i].detach().cpu().numpy(), pbc=batch.pbc[i].cpu().numpy(),
+                charge=charges[i], multiplicity=multiplicities[i],
+            )
             atoms = geometry.to_atoms()
+            # Also what makes a calculator, which compares these arrays but not info, see that an ion is not its neutral twin.
+            if (geometry.charge, geometry.multiplicity) != (0, 1):
+                atoms.set_initial_charges(np.full(len(atoms), geometry.charge / len(atoms)))
+                atoms.set_initial_magnetic_moments(np.full(len(atoms), (geometry.multiplicity - 1) / len(atoms)))
             atoms.calc = self.calculator
             energies.append(atoms.get_potential_energy())
             forces.append(atoms.get_forces(apply_constraint=False)[:, :d])
@@ -59,8 +71,13 @@ def _stress(atoms: Atoms, d: int) -> np.ndarray:
     return np.full((d, d), np.nan)
 
 
+def _state(atoms: Atoms) -> tuple[int, int]:
+    """Charge and multiplicity, where :meth:`Geometry.to_atoms` puts them."""
+    return int(atoms.info.get("charge", 0)), int(atoms.info.get("multiplicity", 1))
+
+
 class PotentialCalculator(Calculator):
-    """An ASE calculator from a potential, for ASE's dynamics, optimisers and paths.
+    """An ASE calculator from a potential, for ASE's dynamics, optimisers and paths; charge and multiplicity are those in ``atoms.info``.
 
     Args:
         potential: what predicts; a committee's ``mean``, for example.
@@ -76,9 +93,15 @@ class PotentialCalculator(Calculator):
         super().__init__()
         self.potential, self.dimension, self.replicas, self.device = potential, dimension, replicas, device
 
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE itself does not compare ``info``."""
+        changes = super().check_state(atoms, tol=tol)
+        return changes if changes or _state(atoms) == _state(self.atoms) else ["charge"]
+
     def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",), system_changes: Any = all_changes) -> None:
         """Fills ``results``: energy, forces, and stress of a single fully periodic structure in three dimensions."""
         super().calculate(atoms, properties, system_changes)
+        charge, multiplicity = _state(self.atoms)
         d, n = self.dimension, len(self.atoms) // self.replicas
         pbc = np.tile(self.atoms.pbc[:d], (self.replicas, 1))
         cell = np.tile(self.atoms.cell.array[:d, :d] * self.atoms.pbc[:d, None], (self.replicas, 1, 1))
@@ -87,6 +110,8 @@ class PotentialCalculator(Calculator):
             numbers=torch.tensor(self.atoms.numbers, dtype=torch.int64, device=self.device),
             owner=torch.arange(self.replicas, device=self.device).repeat_interleave(n),
             cell=torch.tensor(cell, device=self.device), pbc=torch.tensor(pbc, device=self.device),
+            charge=torch.full((self.replicas,), charge, device=self.device),
+            multiplicity=torch.full((self.replicas,), multiplicity, device=self.device),
         )
         prediction = self.potential(batch)
         forces = np.zeros((len(self.atoms), 3))

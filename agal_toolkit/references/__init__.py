@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from agal_toolkit.references.cache import Cache
+from agal_toolkit.references.dft import DFT, NotConverged
 from agal_toolkit.references.double_well import DoubleWell, basin
 from agal_toolkit.references.failures import LabelFailed, Refused
+from agal_toolkit.references.molecules import LabelCalculator, conformer, optimised
+from agal_toolkit.references.orca import ORCA
 from agal_toolkit.references.processes import processes
 from agal_toolkit.references.reference import Reference
 
-__all__ = ["Cache", "DoubleWell", "LabelFailed", "Reference", "Refused", "basin", "processes"]
+__all__ = [
+    "DFT", "ORCA", "Cache", "DoubleWell", "LabelCalculator", "LabelFailed", "NotConverged", "Reference", "Refused", "basin", "conformer", "optimised",
+    "processes",
+]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.lj import LennardJones
@@ -119,3 +119,59 @@ def test_replicas_of_a_molecule_do_not_see_each_other(rng):
 
 def test_the_repr_names_the_calculator():
     assert repr(CalculatorPotential(LennardJones())) == "CalculatorPotential(LennardJones)"
+
+
+# -- charge and multiplicity
+
+
+def ions() -> list[Geometry]:
+    """One structure as a neutral singlet, as a cation and as a triplet, which only charge and multiplicity tell apart."""
+    two = {"positions": [[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], "numbers": [18, 18]}
+    return [Geometry(**two), Geometry(**two, charge=1, multiplicity=2), Geometry(**two, multiplicity=3), Geometry(**two)]
+
+
+def electronic(batch: Batch) -> torch.Tensor:
+    """An energy that tells charges and multiplicities apart."""
+    return batch.sum(0.1 * batch.positions.square().sum(-1)) + 10.0 * batch.charge + batch.multiplicity
+
+
+def test_a_calculator_is_told_charge_and_multiplicity():
+    """In info and in the initial charges and moments, so that it does not take an ion for the neutral twin it has just seen."""
+
+    class Told(LennardJones):
+        def calculate(self, atoms, *args, **kwargs):
+            super().calculate(atoms, *args, **kwargs)
+            told.append((atoms.info["charge"], atoms.info["multiplicity"], atoms.get_initial_charges().sum(), atoms.get_initial_magnetic_moments().sum()))
+
+    told = []
+    CalculatorPotential(Told())(Batch.of(ions()))
+    assert told == [(0, 1, 0.0, 0.0), (1, 2, 1.0, 1.0), (0, 3, 0.0, 2.0), (0, 1, 0.0, 0.0)]
+
+
+def test_xtb_sees_the_ion():
+    tblite = pytest.importorskip("tblite.ase", reason="tblite is not installed: pip install agal_toolkit[references]")
+    ammonium = molecule("CH4")
+    ammonium.numbers[0] = 7
+    batch = Batch.of([Geometry(positions=ammonium.positions, numbers=ammonium.numbers, charge=1)])
+    said = CalculatorPotential(tblite.TBLite(method="GFN1-xTB", verbosity=0))(batch)
+    ammonium.calc = tblite.TBLite(method="GFN1-xTB", charge=1, verbosity=0)
+    assert float(said.energy[0]) == pytest.approx(ammonium.get_potential_energy(), abs=1e-6)
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_the_calculator_of_a_potential_reads_charge_and_multiplicity(replicas):
+    potential = Differentiable(electronic)
+    atoms = Atoms("Ar" * replicas, positions=np.full((replicas, 3), 0.5))
+    atoms.calc = PotentialCalculator(potential, replicas=replicas)
+    neutral = atoms.get_potential_energy()
+    atoms.info["charge"] = -2
+    assert atoms.get_potential_energy() == pytest.approx(neutral - 20.0 * replicas)
+    atoms.info["multiplicity"] = 3
+    assert atoms.get_potential_energy() == pytest.approx(neutral - 18.0 * replicas)
+    assert not atoms.calc.calculation_required(atoms, ["energy"])
+
+
+def test_ions_there_and_back_again():
+    potential = Differentiable(electronic)
+    again = CalculatorPotential(PotentialCalculator(potential))(Batch.of(ions()))
+    assert torch.equal(again.energy, potential(Batch.of(ions())).energy)

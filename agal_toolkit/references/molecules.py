@@ -1,0 +1,143 @@
+"""Molecules for a quantum reference: the first structure, its relaxation, and what no reference could compute.
+
+A label function knows energies and forces; as an ASE calculator it serves ASE's optimisers and paths.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.stress import full_3x3_to_voigt_6_stress
+from scipy.spatial.distance import pdist, squareform
+
+from agal_toolkit.geometry import Geometry
+from agal_toolkit.references.answers import Label
+
+CLOSEST = 0.2          # angstrom; bound nuclei are never this close, and basis functions there cannot be told apart
+
+
+def check_molecule(geometry: Geometry, name: str) -> None:
+    """Refuses what no program of quantum chemistry for molecules could compute; `name` is the reference's, for the error.
+
+    Raises:
+        ValueError: periodic, not three-dimensional, nameless particles, an impossible number of electrons or multiplicity, or
+            atoms closer than 0.2 angstrom.
+    """
+    if geometry.pbc.any():
+        raise ValueError(f"{name} labels isolated molecules and {geometry!r} is periodic: use a reference for crystals and liquids, or pbc=False")
+    if geometry.dimension != 3 or not geometry.numbers.all():
+        raise ValueError(f"{name} labels atoms in three dimensions and {geometry!r} is something else: give atomic numbers and (n, 3) positions")
+    electrons, unpaired = int(geometry.numbers.sum()) - geometry.charge, geometry.multiplicity - 1
+    if electrons < 1:
+        raise ValueError(f"{geometry!r} with charge {geometry.charge} has no electrons left: give the charge in elementary charges")
+    if unpaired > electrons or (electrons - unpaired) % 2:
+        possible = 2 if electrons % 2 else 1
+        raise ValueError(
+            f"{electrons} electrons cannot have multiplicity {geometry.multiplicity}, but {possible}, {possible + 2}, ...: "
+            f"give {geometry!r} another multiplicity or charge"
+        )
+    if len(geometry) > 1:
+        apart = pdist(geometry.positions)
+        if apart.min() < CLOSEST:
+            first, second = np.argwhere(np.triu(squareform(apart) < CLOSEST, 1))[0]
+            distance = np.linalg.norm(geometry.positions[first] - geometry.positions[second])
+            raise ValueError(
+                f"atoms {first} and {second} of {geometry!r} are {distance:.3g} angstrom apart, on top of each other: "
+                "drop the geometry (MinDistance before labelling)"
+            )
+
+
+class LabelCalculator(Calculator):
+    """A label function as an ASE calculator; charge and multiplicity are those in ``atoms.info``.
+
+    Args:
+        label: Geometry -> Labels.
+    """
+
+    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, label: Label) -> None:
+        super().__init__()
+        self.function = label          # ASE has a `label` of its own, a file name
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE itself does not compare ``info``."""
+        changes = super().check_state(atoms, tol=tol)
+        same = changes or all(atoms.info.get(name) == self.atoms.info.get(name) for name in ("charge", "multiplicity", "dimension"))
+        return changes if same else ["charge"]
+
+    def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",), system_changes: Any = all_changes) -> None:
+        """Fills ``results``: energy, forces, and stress where the label has one in three dimensions."""
+        super().calculate(atoms, properties, system_changes)
+        geometry = Geometry.from_atoms(self.atoms)
+        labels = self.function(geometry)
+        forces = np.zeros((len(geometry), 3))
+        forces[:, : geometry.dimension] = labels.forces
+        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": forces}
+        if labels.stress is not None and geometry.dimension == 3:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(labels.stress)
+
+
+def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int = 200) -> Geometry:
+    """`geometry` relaxed until no force on a movable atom exceeds `fmax` (ASE's BFGS); the cell stays.
+
+    Args:
+        label: Geometry -> Labels, a :class:`DFT` for example.
+        geometry: where to start.
+        fmax: eV/angstrom; the default is tight enough for a Hessian to be taken there.
+        steps: this many at most.
+
+    Raises:
+        RuntimeError: larger forces are left after `steps`.
+    """
+    from ase.optimize import BFGS
+
+    atoms = geometry.to_atoms()
+    atoms.calc = LabelCalculator(label)
+    if not BFGS(atoms, logfile=None).run(fmax=fmax, steps=steps):
+        left = np.linalg.norm(atoms.get_forces(), axis=1).max()
+        raise RuntimeError(f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom, expected {fmax}: allow more steps, or start closer")
+    return geometry.moved(atoms.positions[:, : geometry.dimension], by="optimised")
+
+
+def conformer(smiles: str, seed: int = 0) -> Geometry:
+    """A first structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
+
+    Charge and multiplicity are those of the SMILES, unpaired electrons counted as parallel.
+
+    Args:
+        smiles: e.g. "N" for ammonia; hydrogens are added.
+        seed: of the embedding, 0 or more.
+
+    Raises:
+        ValueError: a SMILES that RDKit cannot read or embed, or atoms that MMFF94 does not know.
+        ImportError: RDKit is missing.
+    """
+    try:
+        from rdkit import Chem, rdBase
+        from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+    except ImportError as error:
+        raise ImportError("conformer() embeds with RDKit, which is missing: pip install 'agal_toolkit[references]'") from error
+    remedy = "hand in a geometry of your own"
+    with rdBase.BlockLogs():
+        molecule = Chem.MolFromSmiles(smiles)
+        if molecule is None or not molecule.GetNumAtoms():
+            raise ValueError(f"RDKit cannot read the SMILES {smiles!r}: correct it, or {remedy}")
+        molecule = Chem.AddHs(molecule)
+        how = rdDistGeom.ETKDGv3()
+        how.randomSeed = seed + 1          # RDKit's 0 is its 1
+        if rdDistGeom.EmbedMolecule(molecule, how) < 0:
+            raise ValueError(f"RDKit finds no structure of {smiles!r} in space: try another seed, or {remedy}")
+        if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+            raise ValueError(f"MMFF94 does not know all atoms of {smiles!r}: {remedy}")
+        if rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, mmffVariant="MMFF94", maxIters=2000):
+            raise ValueError(f"MMFF94 does not relax {smiles!r}: try another seed, or {remedy}")
+    return Geometry(
+        positions=molecule.GetConformer().GetPositions(), numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
+        charge=Chem.GetFormalCharge(molecule), multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
+        origin={"by": "conformer", "smiles": smiles, "seed": seed},
+    )
