@@ -6,7 +6,7 @@ import helpers
 import numpy as np
 import pytest
 
-from agal_toolkit.dynamics import langevin
+from agal_toolkit.dynamics import ensemble, langevin
 from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.potentials import Differentiable
 from agal_toolkit.references import DoubleWell
@@ -84,9 +84,7 @@ def test_the_padding_of_a_model_surface_stays_zero(rng):
         assert batch.dimension == 2
         return helpers.Harmonic()(batch)
 
-    import agal_toolkit.dynamics as dynamics
-
-    class Watched(dynamics.Langevin):
+    class Watched(ensemble.Langevin):
         """ASE's integrator, whose atoms we look at."""
 
         def step(self, *args, **kwargs):
@@ -95,6 +93,6 @@ def test_the_padding_of_a_model_surface_stays_zero(rng):
             return result
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dynamics, "Langevin", Watched)
+        patch.setattr(ensemble, "Langevin", Watched)
         langevin(Differentiable(energy), points([[0.1, 0.2]])[0], kT=0.5, timestep=0.05, steps=10, friction=1.0, replicas=4, rng=rng)
     assert len(seen) == 10 and max(seen) == 0.0
