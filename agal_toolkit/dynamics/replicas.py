@@ -295,9 +295,9 @@ def _run(motion: _Motion, crowd: _Crowd, timestep: float, steps: int, watch: Wat
         last = step == steps
         frame = last or step % watch.every == 0
         batch, prediction, kinetic, velocities = motion.look()
-        total = prediction.energy.double() + kinetic
-        begun = total if begun is None else begun
-        reasons = watch.reasons(batch, prediction, total - begun, last or step % watch.check == 0)
+        energies = torch.stack([prediction.energy.double(), kinetic])
+        begun = energies if begun is None else begun
+        reasons = watch.reasons(batch, prediction, (energies - begun).abs().amax(0), last or step % watch.check == 0)
         if frame or reasons:
             flat = (batch.split(values) for values in (batch.positions, velocities))
             whole = (values.double().cpu().numpy() for values in (batch.cell, prediction.energy, kinetic))
@@ -313,7 +313,7 @@ def _run(motion: _Motion, crowd: _Crowd, timestep: float, steps: int, watch: Wat
             if not moving:
                 break
             motion.keep(left)
-            begun = begun[left]
+            begun = begun[:, left]
     return [_frames(replica, crowd, frames, why.get(replica)) for replica, frames in enumerate(kept)]
 
 

@@ -105,14 +105,14 @@ NOT_FINITE, EXPLODED = "not finite", "exploded"
 class Watch:
     """What is kept of a replica, and what stops it.
 
-    Beside `stops`, a replica stops at once where a number is NaN or infinite, and where its total energy departs from
-    that of its start by more than `explosion` for each particle.
+    Beside `stops`, a replica stops at once where an energy is NaN or infinite, and where its potential or its kinetic
+    energy departs from that at its start by more than `explosion` for each particle: a network's abyss gives both.
 
     Attributes:
         every: steps between frames; the start and the last step are always kept.
         stops: criteria, the first that is met is the reason.
         check: steps between their evaluations.
-        explosion: eV, potential and kinetic energy together.
+        explosion: eV, or the units of a model surface.
     """
 
     every: int = 10
@@ -125,8 +125,8 @@ class Watch:
             raise ValueError(f"Watch(every={self.every}, check={self.check}, explosion={self.explosion}): all must be positive")
 
     def reasons(self, batch: Batch, prediction: Prediction, departure: Tensor, check: bool) -> dict[int, str]:
-        """Why geometries of the batch stop: {place in the batch: reason}; `departure` (B,) of the total energies, eV."""
-        lost = ~(departure.abs() <= self.explosion * batch.counts)      # so that NaN is lost
+        """Why geometries of the batch stop: {place in the batch: reason}; `departure` (B,) of the energies, eV."""
+        lost = ~(departure <= self.explosion * batch.counts)      # so that NaN is lost
         if not check and not lost.any():
             return {}
         found = [(NOT_FINITE, ~departure.isfinite()), (EXPLODED, lost)]
