@@ -258,6 +258,7 @@ def test_distances_are_those_of_the_named_elements_and_nearest_images():
     assert Closer(0.8, (1, 1))(batch, said).tolist() == [False, True, False]
     assert Closer(0.8, (1, 7))(batch, said).tolist() == Closer(0.8, (7, 1))(batch, said).tolist() == [True, False, False]
     assert Farther(1.3, (1, 1))(batch, said).tolist() == [True, False, True]
+    assert not Closer(9.0, (8, 8))(batch, said).any()
     assert EnergyBelow(1.2)(batch, said).tolist() == [True, False, False]
 
 
@@ -276,6 +277,16 @@ def test_a_point_of_the_double_well_keeps_its_energy(rng):
         assert frames.positions.shape == (6, 1, 2) and frames.velocities.shape == (1, 2) and np.ptp(total) < 0.01 * np.ptp(frames.energies)
 
 
+def test_a_periodic_box_drifts_through_its_boundary_unwrapped(rng):
+    box, speed = helpers.crystal(rng, (4, 4, 4)), np.array([0.4, 0.0, -0.3])
+    ran = nve(Differentiable(helpers.PairEnergy()), [box], 0.0, timestep=1.0, steps=10, velocities=[np.tile(speed, (64, 1))], rng=rng)[0]
+    assert ran.positions[-1, :, 0].max() > 7.6 + 2.0
+    np.testing.assert_allclose((ran.positions[-1] - ran.positions[0]).mean(0), 10 * speed, atol=1e-9)
+    assert abs(np.diff(ran.energies + ran.kinetic)[0]) < 0.01 * abs(np.diff(ran.energies)[0])
+    held = nvt(Differentiable(helpers.PairEnergy()), [box], 1.0, timestep=1.0, steps=2, velocities=[np.tile(speed, (64, 1))])[0]
+    assert np.abs(linear_momentum(held)).max() < 1e-10
+
+
 def test_npt_is_ases_and_stops_as_the_others_do(rng):
     potential, box = Differentiable(helpers.PairEnergy()), helpers.crystal(rng, (4, 4, 4))
     speeds = [rng.normal(0, 0.002, box.positions.shape) for _ in range(2)]
@@ -290,7 +301,6 @@ def test_npt_is_ases_and_stops_as_the_others_do(rng):
     np.testing.assert_allclose([ran[1].energies[-1], ran[1].kinetic[-1]], [atoms.get_potential_energy(), atoms.get_kinetic_energy()], atol=1e-9)
     np.testing.assert_allclose(ran[1].geometry(-1).cell, atoms.cell.array, atol=1e-9)
     assert len(ran[0]) == 3 and not np.allclose(ran[0].cells[-1], box.cell)
-    # With distances of a thousandth more than now, the first to shrink stops.
     stopped = npt(potential, [box] * 2, [100.0, 200.0], steps=3, watch=Watch(every=2, stops=(Denser(0.9999 * np.linalg.det(box.cell)),)), **settings)
     assert {frames.reason for frames in stopped} <= {"denser", None} and "denser" in {frames.reason for frames in stopped}
 

@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 import torch
 from ase import Atoms, units
-from ase.data import atomic_masses
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from ..events import Progress, Report, ignore
-from ..geometry import Batch, Geometry, Prediction, as_geometry, concatenate
-from ..potentials.ase import PotentialCalculator
+from ..geometry import Geometry
 from ..potentials.protocol import Potential
+from .motion import Crowd, Motion, OneByOne, Together
 from .stops import NOT_FINITE, Watch
 
 
@@ -85,7 +82,7 @@ def nve(
         steps: number of steps.
         watch: which frames are kept, and what stops a replica.
         rng: for the velocities.
-        velocities: R times (n, d), angstrom/fs, instead of drawn ones: the last ones of earlier frames, for example.
+        velocities: R times (n, d), angstrom/fs, instead of drawn ones: the last ones of earlier frames, for example; thermostats begin anew.
         device: where the potential computes, a committee's ``device``.
         report: hears a Progress at each frame.
 
@@ -94,9 +91,9 @@ def nve(
     """
     from ..potentials.torchsim import PotentialModel, verlet
 
-    crowd = _Crowd.of(starts, temperatures, timestep, steps, velocities, rng)
+    crowd = Crowd.of(starts, temperatures, timestep, steps, velocities, rng, rest=velocities is None)
     model = PotentialModel(potential, dimension=crowd.dimension, device=device)
-    return _run(_Together(model, crowd, verlet(model, timestep * units.fs)), crowd, timestep, steps, watch, report)
+    return _run(Together(model, crowd, verlet(model, timestep * units.fs)), crowd, timestep, steps, watch, report)
 
 
 def nvt(
@@ -106,7 +103,7 @@ def nvt(
     """Constant temperature: a chain of three Nose-Hoover thermostats for each replica (torch-sim); unmovable particles stay.
 
     Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992). The thermostat counts d degrees of freedom for each movable
-    particle, less d where the centre of mass rests (see :func:`nve`; given velocities must then have no drift). A molecule
+    particle, less d where the centre of mass rests (see :func:`nve`; a drift of given velocities is then taken out). A molecule
     without surroundings keeps the axis of its rotation: temperatures are right in the mean over replicas.
 
     Args:
@@ -117,15 +114,14 @@ def nvt(
     Raises:
         ValueError: as for :func:`nve`; a structure without degrees of freedom.
     """
-    from ..potentials.torchsim import PotentialModel, degrees_of_freedom, nose_hoover
+    from ..potentials.torchsim import PotentialModel, nose_hoover
 
-    crowd = _Crowd.of(starts, temperatures, timestep, steps, velocities, rng)
-    for place, start in enumerate(crowd.starts):
-        if not (crowd.temperatures[place] > 0 and damping > 0 and degrees_of_freedom(start) > 0):
-            has = f"{degrees_of_freedom(start)} degrees of freedom, {crowd.temperatures[place]:g} K and a damping of {damping:g} fs"
-            raise ValueError(f"start {place} has {has}: all must be positive")
+    crowd = Crowd.of(starts, temperatures, timestep, steps, velocities, rng, rest=True)
+    for place, (kelvin, freedom) in enumerate(zip(crowd.temperatures, crowd.freedom, strict=True)):
+        if not (kelvin > 0 and damping > 0 and freedom > 0):
+            raise ValueError(f"start {place} has {freedom:g} degrees of freedom, {kelvin:g} K and a damping of {damping:g} fs: all must be positive")
     model = PotentialModel(potential, dimension=crowd.dimension, device=device)
-    return _run(_Together(model, crowd, nose_hoover(model, timestep * units.fs, damping * units.fs)), crowd, timestep, steps, watch, report)
+    return _run(Together(model, crowd, nose_hoover(model, timestep * units.fs, damping * units.fs)), crowd, timestep, steps, watch, report)
 
 
 def npt(
@@ -148,142 +144,16 @@ def npt(
     Raises:
         ValueError: as for :func:`nve`; a structure that is not periodic in three directions, or has unmovable atoms.
     """
-    crowd = _Crowd.of(starts, temperatures, timestep, steps, velocities, rng, drift=True)
+    crowd = Crowd.of(starts, temperatures, timestep, steps, velocities, rng, rest=False)
     for place, start in enumerate(crowd.starts):
         if start.dimension != 3 or not start.pbc.all() or not start.movable.all():
             raise ValueError(f"start {place}, {start!r}, cannot run at constant pressure: it must be periodic in three directions with all atoms movable")
     if not (crowd.temperatures > 0).all() or not (damping > 0 and pressure_damping > 0):
         raise ValueError("temperatures, damping and pressure_damping must be positive")
-    return _run(_OneByOne(potential, crowd, timestep, pressure, damping, pressure_damping, device), crowd, timestep, steps, watch, report)
+    return _run(OneByOne(potential, crowd, timestep, pressure, damping, pressure_damping, device), crowd, timestep, steps, watch, report)
 
 
-# -- who moves
-
-
-@dataclass(frozen=True, eq=False)
-class _Crowd:
-    """The replicas before they move; momenta and masses of each in ASE's units."""
-
-    starts: list[Geometry]
-    temperatures: NDArray
-    masses: list[NDArray]
-    momenta: list[NDArray]
-
-    @property
-    def dimension(self) -> int:
-        return self.starts[0].dimension
-
-    @classmethod
-    def of(
-        cls, starts: Sequence[Geometry | Atoms], temperatures: ArrayLike, timestep: float, steps: int, velocities: Sequence[NDArray] | None,
-        rng: Generator | None, drift: bool = False,
-    ) -> _Crowd:
-        geometries = [as_geometry(start) for start in starts]
-        if not geometries or not timestep > 0 or steps < 1:
-            raise ValueError(f"{len(geometries)} starts, a timestep of {timestep} fs and {steps} steps: all must be positive")
-        kelvin = np.asarray(temperatures, dtype=float)
-        if kelvin.shape not in ((), (len(geometries),)) or not (kelvin >= 0).all():
-            raise ValueError(f"temperatures are {kelvin}: give one for all, or one for each of {len(geometries)} starts, none below zero")
-        if velocities is None and rng is None:
-            raise ValueError("velocities must come from somewhere: give rng, to draw them, or velocities")
-        if velocities is not None and [np.shape(v) for v in velocities] != [g.positions.shape for g in geometries]:
-            raise ValueError(f"velocities have shapes {[np.shape(v) for v in velocities]}, the positions {[g.positions.shape for g in geometries]}")
-        kelvin = np.broadcast_to(kelvin, len(geometries))
-        masses = [np.where(g.numbers > 0, atomic_masses[g.numbers], 1.0) for g in geometries]
-        momenta = []
-        for place, (geometry, m) in enumerate(zip(geometries, masses, strict=True)):
-            if velocities is None:
-                p = rng.standard_normal(geometry.positions.shape) * np.sqrt(m * units.kB * kelvin[place])[:, None]
-                if geometry.movable.all() and len(geometry) > 1 and not drift:
-                    p -= m[:, None] * p.sum(0) / m.sum()
-            else:
-                p = m[:, None] * np.asarray(velocities[place]) / units.fs
-            momenta.append(p * geometry.movable[:, None])
-        return cls(geometries, kelvin, masses, momenta)
-
-
-class _Motion(Protocol):
-    """Replicas on their way: those that still move."""
-
-    def step(self) -> None:
-        """One time step."""
-
-    def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in ASE's units."""
-
-    def keep(self, places: list[int]) -> None:
-        """Goes on with these of them, at least one."""
-
-
-class _Together:
-    """One batch, moved by torch-sim."""
-
-    def __init__(self, model, crowd: _Crowd, integrator) -> None:
-        from ..potentials.torchsim import Replicas
-
-        self.model, self.integrator = model, integrator
-        self.state = Replicas.of(model, crowd.starts, np.concatenate(crowd.masses), np.concatenate(crowd.momenta), units.kB * crowd.temperatures)
-
-    def step(self) -> None:
-        self.state = self.integrator(self.state)
-
-    def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        return self.model.batch, self.model.prediction, self.state.kinetic, self.state.velocities[:, : self.model.dimension]
-
-    def keep(self, places: list[int]) -> None:
-        self.state = self.state[places]
-
-
-class _Remembered:
-    """A potential that knows what it was asked last and what it said."""
-
-    def __init__(self, potential: Potential) -> None:
-        self.potential = potential
-
-    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        self.batch, self.prediction = batch, self.potential(batch, graph=graph)
-        return self.prediction
-
-
-class _OneByOne:
-    """Periodic boxes at constant pressure, each an ASE simulation of its own."""
-
-    def __init__(
-        self, potential: Potential, crowd: _Crowd, timestep: float, pressure: float, damping: float, pressure_damping: float, device: torch.device | str,
-    ) -> None:
-        from ase.md.nose_hoover_chain import IsotropicMTKNPT
-
-        self.running = []
-        for start, kelvin, masses, momenta in zip(crowd.starts, crowd.temperatures, crowd.masses, crowd.momenta, strict=True):
-            atoms, asked = start.to_atoms(), _Remembered(potential)
-            atoms.set_masses(masses)
-            atoms.set_momenta(momenta)
-            atoms.calc = PotentialCalculator(asked, device=device)
-            atoms.get_potential_energy()
-            motion = IsotropicMTKNPT(
-                atoms, timestep * units.fs, temperature_K=kelvin, pressure_au=pressure, tdamp=damping * units.fs, pdamp=pressure_damping * units.fs, tchain=3, pchain=3,
-            )
-            self.running.append((motion, asked))
-
-    def step(self) -> None:
-        for motion, _ in self.running:
-            motion.step()
-
-    def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        batches = [asked.batch for _, asked in self.running]
-        batch = Batch(
-            positions=torch.cat([b.positions for b in batches]), numbers=torch.cat([b.numbers for b in batches]),
-            owner=torch.cat([b.owner + i for i, b in enumerate(batches)]), cell=torch.cat([b.cell for b in batches]), pbc=torch.cat([b.pbc for b in batches]),
-        )
-        everyone = [motion.atoms for motion, _ in self.running]
-        kinetic = torch.tensor([atoms.get_kinetic_energy() for atoms in everyone], dtype=torch.float64, device=batch.positions.device)
-        return batch, concatenate([asked.prediction for _, asked in self.running]), kinetic, torch.tensor(np.concatenate([atoms.get_velocities() for atoms in everyone]))
-
-    def keep(self, places: list[int]) -> None:
-        self.running = [self.running[place] for place in places]
-
-
-def _run(motion: _Motion, crowd: _Crowd, timestep: float, steps: int, watch: Watch, report: Report) -> list[Frames]:
+def _run(motion: Motion, crowd: Crowd, timestep: float, steps: int, watch: Watch, report: Report) -> list[Frames]:
     """Moves, watches and keeps, until the last step or until nothing moves."""
     kept: list[list[tuple]] = [[] for _ in crowd.starts]
     why: dict[int, str] = {}
@@ -317,7 +187,7 @@ def _run(motion: _Motion, crowd: _Crowd, timestep: float, steps: int, watch: Wat
     return [_frames(replica, crowd, frames, why.get(replica)) for replica, frames in enumerate(kept)]
 
 
-def _frames(replica: int, crowd: _Crowd, kept: list[tuple], reason: str | None) -> Frames:
+def _frames(replica: int, crowd: Crowd, kept: list[tuple], reason: str | None) -> Frames:
     """The record of one replica, from (time, positions, velocities, cell, energy, kinetic energy) of each frame."""
     start = crowd.starts[replica]
     n, d = start.positions.shape

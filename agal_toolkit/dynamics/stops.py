@@ -27,22 +27,22 @@ class Stop(Protocol):
 
 
 def _distances(batch: Batch, between: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """(B, n, n) distances, nearest images where periodic, n the particles of the largest geometry; and which of them count."""
-    counts = batch.counts
-    within = torch.arange(len(batch.owner), device=counts.device) - (counts.cumsum(0) - counts)[batch.owner]
-    shape = (len(batch), int(counts.max()))
-    x = batch.positions.new_zeros(*shape, batch.dimension)
-    z = batch.numbers.new_full(shape, -1)
-    x[batch.owner, within], z[batch.owner, within] = batch.positions, batch.numbers
+    """(B, k, k) distances, nearest images where periodic, between the k particles of a geometry that may matter; and which of them count."""
+    everyone = torch.ones_like(batch.numbers, dtype=torch.bool)
+    one, other = (everyone, everyone) if between is None else (batch.numbers == between[0], batch.numbers == between[1])
+    chosen = (one | other).nonzero().flatten()
+    owner = batch.owner[chosen]
+    counts = torch.bincount(owner, minlength=len(batch))
+    within = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
+    k = int(counts.max())
+    x = batch.positions.new_zeros(len(batch), k, batch.dimension)
+    first, second = (torch.zeros(len(batch), k, dtype=torch.bool, device=owner.device) for _ in range(2))
+    x[owner, within], first[owner, within], second[owner, within] = batch.positions[chosen], one[chosen], other[chosen]
     r = x[:, :, None] - x[:, None]
     if batch.pbc.any():
         cell = torch.where(batch.pbc[..., None], batch.cell, torch.eye(batch.dimension).to(batch.cell))[:, None]
         r = r - torch.where(batch.pbc[:, None, None], (r @ torch.linalg.inv(cell)).round(), 0.0) @ cell
-    if between is None:
-        counted = (z >= 0)[:, :, None] & (z >= 0)[:, None]
-    else:
-        counted = (z == between[0])[:, :, None] & (z == between[1])[:, None]
-    return r.square().sum(-1).sqrt(), counted & ~torch.eye(shape[1], dtype=torch.bool, device=z.device)
+    return r.square().sum(-1).sqrt(), first[:, :, None] & second[:, None] & ~torch.eye(k, dtype=torch.bool, device=owner.device)
 
 
 def _pair(between: tuple[int, int] | None) -> str:
@@ -105,7 +105,7 @@ NOT_FINITE, EXPLODED = "not finite", "exploded"
 class Watch:
     """What is kept of a replica, and what stops it.
 
-    Beside `stops`, a replica stops at once where an energy is NaN or infinite, and where its potential or its kinetic
+    Beside `stops`, a replica stops at once where an energy or a force is NaN or infinite, and where its potential or its kinetic
     energy departs from that at its start by more than `explosion` for each particle: a network's abyss gives both.
 
     Attributes:
@@ -126,10 +126,11 @@ class Watch:
 
     def reasons(self, batch: Batch, prediction: Prediction, departure: Tensor, check: bool) -> dict[int, str]:
         """Why geometries of the batch stop: {place in the batch: reason}; `departure` (B,) of the energies, eV."""
-        lost = ~(departure <= self.explosion * batch.counts)      # so that NaN is lost
+        finite = (departure + batch.sum(prediction.forces.sum(-1))).isfinite()
+        lost = ~(finite & (departure <= self.explosion * batch.counts))
         if not check and not lost.any():
             return {}
-        found = [(NOT_FINITE, ~departure.isfinite()), (EXPLODED, lost)]
+        found = [(NOT_FINITE, ~finite), (EXPLODED, lost)]
         found += [(stop.name, stop(batch, prediction)) for stop in self.stops] if check else []
         reasons: dict[int, str] = {}
         for name, met in found:

@@ -1,10 +1,13 @@
 """A potential as a torch-sim model, and replicas that torch-sim's integrators move as one batch.
 
-Integrators are torch-sim 0.3's own: velocity Verlet, and the half step of its Nose-Hoover chain. What it builds of them
-holds one chain for a whole batch, so that ``nvt_nose_hoover`` fails for two systems or more, and counts 3n degrees of
-freedom though the centre of mass rests, which heats ammonia by a third: here every replica has a chain of its own and
-the degrees of freedom it really has. ``npt_nose_hoover`` is not used: beyond the single chain it moves the positions
-by momenta of before the half kick and counts half of the kinetic pressure, and its own invariant drifts at any step.
+The integrators are torch-sim 0.3's own: velocity Verlet, and the half step of its Nose-Hoover chain. What it builds of
+them holds one chain for a whole batch, so that ``nvt_nose_hoover`` fails for two systems or more (its issue 262), and
+counts 3n degrees of freedom though the centre of mass rests, which heats ammonia by a third: here every replica has a
+chain of its own and the degrees of freedom it really has.
+
+Its barostats are not used. ``npt_nose_hoover``, beyond the single chain, moves positions by momenta of before the half
+kick and halves the kinetic pressure (its pull request 520), and its own invariant drifts however short the step;
+``npt_langevin`` drives the volume by one component of the stress and draws from the global random numbers.
 """
 
 from __future__ import annotations
@@ -92,7 +95,7 @@ class Replicas(MDState):
     _system_attributes = MDState._system_attributes | {"periodic", "kT", "freedom", "chain_positions", "chain_momenta"}
 
     @classmethod
-    def of(cls, model: PotentialModel, starts: Sequence[Geometry], masses: NDArray, momenta: NDArray, kT: NDArray) -> Replicas:
+    def of(cls, model: PotentialModel, starts: Sequence[Geometry], masses: NDArray, momenta: NDArray, kT: NDArray, freedom: NDArray) -> Replicas:
         """Replicas at the start, with the model's first prediction.
 
         Args:
@@ -101,6 +104,7 @@ class Replicas(MDState):
             masses: (N,) atomic mass units.
             momenta: (N, d), torch-sim's metal units, which are ASE's.
             kT: (B,) eV.
+            freedom: (B,) degrees of freedom.
         """
         flat, d = Batch.of(starts, model.device), model.dimension
 
@@ -117,7 +121,7 @@ class Replicas(MDState):
             atomic_numbers=flat.numbers, system_idx=flat.owner, momenta=torch.nn.functional.pad(placed(momenta), (0, 3 - d)),
             energy=chain[:, 0], forces=torch.zeros(len(flat.owner), 3).to(chain), periodic=periodic,
             movable=placed(np.concatenate([g.movable for g in starts]), torch.bool), kT=placed(kT),
-            freedom=placed([degrees_of_freedom(g) for g in starts]), chain_positions=chain.clone(), chain_momenta=chain.clone(),
+            freedom=placed(freedom), chain_positions=chain.clone(), chain_momenta=chain.clone(),
         )
         said = model(state)
         state.energy, state.forces = said["energy"], said["forces"]
@@ -132,16 +136,6 @@ class Replicas(MDState):
     def thermostat_masses(self) -> Tensor:
         """(B, CHAIN) masses Q of the thermostats for a damping time of one (Martyna 1992, Eq. 2.11): g kT of the first, kT of the others."""
         return torch.cat([self.freedom[:, None], torch.ones_like(self.chain_positions[:, 1:])], 1) * self.kT[:, None]
-
-
-def at_rest(geometry: Geometry) -> bool:
-    """Whether the centre of mass of a start is kept at rest: where several particles, all movable, feel only each other."""
-    return len(geometry) > 1 and bool(geometry.movable.all())
-
-
-def degrees_of_freedom(geometry: Geometry) -> int:
-    """d for each movable particle, less d where the centre of mass rests."""
-    return geometry.dimension * (int(geometry.movable.sum()) - at_rest(geometry))
 
 
 Integrator = Callable[[Replicas], Replicas]

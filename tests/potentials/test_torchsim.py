@@ -8,28 +8,24 @@ import helpers
 import numpy as np
 import pytest
 import torch
+import torch_sim as ts
 from ase import units
 from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from helpers import Springs, tetrahedron
+from torch_sim.models.interface import validate_model_outputs
 
+from agal_toolkit.dynamics.motion import Crowd
 from agal_toolkit.geometry import Batch, Geometry
 from agal_toolkit.potentials import Differentiable, PotentialCalculator
-
-ts = pytest.importorskip("torch_sim")
-from torch_sim.models.interface import validate_model_outputs  # noqa: E402
-
-from agal_toolkit.potentials.torchsim import PotentialModel, Replicas, degrees_of_freedom, nose_hoover, verlet  # noqa: E402
+from agal_toolkit.potentials.torchsim import PotentialModel, Replicas, nose_hoover, verlet
 
 SPRINGS = Differentiable(Springs())
 
 
 def at_start(model, starts, kT, rng) -> Replicas:
-    """Replicas of carbon masses with velocities at kT (R,), without drift where the centre of mass rests."""
-    momenta = []
-    for start, energy in zip(starts, kT, strict=True):
-        p = rng.normal(0, np.sqrt(12 * energy), start.positions.shape) * start.movable[:, None]
-        momenta.append(p - p.mean(0) if degrees_of_freedom(start) < p.size * start.movable.mean() else p)
-    return Replicas.of(model, starts, np.full(sum(map(len, starts)), 12.0), np.concatenate(momenta), np.array(kT))
+    """Replicas with velocities at kT (R,), without drift where several particles are all movable."""
+    crowd = Crowd.of(starts, np.array(kT) / units.kB, 1.0, 1, None, rng, rest=True)
+    return Replicas.of(model, starts, np.concatenate(crowd.masses), np.concatenate(crowd.momenta), np.array(kT), crowd.freedom)
 
 
 def test_torch_sim_finds_the_model_as_it_wants_models():
@@ -64,8 +60,8 @@ def test_a_surface_is_padded_and_unmovable_particles_feel_nothing(rng):
     state = at_start(well, helpers.points([[0.3, 0.4], [-0.7, 0.1]]), [0.1, 0.1], rng)
     assert state.positions.shape == (2, 3) and not state.forces[:, 2].any() and state.freedom.tolist() == [2.0, 2.0]
     held = replace(tetrahedron(1.4), movable=[True, False, True, True])
-    forces = at_start(PotentialModel(SPRINGS), [held], [0.1], rng).forces
-    assert forces.abs().sum(1).ne(0).tolist() == [True, False, True, True] and degrees_of_freedom(held) == 9
+    state = at_start(PotentialModel(SPRINGS), [held], [0.1], rng)
+    assert state.forces.abs().sum(1).ne(0).tolist() == [True, False, True, True] and state.freedom.tolist() == [9.0]
 
 
 def conserved(state: Replicas, damping: float) -> np.ndarray:
@@ -99,7 +95,6 @@ def test_a_thermostat_follows_ases(rng):
     model = PotentialModel(potential)
     state = at_start(model, [start], [kT], rng)
     atoms = start.to_atoms()
-    atoms.set_masses([12.0])
     atoms.set_momenta(state.momenta.numpy())
     atoms.calc = PotentialCalculator(potential)
     theirs, move = NoseHooverChainNVT(atoms, timestep, temperature_K=kT / units.kB, tdamp=damping), nose_hoover(model, timestep, damping)
