@@ -170,6 +170,26 @@ class Harmonic:
         return batch.sum(0.5 * (x.square() * torch.tensor(self.stiffness, dtype=x.dtype)).sum(-1))
 
 
+@dataclass(frozen=True)
+class Springs:
+    """E = sum over all pairs of k (r - r0)^2 / 2: molecules of equal size that cannot fall apart, but rotate and translate."""
+
+    stiffness: float = 10.0
+    length: float = 1.5
+
+    def __call__(self, batch: Batch) -> torch.Tensor:
+        x = batch.positions.reshape(len(batch), -1, 3)
+        first, second = torch.triu_indices(x.shape[1], x.shape[1], 1)
+        r = (x[:, first] - x[:, second]).square().sum(-1).sqrt()
+        return (0.5 * self.stiffness * (r - self.length).square()).sum(-1)
+
+
+def tetrahedron(length: float = 1.5) -> Geometry:
+    """Four carbon atoms, `length` apart."""
+    corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    return Geometry(positions=corners * length / np.sqrt(8), numbers=[6] * 4)
+
+
 # -- loops
 
 

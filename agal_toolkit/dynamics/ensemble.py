@@ -1,6 +1,6 @@
-"""Molecular dynamics on a potential.
+"""Langevin dynamics of an ensemble of one small system, a model surface for example.
 
-Ensembles of one small system run as non-interacting replicas of one ASE simulation, evaluated as one batch each step.
+Non-interacting replicas of one ASE simulation, evaluated as one batch each step.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from ase.md.langevin import Langevin
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from .events import Progress, Report, ignore
-from .geometry import Geometry
-from .potentials.ase import PotentialCalculator
-from .potentials.protocol import Potential
+from ..events import Progress, Report, ignore
+from ..geometry import Geometry
+from ..potentials.ase import PotentialCalculator
+from ..potentials.protocol import Potential
 
 
 class _Noise:
