@@ -22,8 +22,8 @@ class AlignedRmsd:
     """Root mean square deviation after optimal superposition, minimised over permutations of equal atoms, angstrom.
 
     The abscissa of Schwalbe-Koda 2021, Fig. 3c, which does not say how it is aligned: permutations and no reflections are
-    our choice. It may be the `distance` of :class:`~agal_toolkit.selection.Deduplicate`. Structures of one or no moving
-    direction have none: a lone particle is at distance zero from any other.
+    our choice. It may be the `distance` of :class:`~agal_toolkit.selection.Deduplicate`, but not for points of a model
+    surface: a lone particle can always be moved onto another.
 
     Attributes:
         reflections: mirror images may be superposed too. Ammonia before and after its inversion are mirror images, and

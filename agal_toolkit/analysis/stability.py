@@ -24,12 +24,13 @@ class Break:
     Attributes:
         frame: its index.
         reason: NOT_FINITE, TOO_CLOSE, TOO_FAR or TOO_LOW; the first of them that holds.
-        value: the distance in angstrom, or the energy in eV above the ground state, that broke the criterion.
+        value: the distance in angstrom, or the energy in eV above the ground state, that broke the criterion; None where
+            it is no finite number.
     """
 
     frame: int
     reason: str
-    value: float
+    value: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +76,7 @@ class Criteria:
             closest, farthest, above = distances.min(1), distances.max(1), energies - self.ground
         # NaN breaks none of the comparisons below, so it is asked for first.
         broken = {
-            NOT_FINITE: (~np.isfinite(positions).all((1, 2)) | ~np.isfinite(energies), np.full(len(energies), np.nan)),
+            NOT_FINITE: (~np.isfinite(positions).all((1, 2)) | ~np.isfinite(energies), energies),
             TOO_CLOSE: (closest < self.shortest, closest),
             TOO_FAR: (farthest > self.longest, farthest),
             TOO_LOW: (above < -self.tolerance, above),
@@ -85,7 +86,7 @@ class Criteria:
             return None
         frame = int(np.argmax(bad))
         reason, (_, values) = next((reason, found) for reason, found in broken.items() if found[0][frame])
-        return Break(frame, reason, float(values[frame]))
+        return Break(frame, reason, None if reason == NOT_FINITE else float(values[frame]))
 
     def breaks(self, trajectory: Trajectory, numbers: ArrayLike) -> list[Break | None]:
         """The first break of each of the R replicas; `numbers` (n,) are those of one."""
