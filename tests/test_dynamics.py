@@ -114,6 +114,7 @@ def test_an_ion_stays_an_ion(rng):
 
     start = Geometry(positions=[[0.1, 0.0, 0.0]], numbers=[18], charge=1, multiplicity=2)
     langevin(Differentiable(energy), start, kT=0.1, timestep=0.1, steps=2, friction=0.5, replicas=3, rng=rng)
+    nve(Differentiable(energy), [start], 300.0, timestep=0.5, steps=2, rng=rng)
     assert seen == {(1, 2)}
 
 

@@ -158,6 +158,7 @@ class OneByOne:
         batch = Batch(
             positions=torch.cat([b.positions for b in batches]), numbers=torch.cat([b.numbers for b in batches]),
             owner=torch.cat([b.owner + i for i, b in enumerate(batches)]), cell=torch.cat([b.cell for b in batches]), pbc=torch.cat([b.pbc for b in batches]),
+            charge=torch.cat([b.charge for b in batches]), multiplicity=torch.cat([b.multiplicity for b in batches]),
         )
         everyone = [motion.atoms for motion, _ in self.running]
         kinetic = torch.tensor([atoms.get_kinetic_energy() for atoms in everyone], dtype=torch.float64, device=batch.positions.device)

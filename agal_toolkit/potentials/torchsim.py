@@ -60,6 +60,8 @@ class PotentialModel(ModelInterface):
         self.batch = Batch(
             positions=state.positions[:, :d], numbers=state.atomic_numbers.to(torch.int64), owner=state.system_idx,
             cell=state.cell.mT[:, :d, :d], pbc=periodic[:, :d],      # torch-sim's cell vectors are columns
+            charge=state.total_charge if mine else torch.zeros_like(state.system_idx[: len(state.cell)]),
+            multiplicity=state.multiplicity if mine else torch.ones_like(state.system_idx[: len(state.cell)]),
         )
         self.prediction = self.potential(self.batch).detach()
         forces = torch.nn.functional.pad(self.prediction.forces.double(), (0, 3 - d))
@@ -78,6 +80,7 @@ class Replicas(MDState):
     Attributes:
         periodic: (B, 3) bool, periodic along each cell vector.
         movable: (N,) bool; the others feel no force.
+        total_charge, multiplicity: (B,) of each system.
         kT: (B,) eV, of the thermostat.
         freedom: (B,) degrees of freedom.
         chain_positions: (B, CHAIN) of the thermostats, without dimension.
@@ -86,13 +89,15 @@ class Replicas(MDState):
 
     periodic: Tensor
     movable: Tensor
+    total_charge: Tensor
+    multiplicity: Tensor
     kT: Tensor
     freedom: Tensor
     chain_positions: Tensor
     chain_momenta: Tensor
 
     _atom_attributes = MDState._atom_attributes | {"movable"}
-    _system_attributes = MDState._system_attributes | {"periodic", "kT", "freedom", "chain_positions", "chain_momenta"}
+    _system_attributes = MDState._system_attributes | {"periodic", "total_charge", "multiplicity", "kT", "freedom", "chain_positions", "chain_momenta"}
 
     @classmethod
     def of(cls, model: PotentialModel, starts: Sequence[Geometry], masses: NDArray, momenta: NDArray, kT: NDArray, freedom: NDArray) -> Replicas:
@@ -120,7 +125,7 @@ class Replicas(MDState):
             positions=torch.nn.functional.pad(flat.positions, (0, 3 - d)), masses=placed(masses), cell=cell, pbc=False,
             atomic_numbers=flat.numbers, system_idx=flat.owner, momenta=torch.nn.functional.pad(placed(momenta), (0, 3 - d)),
             energy=chain[:, 0], forces=torch.zeros(len(flat.owner), 3).to(chain), periodic=periodic,
-            movable=placed(np.concatenate([g.movable for g in starts]), torch.bool), kT=placed(kT),
+            movable=placed(np.concatenate([g.movable for g in starts]), torch.bool), kT=placed(kT), total_charge=flat.charge, multiplicity=flat.multiplicity,
             freedom=placed(freedom), chain_positions=chain.clone(), chain_momenta=chain.clone(),
         )
         said = model(state)
