@@ -114,7 +114,8 @@ CommitteeView(committee, grid=Grid(points=50), dataset=data)
 # energies are low, a hot one runs to the walls.
 
 # %%
-explorer = AttackExplorer(committee, data, attack=study.recipe("adversarial", preset).attack)  # the paper's: kT = 5
+papers = study.recipe("adversarial", preset).attack  # kT = 5
+explorer = AttackExplorer(committee, data, attack=papers)
 explorer
 
 # %%
