@@ -43,6 +43,26 @@ class FromDataset:
 
 
 @dataclass(frozen=True)
+class Copies:
+    """One structure, as often as it shall be attacked: a start displaces each copy otherwise (Schwalbe-Koda 2021, A.2.2, for ammonia).
+
+    Attributes:
+        geometry: the structure.
+        count: how often.
+    """
+
+    geometry: Geometry
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"Copies(count={self.count}): give a positive number")
+
+    def __call__(self, committee: Committee, dataset: Dataset, rng: Generator, report: Report = ignore, scratch: Path | None = None) -> list[Geometry]:
+        return [self.geometry] * self.count
+
+
+@dataclass(frozen=True)
 class Rattle:
     """Random displacements of the labelled structures, uniform or normal in each coordinate.
 

@@ -1,7 +1,7 @@
 """Minimum-energy paths between two structures, by ASE's nudged elastic band.
 
 All images that move are one batch, so a committee evaluates a band for the price of one structure; whatever says energy and
-forces is a potential here, label functions and ASE calculators too. Atoms keep their places in the list along a path:
+forces is a potential here, ASE calculators too. Atoms keep their places in the list along a path:
 an end whose equal atoms were exchanged is another end.
 """
 
@@ -18,42 +18,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.mep import NEB
 from ase.optimize import FIRE
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Progress, Report, ignore
-from ..geometry import Batch, Geometry, Labels, Prediction
+from ..geometry import Batch, Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
-from ..potentials.protocol import NoGraph, Potential
+from ..potentials.protocol import Potential
 from .ammonia_plane import inverted
 
 Model = Potential | Calculator
-
-
-@dataclass(frozen=True)
-class LabelPotential:
-    """A potential from a label function; geometries are labelled one after the other.
-
-    Attributes:
-        label: Geometry -> Labels, a :class:`~agal_toolkit.references.Reference`'s for example.
-        like: the structure whose particles, cell, charge and multiplicity every geometry has.
-    """
-
-    label: Callable[[Geometry], Labels]
-    like: Geometry
-
-    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        if graph:
-            raise NoGraph("a label function")
-        said = [self.label(self.like.moved(positions)) for positions in batch.split(batch.positions)]
-        d = batch.dimension
-
-        def tensor(values: list) -> Tensor:
-            return torch.tensor(np.array(values), dtype=torch.float64, device=batch.positions.device)
-
-        stress = [np.full((d, d), np.nan) if labels.stress is None else labels.stress for labels in said]
-        return Prediction(tensor([labels.energy for labels in said]), tensor(np.concatenate([labels.forces for labels in said])), tensor(stress))
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +102,7 @@ class NudgedElasticBand:
         """The path from `first` to `last`, which stay as they are.
 
         Args:
-            potential: a potential or an ASE calculator; a label function as :class:`LabelPotential`.
+            potential: a potential or an ASE calculator; a label function as :class:`~agal_toolkit.references.LabelCalculator`.
             first: one end, a minimum of the potential (see :func:`relaxed`) if the barrier is to mean something.
             last: the other end, its particles in the same order.
             start: the images to start from, ends included, instead of interpolation: a path found on another potential.

@@ -13,12 +13,12 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 
 from agal_toolkit.analysis.ammonia_plane import Ground, ammonia, coordinates
-from agal_toolkit.analysis.paths import CommitteePaths, LabelPotential, NudgedElasticBand, Path, inversion_path, relaxed
+from agal_toolkit.analysis.paths import CommitteePaths, NudgedElasticBand, Path, inversion_path, relaxed
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Batch, Geometry, Labels, points
-from agal_toolkit.potentials import Differentiable, NoGraph, PotentialCalculator
-from agal_toolkit.references import DoubleWell
+from agal_toolkit.potentials import Differentiable, PotentialCalculator
+from agal_toolkit.references import DoubleWell, LabelCalculator
 
 LEFT, SADDLE, RIGHT = np.sort(np.roots([40, 0, -20, 2]))          # where the slope of 10x^4 - 10x^2 + 2x is zero
 
@@ -75,7 +75,7 @@ def test_a_straight_path_over_a_known_barrier():
 
 def test_a_bent_path_over_a_published_saddle():
     """Minimum (-0.558, 1.442) at -146.70, saddle (-0.822, 0.624) at -40.66, minimum (-0.050, 0.467)."""
-    surface = LabelPotential(mueller_brown, points([[0.0, 0.0]])[0])
+    surface = LabelCalculator(mueller_brown)
     first, last = (relaxed(surface, point, fmax=1e-4) for point in points([[-0.5, 1.4], [0.0, 0.5]]))
     np.testing.assert_allclose(first.positions[0], [-0.558, 1.442], atol=1e-3)
     path = NudgedElasticBand(images=7, fmax=5e-3, spring=1.0, steps=500)(surface, first, last)
@@ -170,5 +170,3 @@ def test_what_is_refused():
         band(helpers.well_potential(), first, last, start=[first, last])
     with pytest.raises(ValueError, match="at least three images"):
         NudgedElasticBand(images=2)
-    with pytest.raises(NoGraph, match="a label function"):
-        LabelPotential(mueller_brown, first)(Batch.of([first]), graph=True)

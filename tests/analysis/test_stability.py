@@ -1,90 +1,83 @@
-"""The criteria of stable trajectories on frames made by hand."""
+"""The criteria of stable simulations on frames made by hand, and on simulations."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from ase import units
 from hypothesis import given
 from hypothesis import settings as trials
 from hypothesis import strategies as st
 
-from agal_toolkit.analysis.stability import NOT_FINITE, TOO_CLOSE, TOO_FAR, TOO_LOW, Break, Criteria, StableFraction, intact
-from agal_toolkit.dynamics import Trajectory
+from agal_toolkit.analysis.stability import StableFraction, physical
+from agal_toolkit.dynamics import Watch, nve
+from agal_toolkit.geometry import Batch, Geometry, Prediction
+from agal_toolkit.potentials import Differentiable
 
-NUMBERS = [1, 7, 1, 1]
-CRITERIA = Criteria(ground=-10.0)
 KCAL = units.kcal / units.mol
 
 
-def frames(*sides):
-    """Ammonia whose hydrogens form equilateral triangles with these sides."""
-    corners = np.array([[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.5, np.sqrt(0.75), 0.0]])
-    return np.array([[side * corners[0], [0.5, 0.3, 0.4], side * corners[1], side * corners[2]] for side in sides])
+def triangle(side):
+    """Ammonia whose hydrogens form an equilateral triangle with this side."""
+    return Geometry(positions=[[0, 0, 0], [side / 2, 0.3, 0.4], [side, 0, 0], [side / 2, side * np.sqrt(0.75), 0]], numbers=[1, 7, 1, 1])
 
 
-def found(positions, energies):
-    return CRITERIA.first_break(positions, np.array(energies) - 10.0, NUMBERS)
+def reason(geometry, energy=0.0, **limits):
+    """The first criterion that a structure with this energy above the ground state breaks."""
+    batch = Batch.of([geometry])
+    said = Prediction(torch.tensor([energy - 10.0]).double(), torch.zeros(4, 3), torch.zeros(1, 3, 3))
+    return next((stop.name for stop in physical(-10.0, **limits) if bool(stop(batch, said))), None)
 
 
-def test_each_criterion_and_the_first_frame():
-    fine = [0.0, 0.1, 0.2, 0.3]
-    assert found(frames(1.6, 0.81, 2.54, 1.6), fine) is None
-    assert found(frames(1.6, 1.6, 0.79, 0.5), fine) == Break(2, TOO_CLOSE, pytest.approx(0.79))
-    assert found(frames(1.6, 2.56, 0.79, 1.6), fine) == Break(1, TOO_FAR, pytest.approx(2.56))
-    assert found(frames(1.6, 1.6, 1.6, 0.5), [0.0, -1.0, 0.0, 0.0]) == Break(1, TOO_LOW, pytest.approx(-1.0))
+@pytest.mark.parametrize(
+    ("side", "energy", "found"),
+    [
+        (1.6, 0.0, None), (0.81, 0.1, None), (2.54, 0.3, None), (0.79, 0.0, "H-H below 0.8 A"), (2.56, 0.0, "H-H above 2.55 A"),
+        (1.6, -0.09 * KCAL, None), (1.6, -0.11 * KCAL, f"energy below {-10 - 0.1 * KCAL:g} eV"),
+    ],
+)
+def test_each_criterion(side, energy, found):
+    assert reason(triangle(side), energy) == found
 
 
-def test_the_tolerance_is_a_tenth_of_a_kcal():
-    assert found(frames(1.6), [-0.09 * KCAL]) is None
-    assert found(frames(1.6), [-0.11 * KCAL]).reason == TOO_LOW
-    assert Criteria(ground=0.0, tolerance=0.0).first_break(frames(1.6), [-1e-6], NUMBERS).reason == TOO_LOW
-
-
-def test_nothing_that_is_no_number_is_stable():
-    positions = frames(1.6, 1.6, 1.6)
-    assert found(positions, [0.0, np.nan, 0.0]) == Break(1, NOT_FINITE, None)
-    positions[1, 1, 0] = np.inf                      # nitrogen's place: no distance between hydrogens shows it
-    assert found(positions, [0.0, 0.0, 0.0]).reason == NOT_FINITE
-    positions[0, 0] = np.nan
-    assert found(positions, [0.0, 0.0, 0.0]).frame == 0
+def test_limits_may_be_others():
+    assert reason(triangle(1.6), -1e-6, tolerance=0.0).startswith("energy below")
+    assert reason(triangle(1.6), longest=1.5) == "H-H above 1.5 A"
 
 
 def test_only_hydrogens_count_and_every_pair_of_them():
-    positions = frames(1.6)
-    positions[0, 1] = positions[0, 0] + 1e-3
-    assert found(positions, [0.0]) is None
-    for pair in ((0, 2), (0, 3), (2, 3)):
-        positions = frames(1.6)
-        positions[0, pair[0]] = positions[0, pair[1]] + [0, 0, 0.7]
-        assert found(positions, [0.0]).reason == TOO_CLOSE
+    positions = triangle(1.6).positions.copy()
+    positions[1] = positions[0] + 1e-3
+    assert reason(triangle(1.6).moved(positions)) is None
+    for one, other in ((0, 2), (0, 3), (2, 3)):
+        positions = triangle(1.6).positions.copy()
+        positions[one] = positions[other] + [0, 0, 0.7]
+        assert reason(triangle(1.6).moved(positions)) == "H-H below 0.8 A"
 
 
-def test_replicas_are_judged_one_by_one():
-    positions = np.stack([frames(1.6, 1.6, 1.6), frames(1.6, 0.7, 1.6), frames(1.6, 1.6, 1.6)], axis=1)
-    energies = np.full((3, 3), -9.9)
-    energies[2, 2] = -11.0
-    breaks = CRITERIA.breaks(Trajectory(np.arange(3.0), positions, energies), NUMBERS)
-    assert [b and (b.frame, b.reason) for b in breaks] == [None, (1, TOO_CLOSE), (2, TOO_LOW)]
-    assert [len(intact(positions[:, r], b)) for r, b in enumerate(breaks)] == [3, 1, 2]
-    assert StableFraction.of(breaks).fraction == pytest.approx(1 / 3)
+def test_simulations_that_end_and_one_that_does_not():
+    """Without forces, hydrogens meet, fly apart, or stay."""
+    still = np.zeros((4, 3))
+    meeting, leaving = still.copy(), still.copy()
+    meeting[2, 0], leaving[2, 0] = -0.1, 0.1
+    flat = Differentiable(lambda batch: 0.0 * batch.sum(batch.positions.square().sum(-1)))
+    ran = nve(flat, [triangle(1.6)] * 3, 0.0, timestep=1.0, steps=20, velocities=[meeting, still, leaving], watch=Watch(every=1, stops=physical(0.0)))
+    assert [frames.reason for frames in ran] == ["H-H below 0.8 A", None, "H-H above 2.55 A"]
+    found = StableFraction.of(ran)
+    assert (found.stable, found.runs, found.fraction) == (1, 3, pytest.approx(1 / 3))
 
 
 @trials(max_examples=20)
 @given(st.integers(1, 700), st.data())
 def test_wilsons_interval(runs, data):
     stable = data.draw(st.integers(0, runs))
-    counted = StableFraction.of([None] * stable + [Break(0, TOO_FAR, 3.0)] * (runs - stable))
+    counted = StableFraction.counted(stable, runs)
     p, z = stable / runs, 1.959963984540054
     middle, half = (p + z**2 / (2 * runs)) / (1 + z**2 / runs), z / (1 + z**2 / runs) * np.sqrt(p * (1 - p) / runs + z**2 / (4 * runs**2))
-    assert (counted.stable, counted.runs) == (stable, runs)
     np.testing.assert_allclose(counted.interval, [middle - half, middle + half], atol=1e-9)
 
 
-def test_what_is_refused():
-    with pytest.raises(ValueError, match="do not belong together"):
-        CRITERIA.first_break(frames(1.6, 1.6), [0.0], NUMBERS)
-    with pytest.raises(ValueError, match="distances need two"):
-        CRITERIA.first_break(frames(1.6), [0.0], [7, 7, 7, 1])
+def test_nothing_is_no_fraction():
     with pytest.raises(ValueError, match="at least one"):
         StableFraction.of([])
