@@ -20,7 +20,7 @@ def rmse(committee: Committee, test: Dataset) -> float:
 
 @dataclass(frozen=True)
 class RmseBelow:
-    """The same over structures whose true energy is at most `cap`: the region that dynamics visits.
+    """The same over structures whose true energy is at most `cap`: the region that dynamics visits; NaN where there are none.
 
     Attributes:
         cap: eV, or the units of a model surface.
@@ -29,7 +29,8 @@ class RmseBelow:
     cap: float
 
     def __call__(self, committee: Committee, test: Dataset) -> float:
-        return rmse(committee, test[test.energies <= self.cap])
+        low = test.energies <= self.cap
+        return rmse(committee, test[low]) if low.any() else float("nan")
 
 
 def sigma_and_error(committee: Committee, dataset: Dataset) -> tuple[NDArray, NDArray]:

@@ -16,22 +16,19 @@ Recipes are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase import units
 
 from ..analysis.distances import AlignedRmsd
 from ..attack import Adam, Attack, BoltzmannVariance
-from ..dataset import Dataset, Folds
+from ..dataset import Folds
 from ..geometry import Geometry
-from ..loop import Loop, Recipe, Schedule
+from ..loop import Recipe, Schedule
 from ..potentials.schnet import SchNet
-from ..references import Reference
 from ..sampling import Copies, FromDataset, NormalModes, Rattle
 from ..selection import Deduplicate, MinDistance
 from ..training import TorchTrainer
@@ -39,7 +36,6 @@ from .ammonia_truth import Sizes, Truth
 
 KCAL = units.kcal / units.mol
 STARTS = {"thermal": (250.0, 750.0), "cold": (25.0, 75.0)}
-RECIPES = ("printed", "ours")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +72,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "fast": Preset(
         features=16, interactions=1, epochs=10, converged=20, start=10, attacks=4, last=6, random=14, trajectories=1, picoseconds=0.02,
-        truth=Sizes(heights=3, radii=4, images=3, fmax=0.3),
+        truth=Sizes(heights=3, radii=10, images=3, fmax=0.3),
     ),
     "laptop": Preset(),
     "gpu": Preset(features=256, interactions=4, trajectories=100),
@@ -98,6 +94,42 @@ def random(amplitude: float, count: int, truth: Truth, seed: int) -> list[Geomet
     return Rattle(amplitude, copies=count)(None, ground, np.random.default_rng([seed, 2021, 10, round(1000 * amplitude)]))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """A recipe of the study.
+
+    Attributes:
+        about: what it is, for tables.
+        change: made to the printed recipe at a preset's sizes.
+    """
+
+    about: str
+    change: Callable[[Recipe, Preset], Recipe]
+
+
+def _printed(recipe: Recipe, preset: Preset) -> Recipe:
+    return recipe
+
+
+def _converged(recipe: Recipe, preset: Preset) -> Recipe:
+    trainer = replace(recipe.trainer, epochs=preset.converged, learning_rate=1e-3, batch_size=10, patience=None, anneal=True, keep_best=False)
+    return replace(recipe, trainer=trainer)
+
+
+def _ours(recipe: Recipe, preset: Preset) -> Recipe:
+    return replace(
+        _converged(recipe, preset), sampler=FromDataset(preset.attacks), attack=Attack(BoltzmannVariance(kT=20 * KCAL, log=True), Adam(0.01, 60), start=0.1),
+        selectors=[MinDistance(0.7), *recipe.selectors],
+    )
+
+
+RECIPES: Mapping[str, Variant] = {
+    "printed": Variant(about="the printed recipe", change=_printed),
+    "ours": Variant(about="our recipe", change=_ours),
+    "converged": Variant(about="printed, trained to convergence", change=_converged),
+}
+
+
 def recipe(name: str, preset: Preset, truth: Truth, device: str = "cpu") -> Schedule:
     """The recipe of two labelled rounds, then of one that is not.
 
@@ -114,15 +146,5 @@ def recipe(name: str, preset: Preset, truth: Truth, device: str = "cpu") -> Sche
         trainer=trainer, sampler=Copies(truth.ground, preset.attacks), attack=Attack(BoltzmannVariance(kT=20 * KCAL), Adam(0.01, 60), start=0.01),
         selectors=[Deduplicate(0.05, AlignedRmsd(reflections=True))], members=5, folds=Folds(train=0.6, valid=0.2),
     )
-    chosen = printed if name == "printed" else CHANGES(printed, preset)
+    chosen = RECIPES[name].change(printed, preset)
     return Schedule({0: chosen, 2: replace(chosen, sampler=replace(chosen.sampler, count=preset.last))})
-
-
-def CHANGES(printed: Recipe, preset: Preset) -> Recipe:
-    return replace(
-        printed,
-        trainer=replace(printed.trainer, epochs=preset.converged, learning_rate=1e-3, batch_size=10, patience=None, anneal=True),
-        sampler=FromDataset(preset.attacks),
-        attack=Attack(BoltzmannVariance(kT=20 * KCAL, log=True), Adam(0.01, 60), start=0.1),
-        selectors=[MinDistance(0.7), *printed.selectors],
-    )

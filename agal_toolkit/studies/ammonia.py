@@ -1,0 +1,309 @@
+"""Nitrogen inversion of ammonia with density functional theory: Schwalbe-Koda 2021, Sec. 3.2, Figs. 3 to 5.
+
+A job is one seed of one start and one recipe: three committees with two labelled rounds of attacks between them, 100 more
+attacks on the third, and two random committees at equal labels, each committee examined. Everything is a file as soon
+as it is there; jobs that a result file holds are not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, replace
+from functools import partial
+from itertools import islice, product
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..analysis.ammonia_plane import Ground
+from ..analysis.distances import AlignedRmsd
+from ..analysis.errors import RmseBelow
+from ..committee import Committee
+from ..dataset import Dataset
+from ..events import Event, Report, ignore
+from ..generation import Generation, Proposal
+from ..geometry import Geometry, Labels
+from ..identity import described, machine
+from ..loop import Loop, Recipe
+from ..references import DFT, Cache, Reference
+from ..sampling import Copies
+from ..store import differences
+from . import ammonia_committees as examined
+from .ammonia_claims import claims
+from .ammonia_recipes import KCAL, PRESETS, RECIPES, STARTS, Preset, initial, random, recipe
+from .ammonia_truth import Truth, truth
+from .results import read, write
+
+COMMITTEES = ("first", "second", "third", "random", "random and start")
+MOVED = ("first", "third", "random", "random and start")       # committees that simulations are made with
+
+
+def labelled(place: Path, geometries: Sequence[Geometry], reference: Reference, cache: Cache, report: Report = ignore) -> Dataset:
+    """The geometries that get labels, from the file `place`, which is made first if it is missing."""
+    if not place.exists():
+        answers = dict(reference(geometries, cache, report))
+        good = [i for i in sorted(answers) if isinstance(answers[i], Labels)]
+        _keep(Dataset([geometries[i] for i in good], [answers[i] for i in good]), place)
+    return Dataset.read(place)
+
+
+def _keep(data: Dataset, place: Path) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name("part-" + place.name)
+    data.write(part)
+    part.replace(place)
+
+
+def loop(name: str, preset: Preset, known: Truth, seed: int, reference: Reference, device: str = "cpu") -> Loop:
+    """The loop of a job; its metrics are the barrier (kcal/mol) and errors on the (Z, R) plane below 5 and 40 kcal/mol (eV)."""
+    metrics = {
+        "barrier": examined.Barrier(known.ground, preset.truth.images, preset.truth.fmax),
+        "rmse below 5": RmseBelow(known.zero + 5 * KCAL), "rmse below 40": RmseBelow(known.zero + 40 * KCAL),
+    }
+    return Loop(recipe(name, preset, known, device), reference, known.plane, metrics, seed)
+
+
+def trained(name: str, preset: Preset, known: Truth, seed: int, reference: Reference, data: Dataset, place: Path, device: str, report: Report = ignore) -> Committee:
+    """A committee of the recipe's training on other data, for comparison; kept in `place`."""
+    first: Recipe = recipe(name, preset, known, device).recipes[0]
+    alone = Loop(replace(first, attack=None, sampler=Copies(known.ground, 1), selectors=()), reference, seed=seed)
+    return alone.ask(data, place, report=report).committee
+
+
+def job(
+    name: str, start: str, seed: int, preset: str, out: Path, data: Path, *, label: DFT = DFT(), device: str = "cpu",
+    say: Callable[[str], None] = lambda text: None, report: Report = ignore,
+) -> dict[str, Any]:
+    """One job, each part of it read where it is finished; its record.
+
+    Args:
+        name: of the recipe.
+        start: of the initial data.
+        seed: of everything random.
+        preset: of the sizes.
+        out: of run directories; the job has a folder of its own.
+        data: of the reference's files and of labelled geometries.
+        label: the reference.
+        device: where networks are trained.
+        say: hears what is finished.
+        report: hears every event.
+    """
+    place, sizes, began = out / f"{name}-{start}-{seed}", PRESETS[preset], time.monotonic()
+    reference, cache = Reference(label), Cache(out / "labels")
+    known = truth(data / "reference", label, sizes.truth, say=say)
+    first = labelled(data / f"{start}-{seed}.extxyz", initial(start, sizes, known, seed), reference, cache, report)
+    chance = labelled(data / f"random-{seed}.extxyz", random(0.3, sizes.random, known, seed), reference, cache, report)
+    say(f"{place.name}: {len(first)} initial and {len(chance)} random geometries are labelled, {time.monotonic() - began:.0f} s")
+    running = loop(name, sizes, known, seed, reference, device)
+    rounds = list(islice(running.generations(first, place / "adversarial", report), 2))
+    third = running.ask(first, place / "adversarial", report=report)
+    acquired = rounds[-1].grown[len(first) :]
+    say(f"{place.name}: {len(acquired)} attacks are labelled, {time.monotonic() - began:.0f} s")
+
+    def beside(key: str, own: Dataset) -> tuple[Committee, int]:
+        return trained(name, sizes, known, seed, reference, own, place / key, device, report), len(own)
+
+    committees: dict[str, Callable[[], tuple[Committee, int]]] = {
+        **{key: partial(lambda turn: (turn.committee, len(turn.dataset)), turn) for key, turn in zip(COMMITTEES, (*rounds, third), strict=False)},
+        "random": partial(beside, "random", chance),
+        "random and start": partial(beside, "random-and-start", first + _later(chance[: len(acquired)])),
+    }
+    found = {}
+    for key, give in committees.items():
+        file = place / f"{key.replace(' ', '-')}.json"
+        if not file.exists():
+            _written(file, _examined(key, *give(), known, sizes, seed, report))
+        found[key] = json.loads(file.read_text())
+        said = found[key]["paths"]
+        say(f"{place.name}: {key} committee, {found[key]['structures']} structures, barrier {said.get('barrier', said.get('failed'))} kcal/mol, {time.monotonic() - began:.0f} s")
+    last = _unlabelled(third)
+    _keep(acquired, data / preset / f"attacks-{place.name}.extxyz")
+    _keep(last, data / preset / f"third-{place.name}.extxyz")
+    sets = {"start": first, "random": chance, "attacks 1": rounds[0].labelled, "attacks 2": rounds[1].labelled, "attacks 3": last}
+    record = {
+        "seed": seed, "rounds": [_round(turn) for turn in (*rounds, third)], "committees": found,
+        "sets": {key: _set(each, known) for key, each in sets.items()}, "seconds": round(time.monotonic() - began, 1),
+    }
+    _written(place / "job.json", {"settings": settings(name, start, sizes, known, label), **machine(), "device": device, "record": record})
+    return record
+
+
+def _later(data: Dataset) -> Dataset:
+    """The same as acquired structures, whose energies take no part in the baseline."""
+    return Dataset([replace(geometry, origin={**geometry.origin, "generation": 1}) for geometry in data], data.labels)
+
+
+def _examined(key: str, committee: Committee, structures: int, known: Truth, sizes: Preset, seed: int, report: Report) -> dict[str, Any]:
+    """All that is recorded of a committee; where frames went only of the third, as in Fig. 5."""
+    found = {"structures": structures, "paths": examined.paths(committee, known, sizes), "surface": examined.surface(committee, known)}
+    if key in MOVED:
+        found["stability"] = examined.stability(committee, known, sizes, seed, report)
+        if key != "third":
+            del found["stability"]["frames"]
+    return found
+
+
+def _round(turn: Proposal) -> dict[str, Any]:
+    """Attacks, those that were distinct and sound, and labels are different numbers; and where the attacks went."""
+    labels = {"labels": len(turn.labelled), "failures": len(turn.failures), "metrics": dict(turn.metrics)} if isinstance(turn, Generation) else {}
+    return {"attacks": len(turn.adversaries), "verdicts": dict(Counter(turn.verdicts)), **labels, "seconds": {key: round(value, 1) for key, value in turn.seconds.items()}}
+
+
+def _unlabelled(turn: Proposal) -> Dataset:
+    """The attacks of a committee with its own energies and forces, as nobody else knows them."""
+    geometries = [adversary.geometry for adversary in turn.adversaries]
+    said = turn.committee.predict(geometries).mean()
+    forces = np.split(said.forces.numpy(), np.cumsum([len(geometry) for geometry in geometries])[:-1])
+    return Dataset(
+        [replace(g, origin={**g.origin, "generation": turn.index + 1, "energies": "committee"}) for g in geometries],
+        [Labels(energy=float(e), forces=f) for e, f in zip(said.energy, forces, strict=True)],
+    )
+
+
+def _set(data: Dataset, known: Truth) -> dict[str, Any]:
+    """Energies (kcal/mol above the ground state), deviations from it (angstrom), and normalised (Z, R) of structures."""
+    deviation = AlignedRmsd(reflections=True)
+    return {
+        "energies": np.round((data.energies - known.zero) / KCAL, 3).tolist(), "rmsd": [round(deviation(known.ground, geometry), 4) for geometry in data],
+        "plane": np.round(Ground.of(known.ground).project(list(data)), 4).tolist(),
+    }
+
+
+def settings(name: str, start: str, sizes: Preset, known: Truth, label: DFT) -> dict[str, Any]:
+    """Everything that changes the numbers of a job but its seed, as JSON."""
+    return {
+        "recipe": described(recipe(name, sizes, known)), "about": RECIPES[name].about, "start": start, "temperatures of the start": list(STARTS[start]),
+        "sizes": {key: value for key, value in asdict(sizes).items() if key != "truth"}, "reference": Reference(label).asked,
+    }
+
+
+def _written(place: Path, content: Mapping[str, Any]) -> None:
+    part = place.with_suffix(".part")
+    part.write_text(json.dumps(content))
+    part.replace(place)
+
+
+def collect(place: Path, out: Path, name: str, start: str, wanted: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """The finished jobs of a recipe and a start by seed, from their files and from the result file `place`.
+
+    Raises:
+        ValueError: a job of other settings (the differences are shown).
+    """
+    found: dict[int, dict[str, Any]] = {}
+    if place.exists():
+        stored = read(place)
+        _agree(stored["settings"], wanted, place)
+        found |= {run["seed"]: run for run in stored["records"]["runs"]}
+    for file in sorted(out.glob(f"{name}-{start}-*/job.json")):
+        stored = json.loads(file.read_text())
+        _agree(stored["settings"], wanted, file)
+        found[stored["record"]["seed"]] = stored["record"]
+    return dict(sorted(found.items()))
+
+
+def _agree(stored: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) -> None:
+    found = differences({key: stored.get(key, "nothing") for key in wanted}, wanted)
+    if found:
+        raise ValueError(f"{file} was made with other settings; remove it or give another --out and --results:\n  " + "\n  ".join(found))
+
+
+def _work(arguments: Mapping[str, Any], deadline: float) -> None:
+    """What one process does."""
+    if time.time() < deadline:
+        torch.set_num_threads(1)
+        job(**arguments, say=_say, report=partial(_until, deadline))
+
+
+def _until(deadline: float, event: Event) -> None:
+    """Ends a job whose time is over; what is finished is on disk."""
+    if time.time() > deadline:
+        raise TimeoutError("the time of this call is over; the next one goes on")
+
+
+def study(
+    preset: str = "laptop", *, recipes: Sequence[str] = ("ours",), starts: Sequence[str] = ("thermal",), seeds: Sequence[int] = (0,), processes: int = 1,
+    device: str = "cpu", out: str | Path = "runs/ammonia", results: str | Path = "notebooks/results", minutes: float = np.inf, label: DFT = DFT(),
+    say: Callable[[str], None] = lambda text: None,
+) -> list[Path]:
+    """Runs the jobs that are not there yet, and writes a result file for each recipe and start from all that are.
+
+    Args:
+        preset: of the sizes.
+        recipes, starts, seeds: a job for each of their combinations, seeds outermost.
+        processes: jobs at a time, each in a process with one thread.
+        device: where networks are trained.
+        out: of run directories.
+        results: folder of the result files ``ammonia_<recipe>_<start>-<preset>.json`` and, in ``ammonia/``, of the data.
+        minutes: jobs end after this; the next call goes on.
+        label: the reference.
+        say: hears lines of progress, of other processes none.
+    """
+    out, data, sizes = Path(out) / preset, Path(results) / "ammonia", PRESETS[preset]
+    deadline = time.time() + 60 * minutes
+    known = truth(data / "reference", label, sizes.truth, workers=processes, say=say)
+    places = {(name, start): Path(results) / f"ammonia_{name}_{start}-{preset}.json" for name, start in product(recipes, starts)}
+
+    def done(name: str, start: str) -> dict[int, dict[str, Any]]:
+        return collect(places[name, start], out, name, start, settings(name, start, sizes, known, label))
+
+    there = {pair: done(*pair) for pair in places}
+    jobs = [
+        {"name": name, "start": start, "seed": seed, "preset": preset, "out": out, "data": data, "label": label, "device": device}
+        for seed, name, start in product(seeds, recipes, starts) if seed not in there[name, start]
+    ]
+    if processes == 1 or len(jobs) == 1:
+        for arguments in jobs:
+            if time.time() < deadline:
+                with suppress(TimeoutError):
+                    job(**arguments, say=say, report=partial(_until, deadline))
+    elif jobs:
+        with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+            for waiting in [pool.apply_async(_work, (arguments, deadline)) for arguments in jobs]:
+                with suppress(TimeoutError):
+                    waiting.get()
+    for (name, start), place in places.items():
+        runs = list(done(name, start).values())
+        if not runs:
+            say(f"{name}, {start}: no job is finished yet; the next call goes on")
+            continue
+        found = claims(runs, known.path.barrier / KCAL)
+        write(
+            results, place.name.removesuffix(f"-{preset}.json"), preset, seed=runs[0]["seed"], device=device,
+            seconds={"all jobs": round(sum(run["seconds"] for run in runs), 1)}, settings=settings(name, start, sizes, known, label),
+            records={"runs": runs}, claims=found,
+        )
+        for claim in found:
+            say(str(claim))
+        say(f"{name}, {start}: {len(runs)} jobs, written to {place}")
+    return list(places.values())
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="laptop")
+    parser.add_argument("--recipes", choices=RECIPES, nargs="+", default=["ours"])
+    parser.add_argument("--starts", choices=STARTS, nargs="+", default=["thermal"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--processes", type=int, default=1, help="jobs at a time, each in a process with one thread")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", default="runs/ammonia", help="run directories; what is there is not run again")
+    parser.add_argument("--results", default="notebooks/results", help="where JSON and labelled geometries go; jobs that they hold are not run again")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="end jobs after this; the next call goes on")
+    study(**vars(parser.parse_args()), say=_say)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""How long to train: the first committee of ammonia against steps, width and batch, before any strategy is judged.
+
+A fit whose learning rate falls to zero has no curve of its own: each number of steps is a fit from scratch. All start from
+one data set of a seed that is not reported elsewhere. Every fit is kept as it ends, and none is made twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..analysis.errors import rmse
+from ..committee import Committee
+from ..references import DFT, Cache, Reference
+from .ammonia import labelled
+from .ammonia_committees import Barrier, surface
+from .ammonia_recipes import KCAL, PRESETS, initial, recipe
+from .ammonia_truth import truth
+from .results import Claim, read, write
+
+SEED = 100
+STEPS = (500, 1000, 2000, 4000, 8000, 16000)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One point of a learning curve.
+
+    Attributes:
+        features: width of networks and filters.
+        batch: structures in a step.
+        steps: of Adam.
+    """
+
+    features: int
+    batch: int
+    steps: int
+
+
+def plan(features: int) -> list[Fit]:
+    """Curves for the recipe's width and batch, and for others about them."""
+    curves = [(features, 10), (features // 2, 10), (features, 5), (features, 30), (2 * features, 10)]
+    return [Fit(width, batch, steps) for width, batch in curves for steps in STEPS[: 6 if (width, batch) == curves[0] else 5]]
+
+
+def fit(point: Fit, preset: str, data: Path, out: Path, label: DFT, device: str) -> dict[str, Any]:
+    """Trains a committee as far as `point` says; its record."""
+    sizes = PRESETS[preset]
+    known = truth(data / "reference", label, sizes.truth)
+    first = labelled(data / f"thermal-{SEED}.extxyz", initial("thermal", sizes, known, SEED), Reference(label), Cache(out / "labels"))
+    chosen = recipe("ours", replace(sizes, features=point.features), known, device).recipes[0]
+    weights, valid = chosen.folds(first, chosen.members, np.random.default_rng([SEED, 1]))
+    passes = int(np.ceil((weights.any(0)).sum() / point.batch))
+    began = time.monotonic()
+    trainer = replace(chosen.trainer, batch_size=point.batch, epochs=max(1, round(point.steps / passes)))
+    committee = Committee(trainer.fit(first, weights, valid, np.random.default_rng([SEED, 2])))
+    return {
+        **asdict(point), "taken": trainer.epochs * passes, "seconds": round(time.monotonic() - began, 1),
+        "barrier": round(Barrier(known.ground, sizes.truth.images, sizes.truth.fmax)(committee, first), 4),
+        "training": round(rmse(committee, first) / KCAL, 5), "rmse below": surface(committee, known)["rmse below"],
+    }
+
+
+def study(
+    preset: str = "laptop", *, out: str | Path = "runs/ammonia", results: str | Path = "notebooks/results", minutes: float = np.inf, label: DFT = DFT(),
+    device: str = "cpu", say: Callable[[str], None] = lambda text: None, points: Sequence[Fit] | None = None,
+) -> Path:
+    """Makes the fits that the result file ``ammonia_convergence-<preset>.json`` lacks.
+
+    Args:
+        preset: of the sizes.
+        out: of labels.
+        results: folder of the result file and of the reference's files.
+        minutes: no fit starts later than this.
+        label: the reference.
+        device: where networks are trained.
+        say: hears each fit.
+        points: instead of :func:`plan`.
+    """
+    results, deadline = Path(results), time.monotonic() + 60 * minutes
+    place = results / f"ammonia_convergence-{preset}.json"
+    found = read(place)["records"]["fits"] if place.exists() else []
+    known = truth(results / "ammonia" / "reference", label, PRESETS[preset].truth)
+    for point in plan(PRESETS[preset].features) if points is None else points:
+        if any({key: each[key] for key in asdict(point)} == asdict(point) for each in found):
+            continue
+        if time.monotonic() > deadline:
+            break
+        found.append(fit(point, preset, results / "ammonia", Path(out), label, device))
+        say(f"{point}: barrier {found[-1]['barrier']:.3f} kcal/mol, {found[-1]['seconds']:.0f} s")
+        write(
+            results, "ammonia_convergence", preset, seed=SEED, device=device, seconds={"in all": round(sum(each["seconds"] for each in found), 1)},
+            settings={"reference": Reference(label).asked, "start": "thermal"}, records={"truth": round(known.path.barrier / KCAL, 4), "fits": found},
+            claims=claims(found, PRESETS[preset].features),
+        )
+    return place
+
+
+def claims(fits: Sequence[dict[str, Any]], features: int) -> list[Claim]:
+    """How much the barrier still moves when the recipe's steps are doubled."""
+    curve = {each["steps"]: each["barrier"] for each in fits if (each["features"], each["batch"]) == (features, 10)}
+    pairs = [(steps, abs(curve[2 * steps] - curve[steps])) for steps in sorted(curve) if 2 * steps in curve]
+    return [
+        Claim(name=f"barrier of the first committee, {2 * steps} steps against {steps}", unit="kcal/mol", value=round(moved, 4), goal=0.05, at_least=False)
+        for steps, moved in pairs[-1:]
+    ]
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", choices=PRESETS, default="laptop")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--out", default="runs/ammonia", help="labels are kept here")
+    parser.add_argument("--results", default="notebooks/results", help="where the JSON goes; fits that it holds are not made again")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="start no fit later than this; the next call goes on")
+    torch.set_num_threads(1)
+    study(**vars(parser.parse_args()), say=lambda text: print(text, flush=True))
+
+
+if __name__ == "__main__":
+    main()
