@@ -1,0 +1,168 @@
+"""The study of ammonia at preset fast, with springs for the electrons."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from ammonia_springs import Springs
+
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.store import RunDirectoryError
+from agal_toolkit.studies import ammonia, ammonia_convergence
+from agal_toolkit.studies.ammonia_claims import barrier_errors
+from agal_toolkit.studies.ammonia_committees import R_EDGES, Z_EDGES
+from agal_toolkit.studies.ammonia_recipes import KCAL, PRESETS, initial, recipe
+from agal_toolkit.studies.ammonia_truth import Sizes, truth
+from agal_toolkit.studies.results import read
+
+FAST = PRESETS["fast"]
+
+
+@dataclass(frozen=True)
+class Forgetful(Springs):
+    """The same label under the same name, which nobody may ask."""
+
+    def __call__(self, geometry):
+        raise AssertionError("everything was labelled before")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """The files of one finished job and of what it rests on."""
+    place = tmp_path_factory.mktemp("ammonia")
+    heard = []
+    ammonia.study("fast", out=place / "runs", results=place / "results", label=Springs(), say=heard.append)
+    (place / "heard.json").write_text(json.dumps(heard))
+    return place
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return read(folder / "results" / "ammonia_ours_thermal-fast.json")
+
+
+@pytest.fixture(scope="module")
+def known(folder):
+    return truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
+
+
+def test_the_truth_is_what_the_label_says(known):
+    label = Springs()
+    assert known.zero == pytest.approx(label(known.ground).energy, abs=1e-6)
+    assert np.abs(label(known.ground).forces).max() < 2e-3
+    np.testing.assert_allclose(known.hessian, label.hessian(known.ground), atol=1e-5)
+    middle = known.path.images[1]
+    assert known.path.barrier == pytest.approx(label(middle).energy - label(known.path.images[0]).energy, abs=1e-7)
+    grid = known.surface.grid
+    assert known.surface.energy.shape == (FAST.truth.radii, 2 * FAST.truth.heights - 1)
+    assert known.surface.energy[3, grid.heights - 1] == pytest.approx(label(grid.geometries[3 * grid.heights]).energy - known.zero, abs=1e-9)
+    assert len(known.plane) == grid.heights * grid.radii
+    np.testing.assert_allclose(known.plane.energies, [label(g).energy for g in known.plane], atol=1e-9)
+
+
+def test_the_truth_of_other_sizes_is_refused(folder):
+    with pytest.raises(RunDirectoryError, match=r"sizes.radii: 10 there, 5 here"):
+        truth(folder / "results" / "ammonia" / "reference", Springs(), Sizes(heights=3, radii=5, images=3, fmax=0.3))
+
+
+def test_starts(known):
+    hot, cold = (initial(start, FAST, known, 3) for start in ("thermal", "cold"))
+    assert len(hot) == len(cold) == FAST.start
+    frames = min(FAST.start // 2, len(known.optimisation))
+    for ours, theirs in zip(cold, known.optimisation.geometries[:frames], strict=False):
+        np.testing.assert_array_equal(ours.positions, theirs.positions)
+    spread = [np.std([g.positions - known.ground.positions for g in each]) for each in (hot, cold[frames:])]
+    assert 2 < spread[0] / spread[1] < 6                                     # the root of ten, on average
+    again = initial("thermal", FAST, known, 3)
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(hot, again, strict=True))
+    assert not np.array_equal(initial("thermal", FAST, known, 4)[0].positions, hot[0].positions)
+
+
+def test_attacks_distinct_structures_and_labels_are_counted(result, folder):
+    run = result["records"]["runs"][0]
+    assert [turn["attacks"] for turn in run["rounds"]] == [FAST.attacks, FAST.attacks, FAST.last]
+    for turn in run["rounds"]:
+        assert sum(turn["verdicts"].values()) == turn["attacks"]
+    for turn in run["rounds"][:2]:
+        assert turn["labels"] + turn["failures"] == turn["verdicts"]["kept"]
+    sizes = [run["committees"][key]["structures"] for key in ("first", "second", "third")]
+    assert sizes == [FAST.start, FAST.start + run["rounds"][0]["labels"], FAST.start + run["rounds"][0]["labels"] + run["rounds"][1]["labels"]]
+    assert run["committees"]["random"]["structures"] == FAST.random
+    assert run["committees"]["random and start"]["structures"] == sizes[2]
+    attacks = Dataset.read(folder / "results" / "ammonia" / "fast" / "attacks-ours-thermal-0.extxyz")
+    assert len(attacks) == sizes[2] - sizes[0]
+    label, zero = Springs(), truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth).zero
+    np.testing.assert_allclose(attacks.energies, [label(g).energy for g in attacks], atol=1e-5)
+    np.testing.assert_allclose(run["sets"]["attacks 1"]["energies"] + run["sets"]["attacks 2"]["energies"], (attacks.energies - zero) / KCAL, atol=1e-3)
+    assert len(Dataset.read(folder / "results" / "ammonia" / "fast" / "third-ours-thermal-0.extxyz")) == FAST.last
+
+
+def test_committees_are_examined(result, known):
+    found = result["records"]["runs"][0]["committees"]
+    grid = known.surface.grid
+    for each in found.values():
+        assert np.shape(each["surface"]["energy"]) == (grid.radii, grid.heights)
+        wrong = (np.array(each["surface"]["energy"]) * KCAL - known.surface.energy[:, grid.heights - 1 :]) / KCAL
+        both = np.concatenate([wrong[:, :0:-1], wrong], axis=1)[known.surface.energy <= 100 * KCAL]
+        assert each["surface"]["rmse below"]["100"] == pytest.approx(np.sqrt(np.mean(both**2)), rel=1e-2)
+        if "failed" not in each["paths"]:
+            assert each["paths"]["barrier"] == pytest.approx(max(each["paths"]["mean path"]["energies"]), abs=1e-3)
+            assert len(each["paths"]["members"]) == 5
+    assert "stability" not in found["second"]
+    moved = found["third"]["stability"]
+    assert moved["runs"] == 6 * FAST.trajectories and moved["stable"] + sum(moved["reasons"].values()) == moved["runs"]
+    assert np.shape(moved["frames"]["stable"]) == (len(R_EDGES) - 1, len(Z_EDGES) - 1)
+    errors = barrier_errors(result["records"]["runs"], "third", known.path.barrier / KCAL)
+    claimed = next(claim for claim in result["claims"] if claim["name"] == "barrier error, third committee")
+    assert claimed["value"] == pytest.approx(abs(errors[0]), abs=1e-4)
+
+
+def test_a_finished_job_is_read(folder, result, monkeypatch):
+    """Of its files, and of the result file where these are gone."""
+    monkeypatch.setattr(ammonia, "job", lambda **arguments: pytest.fail("it was finished"))
+    for out in (folder / "runs", folder / "elsewhere"):
+        ammonia.study("fast", out=out, results=folder / "results", label=Springs())
+        assert read(folder / "results" / "ammonia_ours_thermal-fast.json")["records"] == result["records"]
+
+
+def test_parts_of_a_job_are_read(folder, tmp_path, monkeypatch):
+    """Without its last file a job goes through all stages again, and neither labels nor trains."""
+    (folder / "runs" / "fast" / "ours-thermal-0" / "job.json").unlink()
+    monkeypatch.setattr(Springs, "__call__", Forgetful.__call__)
+    monkeypatch.setattr("agal_toolkit.training.TorchTrainer.fit", lambda *a, **k: pytest.fail("everything was trained before"))
+    stored = read(folder / "results" / "ammonia_ours_thermal-fast.json")["records"]["runs"][0]
+    again = ammonia.job("ours", "thermal", 0, "fast", folder / "runs" / "fast", folder / "results" / "ammonia", label=Springs())
+    assert {**again, "seconds": 0, "rounds": [t["verdicts"] for t in again["rounds"]]} == {**stored, "seconds": 0, "rounds": [t["verdicts"] for t in stored["rounds"]]}
+
+
+def test_a_job_of_other_settings_is_refused(folder, monkeypatch):
+    monkeypatch.setitem(PRESETS, "fast", ammonia.replace(FAST, last=7))
+    with pytest.raises(ValueError, match=r"sizes.last: 6 there, 7 here"):
+        ammonia.study("fast", out=folder / "runs", results=folder / "results", label=Springs())
+
+
+def test_no_job_begins_after_its_time(folder, tmp_path):
+    heard = []
+    ammonia.study("fast", recipes=["printed"], out=tmp_path, results=folder / "results", label=Springs(), minutes=0.0, say=heard.append)
+    assert heard == ["printed, thermal: no job is finished yet; the next call goes on"]
+    assert not (folder / "results" / "ammonia_printed_thermal-fast.json").exists()
+
+
+def test_a_recipe_that_does_not_exist(known):
+    with pytest.raises(ValueError, match="expected one of printed, ours"):
+        recipe("best", FAST, known)
+
+
+def test_learning_curves_are_made_once(folder, monkeypatch):
+    points = [ammonia_convergence.Fit(16, 10, steps) for steps in (20, 40)]
+    arguments = {"out": folder / "runs", "results": folder / "results", "label": Springs()}
+    place = ammonia_convergence.study("fast", points=points[:1], **arguments)
+    place = ammonia_convergence.study("fast", points=points, **arguments)
+    found = read(place)
+    assert [each["steps"] for each in found["records"]["fits"]] == [20, 40]
+    assert found["claims"][0]["value"] == pytest.approx(abs(found["records"]["fits"][1]["barrier"] - found["records"]["fits"][0]["barrier"]), abs=1e-4)
+    monkeypatch.setattr(ammonia_convergence, "fit", lambda *a: pytest.fail("it was made before"))
+    ammonia_convergence.study("fast", points=points, **arguments)
