@@ -9,9 +9,8 @@ when it is there.
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -23,19 +22,19 @@ from numpy.typing import NDArray
 from .attack.attack import Adversary, Attack
 from .committee import Committee
 from .dataset import Dataset, Folds
-from .events import Finished, Report, Stage, ignore
-from .generation import KEPT, Generation, Proposal
+from .events import Finished, Report, ignore
+from .generation import Generation, Proposal
 from .geometry import Geometry, Labels
 from .identity import described, machine
 from .potentials.protocol import Members
-from .records import pack_adversaries, pack_dataset, pack_geometries, unpack_adversaries, unpack_dataset, unpack_geometries
+from .records import pack_adversaries, pack_geometries, unpack_adversaries, unpack_geometries
 from .references.reference import Reference
 from .sampling import Sampler
-from .selection import Candidate, Selector
+from .selection import Selector
+from .stages import Clock, candidates_of, judged, pack_labels, unpack_labels
 from .store import RunDirectoryError, Store
 from .training import Task, Trainer
 
-NOT_REACHED = "no sound iterate"
 # From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed), which users draw from.
 _STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts"), 1)}
 
@@ -197,7 +196,7 @@ class Loop:
             index += 1
         failures: Mapping[int, str] = {}
         if store.has(index, "labels.npz"):
-            labelled, failures = store.arrays(index, "labels", tuple, _pack_labels, _unpack_labels)
+            labelled, failures = store.arrays(index, "labels", tuple, pack_labels, unpack_labels)
             if failures:
                 self._keep(store, list(zip(labelled, labelled.labels, strict=True)))
                 store.forget(index, "labels.npz")
@@ -265,7 +264,7 @@ class Loop:
 
     def _propose(self, dataset: Dataset, index: int, store: Store, report: Report, members: Members | None = None) -> Proposal:
         """Members (unless they come fitted), seeds, adversaries and verdicts of a generation."""
-        recipe, clock = self.recipe_of(index), _Clock(index, report)
+        recipe, clock = self.recipe_of(index), Clock(index, report)
         weights, valid = self._folded(dataset, index)
         learned = dataset[weights.any(axis=0)]
 
@@ -286,10 +285,10 @@ class Loop:
                 adversaries = store.arrays(
                     index, "adversaries", lambda: recipe.attack(committee, learned, seeds, rng_attack, report), pack_adversaries, unpack_adversaries,
                 )
-        candidates = _candidates(seeds, adversaries, index)
+        candidates = candidates_of(seeds, adversaries, index)
         with clock("verdicts", store.has(index, "verdicts.json")):
             rng_select = self._rng(index, "verdicts")
-            verdicts = store.json(index, "verdicts", lambda: {"verdicts": _judged(recipe.selectors, committee, learned, candidates, adversaries, rng_select)})
+            verdicts = store.json(index, "verdicts", lambda: {"verdicts": judged(recipe.selectors, committee, learned, candidates, adversaries, rng_select)})
         return Proposal(
             index=index, dataset=dataset, committee=committee, adversaries=tuple(adversaries), candidates=tuple(candidates),
             verdicts=tuple(verdicts["verdicts"]), seconds=clock.seconds,
@@ -299,7 +298,7 @@ class Loop:
         self, proposal: Proposal, answers: Callable[[], Iterable[tuple[int, Labels | Exception | None]]], store: Store, report: Report,
     ) -> Generation:
         """Labels and metrics of a generation."""
-        index, clock = proposal.index, _Clock(proposal.index, report)
+        index, clock = proposal.index, Clock(proposal.index, report)
         geometries = proposal.geometries
 
         def label() -> tuple[Dataset, dict[int, str]]:
@@ -314,79 +313,13 @@ class Loop:
             return Dataset([geometries[i] for i in order], [found[i] for i in order]), failed
 
         with clock("labels", store.has(index, "labels.npz")):
-            labelled, failures = store.arrays(index, "labels", label, _pack_labels, _unpack_labels)
+            labelled, failures = store.arrays(index, "labels", label, pack_labels, unpack_labels)
         with clock("metrics", store.has(index, "metrics.json")):
             said = store.json(index, "metrics", lambda: {name: float(metric(proposal.committee, self.test)) for name, metric in self.metrics.items()})
         return Generation(
             index=index, dataset=proposal.dataset, committee=proposal.committee, adversaries=proposal.adversaries, candidates=proposal.candidates,
             verdicts=proposal.verdicts, labelled=labelled, failures=failures, metrics=said, seconds={**proposal.seconds, **clock.seconds},
         )
-
-
-class _Clock:
-    """Reports the stages of one generation and keeps their times."""
-
-    def __init__(self, generation: int, report: Report) -> None:
-        self.generation, self.report, self.seconds = generation, report, {}
-        self._name, self._known, self._began = "", False, 0.0
-
-    def __call__(self, name: str, known: bool) -> _Clock:
-        self._name, self._known = name, known
-        return self
-
-    def __enter__(self) -> None:
-        if not self._known:
-            self.report(Stage(self.generation, self._name, "started"))
-        self._began = time.monotonic()
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is not None:
-            return
-        seconds = time.monotonic() - self._began
-        if not self._known:
-            self.seconds[self._name] = seconds
-        self.report(Stage(self.generation, self._name, "read" if self._known else "finished", seconds))
-
-
-def _candidates(seeds: Sequence[Geometry], adversaries: Sequence[Adversary], generation: int) -> list[Candidate]:
-    """What might be labelled: the attack's structures, or the sampler's where there was no attack; `generation` counts from 1 for acquired data."""
-    if adversaries:
-        found = [(a.geometry, a.seed, float(a.losses[a.kept])) for a in adversaries]
-    else:
-        found = [(geometry, i, float("nan")) for i, geometry in enumerate(seeds)]
-    return [Candidate(replace(g, origin={**g.origin, "generation": generation + 1}), seed, loss) for g, seed, loss in found]
-
-
-def _judged(
-    selectors: Sequence[Selector], committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], adversaries: Sequence[Adversary], rng: Generator,
-) -> list[str]:
-    """"kept", or the reason of the first drop, for each candidate."""
-    verdicts = [KEPT] * len(candidates)
-    for i, adversary in enumerate(adversaries):
-        if not adversary.reached:
-            verdicts[i] = NOT_REACHED
-    for selector in selectors:
-        left = [i for i, verdict in enumerate(verdicts) if verdict == KEPT]
-        if not left:
-            break
-        keep = np.asarray(selector(committee, dataset, [candidates[i] for i in left], rng), dtype=bool)
-        if keep.shape != (len(left),):
-            raise ValueError(f"{selector!r} answered with shape {keep.shape} for {len(left)} candidates: return one bool for each")
-        for i, kept in zip(left, keep, strict=True):
-            if not kept:
-                verdicts[i] = type(selector).__name__
-    return verdicts
-
-
-def _pack_labels(value: tuple[Dataset, dict[int, str]]) -> dict[str, NDArray]:
-    labelled, failures = value
-    keys = sorted(failures)
-    return {**pack_dataset(labelled), "failed": np.array(keys, dtype=np.int64), "reasons": np.array([failures[k] for k in keys], dtype=np.str_)}
-
-
-def _unpack_labels(arrays: Mapping[str, NDArray]) -> tuple[Dataset, dict[int, str]]:
-    failures = {int(k): str(reason) for k, reason in zip(arrays["failed"], arrays["reasons"], strict=True)}
-    return unpack_dataset(arrays), failures
 
 
 def digest_of(dataset: Dataset) -> str:

@@ -25,13 +25,13 @@ LEVELS = [
     {"dataset", "potentials"},
     {"training", "descent", "committee", "uncertainty", "dynamics"},
     {"attack", "sampling", "selection", "references"},
-    {"generation", "records", "store", "loop", "lockstep", "stopping"},
+    {"generation", "records", "store", "stages", "loop", "lockstep", "stopping"},
     {"analysis"},
     {"plots"},
     {"studies"},
     {"widgets"},
 ]
-TOGETHER = [{"generation", "records", "store", "loop", "lockstep", "stopping"}]
+TOGETHER = [{"generation", "records", "store", "stages", "loop", "lockstep", "stopping"}]
 ALSO = {("committee", "uncertainty"), ("training", "descent")}
 # Records explained by a sentence: events, and an answer, which has the fields of labels.
 SENTENCES = {"agal_toolkit.events", "agal_toolkit.references.answers"}

@@ -17,10 +17,11 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch, Finished, Labelled, Stage, Step
 from agal_toolkit.generation import KEPT, Generation
 from agal_toolkit.geometry import Labels, points
-from agal_toolkit.loop import NOT_REACHED, Schedule, digest_of
+from agal_toolkit.loop import Schedule, digest_of
 from agal_toolkit.references import DoubleWell, Reference
 from agal_toolkit.sampling import Rattle
 from agal_toolkit.selection import AtMost
+from agal_toolkit.stages import NOT_REACHED
 from agal_toolkit.stopping import until
 from agal_toolkit.store import RunDirectoryError
 from agal_toolkit.training import TrainingFailed
