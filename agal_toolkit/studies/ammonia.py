@@ -38,7 +38,7 @@ from ..sampling import Copies
 from ..store import differences
 from . import ammonia_committees as examined
 from .ammonia_claims import claims
-from .ammonia_recipes import KCAL, PRESETS, RECIPES, STARTS, Preset, initial, random, recipe
+from .ammonia_recipes import KCAL, PRESETS, RECIPES, SHOWN, STARTS, Preset, initial, random, recipe
 from .ammonia_truth import Truth, truth
 from .results import read, write
 
@@ -60,6 +60,12 @@ def _keep(data: Dataset, place: Path) -> None:
     part = place.with_name("part-" + place.name)
     data.write(part)
     part.replace(place)
+
+
+def shown(preset: Preset, known: Truth, data: Path, reference: Reference, cache: Cache) -> dict[float, Dataset]:
+    """The random geometries of Figs. 3a to 3c by their amplitude, as far as they get labels; files of `data`."""
+    counts = {amplitude: min(count, preset.last) for amplitude, count in SHOWN.items()}
+    return {a: labelled(data / f"shown-{a}-{count}.extxyz", random(a, count, known, 0), reference, cache) for a, count in counts.items()}
 
 
 def loop(name: str, preset: Preset, known: Truth, seed: int, reference: Reference, device: str = "cpu") -> Loop:
@@ -254,6 +260,7 @@ def study(
     def done(name: str, start: str) -> dict[int, dict[str, Any]]:
         return collect(places[name, start], out, name, start, settings(name, start, sizes, known, label))
 
+    shown(sizes, known, data, Reference(label), Cache(out / "labels"))
     there = {pair: done(*pair) for pair in places}
     jobs = [
         {"name": name, "start": start, "seed": seed, "preset": preset, "out": out, "data": data, "label": label, "device": device}

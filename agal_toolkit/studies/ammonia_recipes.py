@@ -35,6 +35,7 @@ from ..training import TorchTrainer
 from .ammonia_truth import Sizes, Truth
 
 KCAL = units.kcal / units.mol
+SHOWN = {0.1: 30, 0.3: 30, 1.0: 100}         # amplitudes, angstrom, and numbers of the random geometries of Figs. 3a to 3c
 STARTS = {"thermal": (250.0, 750.0), "cold": (25.0, 75.0)}
 
 

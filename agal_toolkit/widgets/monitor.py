@@ -10,19 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import ipywidgets
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from .. import plots
-from ..analysis.surfaces import Grid, Surface
 from ..events import Epoch, Report, Step
 from ..generation import Generation
 from .background import DONE, FAILED, IDLE, LIVE, PAUSED, PAUSING, RUNNING, STOPPED, STOPPING, Background
-from .picture import DPI, Picture, bundle, png, round_ticks
+from .picture import DPI, Picture, bundle, png
 from .progress import Account, Begun, Turn, clock
+from .views import PlaneView, View
 
 Generations = Callable[[Report], Iterator[Generation]]
 
@@ -38,21 +37,22 @@ class Monitor(ipywidgets.VBox):
         loops: name -> a function of a listener that gives the generations, as
             ``{"adversarial": lambda report: until(loop.generations(data, folder, report), count=6)}``. They take turns, a generation each.
         generations: how many each will give, for the progress and the time left; None when only the loops know.
-        grid: of the surfaces.
+        view: what is drawn of one generation; None takes the plane of a model surface.
         metric: of the generations, for the learning curve; None takes the first that there is.
 
     Attributes:
         background: the run itself.
         runs: name -> the finished generations.
+        view: see above.
     """
 
-    def __init__(self, loops: Mapping[str, Generations], *, generations: int | None = None, grid: Grid = Grid(points=60), metric: str | None = None) -> None:
+    def __init__(self, loops: Mapping[str, Generations], *, generations: int | None = None, view: View | None = None, metric: str | None = None) -> None:
         if not loops:
             raise ValueError("a monitor needs at least one loop to run")
         self.background: Background[Turn] = Background(self._turns)
-        self._loops, self._generations, self._grid, self._metric = dict(loops), generations, grid, metric
+        self._loops, self._generations, self._metric = dict(loops), generations, metric
+        self.view = PlaneView() if view is None else view
         self._account = Account(tuple(loops), generations)
-        self._surfaces: WeakKeyDictionary[Generation, Surface] = WeakKeyDictionary()
         self._following = False                          # the run moves a control, not a person
         self._drawn: Generation | None = None            # in the maps
         self._build()
@@ -131,12 +131,6 @@ class Monitor(ipywidgets.VBox):
 
     # -- what is shown
 
-    def surface(self, generation: Generation) -> Surface:
-        """Energy and uncertainty of a generation's committee on the panel's grid, computed once."""
-        if generation not in self._surfaces:
-            self._surfaces[generation] = Surface.of(generation.committee, self._grid)
-        return self._surfaces[generation]
-
     @property
     def shown(self) -> Generation | None:
         """The generation that the maps show: of the chosen strategy, at the slider, or its newest before that."""
@@ -144,25 +138,17 @@ class Monitor(ipywidgets.VBox):
         return finished[min(self._slider.value, len(finished)) - 1] if finished else None
 
     def _draw_maps(self, figure: Figure) -> None:
-        energy, sigma = figure.subplots(1, 2)
+        left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.06, right=0.93, top=0.91, bottom=0.14, wspace=0.28)
         generation = self._drawn = self.shown
-        if generation is None:
-            for axes, title in ((energy, "mean energy"), (sigma, "uncertainty")):
+        for axes, title in zip((left, right), self.view.titles, strict=True):
+            if generation is None:
                 _await(axes, title, "after the first generation")
+        if generation is None:
             return
-        surface = self.surface(generation)
-        plots.committee_surface(energy, generation, surface)
-        plots.uncertainty_surface(sigma, generation, surface)
-        if self._paths.value:
-            for axes in (energy, sigma):
-                plots.attack_paths(axes, generation.adversaries)
-        sigma.set_ylabel("")
-        for axes in (energy, sigma):
-            round_ticks(axes)
-        energy.set_title(f"mean energy, {self._strategy.value}", fontsize=10)
-        sigma.set_title(f"uncertainty, {self._strategy.value}", fontsize=10)
-        energy.legend(loc="lower right", fontsize=7, framealpha=0.85, borderpad=0.3, handletextpad=0.1)
+        self.view.draw(left, right, generation, self._paths.value)
+        for axes, title in zip((left, right), self.view.titles, strict=True):
+            axes.set_title(f"{title}, {self._strategy.value}", fontsize=10)
 
     def _draw_curves(self, figure: Figure) -> None:
         left, middle, right = figure.subplots(1, 3)
@@ -182,7 +168,7 @@ class Monitor(ipywidgets.VBox):
             left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
             left.tick_params(which="minor", labelsize=8)
         plots.data_curves(middle, runs)
-        plots.sampled_energies(right, runs)
+        plots.sampled_energies(right, runs, zero=self.view.zero, unit=self.view.unit, name=self.view.unit_name)
         for axes in (left, right):
             if axes.get_legend() is not None:                                  # the one in the middle is for all
                 axes.get_legend().remove()

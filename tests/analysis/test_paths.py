@@ -16,7 +16,7 @@ from agal_toolkit.analysis.ammonia_plane import Ground, ammonia, coordinates
 from agal_toolkit.analysis.paths import CommitteePaths, NudgedElasticBand, Path, inversion_path, relaxed
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.geometry import Batch, Geometry, Labels, points
+from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import Differentiable, PotentialCalculator
 from agal_toolkit.references import DoubleWell, LabelCalculator
 

@@ -18,6 +18,7 @@ from agal_toolkit.analysis.surfaces import Grid
 from agal_toolkit.events import Epoch, Labelled, Stage
 from agal_toolkit.widgets import Monitor
 from agal_toolkit.widgets.progress import Account, Begun, Turn, clock
+from agal_toolkit.widgets.views import PlaneView
 
 
 def pair(rng, folder=None, count=2, epochs=3):
@@ -36,7 +37,7 @@ def pair(rng, folder=None, count=2, epochs=3):
 
 
 def small(loops, **settings):
-    return Monitor(loops, grid=Grid(points=8), **settings)
+    return Monitor(loops, view=PlaneView(Grid(points=8)), **settings)
 
 
 @pytest.fixture(scope="module")
