@@ -1,0 +1,50 @@
+"""Colours that can be told apart, legends and tags."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.colors import to_rgb
+
+from agal_toolkit import plots
+from agal_toolkit.plots.style import framed_legend
+
+
+def lightness(colour):
+    """Luma, 0 to 1: what remains in print without colours."""
+    return sum(part * weight for part, weight in zip(to_rgb(colour), (0.299, 0.587, 0.114), strict=True))
+
+
+def test_kinds_have_their_colours():
+    found = plots.looks(["DFT", "random", "adversarial", "displaced", "something else", "another"])
+    assert [found[name].colour for name in ("DFT", "random", "adversarial")] == [plots.TRUTH, plots.RANDOM, plots.ADVERSARIAL]
+    assert len({look.colour for look in found.values()}) == 6
+    assert len({found[name].marker for name in ("DFT", "random", "adversarial", "displaced", "something else")}) == 5
+    assert list(found) == ["DFT", "random", "adversarial", "displaced", "something else", "another"]
+
+
+@pytest.mark.parametrize("kind", ["generation", "random", "adversarial"])
+def test_tones_can_be_told_apart_without_colours(kind):
+    found = plots.looks([f"{kind} {k}" for k in (1, 2, 3)])
+    tones = [lightness(look.colour) for look in found.values()]
+    assert tones[0] - tones[1] > 0.15 and tones[1] - tones[2] > 0.15, "from light to dark"
+    assert tones[0] < 0.75, "and none vanishes on white"
+    assert len({look.marker for look in found.values()}) == 1
+
+
+def test_the_random_part_of_a_name_counts():
+    assert plots.looks(["displaced + random"])["displaced + random"].colour == plots.RANDOM
+    assert plots.looks([]) == {}
+
+
+def test_a_legend_has_a_light_frame_or_is_not_there(axes):
+    framed_legend(axes)
+    assert axes.get_legend() is None
+    axes.plot([0, 1], label="line")
+    framed_legend(axes, columns=2)
+    frame = axes.get_legend().get_frame()
+    assert axes.get_legend().get_frame_on() and frame.get_edgecolor()[:3] == pytest.approx((0.85, 0.85, 0.85)) and frame.get_alpha() == 0.85
+
+
+def test_tags_lie_over_what_is_drawn(axes):
+    plots.tag(axes, "generation 1")
+    assert axes.texts[0].get_text() == "generation 1" and axes.texts[0].get_zorder() > 7
