@@ -32,15 +32,22 @@ def data_curves(axes: Axes, runs: Mapping[str, Sequence[Generation]]) -> None:
     _by_generation(axes, "labelled structures")
 
 
-def sampled_energies(axes: Axes, runs: Mapping[str, Sequence[Generation]]) -> None:
-    """True energies of what each generation asked for: points, and a line through the medians."""
-    for offset, (name, generations) in zip(np.linspace(-0.12, 0.12, max(len(runs), 1)), runs.items(), strict=False):
-        asked = [g for g in generations if len(g.labelled)]
-        for g in asked:
-            axes.plot(np.full(len(g.labelled), g.index + 1 + offset), g.labelled.energies, ".", ms=3, alpha=0.4, color=strategy_colour(name))
-        axes.plot([g.index + 1 + offset for g in asked], [np.median(g.labelled.energies) for g in asked], "_-", ms=10, color=strategy_colour(name), label=name)
+def sampled_energies(axes: Axes, runs: Mapping[str, Sequence[Generation]], *, zero: float = 0.0, unit: float = 1.0, name: str = "") -> None:
+    """True energies of what each generation asked for: points, and a line through the medians.
+
+    Args:
+        runs: strategy -> generations.
+        zero: the energy that counts as zero, eV.
+        unit: of the axis, eV.
+        name: of the unit.
+    """
+    for offset, (strategy, generations) in zip(np.linspace(-0.12, 0.12, max(len(runs), 1)), runs.items(), strict=False):
+        asked = {g.index + 1 + offset: (g.labelled.energies - zero) / unit for g in generations if len(g.labelled)}
+        for at, energies in asked.items():
+            axes.plot(np.full(len(energies), at), energies, ".", ms=3, alpha=0.4, color=strategy_colour(strategy))
+        axes.plot([*asked], [np.median(energies) for energies in asked.values()], "_-", ms=10, color=strategy_colour(strategy), label=strategy)
     axes.set_yscale("symlog", linthresh=10)
-    _by_generation(axes, "energy of sampled points")
+    _by_generation(axes, "energy of sampled points" + (f" ({name})" if name else ""))
 
 
 def band(axes: Axes, values: Mapping[str, NDArray | Sequence[NDArray]], label: str, *, scale: str = "log") -> None:

@@ -23,6 +23,13 @@ def test_other_curves(axes, generations, plot, label, drawn):
     plot(axes, {"adversarial": ()})
 
 
+def test_energies_count_from_a_zero_in_a_unit(axes, generations, drawn):
+    plots.sampled_energies(axes, {"adversarial": generations}, zero=-3.0, unit=0.5, name="kcal/mol")
+    drawn(axes, "generation", "energy of sampled points (kcal/mol)")
+    for line, generation in zip(axes.lines, [g for g in generations if len(g.labelled)], strict=False):
+        np.testing.assert_allclose(line.get_ydata(), (generation.labelled.energies + 3.0) / 0.5)
+
+
 def test_bands_are_quartiles_and_skip_what_is_empty(axes, drawn):
     runs = [np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([]), np.array([10.0, 20.0, 30.0, 40.0, 50.0])]
     plots.band(axes, {"random": runs}, "RMSE on the grid")

@@ -1,0 +1,61 @@
+"""What a panel shows of a committee of ammonia: its (Z, R) surface, and the inversion path beside the reference's."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from .. import plots
+from ..analysis.ammonia_plane import PlaneSurface
+from ..analysis.paths import NudgedElasticBand, Path, inversion_path
+from ..generation import Generation
+from ..studies.ammonia_recipes import KCAL
+from ..studies.ammonia_truth import Truth
+from .views import Once
+
+
+class AmmoniaView:
+    """The plane of Schwalbe-Koda 2021, Fig. 3e, and the path of Fig. 3d, which fills in as committees finish.
+
+    Args:
+        truth: the reference's surface, path and ground state.
+    """
+
+    titles = ("(Z, R) surface", "inversion path")
+    unit, unit_name = KCAL, "kcal/mol"
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth, self.zero = truth, truth.zero
+        self.surface = Once(lambda generation: PlaneSurface.of(generation.committee, truth.surface.grid, truth.zero))
+        self.path = Once(self._path)
+        self._finished: dict[int, Path | None] = {}
+
+    def _path(self, generation: Generation) -> Path | None:
+        """On the committee's mean; None where it has no minimum."""
+        band = NudgedElasticBand(images=len(self._truth.path.images))
+        try:
+            found = inversion_path(generation.committee.mean, ground=self._truth.ground, band=band, device=generation.committee.device)
+        except RuntimeError:
+            found = None
+        self._finished[generation.index] = found
+        return found
+
+    def draw(self, left: Axes, right: Axes, generation: Generation, paths: bool) -> None:
+        """Draws the surface with the structures of this generation, and the paths of all that were looked at."""
+        surface, ground = self.surface(generation), self._truth.surface.grid.ground
+        initial, acquired = (generation.dataset[mask] for mask in (generation.dataset.generations == 0, generation.dataset.generations > 0))
+        plots.plane_surface(
+            left, surface.grid.z, surface.grid.r, surface.energy / KCAL,
+            structures=ground.project(list(initial)), earlier=ground.project(list(acquired)), attacks=ground.project(list(generation.labelled)),
+        )
+        if paths:
+            for adversary in generation.adversaries:
+                left.plot(*ground.project_frames(adversary.path, adversary.geometry.numbers).T, color=plots.ADVERSARIAL, lw=0.7, alpha=0.6)
+        self.path(generation)
+        known = {f"committee {index + 1}": path for index, path in sorted(self._finished.items()) if path is not None}
+        plots.inversion_paths(right, {name: _along(path) for name, path in {"DFT": self._truth.path, **known}.items()}, barrier=self._truth.path.barrier / KCAL)
+
+
+def _along(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Fraction of the path and energies above its first image, kcal/mol."""
+    return path.lengths / path.lengths[-1], (path.energies - path.energies[0]) / KCAL
