@@ -1,0 +1,94 @@
+"""What the figures of ammonia are drawn from: the structures of each kind and the numbers of all runs, from the files of the study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dataset import Dataset
+from .ammonia_claims import barrier_errors, stable
+from .ammonia_committees import CAPS, TEMPERATURES
+from .ammonia_recipes import SHOWN, Preset
+from .results import interval_of_median
+
+NAMES = {
+    "first": "committee 1", "second": "committee 2", "third": "committee 3", "random": "random geometries", "random and start": "start and random",
+}
+Run = Mapping[str, Any]
+
+
+def structures(data: Path, name: str, start: str, seed: int, preset: str, sizes: Preset) -> dict[str, Dataset]:
+    """Labelled geometries by their kind, in the order of Fig. 3; of the third committee's attacks the labels are its own.
+
+    Args:
+        data: the study's folder of labelled geometries.
+        name: of the recipe.
+        start: of the job.
+        seed: of the job.
+        preset: of the job.
+        sizes: of the preset.
+    """
+    acquired = Dataset.read(data / preset / f"attacks-{name}-{start}-{seed}.extxyz")
+    found = {"Hessian-displaced": Dataset.read(data / f"{start}-{seed}.extxyz")}
+    for number in (1, 2):
+        found[f"attacks {number}"] = acquired[acquired.generations == number]
+    found["attacks 3"] = Dataset.read(data / preset / f"third-{name}-{start}-{seed}.extxyz")
+    for amplitude, count in SHOWN.items():
+        found[f"random {amplitude} Å"] = Dataset.read(data / f"shown-{amplitude}-{min(count, sizes.last)}.extxyz")
+    return found
+
+
+def failures(found: Mapping[str, Dataset], sizes: Preset) -> dict[str, int]:
+    """How many random geometries got no label, by their kind."""
+    return {kind: count - len(found[kind]) for amplitude, count in SHOWN.items() if (kind := f"random {amplitude} Å") in found for count in [min(count, sizes.last)]}
+
+
+def path_curves(run: Run, truth: tuple[NDArray, NDArray]) -> tuple[dict[str, tuple[NDArray, NDArray]], dict[str, list[tuple[NDArray, NDArray]]]]:
+    """Fig. 3d of one run: the paths of the reference and of each committee's mean, and of the members; fractions and kcal/mol."""
+    curves, members = {"DFT": truth}, {}
+    for key, name in NAMES.items():
+        path = run["committees"][key]["paths"]
+        if "failed" not in path:
+            lengths = np.array(path["mean path"]["lengths"])
+            curves[name] = lengths / lengths[-1], np.array(path["mean path"]["energies"])
+            members[name] = [(curves[name][0], np.array(energies)) for energies in path["member paths"]]
+    return curves, members
+
+
+def errors_of_barriers(runs: Sequence[Run], truth: float) -> dict[str, tuple[NDArray, tuple[float, float] | None]]:
+    """Of each committee the errors of all runs, kcal/mol, and an interval of their median."""
+    found = {name: barrier_errors(runs, key, truth) for key, name in NAMES.items()}
+    return {name: (errors, interval_of_median(errors) if len(errors) > 2 and np.isfinite(errors).all() else None) for name, errors in found.items()}
+
+
+def errors_below_caps(runs: Sequence[Run]) -> tuple[NDArray, dict[str, NDArray], dict[str, tuple[NDArray, NDArray]]]:
+    """Fig. 3f: caps, medians over the runs and their range, kcal/mol."""
+    values = {name: np.array([[run["committees"][key]["surface"]["rmse below"][str(cap)] for cap in CAPS] for run in runs]) for key, name in NAMES.items()}
+    return np.array(CAPS), {name: np.median(v, 0) for name, v in values.items()}, {name: (v.min(0), v.max(0)) for name, v in values.items()}
+
+
+def stable_fractions(runs: Sequence[Run]) -> dict[str, tuple[float, float, float]]:
+    """Fig. 3f, inset: fraction and interval of each committee that simulations were made with, all runs together."""
+    made = [key for key in NAMES if "stability" in runs[0]["committees"][key]]
+    found = {NAMES[key]: stable(runs, key) for key in made}
+    return {name: (each.fraction, *each.interval) for name, each in found.items()}
+
+
+def stable_fractions_by_temperature(runs: Sequence[Run]) -> dict[str, NDArray]:
+    """(temperatures,) fraction of stable simulations of each committee that they were made with."""
+    made = [key for key in NAMES if "stability" in runs[0]["committees"][key]]
+    each = {key: [run["committees"][key]["stability"] for run in runs] for key in made}
+    return {
+        NAMES[key]: np.array([sum(s["by temperature"][str(t)] for s in found) for t in TEMPERATURES]) / (sum(s["runs"] for s in found) / len(TEMPERATURES))
+        for key, found in each.items()
+    }
+
+
+def whole(half: Sequence[Sequence[float]]) -> NDArray:
+    """(R, Z) of a surface whose half Z >= 0 is kept."""
+    rows = np.array(half, dtype=float)
+    return np.concatenate([rows[:, :0:-1], rows], axis=1)
