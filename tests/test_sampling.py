@@ -19,7 +19,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.identity import described
 from agal_toolkit.references import DoubleWell
-from agal_toolkit.sampling import FromDataset, NormalModes, Rattle
+from agal_toolkit.sampling import Copies, FromDataset, NormalModes, Rattle
 
 
 def test_the_data_themselves(rng):
@@ -256,3 +256,11 @@ def test_normal_modes_have_a_name_and_repeat_themselves():
     assert json.loads(json.dumps(described(sampler)))["temperature"] == [250.0, 750.0]
     np.testing.assert_array_equal(drawn(sampler, 4), drawn(pickle.loads(pickle.dumps(sampler)), 4))
     assert np.abs(drawn(sampler, 4) - drawn(sampler, 5)).max() > 0.01
+
+
+def test_copies_are_one_structure(rng):
+    geometry = Geometry(positions=np.zeros((1, 3)), numbers=[1])
+    found = Copies(geometry, 3)(None, None, rng)
+    assert len(found) == 3 and all(copy is geometry for copy in found)
+    with pytest.raises(ValueError, match="positive number"):
+        Copies(geometry, 0)
