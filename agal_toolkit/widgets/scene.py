@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols, covalent_radii
+from ase.data import covalent_radii
 from ase.data.colors import jmol_colors
 from ase.neighborlist import neighbor_list
 from numpy.typing import ArrayLike, NDArray
@@ -139,11 +139,10 @@ def element_colours(geometry: Geometry) -> NDArray:
     return colours
 
 
-def symbols(geometry: Geometry) -> list[str]:
-    """(n,) the elements of the atoms, empty for a particle without a name."""
-    return [chemical_symbols[number] if number else "" for number in geometry.numbers]
-
-
 def formula(geometry: Geometry) -> str:
-    """Its atoms in Hill's order, N H3 for ammonia without the space; "particle" without a name."""
-    return Atoms(geometry.numbers).get_chemical_formula() if geometry.numbers.any() else "particle"
+    """Its atoms, in their own order where that is short, as in NH3, else in Hill's; "particle" without a name."""
+    if not geometry.numbers.any():
+        return "particle"
+    atoms = Atoms(geometry.numbers)
+    own = atoms.get_chemical_formula("reduce")
+    return own if len(own) <= 12 else atoms.get_chemical_formula("hill")
