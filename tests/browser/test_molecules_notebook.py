@@ -103,7 +103,7 @@ def test_a_person_plays_an_attack_and_clicks_on_a_map(lab: Lab, tmp_path: Path):
     start = drawn(lab, player, first)
 
     # play runs on by itself
-    lab.output(player).locator(".widget-play button, .jupyter-widget-play button").first.click()
+    lab.output(player).locator(".widget-play button").filter(visible=True).first.click()     # nglview hides one of its own
     lab.wait_text(re.compile(r"^step 30$"), player, timeout=60)
     drawn(lab, player, start)
 
