@@ -77,6 +77,7 @@ class Atlas(ipywidgets.VBox):
 
     @chosen.setter
     def chosen(self, index: int) -> None:
+        """Shows another structure."""
         self._slider.value = index
 
     def click(self, x: float, y: float) -> None:
@@ -124,7 +125,7 @@ class Atlas(ipywidgets.VBox):
         axes.grid(alpha=0.25)
         axes.tick_params(labelsize=8)
         for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_locator(MaxNLocator(6))
+            axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(len(self._colours), 3), frameon=False, fontsize=8, columnspacing=1.0, handletextpad=0.2)
 
     def _mark(self, axes: Axes, index: int) -> None:

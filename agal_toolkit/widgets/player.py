@@ -99,6 +99,7 @@ class AttackPlayer(ipywidgets.VBox):
 
     @chosen.setter
     def chosen(self, index: int) -> None:
+        """Shows another adversary, from its kept step."""
         self._which.value = index
 
     @property
@@ -108,6 +109,7 @@ class AttackPlayer(ipywidgets.VBox):
 
     @step.setter
     def step(self, step: int) -> None:
+        """Goes to a step."""
         self._walk.value = step
 
     @property
@@ -220,7 +222,7 @@ class AttackPlayer(ipywidgets.VBox):
             axes.axvline(course.kept, color="0.35", lw=0.9, ls="--", label=f"kept, step {course.kept}" if axes is energy else None)
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
-            axes.yaxis.set_major_locator(MaxNLocator(5))
+            axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         answer = self._answer()
         if isinstance(answer, float):
             energy.plot(course.kept, answer, "*", ms=14, color="#1e8449", mec="white", mew=0.6, label="reference", zorder=6)
@@ -229,7 +231,7 @@ class AttackPlayer(ipywidgets.VBox):
         loss.set_ylabel(r"$\mathcal{L}_\mathrm{adv}$", fontsize=9)
         loss.set_xlabel("attack step", fontsize=9)
         loss.set_xlim(-0.01 * max(len(steps) - 1, 1), 1.01 * max(len(steps) - 1, 1))
-        loss.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        loss.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
         figure.legend(*energy.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.57, 1.005), ncols=4, frameon=False, fontsize=7.5, columnspacing=1.2)
         figure.align_ylabels()
         return _mark(values)
@@ -284,4 +286,4 @@ def _gradient(top: float, unit: str) -> str:
     """A bar of colours from zero to `top`."""
     colours = ", ".join(to_hex(colour) for colour in heat(np.linspace(0, 1, 7), 1.0))
     bar = f'<div style="width:120px;height:11px;border:1px solid #888;background:linear-gradient(90deg, {colours})"></div>'
-    return f'<div style="display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px">0 {bar} {top:.2g} {unit}: force on each atom</div>'
+    return f'<div style="display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px;margin-top:6px">0 {bar} {top:.2g} {unit}, for each atom</div>'

@@ -109,7 +109,7 @@ def test_a_person_plays_an_attack_and_clicks_on_a_map(lab: Lab, tmp_path: Path):
 
     # the force's uncertainty as colours; a drag turns the molecule
     lab.output(player).get_by_role("button", name="uncertainty").click()
-    lab.wait_text(re.compile("force on each atom"), player)
+    lab.wait_text(re.compile("for each atom"), player)
     lab.page.wait_for_timeout(500)
     shoot(lab, tmp_path, "uncertainty", player)
     lab.output(player).get_by_role("button", name="elements").click()
