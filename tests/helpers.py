@@ -15,7 +15,7 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset, Folds
 from agal_toolkit.geometry import Batch, Geometry, Labels, Prediction, points
 from agal_toolkit.loop import Loop, Recipe
-from agal_toolkit.potentials import MLP, Differentiable, Separate, Stacked
+from agal_toolkit.potentials import MLP, Differentiable, SchNet, Separate, Stacked
 from agal_toolkit.references import DoubleWell, Reference
 from agal_toolkit.sampling import FromDataset
 from agal_toolkit.selection import AtMost, Deduplicate
@@ -188,6 +188,18 @@ def tetrahedron(length: float = 1.5) -> Geometry:
     """Four carbon atoms, `length` apart."""
     corners = np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
     return Geometry(positions=corners * length / np.sqrt(8), numbers=[6] * 4)
+
+
+def ammonia() -> Geometry:
+    """Near its minimum: N-H 1.02 angstrom, the lone pair along z; nitrogen first."""
+    angles = np.arange(3) * 2 * np.pi / 3
+    hydrogens = np.column_stack([0.94 * np.cos(angles), 0.94 * np.sin(angles), np.full(3, -0.38)])
+    return Geometry(positions=np.vstack([[0.0, 0.0, 0.0], hydrogens]), numbers=[7, 1, 1, 1])
+
+
+def schnet_committee(members: int = 3) -> Committee:
+    """Small untrained networks of nitrogen and hydrogen."""
+    return Committee(Stacked(SchNet([1, 7], list(range(members)), features=8, filters=8, interactions=1, gaussians=8)))
 
 
 # -- loops

@@ -1,0 +1,168 @@
+"""Playing attacks on ammonia, without a browser."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections import Counter
+
+import numpy as np
+import pytest
+from helpers import ammonia, schnet_committee
+from matplotlib.figure import Figure
+
+from agal_toolkit import Adam, Attack, Ball, Dataset, Labels, Proposal, Variance
+from agal_toolkit.generation import Generation
+from agal_toolkit.selection import Candidate
+from agal_toolkit.widgets import AttackPlayer
+from agal_toolkit.widgets.marked import Marked
+
+
+@pytest.fixture(scope="module")
+def committee():
+    return schnet_committee()
+
+
+@pytest.fixture(scope="module")
+def adversaries(committee):
+    rng = np.random.default_rng(5)
+    seeds = [ammonia().moved(ammonia().positions + rng.normal(0, 0.05, (4, 3))) for _ in range(3)]
+    return Attack(Variance(), Adam(0.03, 12), bound=Ball(0.8))(committee, Dataset(), seeds, rng)
+
+
+def picture(widget):
+    return base64.b64decode(widget._repr_mimebundle_()["image/png"])
+
+
+def labels(energy):
+    return Labels(energy=energy, forces=np.zeros((4, 3)))
+
+
+def test_it_begins_at_the_kept_step_with_the_start_as_a_ghost(committee, adversaries):
+    player = AttackPlayer(committee, adversaries).settle()
+    kept = adversaries[0].kept
+    assert player.step == kept and player._walk.max == player._play.max == 12
+    np.testing.assert_array_equal(player._molecule.geometry.positions, adversaries[0].path[kept])
+    np.testing.assert_array_equal(player._molecule._ghost.positions, adversaries[0].path[0])
+    assert f"step {kept}</b> of 12, <b>kept" in player._told.value and "eV/Å" in player._told.value
+    assert player._trouble.value == "" and player._curves.error is None
+
+
+def test_a_step_moves_the_molecule_the_mark_and_the_numbers(committee, adversaries):
+    player = AttackPlayer(committee, adversaries, zero=float(committee.predict([ammonia()]).energy.mean()), unit="kcal/mol").settle()
+    curves, still = bytes(player._curves.value), picture(player)
+    player.step = 2
+    player.settle()
+    np.testing.assert_array_equal(player._molecule.geometry.positions, adversaries[0].path[2])
+    assert bytes(player._curves.value) != curves and picture(player) != still
+    energies = player.energies(player.course)[:, 2]
+    assert f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} kcal/mol" in player._told.value and "kept" not in player._told.value
+    expected = committee.predict([ammonia().moved(adversaries[0].path[2])]).energy.mean() - player._zero
+    assert energies.mean() == pytest.approx(float(expected) * 23.0605, rel=1e-3, abs=1e-3)
+
+
+def test_the_committee_is_asked_once_about_each_attack(committee, adversaries, monkeypatch):
+    asked = Counter()
+    predict = type(committee).predict
+    monkeypatch.setattr(type(committee), "predict", lambda self, structures, *rest: asked.update([len(structures)]) or predict(self, structures, *rest))
+    player = AttackPlayer(committee, adversaries)
+    for chosen in (1, 0, 1):
+        player.chosen = chosen
+        for step in (0, 3, 7):
+            player.step = step
+            player.settle()
+    picture(player)
+    assert asked == {13: 2}
+
+
+def test_another_attack(committee, adversaries):
+    player = AttackPlayer(committee, adversaries).settle()
+    before = picture(player)
+    assert [name.split(",")[0] for name, _ in player._which.options] == ["1: seed 0", "2: seed 1", "3: seed 2"]
+    player.chosen = 2
+    player.settle()
+    assert player.step == adversaries[2].kept and picture(player) != before
+    np.testing.assert_array_equal(player._molecule.geometry.positions, adversaries[2].geometry.positions)
+
+
+def test_atoms_can_have_the_colours_of_their_uncertainty(committee, adversaries):
+    player = AttackPlayer(committee, adversaries).settle()
+    assert player._molecule._colours is None and player._scale_bar.value == ""
+    player._painting.value = "uncertainty"
+    player.settle()
+    colours = player._molecule._colours
+    assert colours.shape == (4, 3) and len(np.unique(colours.round(6), axis=0)) > 1 and "eV/Å" in player._scale_bar.value
+    most = player.course.atomic[player.step].argmax()
+    assert colours.sum(1).argmin() == most                             # the darkest
+
+
+def test_the_reference_answers_in_the_background(committee, adversaries):
+    asked = []
+
+    def slow(geometry):
+        time.sleep(0.3)
+        asked.append(geometry)
+        return labels(-1.25)
+
+    began = time.monotonic()
+    player = AttackPlayer(committee, adversaries, slow, zero=-1.5)
+    assert "asking the reference" in player._told.value or time.monotonic() - began > 0.3
+    player.settle()
+    assert f"reference 0.25 eV at step {adversaries[0].kept}" in player._told.value
+    assert [g.digest() for g in asked] == [adversaries[0].geometry.digest()]
+    player.step = 0
+    player.settle()
+    assert len(asked) == 1
+
+
+def test_a_reference_that_fails_says_so_and_the_rest_stays(committee, adversaries):
+    def fail(_):
+        raise RuntimeError("SCF did not <converge>")
+
+    player = AttackPlayer(committee, adversaries, fail).settle()
+    assert "no reference: SCF did not &lt;converge&gt;" in player._told.value and player._trouble.value == ""
+    player.step = 1
+    assert "step 1" in player.settle()._told.value
+
+
+def test_a_committee_that_refuses_says_so_in_its_place(adversaries):
+    player = AttackPlayer(schnet_committee(1), adversaries).settle()
+    assert "at least two" in player._trouble.value and player._walk.disabled
+    assert picture(player) != picture(AttackPlayer(schnet_committee(), adversaries))
+
+
+def test_of_a_generation_the_kept_ones_with_their_labels(committee, adversaries):
+    candidates = tuple(Candidate(a.geometry.moved(a.geometry.positions, generation=1), a.seed, 0.0) for a in adversaries)
+    verdicts = ("Deduplicate", "kept", "kept")
+    common = {"index": 0, "dataset": Dataset(), "committee": committee, "adversaries": tuple(adversaries), "candidates": candidates, "verdicts": verdicts}
+    generation = Generation(**common, labelled=Dataset([candidates[2].geometry], [labels(0.5)]), failures={0: "no"}, metrics={})
+    player = AttackPlayer.of(generation, zero=0.25).settle()
+    assert player.adversaries == (adversaries[1], adversaries[2])
+    assert "reference" not in player._told.value                       # that one got no label
+    player.chosen = 1
+    assert "reference 0.25 eV" in player.settle()._told.value
+    assert AttackPlayer.of(Proposal(**{**common, "verdicts": ("AtMost",) * 3})).adversaries == tuple(adversaries)
+
+
+def test_there_must_be_an_attack_and_a_unit(committee, adversaries):
+    with pytest.raises(ValueError, match="at least one adversary"):
+        AttackPlayer(committee, [])
+    with pytest.raises(ValueError, match="kcal/mol"):
+        AttackPlayer(committee, adversaries, unit="Hartree")
+
+
+def test_the_axes_say_their_units(committee, adversaries):
+    player = AttackPlayer(committee, adversaries, unit="kcal/mol").settle()
+    figure = Figure()
+    player._draw_curves(figure)
+    assert [axes.get_ylabel() for axes in figure.axes] == ["energy (kcal/mol)", r"$\sigma_F$ (kcal/mol/Å)", r"$\mathcal{L}_\mathrm{adv}$"]
+    assert figure.axes[-1].get_xlabel() == "attack step"
+
+
+def test_curves_that_cannot_be_drawn_say_so():
+    def fail(figure):
+        raise RuntimeError("no curve")
+
+    curves = Marked(fail, (3, 2))
+    curves.move(3)
+    assert "no curve" in str(curves.error) and bytes(curves.value).startswith(b"\x89PNG")
