@@ -14,6 +14,8 @@ from torch.nn.functional import softplus
 from ..geometry import Batch
 from .protocol import SlopedEnergy
 
+CACHED = 128                   # rows that a thread evaluates at a time where no graph is kept: the layers of more rows leave the cache
+
 
 class MLP(SlopedEnergy):
     """Energies of single particles in d dimensions: dense layers with shifted softplus, M members side by side.
@@ -52,9 +54,18 @@ class MLP(SlopedEnergy):
             hidden = softplus(torch.baddbmm(bias, hidden, weight)) - math.log(2.0)
         return torch.baddbmm(last_bias, hidden, last).squeeze(-1)
 
-    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Energies and slopes by one pass up and one down, whose derivative is written down as well: a third of autograd's kernels."""
-        return _Slopes.apply(self._input(batch), *self.weights, *self.biases)
+        x, parameters = self._input(batch), (*self.weights, *self.biases)
+        if torch.is_grad_enabled() or x.device.type != "cpu":
+            energy, slopes = _Slopes.apply(x, *parameters)
+        else:
+            parts = [_Slopes.apply(part, *parameters) for part in x.split(CACHED * torch.get_num_threads(), 1)]
+            energy, slopes = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+        if not batch.pbc.any():
+            return energy, slopes, None
+        strained = batch.positions.unsqueeze(-1) * slopes.unsqueeze(-2)
+        return energy, slopes, (strained + strained.mT) / 2
 
     def _input(self, batch: Batch) -> Tensor:
         if len(batch) != len(batch.owner) or batch.dimension != self.dimension:

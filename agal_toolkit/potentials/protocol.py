@@ -62,8 +62,11 @@ class SlopedEnergy(nn.Module, ABC):
     """An energy module that writes down its slope as well, where that is cheaper than a reverse pass."""
 
     @abstractmethod
-    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Energies (M, B) and dE/dx (M, N, d) of an open batch with positions (M, N, d), both differentiable."""
+    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d) of a batch with positions (M, N, d), once differentiable.
+
+        A symmetric strain moves particles and cell, x -> x (1 + strain); None stands for it where no geometry is periodic.
+        """
 
 
 def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = None) -> Prediction:
@@ -75,12 +78,12 @@ def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = N
         graph: keep the prediction differentiable (in positions, cell and the network's parameters).
         members: M, or None for a single potential without the member axis.
     """
-    if isinstance(energy, SlopedEnergy) and not batch.pbc.any():
+    periodic = batch.pbc.all(-1)
+    if isinstance(energy, SlopedEnergy):
         positions = batch.positions if batch.positions.ndim == 3 else batch.positions.expand(members, *batch.positions.shape)
         with torch.set_grad_enabled(graph):
-            e, slope = energy.slopes(batch.at(positions))
-        return Prediction(e, -slope, e.new_full((*e.shape, batch.dimension, batch.dimension), torch.nan))
-    periodic = batch.pbc.all(-1)
+            e, moved, strained = energy.slopes(batch.at(positions))
+            return Prediction(e, -moved.to(e.dtype), _stress(e, strained, batch, periodic))
     with torch.enable_grad():
         positions = batch.positions if batch.positions.requires_grad else batch.positions.detach().requires_grad_()
         cell = batch.cell
@@ -98,13 +101,17 @@ def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = N
         e = energy(batch.at(positions_in, cell))
         wanted = (positions,) if strain is None else (positions, strain)
         slopes = torch.autograd.grad(e.sum(), wanted, create_graph=graph)
-    stress = e.new_full((*e.shape, batch.dimension, batch.dimension), torch.nan)
-    if strain is not None:
-        volume = torch.linalg.det(batch.cell).abs()[..., None, None]
-        where = periodic[:, None, None]
-        stress = torch.where(where, slopes[1] / torch.where(where, volume, 1.0), stress)
-    prediction = Prediction(e, -slopes[0].to(e.dtype), stress.to(e.dtype))
+        prediction = Prediction(e, -slopes[0].to(e.dtype), _stress(e, None if strain is None else slopes[1], batch, periodic))
     return prediction if graph else prediction.detach()
+
+
+def _stress(energy: Tensor, strained: Tensor | None, batch: Batch, periodic: Tensor) -> Tensor:
+    """(..., B, d, d) from dE/d strain, NaN where a geometry is not `periodic` (B,) in all directions."""
+    stress = energy.new_full((*energy.shape, batch.dimension, batch.dimension), torch.nan)
+    if strained is None or not periodic.any():
+        return stress
+    volume, where = torch.linalg.det(batch.cell).abs()[..., None, None], periodic[:, None, None]
+    return torch.where(where, (strained / torch.where(where, volume, 1.0)).to(energy.dtype), stress)
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,14 @@
 """SchNet, a network of atoms that exchange messages filtered by distance, M members side by side.
 
 A filter depends on a distance alone, so each pair's is computed once and used in both directions; dense layers are products
-batched over members. Forces and what trains them differentiate the energy twice: the functions at the end of this file keep
-both passes short.
+batched over members. Here is the energy as the paper writes it, which torch can differentiate; forces, and what trains and
+attacks them, take the written passes of :mod:`.schnet_passes`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from ase.data import chemical_symbols
@@ -18,9 +17,11 @@ from torch.nn.functional import softplus
 
 from ..geometry import Batch
 from .neighbours import neighbours
+from .protocol import SlopedEnergy
+from .schnet_passes import Meeting, Slopes, evaluate
 
 
-class SchNet(nn.Module):
+class SchNet(SlopedEnergy):
     """Energies of molecules and crystals: continuous-filter convolutions (Schütt 2018, J. Chem. Phys. 148, 241722, Sec. II).
 
     Atoms start as the embedding of their element. In each interaction, with ssp(z) = ln(1 + e^z) - ln 2,
@@ -85,10 +86,32 @@ class SchNet(nn.Module):
         features = self.embedding.index_select(1, kinds)
         for block in self.interactions:
             filters = envelope * block.filters(distances)
-            messages = _Convolve.apply(self._sent(block, features, kinds), filters, pairs.first, pairs.second)
+            messages = _convolve(torch.bmm(features, block.send), filters, pairs.first, pairs.second)
             features = features + torch.baddbmm(block.update_bias, _ssp(torch.baddbmm(block.receive_bias, messages, block.receive)), block.update)
         energy = torch.baddbmm(self.outer_bias, _ssp(torch.baddbmm(self.inner_bias, features, self.inner)), self.outer)
         return batch.sum(energy.squeeze(-1))
+
+    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Energies and their slopes from one pass up the network and one down, with a written derivative."""
+        kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
+        vectors = pairs.vectors(batch)
+        lengths = pairs.distances(vectors, batch)
+        distances = lengths.to(self.embedding.dtype)
+        meeting = Meeting(pairs.first, pairs.second, len(kinds), len(distances))
+        if torch.is_grad_enabled():
+            atoms, slopes = Slopes.apply(distances, self.cutoff, kinds, meeting, *self._ordered())
+        else:
+            atoms, slopes, _ = evaluate(distances, self.cutoff, kinds, meeting, self._ordered(), keep=False)
+        pulls = vectors * (slopes / lengths).unsqueeze(-1)
+        moved = torch.zeros_like(batch.positions).index_add(-2, pairs.second, pulls).index_add(-2, pairs.first, pulls, alpha=-1)
+        if not batch.pbc.any():
+            return batch.sum(atoms), moved, None
+        strained = pulls.new_zeros(len(pulls), len(batch), *batch.cell.shape[-2:])
+        return batch.sum(atoms), moved, strained.index_add(1, batch.owner[pairs.first], vectors.unsqueeze(-1) * pulls.unsqueeze(-2))
+
+    def _ordered(self) -> list[Tensor]:
+        """The parameters in the order of :class:`Slopes`, which is that of their definition."""
+        return [self.embedding, *(p for block in self.interactions for p in block.parameters()), self.inner, self.inner_bias, self.outer, self.outer_bias]
 
     def _kinds(self, batch: Batch) -> Tensor:
         """(N,) row of the embedding of each atom."""
@@ -98,12 +121,6 @@ class SchNet(nn.Module):
             known = sorted({*self.elements, *batch.numbers.tolist()})
             raise ValueError(f"this network has never seen {strange}; it knows {self._names()}: build and train SchNet({known}, ...)")
         return kinds
-
-    def _sent(self, block: Interaction, features: Tensor, kinds: Tensor) -> Tensor:
-        """(M, N, K): what atoms send; in the first interaction equal atoms still send the same, so it is one row for each element."""
-        if block is self.interactions[0]:
-            return torch.bmm(self.embedding, block.send).index_select(1, kinds)
-        return torch.bmm(features, block.send)
 
     def _names(self) -> str:
         return ", ".join(chemical_symbols[z] for z in sorted(self.elements))
@@ -154,7 +171,7 @@ def _dense(generators: Sequence[torch.Generator], fan_in: int, fan_out: int, dty
 
 def _ssp(z: Tensor) -> Tensor:
     """Shifted softplus."""
-    return _Softplus.apply(z)[0]
+    return softplus(z) - math.log(2.0)
 
 
 def _envelope(s: Tensor) -> Tensor:
@@ -162,55 +179,7 @@ def _envelope(s: Tensor) -> Tensor:
     return (1 - s).clamp(min=0) ** 3 * (1 + 3 * s + 6 * s.square())
 
 
-class _Softplus(torch.autograd.Function):
-    """Shifted softplus and its slope, the logistic function: all derivatives are polynomials of it, and no exponential is taken again."""
-
-    @staticmethod
-    def forward(ctx: Any, z: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.set_materialize_grads(False)
-        rise = torch.sigmoid(z)
-        ctx.save_for_backward(rise)
-        return softplus(z).sub_(math.log(2.0)), rise
-
-    @staticmethod
-    def backward(ctx: Any, d_value: Tensor | None, d_rise: Tensor | None) -> Tensor | None:
-        (rise,) = ctx.saved_tensors
-        if d_rise is None:
-            return None if d_value is None else d_value * rise
-        d_z = torch.addcmul(d_rise, d_rise, rise, value=-1)
-        return rise * (d_z if d_value is None else d_z + d_value)
-
-
-class _Convolve(torch.autograd.Function):
-    """Filtered sums over neighbours: m_i = sum_j y_j * W_ij, each pair in both directions, without keeping a directed list."""
-
-    @staticmethod
-    def forward(ctx: Any, sent: Tensor, filters: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        ctx.save_for_backward(sent, filters, first, second)
-        out = torch.zeros_like(sent)
-        out.index_add_(1, first, sent.index_select(1, second).mul_(filters))
-        return out.index_add_(1, second, sent.index_select(1, first).mul_(filters))
-
-    @staticmethod
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        sent, filters, first, second = ctx.saved_tensors
-        d_sent = _Convolve.apply(d_out, filters, first, second) if ctx.needs_input_grad[0] else None
-        d_filters = _Couple.apply(d_out, sent, first, second) if ctx.needs_input_grad[1] else None
-        return d_sent, d_filters, None, None
-
-
-class _Couple(torch.autograd.Function):
-    """What a filtered sum owes to each filter: a_i * b_j + a_j * b_i, (M, P, K) from (M, N, K) twice; the two make up each other's derivatives."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor, first: Tensor, second: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b, first, second)
-        out = a.index_select(1, first).mul_(b.index_select(1, second))
-        return out.addcmul_(a.index_select(1, second), b.index_select(1, first))
-
-    @staticmethod
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        a, b, first, second = ctx.saved_tensors
-        d_a = _Convolve.apply(b, d_out, first, second) if ctx.needs_input_grad[0] else None
-        d_b = _Convolve.apply(a, d_out, first, second) if ctx.needs_input_grad[1] else None
-        return d_a, d_b, None, None
+def _convolve(sent: Tensor, filters: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Filtered sums over neighbours, m_i = sum_j y_j * W_ij, each pair in both directions."""
+    out = torch.zeros_like(sent).index_add(1, first, sent.index_select(1, second) * filters)
+    return out.index_add(1, second, sent.index_select(1, first) * filters)

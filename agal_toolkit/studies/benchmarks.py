@@ -4,7 +4,8 @@ Both ways run in one process, in turn, so that a machine whose speed drifts drif
 turns. "One by one" is the same code on one member after the other; for training there is also the loop that most people
 write, dense layers of ``torch.nn``, forces by a reverse pass that is differentiated again, and ``torch.optim.Adam``. Twenty
 experiments, which is what a study on two cores consists of, are trained one by one with all threads, and then stacked by
-four in two processes of one thread.
+four in two processes of one thread. SchNets of the paper's size are timed as :mod:`.schnet_benchmarks` describes, against
+SchNetPack where ``--schnetpack`` names an interpreter that has it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..geometry import Batch, points
 from ..potentials import MLP, Separate, Stacked
 from ..references import DoubleWell
 from ..training import Task, TorchTrainer
+from . import schnet_benchmarks as schnet
 from .results import Claim, write
 
 MEMBERS, STRUCTURES, EXPERIMENTS, STACK = 5, 105, 20, 4
@@ -43,6 +45,7 @@ class Case:
         fast: stacked.
         turns: how often both are timed.
         goal: the ratio to reach, None without one.
+        ratio: what is over what.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Case:
     fast: Callable[[], object]
     turns: int = 5
     goal: float | None = None
+    ratio: str = "one by one over stacked"
 
 
 @dataclass(frozen=True)
@@ -175,31 +179,57 @@ def experiments(width: int, pool: ProcessPoolExecutor) -> Case:
     )
 
 
+def schnet_cases(width: int, interactions: int, other: Callable[[str], float] | None = None) -> list[Case]:
+    """Five SchNets: a training step on 30 ammonia molecules, and forces of 100; `other` does the same in SchNetPack."""
+    step, forces = schnet.training(schnet.MEMBERS, width, interactions), schnet.prediction(schnet.MEMBERS, width, interactions)
+    alone = [schnet.one_by_one(lambda m, build=build: build(m, width, interactions), schnet.MEMBERS) for build in (schnet.training, schnet.prediction)]
+    floors = [schnet.products(schnet.MEMBERS, width, interactions, n, learning) for n, learning in ((schnet.TRAINING, True), (schnet.PREDICTION, False))]
+    names = [f"SchNet, a step of {schnet.MEMBERS} members on {schnet.TRAINING} NH3", f"SchNet, forces of {schnet.MEMBERS} members for {schnet.PREDICTION} NH3"]
+    found = []
+    for name, fast, slow, floor, word, goal in zip(names, (step, forces), alone, floors, ("step", "forces"), (1.5, 2.2), strict=True):
+        found += [Case(name, slow, fast, turns=7), Case(name, fast, floor, turns=7, ratio="stacked over its matrix products alone")]
+        if other is not None:
+            found.append(Case(name, partial(other, word), fast, turns=7, goal=goal, ratio="SchNetPack, member by member, over stacked"))
+    return found
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--widths", type=int, nargs="+", default=[128, 1024])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--schnet", type=int, nargs="*", default=[256], help="widths of SchNets of four interactions; on the CPU")
+    parser.add_argument("--schnetpack", metavar="PYTHON", help="an interpreter that has SchNetPack, see schnetpack_step.py")
     parser.add_argument("--results", default="notebooks/results")
     arguments = parser.parse_args()
     began, records, claims = time.monotonic(), [], []
+
+    def measure(case: Case, width: int, threads: int) -> None:
+        timing = compare(case, arguments.device)
+        records.append({"width": width, "threads": threads, "what": case.ratio, **timing.__dict__})
+        print(f"{threads} threads, width {width}, {case.ratio}: {timing}", flush=True)
+        claims.append(Claim(
+            name=f"{timing.name}, width {width}, {threads} thread{'s' * (threads > 1)}: {case.ratio}", value=timing.ratio, goal=case.goal,
+            spread=(timing.low, timing.high), runs=case.turns,
+        ))
+
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         for threads in arguments.threads:
             torch.set_num_threads(threads)
             for width in arguments.widths:
                 both = arguments.device == "cpu" and threads == max(arguments.threads)
                 for case in cases(width, arguments.device) + ([experiments(width, pool)] if both else []):
-                    timing = compare(case, arguments.device)
-                    records.append({"width": width, "threads": threads, **timing.__dict__})
-                    print(f"{threads} threads, width {width}: {timing}", flush=True)
-                    claims.append(Claim(
-                        name=f"{timing.name}, width {width}, {threads} thread{'s' * (threads > 1)}: one by one over stacked", value=timing.ratio, goal=case.goal,
-                        spread=(timing.low, timing.high), runs=case.turns,
-                    ))
+                    measure(case, width, threads)
+            for width in arguments.schnet if arguments.device == "cpu" else []:
+                other = schnet.SchNetPack(arguments.schnetpack, threads, width, 4) if arguments.schnetpack else None
+                for case in schnet_cases(width, 4, other):
+                    measure(case, width, threads)
+                if other is not None:
+                    other.close()
     print(write(
         arguments.results, "benchmarks", arguments.device, seed=0, device=arguments.device, seconds={"all": round(time.monotonic() - began, 1)},
-        settings={"members": MEMBERS, "structures": STRUCTURES, "widths": arguments.widths, "threads": arguments.threads, "precision": "float32"},
+        settings={"members": MEMBERS, "structures": STRUCTURES, "widths": arguments.widths, "threads": arguments.threads, "schnet": arguments.schnet, "precision": "float32"},
         records={"timings": records}, claims=claims,
     ))
 

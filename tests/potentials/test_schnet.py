@@ -12,7 +12,9 @@ from ase.neighborlist import neighbor_list
 from agal_toolkit.attack import Autograd, HessianVector, Variance
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Batch, Delta, Geometry
-from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet
+from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive
+from agal_toolkit.potentials.neighbours import neighbours
+from agal_toolkit.potentials.schnet_passes import Meeting, Slopes, softplus
 
 CUTOFF = 3.0
 
@@ -106,42 +108,44 @@ def test_an_atom_alone_has_an_energy_and_no_forces():
     assert not said.forces.any()
 
 
-def plain_convolution(sent, filters, first, second):
-    """The filtered sum in operations that torch differentiates by itself."""
-    out = torch.zeros_like(sent).index_add(1, first, sent[:, second] * filters)
-    return out.index_add(1, second, sent[:, first] * filters)
-
-
-@pytest.mark.parametrize("names", [["ammonia", "longer than the cutoff"], ["crystal", "ammonia"]], ids=["open", "periodic"])
-def test_gradients_of_forces_and_stress_are_those_of_plain_operations(names, rng, monkeypatch):
-    """Training and attacks differentiate forces in weights and positions: the short passes of this module against torch's own."""
-    net, batch = network(), Batch.of([GEOMETRIES[name](rng) for name in names])
+@pytest.mark.parametrize("names", [["ammonia", "longer than the cutoff"], ["crystal", "ammonia"], ["atom", "atom"]], ids=["open", "periodic", "no pairs"])
+@pytest.mark.parametrize("interactions", [1, 3])
+def test_forces_stress_and_their_gradients_are_those_of_the_plain_energy(interactions, names, rng):
+    """Training and attacks differentiate forces in weights, positions and cell: the written passes against torch's own through the energy."""
+    net, alone = network(interactions=interactions), Geometry(positions=np.zeros((1, 3)), numbers=[7])
+    batch = Batch.of([alone if name == "atom" else GEOMETRIES[name](rng) for name in names])
     x = (batch.positions + torch.tensor(rng.normal(0, 0.05, (2, *batch.positions.shape)))).requires_grad_()
+    cell = batch.cell.clone().requires_grad_()
     energy, forces, stress = (torch.tensor(rng.normal(size=shape)) for shape in ((2, 2), x.shape, (2, 2, 3, 3)))
 
-    def gradients():
-        said = derive(net, batch.at(x), graph=True, members=2)
+    def everything_of(potential):
+        said = derive(potential, batch.at(x, cell), graph=True, members=2)
         loss = (said.energy * energy).sum() + (said.forces * forces).sum() + (said.stress * stress).nansum()
-        return torch.autograd.grad(loss, [x, *net.parameters()])
+        return said.energy, said.forces, said.stress, *torch.autograd.grad(loss, [x, cell, *net.parameters()], allow_unused=True, materialize_grads=True)
 
-    found = gradients()
-    monkeypatch.setattr(schnet, "_ssp", lambda z: torch.nn.functional.softplus(z) - np.log(2))
-    monkeypatch.setattr(schnet._Convolve, "apply", plain_convolution)
-    for one, other in zip(found, gradients(), strict=True):
-        assert other.abs().max() > 1e-6
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+    right = everything_of(lambda geometries: net(geometries))
+    for one, other in zip(everything_of(net), right, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11, equal_nan=True)
+    if "atom" not in names:
+        assert all(other.abs().max() > 1e-6 for other in right[5:])
 
 
-def test_the_functions_that_keep_passes_short_are_their_own_derivatives(rng):
-    first, second = torch.tensor([0, 0, 1, 2]), torch.tensor([1, 2, 3, 2])
-    sent, other, filters = (torch.tensor(rng.normal(size=(2, n, 3)), requires_grad=True) for n in (4, 4, 4))
-    torch.testing.assert_close(schnet._Convolve.apply(sent, filters, first, second), plain_convolution(sent, filters, first, second))
-    checks = [
-        (schnet._Convolve.apply, (sent, filters, first, second)), (schnet._Couple.apply, (sent, other, first, second)), (schnet._Softplus.apply, (sent,)),
-        (schnet._ssp, (3 * sent,)), (lambda z: schnet._Softplus.apply(z)[1], (sent,)),
-    ]
-    for function, inputs in checks:
-        assert torch.autograd.gradcheck(function, inputs) and torch.autograd.gradgradcheck(function, inputs)
+@pytest.mark.parametrize("learning", [False, True])
+def test_the_written_passes_are_derivatives(learning, rng):
+    net, batch = network(interactions=2), Batch.of([ammonia(rng)])
+    pairs = neighbours(batch, CUTOFF)
+    distances = pairs.distances(pairs.vectors(batch), batch).expand(2, -1).clone().requires_grad_()
+    parameters = [p.requires_grad_(learning) for p in net._ordered()]
+    about = CUTOFF, net._kinds(batch), Meeting(pairs.first, pairs.second, 4, 2)
+    assert torch.autograd.gradcheck(lambda r, *p: Slopes.apply(r, *about, *p), (distances, *parameters))
+
+
+def test_activations_neither_overflow_nor_cancel():
+    z = torch.tensor([-1e4, -90.0, -20.0, -1e-6, 0.0, 1e-6, 20.0, 90.0, 1e4], dtype=torch.float32)
+    value, rise = softplus(z.clone())
+    right = np.logaddexp(0, z.double().numpy()) - np.log(2)
+    np.testing.assert_allclose(value.numpy(), right, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(rise.numpy(), np.exp(-np.logaddexp(0, -z.double().numpy())), rtol=1e-6, atol=1e-37)
 
 
 @GEOMETRY
@@ -286,7 +290,7 @@ def test_energies_are_twice_differentiable_at_the_cutoff():
         r = batch.positions.clone().requires_grad_()
         said = Stacked(module)(batch.at(r), graph=True)
         (second,) = torch.autograd.grad(said.forces[0, 1::2, 0].sum(), r)
-        far = module(Batch.of([Geometry(positions=[[0, 0, 0], [9.0, 0, 0]], numbers=[1, 7])]).at(torch.tensor([[[0, 0, 0], [9.0, 0, 0]]] * 2, dtype=torch.float64)))
+        far = Stacked(module)(batch.at(9 * batch.positions)).energy
         return np.stack([(said.energy - far)[0].detach().numpy(), said.forces[0, 1::2, 0].detach().numpy(), second[1::2, 0].numpy()])
 
     outside = derivatives([CUTOFF, CUTOFF + 1e-9, CUTOFF + 0.5])
