@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from .committee import Committee
 from .dataset import Dataset
+from .dynamics import Stop, Watch, nvt
 from .events import Report, ignore
 from .geometry import Geometry
 
@@ -90,6 +91,49 @@ class Rattle:
                 shift = rng.normal(0.0, self.amplitude, shape) if self.normal else rng.uniform(-self.amplitude, self.amplitude, shape)
                 rattled.append(geometry.moved(geometry.positions + shift * geometry.movable[:, None], by="rattle", seed=index))
         return rattled
+
+
+@dataclass(frozen=True, kw_only=True)
+class MolecularDynamics:
+    """Where simulations with the committee's mean arrive: one structure of each replica (Cezar 2025 attacks from such frames).
+
+    Constant temperature, all replicas in one batch (:func:`~agal_toolkit.dynamics.nvt`). A replica that is stopped gives the
+    frame before the one that stopped it.
+
+    Attributes:
+        temperature: lowest and highest, K; each replica draws its own, uniformly.
+        picoseconds: of each replica.
+        count: replicas.
+        start: where they start; None draws from the labelled structures.
+        timestep: fs.
+        damping: relaxation time of the thermostats, fs.
+        stops: what a replica must not do, see :mod:`agal_toolkit.dynamics.stops`.
+
+    Raises:
+        ValueError: settings out of range.
+    """
+
+    temperature: tuple[float, float]
+    picoseconds: float
+    count: int
+    start: Geometry | None = None
+    timestep: float = 0.5
+    damping: float = 50.0
+    stops: tuple[Stop, ...] = ()
+
+    def __post_init__(self) -> None:
+        low, high = self.temperature
+        if not 0 < low <= high or self.count < 1 or not min(self.picoseconds, self.timestep, self.damping) > 0:
+            raise ValueError(f"{self}: temperatures must be (lowest, highest) above 0 K, at least one replica, and the times positive")
+
+    def __call__(self, committee: Committee, dataset: Dataset, rng: Generator, report: Report = ignore, scratch: Path | None = None) -> list[Geometry]:
+        starts = [dataset[int(i)] for i in rng.integers(len(dataset), size=self.count)] if self.start is None else [self.start] * self.count
+        temperatures, steps = rng.uniform(*self.temperature, self.count), max(1, round(1000 * self.picoseconds / self.timestep))
+        ran = nvt(
+            committee.mean, starts, temperatures, timestep=self.timestep, steps=steps, damping=self.damping, rng=rng, device=committee.device, report=report,
+            watch=Watch(every=max(1, round(10 / self.timestep)), stops=self.stops),
+        )
+        return [frames.geometry(-1 if frames.reason is None else max(len(frames) - 2, 0)) for frames in ran]
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from dataclasses import dataclass
 
 import helpers
 import numpy as np
@@ -15,11 +16,13 @@ from ase.data import atomic_masses
 from ase.vibrations import VibrationsData
 from scipy.linalg import eigh
 
+from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.identity import described
+from agal_toolkit.potentials import Differentiable
 from agal_toolkit.references import DoubleWell
-from agal_toolkit.sampling import Copies, FromDataset, NormalModes, Rattle
+from agal_toolkit.sampling import Copies, FromDataset, MolecularDynamics, NormalModes, Rattle
 
 
 def test_the_data_themselves(rng):
@@ -264,3 +267,34 @@ def test_copies_are_one_structure(rng):
     assert len(found) == 3 and all(copy is geometry for copy in found)
     with pytest.raises(ValueError, match="positive number"):
         Copies(geometry, 0)
+
+
+def test_frames_of_simulations_with_the_mean(rng):
+    """In a harmonic well every coordinate is spread as its replica's temperature says."""
+    committee = Committee([Differentiable(helpers.Harmonic((1.0, 4.0)))] * 2)
+    start = points([[0.0, 0.0]])[0]
+    hot = MolecularDynamics(temperature=(2000.0, 2000.0), picoseconds=0.4, count=400, start=start, timestep=2.0, damping=40.0)
+    found = hot(committee, None, rng)
+    assert len(found) == 400 and {g.origin["by"] for g in found} == {"dynamics"}
+    held = 0.5 * np.array([1.0, 4.0]) * np.var([g.positions[0] for g in found], axis=0)
+    assert 0.5 < held.sum() / (units.kB * 2000) < 1.5
+    again = hot(committee, None, np.random.default_rng(5)), hot(committee, None, np.random.default_rng(5))
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(*again, strict=True))
+
+
+def test_a_replica_that_stops_gives_the_frame_before(rng):
+    @dataclass(frozen=True)
+    class Beyond:
+        name = "beyond"
+
+        def __call__(self, batch, prediction):
+            return batch.positions.norm(dim=-1) > 0.5
+
+    committee = Committee([Differentiable(helpers.Harmonic((1.0, 4.0)))] * 2)
+    starts = Dataset(points([[0.1, 0.0], [0.0, 0.1]]), [Labels(energy=0.0, forces=np.zeros((1, 2)))] * 2)
+    sampler = MolecularDynamics(temperature=(20000.0, 30000.0), picoseconds=0.4, count=12, stops=(Beyond(),))
+    found = sampler(committee, starts, rng)
+    assert max(np.linalg.norm(g.positions) for g in found) <= 0.5
+    assert {float(g.origin["temperature"]) for g in found} != {20000.0}
+    with pytest.raises(ValueError, match="lowest, highest"):
+        MolecularDynamics(temperature=(500.0, 300.0), picoseconds=1.0, count=1)
