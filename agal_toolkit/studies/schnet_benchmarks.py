@@ -93,7 +93,7 @@ class SchNetPack:
         script = Path(__file__).with_name("schnetpack_step.py")
         sizes = {"threads": threads, "width": width, "interactions": interactions, "members": MEMBERS, "training": TRAINING, "prediction": PREDICTION}
         options = [str(word) for name, value in sizes.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen([python, "-W", "ignore", str(script), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen([python, "-W", "ignore", str(script), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     def __call__(self, what: str) -> float:
         """Does "step" or "forces" once, and says how many seconds it took there.
@@ -102,11 +102,10 @@ class SchNetPack:
             RuntimeError: the process has ended; its own message went to the terminal.
         """
         try:
-            self._process.stdin.write(what + "\n")
-            self._process.stdin.flush()
+            self._process.stdin.write(f"{what}\n".encode())
+            said = self._process.stdout.readline()
         except BrokenPipeError:
-            raise RuntimeError("SchNetPack's process has ended: try schnetpack_step.py with its interpreter by hand") from None
-        said = self._process.stdout.readline()
+            said = b""
         if not said:
             raise RuntimeError("SchNetPack's process has ended: try schnetpack_step.py with its interpreter by hand")
         return float(said)
