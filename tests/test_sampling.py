@@ -298,3 +298,15 @@ def test_a_replica_that_stops_gives_the_frame_before(rng):
     assert {float(g.origin["temperature"]) for g in found} != {20000.0}
     with pytest.raises(ValueError, match="lowest, highest"):
         MolecularDynamics(temperature=(500.0, 300.0), picoseconds=1.0, count=1)
+
+
+def test_a_replica_ends_where_members_disagree(rng):
+    """Two wells of different stiffness disagree the more the farther out: by |k - k'| r / 2, as a root mean square over two components."""
+    committee = Committee([Differentiable(helpers.Harmonic((1.0, 1.0))), Differentiable(helpers.Harmonic((1.2, 1.2)))])
+    start = points([[0.1, 0.0]])[0]
+    sampler = MolecularDynamics(temperature=(20000.0, 20000.0), picoseconds=1.0, count=20, start=start, uncertain=0.05)
+    radii = np.array([np.linalg.norm(g.positions) for g in sampler(committee, None, rng)])
+    limit = 0.05 * np.sqrt(2) / (0.2 / np.sqrt(2))
+    assert (radii > limit).sum() > 15 and radii.max() < 1.5 * limit
+    free = MolecularDynamics(temperature=(20000.0, 20000.0), picoseconds=1.0, count=20, start=start)
+    assert np.max([np.linalg.norm(g.positions) for g in free(committee, None, rng)]) > 1.5 * limit
