@@ -26,7 +26,7 @@ from .ammonia_truth import truth
 from .results import Claim, read, write
 
 SEED = 100
-STEPS = (500, 1000, 2000, 4000, 8000, 16000)
+STEPS = (500, 1000, 2000, 4000, 8000)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Fit:
 def plan(features: int) -> list[Fit]:
     """Curves for the recipe's width and batch, and for others about them."""
     curves = [(features, 10), (features // 2, 10), (features, 5), (features, 30), (2 * features, 10)]
-    return [Fit(width, batch, steps) for width, batch in curves for steps in STEPS[: 6 if (width, batch) == curves[0] else 5]]
+    return [Fit(width, batch, steps) for width, batch in curves for steps in STEPS[: 5 if (width, batch) == curves[0] else 4]]
 
 
 def fit(point: Fit, preset: str, data: Path, out: Path, label: DFT, device: str) -> dict[str, Any]:

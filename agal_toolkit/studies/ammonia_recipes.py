@@ -17,8 +17,9 @@ Recipes are
   everything below 10. Attacks: all printed ones run to the same few places, N-H pressed together. Started from hot normal
   modes instead, they are as many structures as attacks, but none is near the plane, for straight displacements that reach it
   stretch every bond; five members then agree on a barrier that is 0.3 kcal/mol too high. Ours start where short simulations
-  with the committee itself at 1000 to 4000 K arrive, a few of them in the plane, and take 20 steps down the logarithm of
-  Eq. 4, which has a slope everywhere, at kT = 3 kcal/mol, for the barrier is 6.
+  with the committee itself at 1000 to 4000 K arrive, a few of them in the plane; a simulation ends where the force variance
+  exceeds (0.2 eV/angstrom)^2, or it falls into holes of the first committee, 100 kcal/mol up in truth. Attacks take 20 steps
+  down the logarithm of Eq. 4, which has a slope everywhere, at kT = 3 kcal/mol, for the barrier is 6.
 - "frames" is our recipe without the attack: the same simulations, labelled where they arrive.
 - "converged" is the printed recipe with our training, to tell what the attacks are worth.
 """
@@ -131,7 +132,7 @@ def _converged(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
 
 def _ours(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
     simulated = MolecularDynamics(
-        temperature=(1000.0, 4000.0), picoseconds=0.4, count=preset.attacks, start=truth.ground, stops=physical(truth.zero, tolerance=KCAL),
+        temperature=(1000.0, 4000.0), picoseconds=0.4, count=preset.attacks, start=truth.ground, stops=physical(truth.zero, tolerance=KCAL), uncertain=0.2,
     )
     return replace(
         _converged(recipe, preset, truth), sampler=simulated, attack=Attack(BoltzmannVariance(kT=3 * KCAL, log=True), Adam(0.01, 20), start=0.01),
