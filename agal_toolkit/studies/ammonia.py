@@ -260,7 +260,6 @@ def study(
     def done(name: str, start: str) -> dict[int, dict[str, Any]]:
         return collect(places[name, start], out, name, start, settings(name, start, sizes, known, label))
 
-    shown(sizes, known, data, Reference(label), Cache(out / "labels"))
     there = {pair: done(*pair) for pair in places}
     jobs = [
         {"name": name, "start": start, "seed": seed, "preset": preset, "out": out, "data": data, "label": label, "device": device}
@@ -276,6 +275,8 @@ def study(
             for waiting in [pool.apply_async(_work, (arguments, deadline)) for arguments in jobs]:
                 with suppress(TimeoutError):
                     waiting.get()
+    if time.time() < deadline:
+        shown(sizes, known, data, Reference(label), Cache(out / "labels"))
     for (name, start), place in places.items():
         runs = list(done(name, start).values())
         if not runs:
