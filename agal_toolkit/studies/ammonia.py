@@ -35,12 +35,11 @@ from ..identity import described, machine
 from ..loop import Loop, Recipe
 from ..references import DFT, Cache, Reference
 from ..sampling import Copies
-from ..store import differences
 from . import ammonia_committees as examined
 from .ammonia_claims import claims
 from .ammonia_recipes import KCAL, PRESETS, RECIPES, SHOWN, STARTS, Preset, initial, random, recipe
 from .ammonia_truth import Truth, truth
-from .results import read, write
+from .results import agree, keep, read, write
 
 COMMITTEES = ("first", "second", "third", "random", "random and start")
 MOVED = ("first", "third", "random", "random and start")       # committees that simulations are made with
@@ -51,15 +50,8 @@ def labelled(place: Path, geometries: Sequence[Geometry], reference: Reference, 
     if not place.exists():
         answers = dict(reference(geometries, cache, report))
         good = [i for i in sorted(answers) if isinstance(answers[i], Labels)]
-        _keep(Dataset([geometries[i] for i in good], [answers[i] for i in good]), place)
+        keep(place, Dataset([geometries[i] for i in good], [answers[i] for i in good]))
     return Dataset.read(place)
-
-
-def _keep(data: Dataset, place: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name("part-" + place.name)
-    data.write(part)
-    part.replace(place)
 
 
 def shown(preset: Preset, known: Truth, data: Path, reference: Reference, cache: Cache) -> dict[float, Dataset]:
@@ -126,19 +118,19 @@ def job(
     for key, give in committees.items():
         file = place / f"{key.replace(' ', '-')}.json"
         if not file.exists():
-            _written(file, _examined(key, *give(), known, sizes, seed, report))
+            keep(file, _examined(key, *give(), known, sizes, seed, report))
         found[key] = json.loads(file.read_text())
         said = found[key]["paths"]
         say(f"{place.name}: {key} committee, {found[key]['structures']} structures, barrier {said.get('barrier', said.get('failed'))} kcal/mol, {time.monotonic() - began:.0f} s")
     last = _unlabelled(third)
-    _keep(acquired, data / preset / f"attacks-{place.name}.extxyz")
-    _keep(last, data / preset / f"third-{place.name}.extxyz")
+    keep(data / preset / f"attacks-{place.name}.extxyz", acquired)
+    keep(data / preset / f"third-{place.name}.extxyz", last)
     sets = {"start": first, "random": chance, "attacks 1": rounds[0].labelled, "attacks 2": rounds[1].labelled, "attacks 3": last}
     record = {
         "seed": seed, "rounds": [_round(turn) for turn in (*rounds, third)], "committees": found,
         "sets": {key: _set(each, known) for key, each in sets.items()}, "seconds": round(time.monotonic() - began, 1),
     }
-    _written(place / "job.json", {"settings": settings(name, start, sizes, known, label), **machine(), "device": device, "record": record})
+    keep(place / "job.json", {"settings": settings(name, start, sizes, known, label), **machine(), "device": device, "record": record})
     return record
 
 
@@ -191,12 +183,6 @@ def settings(name: str, start: str, sizes: Preset, known: Truth, label: DFT) -> 
     }
 
 
-def _written(place: Path, content: Mapping[str, Any]) -> None:
-    part = place.with_suffix(".part")
-    part.write_text(json.dumps(content))
-    part.replace(place)
-
-
 def collect(place: Path, out: Path, name: str, start: str, wanted: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
     """The finished jobs of a recipe and a start by seed, from their files and from the result file `place`.
 
@@ -206,19 +192,13 @@ def collect(place: Path, out: Path, name: str, start: str, wanted: Mapping[str, 
     found: dict[int, dict[str, Any]] = {}
     if place.exists():
         stored = read(place)
-        _agree(stored["settings"], wanted, place)
+        agree(stored["settings"], wanted, place)
         found |= {run["seed"]: run for run in stored["records"]["runs"]}
     for file in sorted(out.glob(f"{name}-{start}-*/job.json")):
         stored = json.loads(file.read_text())
-        _agree(stored["settings"], wanted, file)
+        agree(stored["settings"], wanted, file)
         found[stored["record"]["seed"]] = stored["record"]
     return dict(sorted(found.items()))
-
-
-def _agree(stored: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) -> None:
-    found = differences({key: stored.get(key, "nothing") for key in wanted}, wanted)
-    if found:
-        raise ValueError(f"{file} was made with other settings; remove it or give another --out and --results:\n  " + "\n  ".join(found))
 
 
 def _work(arguments: Mapping[str, Any], deadline: float) -> None:

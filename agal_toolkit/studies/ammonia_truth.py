@@ -24,6 +24,7 @@ from ..dataset import Dataset
 from ..geometry import Geometry, Labels
 from ..references import DFT, Cache, LabelCalculator, Reference, conformer, optimised, processes
 from ..store import RunDirectoryError, differences
+from .results import keep
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,12 +106,10 @@ def truth(folder: str | Place, label: DFT = DFT(), sizes: Sizes = Sizes(), *, wo
     if found:
         raise RunDirectoryError(f"{folder} was made with other settings; give another folder, or the old settings:\n  " + "\n  ".join(found))
 
-    def keep(name: str, began: float, **values: Any) -> None:
+    def stage(name: str, began: float, **values: Any) -> None:
         stored.update(values)
         stored["seconds"][name] = round(time.monotonic() - began, 1)
-        part = about.with_suffix(".part")
-        part.write_text(json.dumps(stored, indent=1))
-        part.replace(about)
+        keep(about, stored)
 
     optimisation, path, plane = folder / "optimisation.extxyz", folder / "path.extxyz", folder / "plane.json"
     if not optimisation.exists():
@@ -123,31 +122,24 @@ def truth(folder: str | Place, label: DFT = DFT(), sizes: Sizes = Sizes(), *, wo
             return seen[-1][1]
 
         optimised(heard, conformer("N"))
-        _write(Dataset([replace(g, origin={"by": "optimisation", "step": k}) for k, (g, _) in enumerate(seen)], [l for _, l in seen]), optimisation)
-        keep("optimisation", began)
+        keep(optimisation, Dataset([replace(g, origin={"by": "optimisation", "step": k}) for k, (g, _) in enumerate(seen)], [l for _, l in seen]))
+        stage("optimisation", began)
     way = Dataset.read(optimisation)
     ground, zero = way[-1], float(way.energies[-1])
     if "hessian" not in stored:
         say("ammonia: Hessian")
         began = time.monotonic()
-        keep("hessian", began, hessian=np.round(label.hessian(ground), 8).tolist())
+        stage("hessian", began, hessian=np.round(label.hessian(ground), 8).tolist())
     if not path.exists():
         say(f"ammonia: inversion path of {sizes.images} images")
         began = time.monotonic()
         band = inversion_path(LabelCalculator(label), ground=ground, band=NudgedElasticBand(images=sizes.images, fmax=sizes.fmax))
-        _write(band.images, path)
-        keep("path", began, path={"converged": band.converged, "steps": band.steps})
+        keep(path, band.images)
+        stage("path", began, path={"converged": band.converged, "steps": band.steps})
     if not plane.exists():
         grid = PlaneGrid(Ground.of(ground), heights=sizes.heights, radii=sizes.radii)
         say(f"ammonia: {sizes.heights * sizes.radii} labels of the (Z, R) surface")
         began, reference = time.monotonic(), Reference(label, executor=processes(workers))
         PlaneSurface.of_answers(reference(grid.geometries, Cache(folder / "labels")), grid, zero, reference.asked).write(plane)
-        keep("plane", began)
+        stage("plane", began)
     return Truth(way, np.array(stored["hessian"]), Path(Dataset.read(path), **stored["path"]), PlaneSurface.read(plane))
-
-
-def _write(data: Dataset, place: Place) -> None:
-    """A data set in its place, complete or not at all."""
-    part = place.with_name("part-" + place.name)
-    data.write(part)
-    part.replace(place)

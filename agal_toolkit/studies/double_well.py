@@ -21,10 +21,9 @@ import torch
 
 from ..identity import described, machine
 from ..lockstep import lockstep
-from ..store import differences
 from .cost import estimate
 from .double_well_recipes import PRESETS, STRATEGIES, VARIANTS, Preset, loop, recipe, record, start
-from .results import Claim, ratio, read, write
+from .results import Claim, agree, keep, ratio, read, write
 
 Pair = Mapping[str, Any]
 
@@ -72,9 +71,7 @@ def run(
         if time.time() > deadline and row[0].index + 1 < preset.generations:
             return
     for seed in seeds:
-        part = directory / f"pair-{seed}.part"
-        part.write_text(json.dumps({"seed": seed, "settings": settings(preset, variant), **machine(), "device": device, **records[seed]}))
-        part.replace(directory / f"pair-{seed}.json")
+        keep(directory / f"pair-{seed}.json", {"seed": seed, "settings": settings(preset, variant), **machine(), "device": device, **records[seed]})
 
 
 def collect(directory: Path, result: Path, preset: Preset, variant: str) -> dict[int, Pair]:
@@ -86,19 +83,13 @@ def collect(directory: Path, result: Path, preset: Preset, variant: str) -> dict
     wanted, found = settings(preset, variant), {}
     if result.exists():
         stored = read(result)
-        _agree(stored["settings"], wanted, result)
+        agree(stored["settings"], wanted, result)
         found |= {pair["seed"]: pair for pair in stored["records"]["pairs"]}
     for file in sorted(directory.glob("pair-*.json")):
         pair = json.loads(file.read_text())
-        _agree(pair.pop("settings"), wanted, file)
+        agree(pair.pop("settings"), wanted, file)
         found[pair["seed"]] = {name: pair[name] for name in ("seed", *VARIANTS[variant].strategies)}
     return dict(sorted(found.items()))
-
-
-def _agree(stored: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) -> None:
-    found = differences({name: stored.get(name, "nothing") for name in wanted}, wanted)
-    if found:
-        raise ValueError(f"{file} was made with other settings; remove it or give another --out and --results:\n  " + "\n  ".join(found))
 
 
 def final(pairs: Sequence[Pair], strategy: str, metric: str = "rmse") -> np.ndarray:

@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dataset import Dataset
 from ..identity import machine
+from ..store import differences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +94,25 @@ def write(
 def read(path: str | Path) -> dict[str, Any]:
     """What :func:`write` wrote."""
     return json.loads(Path(path).read_text())
+
+
+def keep(place: str | Path, content: Dataset | Mapping[str, Any]) -> None:
+    """A data set as extxyz, or a mapping as JSON, in its place: complete or not at all."""
+    place = Path(place)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(place.name + ".part")
+    if isinstance(content, Dataset):
+        content.write(part)
+    else:
+        part.write_text(json.dumps(content))
+    part.replace(place)
+
+
+def agree(stored: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) -> None:
+    """Raises ValueError, with the differences, where what a file was made with is not what is `wanted` now."""
+    found = differences({name: stored.get(name, "nothing") for name in wanted}, wanted)
+    if found:
+        raise ValueError(f"{file} was made with other settings; remove it or give another --out and --results:\n  " + "\n  ".join(found))
 
 
 def chosen_preset(presets: Mapping[str, Any], default: str = "laptop") -> str:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from agal_toolkit.identity import described
+from agal_toolkit.store import differences
 from agal_toolkit.studies import double_well as study
 from agal_toolkit.studies import double_well_recipes as recipes
 from agal_toolkit.studies.results import read
@@ -53,7 +54,7 @@ def test_an_ablation_changes_one_thing_in_our_recipe():
     seen = set()
     for name in recipes.ABLATIONS:
         changed = described(recipes.recipe("adversarial", TINY, name))
-        found = study.differences(ours, changed)
+        found = differences(ours, changed)
         assert len(found) == 1, (name, found)
         assert found[0] not in seen
         seen.add(found[0])
