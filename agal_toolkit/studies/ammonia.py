@@ -152,12 +152,12 @@ def _examined(key: str, committee: Committee, structures: int, known: Truth, siz
 def _round(turn: Proposal) -> dict[str, Any]:
     """Attacks, those that were distinct and sound, and labels are different numbers; and where the attacks went."""
     labels = {"labels": len(turn.labelled), "failures": len(turn.failures), "metrics": dict(turn.metrics)} if isinstance(turn, Generation) else {}
-    return {"attacks": len(turn.adversaries), "verdicts": dict(Counter(turn.verdicts)), **labels, "seconds": {key: round(value, 1) for key, value in turn.seconds.items()}}
+    return {"attacks": len(turn.candidates), "verdicts": dict(Counter(turn.verdicts)), **labels, "seconds": {key: round(value, 1) for key, value in turn.seconds.items()}}
 
 
 def _unlabelled(turn: Proposal) -> Dataset:
-    """The attacks of a committee with its own energies and forces, as nobody else knows them."""
-    geometries = [adversary.geometry for adversary in turn.adversaries]
+    """The candidates of a committee with its own energies and forces, as nobody else knows them."""
+    geometries = [candidate.geometry for candidate in turn.candidates]
     said = turn.committee.predict(geometries).mean()
     forces = np.split(said.forces.numpy(), np.cumsum([len(geometry) for geometry in geometries])[:-1])
     return Dataset(

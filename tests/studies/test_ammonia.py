@@ -156,6 +156,13 @@ def test_a_recipe_that_does_not_exist(known):
         recipe("best", FAST, known)
 
 
+def test_a_recipe_without_an_attack_labels_where_simulations_arrive(folder, tmp_path):
+    found = ammonia.job("frames", "thermal", 0, "fast", tmp_path, folder / "results" / "ammonia", label=Springs())
+    assert [turn["attacks"] for turn in found["rounds"]] == [FAST.attacks, FAST.attacks, FAST.last]
+    acquired = Dataset.read(folder / "results" / "ammonia" / "fast" / "attacks-frames-thermal-0.extxyz")
+    assert len(acquired) and {g.origin["by"] for g in acquired} == {"dynamics"}
+
+
 def test_learning_curves_are_made_once(folder, monkeypatch):
     points = [ammonia_convergence.Fit(16, 10, steps) for steps in (20, 40)]
     arguments = {"out": folder / "runs", "results": folder / "results", "label": Springs()}
