@@ -38,6 +38,7 @@ def inversion_paths(
     if barrier is not None:
         axes.axhline(barrier, color=TRUTH, lw=0.8, ls="--", zorder=1)
         axes.annotate(f"DFT {barrier:.2f}", (0.01, barrier), xycoords=axes.get_yaxis_transform(), xytext=(0, 2), textcoords="offset points", fontsize=9)
+    axes.margins(y=0.1)                                                        # room for the number above its line
     axes.set(xlabel=along, ylabel="energy (kcal/mol)")
     axes.grid(alpha=0.25)
     framed_legend(axes, place="lower center")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from .style import framed_legend
@@ -13,9 +14,12 @@ def sigma_histogram(axes: Axes, sigma: NDArray, threshold: float | None = None) 
     """Distribution of uncertainties (n,) on a logarithmic axis; `threshold` is marked."""
     positive = sigma[sigma > 0]
     if len(positive):
-        edges = np.geomspace(positive.min(), positive.max() * 1.0001, 30)
-        axes.hist(positive, bins=edges, color="#7d3c98", alpha=0.8)
+        low, high = positive.min(), positive.max() * 1.0001
+        if high < 10 * low:                                                     # less than a decade has no legible ticks
+            low, high = np.sqrt(low * high) / np.sqrt(10), np.sqrt(low * high) * np.sqrt(10)
+        axes.hist(positive, bins=np.geomspace(low, high, 30), color="#7d3c98", alpha=0.8)
         axes.set_xscale("log")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     if threshold is not None:
         axes.axvline(threshold, color="k", ls="--", lw=1)
     axes.set(xlabel=r"$\sigma_F$", ylabel="structures")

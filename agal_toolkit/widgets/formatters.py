@@ -147,16 +147,19 @@ def register() -> None:
 
 
 def energy_histogram(axes: Axes, datasets: Mapping[str, Dataset]) -> None:
-    """Distribution of the labelled energies of data sets, by name."""
+    """Distribution of the labelled energies of data sets, by name; of atoms, whose totals are large, above the lowest."""
     filled = {name: dataset.energies for name, dataset in datasets.items() if len(dataset)}
+    atoms = any(not flat(dataset) for dataset in datasets.values() if len(dataset))
     if filled:
+        lowest = min(energies.min() for energies in filled.values()) if atoms else 0.0
+        filled = {name: energies - lowest for name, energies in filled.items()}
         every = np.concatenate(list(filled.values()))
         edges = np.linspace(every.min(), max(every.max(), every.min() + 1e-6), 25)
         for (name, energies), colour in zip(filled.items(), ("0.6", "k"), strict=False):
             axes.hist(energies, bins=edges, color=colour, alpha=0.8, label=name)
     if len(filled) > 1:
         axes.legend(frameon=False, fontsize=8)
-    axes.set(xlabel="energy", ylabel="structures")
+    axes.set(xlabel="energy above the lowest (eV)" if atoms else "energy", ylabel="structures")
     axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.set_title("energies", fontsize=10)
 

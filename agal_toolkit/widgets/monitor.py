@@ -139,7 +139,7 @@ class Monitor(ipywidgets.VBox):
 
     def _draw_maps(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.06, right=0.93, top=0.91, bottom=0.14, wspace=0.28)
+        figure.subplots_adjust(left=0.075, right=0.93, top=0.91, bottom=0.14, wspace=0.28)
         generation = self._drawn = self.shown
         for axes, title in zip((left, right), self.view.titles, strict=True):
             if generation is None:
