@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass, field
 from functools import partial
@@ -228,6 +229,11 @@ def small_loop(label=DoubleWell(), recipe=None, **changes) -> Loop:
 
 def first_data(count: int = 20) -> Dataset:
     return well_data(np.random.default_rng(3), count)
+
+
+def picture(widget) -> bytes:
+    """The PNG of a widget that a reader without a kernel sees."""
+    return base64.b64decode(widget._repr_mimebundle_()["image/png"])
 
 
 def contents(folder: Path) -> dict[str, object]:

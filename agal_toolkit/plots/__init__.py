@@ -1,9 +1,9 @@
 """Pictures of what happened: functions that draw records on matplotlib axes.
 
 Every function takes axes first and returns nothing, so pictures compose; none touches pyplot, so they may be drawn in
-any thread on an Agg canvas. Colours mean the same everywhere: red is adversarial, blue random; white points are the
-original data, gray ones acquired earlier, black ones new (Schwalbe-Koda 2021, Fig. 2a). Pictures of ammonia are in
-kcal/mol, and so is what they are given; others have the units of their records.
+any thread on an Agg canvas. Colours mean the same everywhere: red is adversarial, blue random, purple an uncertainty;
+white points are the original data, gray ones acquired earlier, black ones new (Schwalbe-Koda 2021, Fig. 2a). Pictures of
+ammonia are in kcal/mol, and so is what they are given; others have the units of their records.
 """
 
 from .attacks import attack_losses, attack_path
@@ -13,13 +13,13 @@ from .loops import band, data_curves, error_rows, learning_curves, pairs_summary
 from .molecules import molecule
 from .plane import errors_below, plane_bar, plane_surface
 from .samples import energy_against_rmsd, energy_boxes, map_of
-from .style import ADVERSARIAL, ENERGY_COLOURS, RANDOM, SIGMA_COLOURS, TRUTH, Look, looks, strategy_colour, tag
+from .style import ADVERSARIAL, ENERGY_COLOURS, RANDOM, SIGMA_COLOURS, TRUTH, UNCERTAIN, Look, looks, strategy_colour, tag
 from .training import convergence_curves, training_curves
 from .uncertainties import sigma_against_error, sigma_histogram
 from .wells import attack_paths, committee_surface, energy_surface, sigma_surface, structures, uncertainty_surface
 
 __all__ = [
-    "ADVERSARIAL", "ENERGY_COLOURS", "RANDOM", "SIGMA_COLOURS", "TRUTH", "Look", "attack_losses", "attack_path", "attack_paths", "band", "barrier_errors",
+    "ADVERSARIAL", "ENERGY_COLOURS", "RANDOM", "SIGMA_COLOURS", "TRUTH", "UNCERTAIN", "Look", "attack_losses", "attack_path", "attack_paths", "band", "barrier_errors",
     "committee_surface", "convergence_curves", "data_curves", "density_bar", "energy_against_rmsd", "energy_boxes", "energy_surface", "error_rows",
     "errors_below", "frame_density", "inversion_paths", "learning_curves", "looks", "map_of", "molecule", "pairs_summary", "plane_bar", "plane_surface",
     "position_density", "sampled_energies", "sigma_against_error", "sigma_histogram", "sigma_surface", "stable_bars", "stable_by_temperature",

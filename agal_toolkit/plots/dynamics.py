@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..dynamics import Trajectory
 from .plane import energy_lines, plane_axes
-from .style import ADVERSARIAL, RANDOM, TRUTH, Look, framed_legend, looks
+from .style import ADVERSARIAL, CYCLE, TRUTH, Look, framed_legend, looks
 
 DENSITIES, DENSITY_COLOURS = (1e-3, 30.0), "YlGnBu"
 CONTOURS = (5, 10, 20, 40, 80)                      # kcal/mol
@@ -24,7 +24,7 @@ def position_density(axes: Axes, trajectories: Mapping[str, Trajectory], exact: 
     edges = np.linspace(-limit, limit, 61)
     for number, (name, trajectory) in enumerate(trajectories.items()):
         density, _ = np.histogram(trajectory.positions[..., 0, 0].ravel(), bins=edges, density=True)
-        axes.stairs(density, edges, lw=1.4, color=[RANDOM, ADVERSARIAL, "#1e8449", "#7d3c98"][number % 4], label=name)
+        axes.stairs(density, edges, lw=1.4, color=CYCLE[number % len(CYCLE)], label=name)
     if exact is not None:
         axes.plot(*exact, color=TRUTH, lw=1, ls="--", label="Boltzmann, true energy")
     axes.set(xlabel="x", ylabel="density of frames", xlim=(-limit, limit))

@@ -17,7 +17,7 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from .style import EARLIER, ENERGY_COLOURS, NEW, ORIGINAL, Look, framed_legend, looks, plain_logarithm
+from .style import EARLIER, ENERGY_COLOURS, NEW, ORIGINAL, PLATE, Look, framed_legend, looks, plain_logarithm
 
 LEVELS = np.linspace(0.0, 2.5, 26)                  # of log10(1 + E): up to 315 kcal/mol
 LINES = (1, 3, 10, 30, 100, 300)                    # kcal/mol
@@ -52,7 +52,7 @@ def plane_surface(
         axes.scatter(*at.T, s=18, c=colour, edgecolors=edge, linewidths=0.6, zorder=4)
         outside += int((~((at >= [z[0], r[0]]) & (at <= [z[-1], r[-1]])).all(1)).sum())
     if outside:
-        axes.text(0.97, 0.04, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=9, zorder=5, bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85})
+        axes.text(0.97, 0.04, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=9, zorder=5, bbox=PLATE)
     plane_axes(axes, z, r)
 
 

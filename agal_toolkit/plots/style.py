@@ -1,6 +1,6 @@
 """What all pictures share: colours that mean the same everywhere, axes with readable numbers, legends and tags.
 
-Red is adversarial, blue random, near-black the truth; white points are the original data, gray ones acquired earlier,
+Red is adversarial, blue random, near-black the truth, purple an uncertainty; white points are the original data, gray ones acquired earlier,
 black ones new (Schwalbe-Koda 2021, Fig. 2a). Several groups of one kind are tones of its colour from light to dark, so
 that they can be told apart in print without colours; a marker and a line style tell the kinds apart there.
 """
@@ -14,9 +14,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_hex
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-ADVERSARIAL, RANDOM, TRUTH = "#c0392b", "#2471a3", "0.15"
+ADVERSARIAL, RANDOM, TRUTH, UNCERTAIN = "#c0392b", "#2471a3", "0.15", "#7d3c98"
+CYCLE = (RANDOM, ADVERSARIAL, "#1e8449", "#d68910", UNCERTAIN, "#17a2b8", "#873600", "#7f8c8d")     # of groups that have no colour of their own
+PLATE = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}                   # below a text on colours
 ENERGY_COLOURS, SIGMA_COLOURS = "viridis", "magma"
 ORIGINAL, EARLIER, NEW = "white", "0.6", "black"
 
@@ -86,6 +88,12 @@ def plain_logarithm(axis: Axis, at: tuple[int, ...] = (1, 2, 5)) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def round_ticks(axes: Axes) -> None:
+    """Few ticks at round numbers."""
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+
+
 def framed_legend(axes: Axes, *, place: str = "best", columns: int = 1) -> None:
     """A legend of all labelled artists, if there are any, in a light frame that keeps it readable where it lies on data."""
     if axes.get_legend_handles_labels()[0]:
@@ -94,4 +102,4 @@ def framed_legend(axes: Axes, *, place: str = "best", columns: int = 1) -> None:
 
 def tag(axes: Axes, text: str) -> None:
     """A label in the top left corner, readable on any colour."""
-    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", ha="left", fontsize=9, zorder=9, bbox={"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85})
+    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", ha="left", fontsize=9, zorder=9, bbox=PLATE)

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from .style import framed_legend
+from .style import UNCERTAIN, framed_legend
 
 
 def sigma_histogram(axes: Axes, sigma: NDArray, threshold: float | None = None) -> None:
@@ -17,7 +17,7 @@ def sigma_histogram(axes: Axes, sigma: NDArray, threshold: float | None = None) 
         low, high = positive.min(), positive.max() * 1.0001
         if high < 10 * low:                                                     # less than a decade has no legible ticks
             low, high = np.sqrt(low * high) / np.sqrt(10), np.sqrt(low * high) * np.sqrt(10)
-        axes.hist(positive, bins=np.geomspace(low, high, 30), color="#7d3c98", alpha=0.8)
+        axes.hist(positive, bins=np.geomspace(low, high, 30), color=UNCERTAIN, alpha=0.8)
         axes.set_xscale("log")
         axes.xaxis.set_minor_formatter(NullFormatter())
     if threshold is not None:
@@ -32,7 +32,7 @@ def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray) -> None:
     if kept.any():
         low = 10 ** np.floor(np.log10(min(sigma[kept].min(), error[kept].min())))
         high = 10 ** np.ceil(np.log10(max(sigma[kept].max(), error[kept].max())))
-    axes.loglog(sigma[kept], error[kept], ".", ms=2.5, alpha=0.25, color="#7d3c98", rasterized=True)
+    axes.loglog(sigma[kept], error[kept], ".", ms=2.5, alpha=0.25, color=UNCERTAIN, rasterized=True)
     axes.plot([low, high], [low, high], "k--", lw=1, label="y = x")
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=r"uncertainty $\sigma_F$", ylabel="force error of the mean")
     framed_legend(axes, place="upper left")

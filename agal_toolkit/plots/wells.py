@@ -13,7 +13,7 @@ from ..analysis.surfaces import Grid, Surface
 from ..attack.attack import Adversary
 from ..dataset import Dataset
 from ..generation import Generation
-from .style import ADVERSARIAL, ENERGY_COLOURS, SIGMA_COLOURS, tag
+from .style import ADVERSARIAL, EARLIER, ENERGY_COLOURS, NEW, ORIGINAL, SIGMA_COLOURS, round_ticks, tag
 
 
 def energy_surface(axes: Axes, grid: Grid, energy: NDArray, *, top: float = 8.0, bottom: float = -5.0, bar: bool = True) -> None:
@@ -21,7 +21,7 @@ def energy_surface(axes: Axes, grid: Grid, energy: NDArray, *, top: float = 8.0,
     levels = np.linspace(bottom, top, 27)
     filled = axes.contourf(grid.axis, grid.axis, energy, levels=levels, cmap=ENERGY_COLOURS, extend="both")
     axes.contour(grid.axis, grid.axis, energy, levels=levels[::2], colors="k", linewidths=0.4, alpha=0.35)
-    _plane(axes, grid)
+    map_axes(axes, grid)
     if bar:
         axes.figure.colorbar(filled, ax=axes, label="energy", fraction=0.046, pad=0.03, ticks=MaxNLocator(8, integer=True))
 
@@ -30,7 +30,7 @@ def sigma_surface(axes: Axes, surface: Surface, *, bar: bool = True) -> None:
     """Root of the force variance on a logarithmic scale (Schwalbe-Koda 2021, Eq. 10)."""
     values = np.log10(np.maximum(surface.sigma, 1e-3))
     filled = axes.contourf(surface.grid.axis, surface.grid.axis, values, levels=np.linspace(-2, 2, 25), cmap=SIGMA_COLOURS, extend="both")
-    _plane(axes, surface.grid)
+    map_axes(axes, surface.grid)
     if bar:
         axes.figure.colorbar(filled, ax=axes, label=r"$\log_{10}\,\sigma_F$", fraction=0.046, pad=0.03, ticks=range(-2, 3))
 
@@ -40,10 +40,10 @@ def structures(axes: Axes, dataset: Dataset, new: Dataset | None = None) -> None
     positions = np.array([geometry.positions[0] for geometry in dataset]).reshape(-1, 2)
     later = dataset.generations > 0
     style = {"s": 14, "linewidths": 0.6, "zorder": 3}
-    axes.scatter(*positions[~later].T, c="white", edgecolors="k", label="original", **style)
-    axes.scatter(*positions[later].T, c="0.6", edgecolors="k", label="earlier", **style)
+    axes.scatter(*positions[~later].T, c=ORIGINAL, edgecolors="k", label="original", **style)
+    axes.scatter(*positions[later].T, c=EARLIER, edgecolors="k", label="earlier", **style)
     if new is not None and len(new):
-        axes.scatter(*np.array([geometry.positions[0] for geometry in new]).T, c="k", edgecolors="white", s=20, linewidths=0.5, zorder=4, label="new")
+        axes.scatter(*np.array([geometry.positions[0] for geometry in new]).T, c=NEW, edgecolors="white", s=20, linewidths=0.5, zorder=4, label="new")
 
 
 def committee_surface(axes: Axes, generation: Generation, surface: Surface, *, bar: bool = True) -> None:
@@ -69,7 +69,7 @@ def attack_paths(axes: Axes, adversaries: Sequence[Adversary], colour: str = ADV
         axes.plot(*path[-1], "o", ms=5, color=colour, mec="white", mew=0.6, zorder=7)
 
 
-def _plane(axes: Axes, grid: Grid) -> None:
+def map_axes(axes: Axes, grid: Grid) -> None:
+    """Limits, labels and ticks of a grid."""
     axes.set(xlim=(-grid.limit, grid.limit), ylim=(-grid.limit, grid.limit), xlabel="x", ylabel="y", aspect="equal")
-    axes.xaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+    round_ticks(axes)

@@ -6,13 +6,13 @@ pictures; without one it does nothing. What draws in three dimensions is loaded 
 
 from .atlas import Atlas
 from .background import Background
-from .ball_and_stick import draw_molecule
-from .explorers import AttackExplorer, CommitteeView
+from .explorers import AttackExplorer
 from .formatters import register
+from .members import CommitteeView
 from .monitor import Monitor
 from .player import AttackPlayer
 from .viewer import Molecule
 
-__all__ = ["Atlas", "AttackExplorer", "AttackPlayer", "Background", "CommitteeView", "Molecule", "Monitor", "draw_molecule"]
+__all__ = ["Atlas", "AttackExplorer", "AttackPlayer", "Background", "CommitteeView", "Molecule", "Monitor"]
 
 register()

@@ -21,13 +21,13 @@ from numpy.typing import ArrayLike
 
 from ..analysis.distances import AlignedRmsd
 from ..geometry import Geometry
-from .canvas import board
-from .picture import DPI, DRAWING, Latest, bundle, png
-from .scene import formula
+from ..plots.scene import formula
+from ..plots.style import CYCLE
+from .canvas import MISSING, board
+from .picture import DPI, DRAWING, Latest, bundle, png, red
 from .viewer import Molecule
 
 _MAP, _VIEW = (4.6, 4.5), (3.4, 2.9)         # inches
-_CYCLE = ("#2471a3", "#c0392b", "#1e8449", "#d68910", "#7d3c98", "#17a2b8", "#873600", "#7f8c8d")
 _ONTO = AlignedRmsd(permutations=False)
 
 
@@ -63,7 +63,7 @@ class Atlas(ipywidgets.VBox):
         self._build()
         self._map = board(self._figure, self.click)
         self._turn = Latest(self._shown)
-        self._hint.value = "click on a point to see it" if self._map.clickable else "ipympl is not installed (pip install agal_toolkit[map]): choose with the slider"
+        self._hint.value = "click on a point to see it" if self._map.clickable else f"{MISSING}: choose with the slider"
         self.layout.max_width = "100%"
         beside = ipywidgets.VBox([self._molecule, self._table], layout=ipywidgets.Layout(margin="0 0 0 6px"))
         super().__init__([ipywidgets.HBox([self._slider, self._hint]), ipywidgets.HBox([self._map, beside]), self._trouble])
@@ -101,7 +101,7 @@ class Atlas(ipywidgets.VBox):
             self._map.refresh()
             self._trouble.value = ""
         except Exception as error:
-            self._trouble.value = f'<div style="color:#922b21;line-height:1.3">{escape(f"{type(error).__name__}: {error}")}</div>'
+            self._trouble.value = red(f"{type(error).__name__}: {error}")
 
     def _turned(self, geometry: Geometry) -> Geometry:
         """Superposed on the structure before, where they are molecules of the same atoms in the same order."""
@@ -186,6 +186,6 @@ class Atlas(ipywidgets.VBox):
 def _coloured(groups: Mapping[str, Any], given: Mapping[str, str]) -> dict[str, Any]:
     """A colour for each group; beyond the cycle they are taken from a scale."""
     missing = [group for group in groups if group not in given]
-    shades: Sequence[Any] = _CYCLE if len(missing) <= len(_CYCLE) else colormaps["turbo"](np.linspace(0.05, 0.95, len(missing)))
+    shades: Sequence[Any] = CYCLE if len(missing) <= len(CYCLE) else colormaps["turbo"](np.linspace(0.05, 0.95, len(missing)))
     found = {**given, **dict(zip(missing, shades, strict=False))}
     return {group: found[group] for group in groups}

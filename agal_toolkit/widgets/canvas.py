@@ -16,8 +16,9 @@ from IPython import get_ipython
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .picture import DPI, DRAWING, encoded
+from .picture import DPI, DRAWING, as_wide, encoded
 
+MISSING = "ipympl is not installed (pip install agal_toolkit[map])"
 Clicked = Callable[[float, float], None]
 
 
@@ -29,8 +30,7 @@ class Still(ipywidgets.Image):
     def __init__(self, figure: Figure) -> None:
         self._figure = figure
         FigureCanvasAgg(figure)
-        layout = ipywidgets.Layout(width=f"{round(figure.get_figwidth() * DPI)}px", max_width="100%", object_fit="contain", margin="0")
-        super().__init__(format="png", layout=layout)
+        super().__init__(format="png", layout=as_wide(figure.get_figwidth()))
         self.refresh()
 
     def refresh(self) -> None:

@@ -1,8 +1,8 @@
 """Attacks on a two-dimensional surface, to be touched.
 
 :class:`AttackExplorer` pushes a point that a person drops on the map, live, in a worker of its own; the next drop cancels
-the push before it. :class:`CommitteeView` shows what each member says. Both evaluate the committee on a grid once and
-redraw from what they have, so a slider costs a drawing and not a prediction.
+the push before it. It evaluates the committee on a grid once and redraws from what it has, so a slider costs a drawing
+and not a prediction.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -29,9 +28,9 @@ from ..events import Report
 from ..geometry import Geometry, Labels, points
 from ..uncertainty import force_variance
 from .background import LIVE, PAUSED, Background
-from .canvas import board
-from .maps import Said, draw_gain, draw_members, draw_paths
-from .picture import DPI, DRAWING, Latest, Picture, bundle, png, round_ticks
+from .canvas import MISSING, board
+from .maps import Said, draw_gain, draw_paths
+from .picture import DPI, DRAWING, Latest, Picture, bundle, png, red
 
 _SIZE = (4.15, 3.6)         # inches, of the map and of the curves beside it
 _SHOWN = 600                # points of the paths at which energy and sigma are evaluated for the curves
@@ -88,8 +87,7 @@ class AttackExplorer(ipywidgets.VBox):
         self._map = board(self._figure, self.drop)
         self._curves = Picture(self._draw_curves, _SIZE)
         self._push, self._repaint, self._retrace = Latest(self._again, 0.15), Latest(self._redrawn, 0.1), Latest(self._traced)
-        missing = "ipympl is not installed (pip install agal_toolkit[map]): place a point with x and y"
-        self._hint = ipywidgets.Label("click on the map to drop a point" if self._map.clickable else missing)
+        self._hint = ipywidgets.Label("click on the map to drop a point" if self._map.clickable else f"{MISSING}: place a point with x and y")
         super().__init__([
             ipywidgets.HBox([self._surface, self._hint], layout=ipywidgets.Layout(align_items="center")),
             ipywidgets.HBox([self._map, self._curves]), *([] if self._map.clickable else [self._placing]),
@@ -197,7 +195,6 @@ class AttackExplorer(ipywidgets.VBox):
         else:
             draw_gain(axes, surface.grid, self._gain())
         plots.structures(axes, self._dataset)
-        round_ticks(axes)
         kT = f", kT = {self._kT.value:.3g}" if self._surface.value == LOSS and not self._kT.disabled else ""
         title = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncertainty"}[self._surface.value]
         axes.set_title(title + kT, fontsize=10)
@@ -217,8 +214,8 @@ class AttackExplorer(ipywidgets.VBox):
         right = lower.twinx()
         upper.set_ylabel(r"$\mathcal{L}_\mathrm{adv}$")
         lower.set(xlabel="attack step", ylabel="energy")
-        right.set_ylabel(r"$\sigma_F$", color="#7d3c98")
-        right.tick_params(axis="y", labelcolor="#7d3c98", labelsize=8)
+        right.set_ylabel(r"$\sigma_F$", color=plots.UNCERTAIN)
+        right.tick_params(axis="y", labelcolor=plots.UNCERTAIN, labelsize=8)
         for axes in (upper, lower):
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
@@ -238,7 +235,7 @@ class AttackExplorer(ipywidgets.VBox):
             lower.plot(chosen, true, color="#1e8449", ls="--", label="true", **{**style, "lw": 1.0})
             if not many:
                 lower.legend(frameon=False, fontsize=8, loc="best")
-        right.plot(chosen, sigma, color="#7d3c98", **style)
+        right.plot(chosen, sigma, color=plots.UNCERTAIN, **style)
         step = self._at(len(path))
         for axes in (upper, lower):
             axes.axvline(step, color="0.4", lw=0.8, ls=":")
@@ -365,33 +362,4 @@ class AttackExplorer(ipywidgets.VBox):
             self._push.request()
 
     def _on_trouble(self, error: BaseException) -> None:
-        self._trouble.value = f'<div style="color:#922b21">{escape(f"{type(error).__name__}: {error}")}</div>'
-
-
-class CommitteeView(ipywidgets.VBox):
-    """What each member of a committee says of the plane, their mean and where they disagree.
-
-    Args:
-        committee: of potentials of one particle in the plane.
-        grid: where to evaluate it.
-        dataset: drawn on the surfaces.
-    """
-
-    def __init__(self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None) -> None:
-        self._said, self._dataset = Said.of(committee, grid), dataset
-        self._member = ipywidgets.IntSlider(value=1, min=1, max=max(len(committee), 1), description="member", layout=ipywidgets.Layout(width="320px"))
-        self._picture = Picture(self._draw, (8.2, 4.4))
-        self._member.observe(lambda _: self._picture.request(), "value")
-        super().__init__([self._member, self._picture])
-
-    def settle(self) -> CommitteeView:
-        """Waits until the picture shows the slider's member."""
-        self._picture.settle()
-        return self
-
-    def _draw(self, figure: Figure) -> None:
-        draw_members(figure, self._said, self._member.value - 1, self._dataset)
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        self.settle()
-        return bundle(super()._repr_mimebundle_(**options), self._picture.value)
+        self._trouble.value = red(f"{type(error).__name__}: {error}")

@@ -26,9 +26,10 @@ from ..dataset import Dataset
 from ..generation import Generation
 from ..identity import described
 from ..loop import Loop
+from ..plots.style import round_ticks
 from ..potentials import MLP, Stacked
 from ..uncertainty import force_variance
-from .picture import png, round_ticks
+from .picture import png
 
 Box = tuple[str, Sequence[str]]
 
@@ -177,8 +178,6 @@ def _titled(energy: Axes, sigma: Axes, title: str) -> None:
     energy.set_title(title, fontsize=10)
     sigma.set_title("uncertainty", fontsize=10)
     sigma.set_ylabel("")                        # the colour bar's label is where it would be
-    for axes in (energy, sigma):
-        round_ticks(axes)
 
 
 def _sigma(committee: Committee, geometries: Sequence[Any]) -> np.ndarray:

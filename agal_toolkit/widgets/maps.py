@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .. import plots
@@ -17,8 +15,8 @@ from ..attack import Attack
 from ..committee import Committee
 from ..dataset import Dataset
 from ..geometry import Batch, Prediction
+from ..plots.wells import map_axes
 from ..uncertainty import force_variance
-from .picture import round_ticks
 
 _FADE = 4.0                 # decades of the loss that the map tells apart
 _COLOURS = "cividis"
@@ -62,7 +60,7 @@ def draw_gain(axes: Axes, grid: Grid, gain: NDArray) -> None:
         low, top = np.percentile(gain, [2, 100])
         levels = np.linspace(low, top if top > low else low + 1.0, 25)
     filled = axes.contourf(grid.axis, grid.axis, values, levels=levels, cmap=_COLOURS, extend="min")
-    axes.set(xlim=(-grid.limit, grid.limit), ylim=(-grid.limit, grid.limit), xlabel="x", ylabel="y", aspect="equal")
+    map_axes(axes, grid)
     axes.figure.colorbar(filled, ax=axes, label=label, fraction=0.046, pad=0.03, ticks=np.round(levels[::6], 1))
 
 
@@ -76,37 +74,3 @@ def draw_paths(axes: Axes, path: NDArray, step: int) -> list[Artist]:
         *axes.plot(*path[0].T, "o", ms=6, mfc="white", mec=plots.ADVERSARIAL, mew=1.4, zorder=7),
         *axes.plot(*path[step].T, "o", ms=8, color=plots.ADVERSARIAL, mec="white", mew=1.0, zorder=8),
     ]
-
-
-def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | None = None) -> None:
-    """All members small, below them the chosen one beside the mean and the uncertainty."""
-    top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
-    grid, shape = said.surface.grid, said.surface.energy.shape
-    energies: Sequence[NDArray] = [energy.reshape(shape) for energy in said.prediction.energy.numpy()]
-    count = len(energies)
-    small = np.atleast_1d(top.subplots(1, max(count, 5)))
-    top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.02, wspace=0.06)
-    for number, axes in enumerate(small):
-        if number >= count:
-            axes.axis("off")
-            continue
-        plots.energy_surface(axes, grid, energies[number], bar=False)
-        axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
-        colour, weight, width = (plots.ADVERSARIAL, "bold", 2.5) if number == member else ("0.4", "normal", 0.8)
-        axes.set_title(f"member {number + 1}", fontsize=8, weight=weight, color=colour)
-        for spine in axes.spines.values():
-            spine.set(color=colour, linewidth=width)
-    chosen, mean, sigma = bottom.subplots(1, 3)
-    bottom.subplots_adjust(left=0.07, right=0.93, top=0.92, bottom=0.1, wspace=0.36)
-    for axes, energy in ((chosen, energies[member]), (mean, said.surface.energy)):
-        plots.energy_surface(axes, grid, energy)
-        bottom.axes[-1].set_ylabel("")          # of the colour bar, which the next axes leave no room for
-    plots.sigma_surface(sigma, said.surface)
-    for axes, title in ((chosen, f"member {member + 1}"), (mean, "mean"), (sigma, "uncertainty")):
-        axes.set_title(title, fontsize=10)
-        if dataset is not None:
-            plots.structures(axes, dataset)
-        round_ticks(axes)
-        if axes is not chosen:
-            axes.set_ylabel("")
-            axes.tick_params(axis="y", labelleft=False)

@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-from .picture import DPI, DRAWING, apology, bundle
+from .picture import DPI, DRAWING, apology, as_wide, bundle
 
 Mark = Callable[[int], Sequence[Artist]]
 
@@ -32,8 +32,7 @@ class Marked(ipywidgets.Image):
     def __init__(self, draw: Callable[[Figure], Mark], size: tuple[float, float]) -> None:
         self.error: Exception | None = None
         self._draw, self._size, self._step = draw, size, 0
-        layout = ipywidgets.Layout(width=f"{round(size[0] * DPI)}px", max_width="100%", object_fit="contain", margin="0")
-        super().__init__(format="png", layout=layout)
+        super().__init__(format="png", layout=as_wide(size[0]))
         self.redraw(0)
 
     def redraw(self, step: int) -> None:

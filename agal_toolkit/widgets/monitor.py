@@ -8,7 +8,6 @@ it runs, more than once, and a reloaded page finds it as it is. Buttons set the 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from html import escape
 from typing import Any
 
 import ipywidgets
@@ -19,7 +18,7 @@ from .. import plots
 from ..events import Epoch, Report, Step
 from ..generation import Generation
 from .background import DONE, FAILED, IDLE, LIVE, PAUSED, PAUSING, RUNNING, STOPPED, STOPPING, Background
-from .picture import DPI, Picture, bundle, png
+from .picture import DPI, Picture, bundle, png, red
 from .progress import Account, Begun, Turn, clock
 from .views import PlaneView, View
 
@@ -305,7 +304,7 @@ class Monitor(ipywidgets.VBox):
         self._show_progress()
 
     def _on_trouble(self, error: Exception) -> None:
-        self._trouble.value = _red(f"this panel could not follow the run, which goes on: {type(error).__name__}: {error}")
+        self._trouble.value = red(f"this panel could not follow the run, which goes on: {type(error).__name__}: {error}")
 
     def _on_state(self, _: Any) -> None:
         self._show_state()
@@ -333,7 +332,7 @@ class Monitor(ipywidgets.VBox):
         self._outer.bar_style = _BAR.get(state, "")
         self._show_progress()
         if state == FAILED:
-            self._trouble.value = _red(f"the run failed: {type(self.background.error).__name__}: {self.background.error}")
+            self._trouble.value = red(f"the run failed: {type(self.background.error).__name__}: {self.background.error}")
 
 
 def _await(axes: Any, title: str, text: str) -> None:
@@ -343,7 +342,3 @@ def _await(axes: Any, title: str, text: str) -> None:
     axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.55", fontsize=9)
     for spine in axes.spines.values():
         spine.set_color("0.85")
-
-
-def _red(text: str) -> str:
-    return f'<div style="color:#922b21;white-space:pre-wrap;line-height:1.3">{escape(text)}</div>'

@@ -14,13 +14,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 import ipywidgets
-from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 Draw = Callable[[Figure], None]
 DPI = 100
@@ -62,10 +61,14 @@ def bundle(live: dict[str, Any] | None, picture: bytes) -> dict[str, Any]:
     return {**(live or {}), "image/png": base64.b64encode(picture).decode()}
 
 
-def round_ticks(axes: Axes) -> None:
-    """Few ticks at round numbers."""
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
+def red(text: str) -> str:
+    """What went wrong, for a page."""
+    return f'<div style="color:#922b21;white-space:pre-wrap;line-height:1.3">{escape(text)}</div>'
+
+
+def as_wide(inches: float) -> ipywidgets.Layout:
+    """Of a picture: a hundred pixels an inch, unless the page is narrower."""
+    return ipywidgets.Layout(width=f"{round(inches * DPI)}px", max_width="100%", object_fit="contain", margin="0")
 
 
 class Latest:
@@ -121,8 +124,7 @@ class Picture(ipywidgets.Image):
         self.error: Exception | None = None
         self._draw, self._size = draw, size
         self._latest = Latest(self.redraw)
-        layout = ipywidgets.Layout(width=f"{round(size[0] * DPI)}px", max_width="100%", object_fit="contain", margin="0")
-        super().__init__(format="png", value=self.png(), layout=layout)
+        super().__init__(format="png", value=self.png(), layout=as_wide(size[0]))
 
     def png(self) -> bytes:
         """Drawn now."""

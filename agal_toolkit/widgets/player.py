@@ -27,10 +27,10 @@ from ..attack import Adversary
 from ..committee import Committee
 from ..generation import KEPT, Generation, Proposal
 from ..geometry import Geometry, Labels
-from .ball_and_stick import heat
+from ..plots.molecules import heat
+from ..plots.scene import formula
 from .marked import Mark, Marked
-from .picture import Latest, apology, bundle, png
-from .scene import formula
+from .picture import Latest, apology, bundle, png, red
 from .viewer import Molecule
 
 UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}      # of these in one eV
@@ -181,7 +181,7 @@ class AttackPlayer(ipywidgets.VBox):
 
     def _failed(self, error: Exception) -> None:
         self._error = error
-        self._trouble.value = f'<div style="color:#922b21;line-height:1.3">{escape(f"{type(error).__name__}: {error}")}</div>'
+        self._trouble.value = red(f"{type(error).__name__}: {error}")
 
     def _answer(self) -> float | Exception | None:
         """The reference's energy of the kept structure in the player's unit, or why there is none."""
@@ -216,7 +216,7 @@ class AttackPlayer(ipywidgets.VBox):
         energies = self.energies(course)
         energy.plot(steps, energies.T, color="0.65", lw=0.8)
         energy.plot([], [], color="0.65", lw=0.8, label="members")
-        values = [(energy, energies.mean(0), "0.1"), (sigma, course.sigma * self._scale, "#7d3c98"), (loss, course.gain, plots.ADVERSARIAL)]
+        values = [(energy, energies.mean(0), "0.1"), (sigma, course.sigma * self._scale, plots.UNCERTAIN), (loss, course.gain, plots.ADVERSARIAL)]
         for axes, curve, colour in values:
             axes.plot(steps, curve, color=colour, lw=1.6, label="mean" if axes is energy else None)
             axes.axvline(course.kept, color="0.35", lw=0.9, ls="--", label=f"kept, step {course.kept}" if axes is energy else None)

@@ -1,7 +1,7 @@
 """A structure in three dimensions, to be turned with the mouse; alone knows nglview.
 
 One view is used again and again, because a page has sixteen WebGL contexts: :class:`Molecule` sends the whole
-:class:`~agal_toolkit.widgets.scene.Scene` each time, a few kilobytes, and the view replaces its buffers by it between two
+:class:`~agal_toolkit.plots.scene.Scene` each time, a few kilobytes, and the view replaces its buffers by it between two
 frames of the browser. Nothing depends on what was sent before, so a page that was reloaded, or that shows the view
 twice, asks for the scene and has it. Without nglview the same calls draw a picture.
 """
@@ -23,13 +23,13 @@ from IPython.utils.capture import capture_output
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from .. import plots
 from ..geometry import Geometry
-from .ball_and_stick import GHOST, draw_molecule
-from .picture import DPI, Picture, bundle, png
-from .scene import Scene, bearing, middle
+from ..plots.scene import GHOST, STICK, Scene, bearing, scenes
+from .picture import DPI, Picture, bundle, png, red
 
 _EXTENSION = "nglview-js-widgets"
-_STICK, _EDGE = 0.1, 0.02                            # angstrom, radii of a bond and of a cell's edge
+_EDGE = 0.02                                         # angstrom, radius of a cell's edge
 _MISSING = "nglview is not installed, so this is a still picture: pip install nglview, and restart the kernel, to turn it with the mouse"
 
 # Runs in nglview's view: `scene` becomes what it shows. Buffers go to the viewer itself, past nglview's components, whose
@@ -88,7 +88,7 @@ class Molecule(ipywidgets.VBox):
         self._turn, self._reach, self._aim = np.eye(3), 0.0, 0
         self.live = importlib.util.find_spec("nglview") is not None
         self._view = _view(size, self._answer) if self.live else Picture(self._draw, size)
-        super().__init__([self._view] if self.live else [self._view, ipywidgets.HTML(f'<div style="color:#922b21;line-height:1.3">{_MISSING}</div>')])
+        super().__init__([self._view] if self.live else [self._view, ipywidgets.HTML(red(_MISSING))])
         self.layout.width = f"{round(size[0] * DPI) + 4}px"
 
     def show(self, geometry: Geometry, ghost: Geometry | None = None, colours: ArrayLike | None = None, labels: Sequence[str] | None = None) -> Molecule:
@@ -98,19 +98,19 @@ class Molecule(ipywidgets.VBox):
             geometry: of at most three dimensions; with its cell where it is periodic.
             ghost: another one, translucent, which stays in the middle of the view: where an attack started.
             colours: (n, 3) red, green and blue of the atoms, 0 to 1; None takes those of the elements,
-                :func:`~agal_toolkit.widgets.ball_and_stick.heat` makes some of uncertainties.
+                :func:`~agal_toolkit.plots.molecules.heat` makes some of uncertainties.
             labels: (n,) what is written at the atoms.
 
         Raises:
             ValueError: colours or labels of another number of atoms, or more than three dimensions.
         """
         with self._lock:
-            scenes = _scenes(geometry, ghost, colours, labels)
-            self._look(geometry, ghost, max(scene.reach for scene in scenes))
+            seen = scenes(geometry, ghost, colours, labels)
+            self._look(geometry, ghost, max(scene.reach for scene in seen))
             self.geometry, self._ghost, self._labels = geometry, ghost, None if labels is None else tuple(labels)
             self._colours = None if colours is None else np.asarray(colours, dtype=float)
             if self.live:
-                self._send(scenes)
+                self._send(seen)
             else:
                 self._view.request()
         return self
@@ -125,7 +125,7 @@ class Molecule(ipywidgets.VBox):
             raise ValueError(f"{len(geometries)} structures cannot be the frames of one view: give at least one, all of the same atoms in the same order")
         with self._lock:
             self._frames, self._ghost = tuple(geometries), ghost
-            self._look(geometries[0], ghost, max(scene.reach for geometry in geometries for scene in _scenes(geometry, ghost, None, None)))
+            self._look(geometries[0], ghost, max(scene.reach for geometry in geometries for scene in scenes(geometry, ghost)))
             self.geometry = geometries[0]
             return self.seek(0)
 
@@ -146,7 +146,7 @@ class Molecule(ipywidgets.VBox):
             axes.axis("off")
             axes.text(0.5, 0.5, "no structure", transform=axes.transAxes, ha="center", va="center", color="0.55", fontsize=9)
             return
-        draw_molecule(axes, geometry, ghost, colours, labels, turn=turn, reach=reach)
+        plots.molecule(axes, geometry, ghost, colours, labels, outline=False, view=turn, limit=reach, bar=True)
 
     def _draw(self, figure: Figure) -> None:
         self.draw(figure.add_axes((0.0, 0.0, 1.0, 1.0)))
@@ -163,11 +163,11 @@ class Molecule(ipywidgets.VBox):
         if isinstance(message, dict) and message.get("type") == "request_loaded":
             with self._lock:
                 if self.geometry is not None:
-                    self._send(_scenes(self.geometry, self._ghost, self._colours, self._labels))
+                    self._send(scenes(self.geometry, self._ghost, self._colours, self._labels))
 
-    def _send(self, scenes: Sequence[Scene]) -> None:
+    def _send(self, seen: Sequence[Scene]) -> None:
         told = {
-            "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(scenes)], "turn": _camera(self._turn), "reach": self._reach, "aim": self._aim,
+            "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(seen)], "turn": _camera(self._turn), "reach": self._reach, "aim": self._aim,
             "size": _pixels(self._size),
         }
         code = f"const scene = {json.dumps(told)};{_SHOW}"
@@ -175,13 +175,6 @@ class Molecule(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return bundle(super()._repr_mimebundle_(**options), png(self._draw, self._size))
-
-
-def _scenes(geometry: Geometry, ghost: Geometry | None, colours: ArrayLike | None, labels: Sequence[str] | None) -> list[Scene]:
-    """The structure, and where it started; the origin is the middle of what does not move."""
-    origin = middle(geometry if ghost is None else ghost)
-    scene = Scene.of(geometry, colours=colours, labels=labels, origin=origin)
-    return [scene] if ghost is None else [scene, Scene.of(ghost, origin=origin)]
 
 
 def _alike(one: Geometry | None, other: Geometry) -> bool:
@@ -198,7 +191,7 @@ def _part(scene: Scene, opacity: float) -> dict[str, Any]:
     named = [k for k, name in enumerate(scene.names) if name and solid]
     values = {
         "position": scene.centres, "color": scene.colours, "radius": scene.radii, "begin": begin, "end": end, "paint": paint,
-        "width": np.repeat([_STICK, _EDGE], [len(scene.sticks), len(edges)]), "place": scene.centres[named], "size": np.full(len(named), 0.5),
+        "width": np.repeat([STICK, _EDGE], [len(scene.sticks), len(edges)]), "place": scene.centres[named], "size": np.full(len(named), 0.5),
         "ink": np.full((len(named), 3), 0.1),
     }
     return {**{name: np.round(array, 4).ravel().tolist() for name, array in values.items()}, "text": [scene.names[k] for k in named], "opacity": opacity}

@@ -14,7 +14,6 @@ from matplotlib.axes import Axes
 from .. import plots
 from ..analysis.surfaces import Grid, Surface
 from ..generation import Generation
-from .picture import round_ticks
 
 
 class View(Protocol):
@@ -73,6 +72,5 @@ class PlaneView:
         for axes in (left, right):
             if paths:
                 plots.attack_paths(axes, generation.adversaries)
-            round_ticks(axes)
         right.set_ylabel("")
         left.legend(loc="lower right", fontsize=7, framealpha=0.85, borderpad=0.3, handletextpad=0.1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 
 import numpy as np
 import pytest
-from helpers import ammonia, crystal
+from helpers import ammonia, crystal, picture
 
 from agal_toolkit import Geometry
 from agal_toolkit.widgets import Atlas
@@ -19,10 +18,6 @@ def parts(rng):
     groups = [f"generation {geometry.origin['generation']}" for geometry in geometries]
     energies = {"DFT": np.append(rng.normal(20, 5, 11), np.nan), "committee 1": np.arange(12.0)}
     return {"points": rng.normal(0, 1, (12, 2)) * [3, 1], "geometries": geometries, "groups": groups, "energies": energies}
-
-
-def picture(widget):
-    return base64.b64decode(widget._repr_mimebundle_()["image/png"])
 
 
 def test_a_click_shows_the_nearest_structure_with_its_energies_and_its_origin(parts):

@@ -1,27 +1,21 @@
-"""The map on which points are dropped, and the view of the members, without a browser."""
+"""The map on which points are dropped, without a browser."""
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import time
 
 import numpy as np
 import pytest
-from helpers import labels_of, mlp_committee, molecule, well_data
+from helpers import labels_of, mlp_committee, molecule, picture, well_data
 
 from agal_toolkit import Adam, Attack, Ball, BoltzmannVariance, Dataset, GradientDescent, Labels, Variance
-from agal_toolkit.analysis.surfaces import Grid
-from agal_toolkit.widgets import AttackExplorer, CommitteeView
+from agal_toolkit.widgets import AttackExplorer
 
 
 @pytest.fixture
 def explorer(rng):
     return AttackExplorer(mlp_committee(), well_data(rng, 12), Attack(BoltzmannVariance(kT=5.0), Adam(0.02, 15)), truth=labels_of, points=15, seconds=0)
-
-
-def picture(widget):
-    return base64.b64decode(widget._repr_mimebundle_()["image/png"])
 
 
 def map_of(explorer):
@@ -165,10 +159,3 @@ def test_molecules_have_no_map(rng):
         AttackExplorer(mlp_committee(), Dataset([geometry], [Labels(energy=0.0, forces=np.zeros((5, 3)))]))
     with pytest.raises(ValueError, match="holds nothing"):
         AttackExplorer(mlp_committee(), Dataset())
-
-
-def test_the_members_slider_changes_the_picture(rng):
-    view = CommitteeView(mlp_committee(), Grid(points=10), well_data(rng, 12))
-    first = picture(view)
-    view._member.value = 3
-    assert picture(view) != first and view._picture.error is None

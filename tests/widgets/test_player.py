@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import time
 from collections import Counter
 
 import numpy as np
 import pytest
-from helpers import ammonia, schnet_committee
+from helpers import ammonia, picture, schnet_committee
 from matplotlib.figure import Figure
 
 from agal_toolkit import Adam, Attack, Ball, Dataset, Labels, Proposal, Variance
@@ -28,10 +27,6 @@ def adversaries(committee):
     rng = np.random.default_rng(5)
     seeds = [ammonia().moved(ammonia().positions + rng.normal(0, 0.05, (4, 3))) for _ in range(3)]
     return Attack(Variance(), Adam(0.03, 12), bound=Ball(0.8))(committee, Dataset(), seeds, rng)
-
-
-def picture(widget):
-    return base64.b64decode(widget._repr_mimebundle_()["image/png"])
 
 
 def labels(energy):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import importlib.util
 import json
 import subprocess
@@ -11,10 +10,10 @@ import threading
 
 import numpy as np
 import pytest
-from helpers import ammonia, crystal, molecule
+from helpers import ammonia, crystal, molecule, picture
 
+from agal_toolkit.plots.scene import element_colours
 from agal_toolkit.widgets import Molecule
-from agal_toolkit.widgets.scene import element_colours
 
 
 @pytest.fixture
@@ -31,10 +30,6 @@ def scene_of(message):
     code = message["args"][0]
     assert code.startswith("const scene = ")
     return json.JSONDecoder().raw_decode(code.removeprefix("const scene = "))[0]
-
-
-def picture(widget):
-    return base64.b64decode(widget._repr_mimebundle_()["image/png"])
 
 
 def test_importing_the_widgets_does_not_load_nglview():
