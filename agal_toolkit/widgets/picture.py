@@ -87,7 +87,7 @@ class Latest:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="agal redraw")
                 self._thread.start()
 
-    def settle(self, timeout: float = 10.0) -> None:
+    def settle(self, timeout: float = 60.0) -> None:
         """Waits until nothing is outstanding."""
         end = time.monotonic() + timeout
         while self._thread is not None and time.monotonic() < end:
