@@ -1,0 +1,317 @@
+# %% [markdown]
+# # Ammonia: a potential that learns to invert
+#
+# Nitrogen passes through the plane of its three hydrogens. A potential trained on small vibrations of the pyramid has never
+# seen that plane; this notebook lets it find out what it does not know, asks density functional theory, and learns, as in
+#
+# > D. Schwalbe-Koda, A. R. Tan, R. Gómez-Bombarelli, *Differentiable sampling of molecular geometries with
+# > uncertainty-based adversarial attacks*, Nature Communications **12**, 5104 (2021), Sec. 3.2, Figs. 3 to 5.
+#
+# 1. The molecule in the reference
+# 2. Where we start
+# 3. How long to train
+# 4. The loop, live, with real density functional theory
+# 5. An attack, played
+# 6. What was sampled (Figs. 3a to 3c)
+# 7. The barrier (Fig. 3d)
+# 8. The surface (Figs. 3e, 3f and 4)
+# 9. Dynamics (Figs. 3f and 5)
+# 10. Beside the paper, panel by panel
+#
+# Run the cells from top to bottom. Energies are in kcal/mol above the ground state, lengths in angstrom.
+
+# %%
+from pathlib import Path
+from tempfile import mkdtemp
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+
+import agal_toolkit as agal
+from agal_toolkit import plots
+from agal_toolkit.analysis.ammonia_plane import ammonia, distortions
+from agal_toolkit.analysis.descriptors import Soap, Umap
+from agal_toolkit.analysis.distances import AlignedRmsd
+from agal_toolkit.references import Cache
+from agal_toolkit.studies import ammonia as study
+from agal_toolkit.studies import ammonia_gallery as gallery
+from agal_toolkit.studies.ammonia_committees import R_EDGES, TEMPERATURES, Z_EDGES
+from agal_toolkit.studies.ammonia_recipes import KCAL, PRESETS, initial
+from agal_toolkit.studies.ammonia_truth import truth
+from agal_toolkit.studies.results import chosen_preset, read
+from agal_toolkit.widgets import Atlas, AttackPlayer, Molecule, Monitor
+from agal_toolkit.widgets.ammonia_view import AmmoniaView
+
+torch.set_num_threads(1)
+name = chosen_preset(PRESETS)
+preset, recipe, start, seed = PRESETS[name], "ours", "thermal", 0
+results = Path("results")  # beside this notebook
+print(f"preset {name}: {preset}")
+
+# %% [markdown]
+# ## 1. The molecule in the reference
+#
+# The reference is BP86-D3(BJ)/def2-SVP, computed by PySCF and s-dftd3 on this machine, about a second per geometry. RDKit's
+# MMFF94 gives a first structure, which is then optimised with the reference itself. All that follows rests on four
+# computations that were made once and are kept with their settings: that optimisation, the Hessian, the inversion path by a
+# nudged elastic band, and the energy on a plane of symmetric geometries.
+
+# %%
+known = truth(results / "ammonia" / "reference", sizes=PRESETS["laptop"].truth)
+reference = agal.Reference(agal.DFT())
+barrier = known.path.barrier / KCAL
+print(f"ground state {known.zero:.4f} eV after {len(known.optimisation) - 1} steps; barrier {barrier:.3f} kcal/mol on {len(known.path.images)} images")
+Molecule().show(known.ground)
+
+# %%
+other = agal.DFT(functional="b88,p86")
+top = int(np.argmax(known.path.energies))
+pz81 = (other(known.path.images[top]).energy - other(known.path.images[0]).energy) / KCAL
+along = known.path.lengths / known.path.lengths[-1], (known.path.energies - known.path.energies[0]) / KCAL
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.2), layout="constrained")
+plots.inversion_paths(left, {"DFT": along}, barrier=barrier)
+plots.plane_surface(right, known.surface.grid.z, known.surface.grid.r, known.surface.energy / KCAL)
+plots.plane_bar([right])
+print(f"libxc's own P86, on another local functional, has a barrier of {pz81:.2f} at the same geometries")
+
+# %% [markdown]
+# $R$ is the radius of the circle through the hydrogens, $Z$ the height of nitrogen above their plane, both divided by their
+# ground-state values. The barrier is a saddle at $Z = 0$.
+#
+# ## 2. Where we start
+#
+# The first data are displacements along the normal modes, with a temperature between 250 and 750 K drawn for each: on average
+# every mode holds $kT/2$ of potential energy. A *harder* start has 25 to 75 K and the frames of the optimisation.
+
+# %%
+folder = Path(mkdtemp(prefix="ammonia-"))
+place = results / "ammonia" if name == "laptop" else folder
+first = study.labelled(place / f"{start}-{seed}.extxyz", initial(start, preset, known, seed), reference, Cache(folder / "labels"))
+modes = agal.NormalModes(known.ground, known.hessian)
+print("wavenumbers / cm⁻¹:", ", ".join(f"{value:.0f}" for value in modes.wavenumbers))
+
+figure, axes = plt.subplots(figsize=(6.4, 2.2), layout="constrained")
+cold = agal.Dataset.read(results / "ammonia" / f"cold-{seed}.extxyz")
+plots.energy_boxes(axes, {kind: (data.energies - known.zero) / KCAL for kind, data in (("thermal start", first), ("cold start", cold))})
+first
+
+# %% [markdown]
+# ## 3. How long to train
+#
+# Before strategies are compared, training must not be what limits them. Each point of these curves is a committee trained from
+# scratch on one thermal start, its learning rate annealed over so many steps of Adam. Batches of 30, as printed, are two steps an
+# epoch; the printed 500 epochs are then a thousand steps.
+
+# %%
+curves = read(results / "ammonia_convergence-laptop.json")["records"]
+figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.2), layout="constrained")
+lines = {}
+for fit in curves["fits"]:
+    lines.setdefault(f"width {fit['features']}, batch {fit['batch']}", []).append(fit)
+look = plots.looks(list(lines))
+for axes, label, value in (
+    (left, "barrier, committee less DFT / kcal/mol", lambda fit: fit["barrier"] - curves["truth"]),
+    (right, "RMSE below 20 kcal/mol", lambda fit: fit["rmse below"]["20"]),
+):
+    plots.convergence_curves(axes, {key: (np.array([f["steps"] for f in fits]), np.array([value(f) for f in fits])) for key, fits in lines.items()}, label, shown=look)
+
+# %% [markdown]
+# ## 4. The loop, live
+#
+# One round is: train five SchNets; attack from the structures that they know; keep what is distinct and not broken; ask density
+# functional theory; add the answers. Attacks minimise
+#
+# $$-\ln P(X_\delta) - \ln \sigma_F^2(X_\delta), \qquad P \propto e^{-\bar E/kT} \qquad \text{(Eqs. 3 and 4)} .$$
+#
+# Press **Start**. Left the committee's surface with the known structures (white, gray) and the new ones (black), right the
+# inversion path of every committee so far beside the reference's.
+
+# %%
+loop = study.loop(recipe, preset, known, seed, reference)
+panel = Monitor(
+    {"adversarial": lambda report: agal.until(loop.generations(first, folder / "loop", report), count=2)},
+    generations=2, view=AmmoniaView(known), metric="rmse below 40",
+)
+
+# %%
+shown = display(panel, display_id=True)
+
+# %%
+panel.finish()
+shown.update(panel)
+
+# %%
+rounds = panel.runs["adversarial"]
+third = loop.ask(first, folder / "loop")
+for turn in (*rounds, third):
+    print(f"committee {turn.index + 1}: {len(turn.dataset)} structures, {len(turn.adversaries)} attacks, {len(turn.geometries)} distinct and sound", end="")
+    print(f", {len(turn.labelled)} labelled, barrier {turn.metrics['barrier']:.2f}" if isinstance(turn, agal.Generation) else ", not labelled")
+
+# %% [markdown]
+# ## 5. An attack, played
+#
+# Choose an attack and move the slider: the molecule distorts from its start (the ghost), and the curves say what the committee
+# thinks of it. The reference's answer is shown where the attack ended.
+
+# %%
+AttackPlayer.of(rounds[0], zero=known.zero, unit="kcal/mol")
+
+# %%
+figure, (bars, losses) = plt.subplots(1, 2, figsize=(9.4, 2.6), layout="constrained")
+plots.verdict_bars(bars, rounds[0])
+plots.attack_losses(losses, rounds[0].adversaries)
+rounds[-1]
+
+# %% [markdown]
+# ## 6. What was sampled
+#
+# From here on the pictures show the committed records of `python -m agal_toolkit.studies.ammonia --preset laptop`: one run in
+# full, and the five seeds of every start and recipe. Structures are compared by SOAP vectors, and UMAP lays them out in the
+# plane (Fig. 3a). Click on a point to see its structure.
+
+# %%
+laptop = PRESETS["laptop"]
+record = read(results / f"ammonia_{recipe}_{start}-laptop.json")
+run = record["records"]["runs"][0]
+kinds = gallery.structures(results / "ammonia", recipe, start, run["seed"], "laptop", laptop)
+sampled = {kind: data for kind, data in kinds.items() if kind != "attacks 3"}
+everything = [geometry for data in sampled.values() for geometry in data]
+groups = [kind for kind, data in sampled.items() for _ in data]
+points = Umap(seed=0)(Soap()(everything))
+energies = np.concatenate([(data.energies - known.zero) / KCAL for data in sampled.values()])
+said = {f"committee {turn.index + 1}": (turn.committee.predict(everything).energy.mean(0).numpy() - known.zero) / KCAL for turn in (*rounds, third)}
+look = plots.looks(list(kinds))
+Atlas(points, everything, groups, {"DFT": energies, **said}, colours={kind: look[kind].colour for kind in sampled})
+
+# %%
+deviation = AlignedRmsd(reflections=True)
+split = np.cumsum([len(data) for data in sampled.values()])[:-1]
+figure, (boxes, scatter) = plt.subplots(1, 2, figsize=(9.4, 3.6), layout="constrained")
+plots.energy_boxes(boxes, dict(zip(sampled, np.split(energies, split), strict=True)), failed=gallery.failures(kinds, laptop), shown=look)
+far = {kind: (np.array([deviation(known.ground, g) for g in data]), (data.energies - known.zero) / KCAL) for kind, data in sampled.items()}
+plots.energy_against_rmsd(scatter, far, logarithmic=True, shown=look)
+
+# %% [markdown]
+# ## 7. The barrier
+#
+# The nudged elastic band on each committee of this run (thin: its members), and the error of the barrier over all seeds.
+
+# %%
+figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
+path_curves, members = gallery.path_curves(run, along)
+plots.inversion_paths(axes, path_curves, members=members, barrier=barrier)
+
+# %%
+files = {(which, begin): results / f"ammonia_{which}_{begin}-laptop.json" for begin in ("thermal", "cold") for which in ("printed", "ours")}
+stored = {key: read(file)["records"]["runs"] for key, file in files.items() if file.exists()}
+figure, panels = plt.subplots(len(stored), 1, figsize=(7.2, 2.1 * len(stored) + 0.4), layout="constrained", squeeze=False)
+for axes, ((which, begin), runs) in zip(panels.flat, stored.items(), strict=True):
+    plots.barrier_errors(axes, gallery.errors_of_barriers(runs, barrier))
+    axes.set_title(f"{which}, {begin} start, {len(runs)} seeds", fontsize=10)
+
+# %% [markdown]
+# ## 8. The surface
+
+# %%
+names = list(gallery.NAMES)
+figure, panels = plt.subplots(2, 3, figsize=(9.4, 5.4), layout="constrained", sharex=True, sharey=True)
+grid = known.surface.grid
+surfaces = {"DFT": known.surface.energy / KCAL, **{gallery.NAMES[key]: gallery.whole(run["committees"][key]["surface"]["energy"]) for key in names}}
+on_the_plane = {"committee 1": ("start", None), "committee 2": ("start", "attacks 1"), "committee 3": ("start", "attacks 2"), "random geometries": ("random", None)}
+for axes, (title, surface) in zip(panels.flat, surfaces.items(), strict=True):
+    white, black = on_the_plane.get(title, (None, None))
+    sets = {"structures": white, "attacks": black}
+    plots.plane_surface(axes, grid.z, grid.r, surface, **{key: np.array(run["sets"][value]["plane"]) for key, value in sets.items() if value})
+    axes.set_title(title, fontsize=10)
+plots.plane_bar(list(panels.flat))
+
+# %%
+figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), layout="constrained")
+caps, middle, spread = gallery.errors_below_caps(record["records"]["runs"])
+look = plots.looks(list(middle))
+plots.errors_below(left, caps, middle, spread=spread, shown=look)
+plots.stable_bars(right, gallery.stable_fractions(record["records"]["runs"]), paper={"committee 3": 0.83, "random geometries": 0.63}, shown=look)
+
+# %% [markdown]
+# The surface shows symmetric geometries only. Structures that share $(Z, R)$ can be quite different (Fig. 4):
+
+# %%
+figure, panels = plt.subplots(2, 5, figsize=(9.4, 3.8), layout="constrained")
+places = [(0.0, 1.0), (0.6, 1.0), (1.0, 1.0), (1.4, 1.0), (1.0, 1.3)]
+for axes, (z, r) in zip(panels[0], places, strict=True):
+    plots.molecule(axes, ammonia(z, r, grid.ground), limit=1.6)
+    axes.set_title(f"Z = {z:g}, R = {r:g}", fontsize=9)
+for axes, geometry in zip(panels[1], distortions(1.0, 1.0, grid.ground, 5, np.random.default_rng(1)), strict=True):
+    plots.molecule(axes, geometry, ghost=ammonia(1.0, 1.0, grid.ground), limit=1.6)
+panels[1, 0].set_title("all at Z = 1, R = 1", fontsize=9)
+
+# %% [markdown]
+# ## 9. Dynamics
+#
+# Simulations on the third committee's mean from the ground state, at six temperatures. Where they went while they were stable,
+# and where those went that broke; the triangles are attacks on that committee.
+
+# %%
+frames = run["committees"]["third"]["stability"]["frames"]
+figure, panels = plt.subplots(1, 2, figsize=(9.4, 3.4), layout="constrained", sharey=True)
+for axes, (kind, counts) in zip(panels, frames.items(), strict=True):
+    plots.frame_density(
+        axes, Z_EDGES, R_EDGES, np.array(counts), contours=(grid.z, grid.r, known.surface.energy / KCAL), attacks=np.array(run["sets"]["attacks 3"]["plane"]),
+    )
+    axes.set_title(f"{kind} simulations", fontsize=10)
+plots.density_bar(list(panels))
+
+# %%
+figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
+by_temperature = gallery.stable_fractions_by_temperature(record["records"]["runs"])
+for label, fractions in by_temperature.items():
+    axes.plot(TEMPERATURES, fractions, "o-", ms=4, label=label, color=look[label].colour)
+axes.set(xlabel="temperature / K", ylabel="stable simulations", ylim=(0, 1.03))
+axes.grid(alpha=0.25)
+_ = axes.legend(fontsize=9)
+
+# %% [markdown]
+# ## 10. Beside the paper, panel by panel
+
+# %%
+claimed = {claim["name"]: claim for claim in record["claims"]}
+runs = record["records"]["runs"]
+
+
+def value(name, form="{:.2f}"):
+    return form.format(claimed[name]["value"])
+
+
+def verdict(name):
+    return "the same" if claimed[name]["met"] else "**different**"
+
+
+bounded, distorted = "highest energy of second attacks over random's", "largest RMSD of second attacks over the start's"
+below_40, third_barrier, third_stable = "best other RMSE below 40 kcal/mol over the third's", "barrier error, third committee", "stable simulations, third committee"
+rows = [
+    ("3a", "attacks lie apart from the displaced start, small random distortions on it", "the same", ""),
+    ("3b", "energies of attacks are bounded, those of random distortions are not", f"{verdict(bounded)}: {value(bounded)} of random's highest", "filtered attacks are counted apart"),
+    ("3c", "attacks are more distorted than the start at bounded energies", f"{verdict(distorted)}: {value(distorted)} times the start's largest RMSD", ""),
+    (
+        "3d", "barrier: first committee about 1 kcal/mol off, second and third below 0.25, random much worse",
+        f"{verdict(third_barrier)}: first {value('barrier error, first committee')}, third {value(third_barrier)}, random {value('barrier error, random geometries')}",
+        "a thermal start knows the barrier to a few tenths; random geometries, trained as long, know the plane, too",
+    ),
+    ("3e", "the surface grows outward from committee to committee", "the same", "symmetric geometries, the same functional"),
+    (
+        "3f", "the third committee is best below 40 kcal/mol", f"{verdict(below_40)}: the best other has {value(below_40)} times its error",
+        "our attacks at kT = 3 kcal/mol stay low; random geometries reach higher",
+    ),
+    (
+        "3f, inset", "83 % of simulations stable on the third committee, 63 % on random",
+        f"{verdict(third_stable)}: {value(third_stable, '{:.0%}')} and {value('stable simulations, random geometries', '{:.0%}')}",
+        "ten trajectories at each temperature for a hundred; a frame may lie 0.1 kcal/mol below the ground state",
+    ),
+    ("4", "structures of several (Z, R), and several of one", "the same", ""),
+    ("5", "attacks lie where simulations rarely go", "see above", "our attacks start from simulations, so they lie at their edge"),
+]
+print(f"{recipe}, {start} start, {len(runs)} of five seeds")
+Markdown("\n".join(["| Fig. | the paper | here | why |", "|---|---|---|---|", *("| " + " | ".join(row) + " |" for row in rows)]))
