@@ -182,7 +182,7 @@ everything = [geometry for data in sampled.values() for geometry in data]
 groups = [kind for kind, data in sampled.items() for _ in data]
 points = Umap(seed=0)(Soap()(everything))
 energies = np.concatenate([(data.energies - known.zero) / KCAL for data in sampled.values()])
-said = {f"committee {turn.index + 1}": (turn.committee.predict(everything).energy.mean(0).numpy() - known.zero) / KCAL for turn in (*rounds, third)}
+said = {f"generation {turn.index + 1}": (turn.committee.predict(everything).energy.mean(0).numpy() - known.zero) / KCAL for turn in (*rounds, third)}
 look = plots.looks(list(kinds))
 Atlas(points, everything, groups, {"DFT": energies, **said}, colours={kind: look[kind].colour for kind in sampled})
 
@@ -210,7 +210,7 @@ stored = {key: read(file)["records"]["runs"] for key, file in files.items() if f
 figure, panels = plt.subplots(len(stored), 1, figsize=(7.2, 2.1 * len(stored) + 0.4), layout="constrained", squeeze=False)
 for axes, ((which, begin), runs) in zip(panels.flat, stored.items(), strict=True):
     plots.barrier_errors(axes, gallery.errors_of_barriers(runs, barrier))
-    axes.set_title(f"{which}, {begin} start, {len(runs)} seeds", fontsize=10)
+    axes.set_title(f"{which}, {begin} start; seeds: {len(runs)}", fontsize=10)
 
 # %% [markdown]
 # ## 8. The surface
@@ -220,7 +220,7 @@ names = list(gallery.NAMES)
 figure, panels = plt.subplots(2, 3, figsize=(9.4, 5.4), layout="constrained", sharex=True, sharey=True)
 grid = known.surface.grid
 surfaces = {"DFT": known.surface.energy / KCAL, **{gallery.NAMES[key]: gallery.whole(run["committees"][key]["surface"]["energy"]) for key in names}}
-on_the_plane = {"committee 1": ("start", None), "committee 2": ("start", "attacks 1"), "committee 3": ("start", "attacks 2"), "random geometries": ("random", None)}
+on_the_plane = {"generation 1": ("start", None), "generation 2": ("start", "attacks 1"), "generation 3": ("start", "attacks 2"), "random geometries": ("random", None)}
 for axes, (title, surface) in zip(panels.flat, surfaces.items(), strict=True):
     white, black = on_the_plane.get(title, (None, None))
     sets = {"structures": white, "attacks": black}
@@ -233,7 +233,7 @@ figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), layout="constrain
 caps, middle, spread = gallery.errors_below_caps(record["records"]["runs"])
 look = plots.looks(list(middle))
 plots.errors_below(left, caps, middle, spread=spread, shown=look)
-plots.stable_bars(right, gallery.stable_fractions(record["records"]["runs"]), paper={"committee 3": 0.83, "random geometries": 0.63}, shown=look)
+plots.stable_bars(right, gallery.stable_fractions(record["records"]["runs"]), paper={"generation 3": 0.83, "random geometries": 0.63}, shown=look)
 
 # %% [markdown]
 # The surface shows symmetric geometries only. Structures that share $(Z, R)$ can be quite different (Fig. 4):
@@ -255,13 +255,14 @@ panels[1, 0].set_title("all at Z = 1, R = 1", fontsize=9)
 # and where those went that broke; the triangles are attacks on that committee.
 
 # %%
-frames = run["committees"]["third"]["stability"]["frames"]
+moved = run["committees"]["third"]["stability"]
+frames, counts_of = moved["frames"], {"stable": moved["stable"], "unstable": moved["runs"] - moved["stable"]}
 figure, panels = plt.subplots(1, 2, figsize=(9.4, 3.4), layout="constrained", sharey=True)
 for axes, (kind, counts) in zip(panels, frames.items(), strict=True):
     plots.frame_density(
         axes, Z_EDGES, R_EDGES, np.array(counts), contours=(grid.z, grid.r, known.surface.energy / KCAL), attacks=np.array(run["sets"]["attacks 3"]["plane"]),
     )
-    axes.set_title(f"{kind} simulations", fontsize=10)
+    axes.set_title(f"{counts_of[kind]} {kind} simulations", fontsize=10)
 plots.density_bar(list(panels))
 
 # %%

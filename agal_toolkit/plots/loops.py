@@ -15,11 +15,11 @@ from .style import ADVERSARIAL, framed_legend, plain_logarithm, strategy_colour
 
 
 def learning_curves(axes: Axes, runs: Mapping[str, Sequence[Generation]], metric: str = "rmse", label: str = "RMSE on the grid") -> None:
-    """A metric against the generation, one line for each strategy (Schwalbe-Koda 2021, Fig. 2b)."""
+    """A metric against the generation, one line for each strategy (Schwalbe-Koda 2021, Fig. 2b); logarithmic if it is ever positive."""
     for name, generations in runs.items():
         values = [g.metrics[metric] for g in generations]
         axes.plot([g.index + 1 for g in generations], values, "o-", ms=4, color=strategy_colour(name), label=name)
-    if any(runs.values()):
+    if any(g.metrics[metric] > 0 for generations in runs.values() for g in generations):
         axes.set_yscale("log")
         plain_logarithm(axes.yaxis)
     _by_generation(axes, label)

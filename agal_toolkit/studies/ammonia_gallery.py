@@ -16,7 +16,7 @@ from .ammonia_recipes import SHOWN, Preset
 from .results import interval_of_median
 
 NAMES = {
-    "first": "committee 1", "second": "committee 2", "third": "committee 3", "random": "random geometries", "random and start": "start and random",
+    "first": "generation 1", "second": "generation 2", "third": "generation 3", "random": "random geometries", "random and start": "start and random",
 }
 Run = Mapping[str, Any]
 

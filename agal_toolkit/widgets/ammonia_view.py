@@ -52,7 +52,7 @@ class AmmoniaView:
             for adversary in generation.adversaries:
                 left.plot(*ground.project_frames(adversary.path, adversary.geometry.numbers).T, color=plots.ADVERSARIAL, lw=0.7, alpha=0.6)
         self.path(generation)
-        known = {f"committee {index + 1}": path for index, path in sorted(self._finished.items()) if path is not None}
+        known = {f"generation {index + 1}": path for index, path in sorted(self._finished.items()) if path is not None}
         plots.inversion_paths(right, {name: _along(path) for name, path in {"DFT": self._truth.path, **known}.items()}, barrier=self._truth.path.barrier / KCAL)
 
 

@@ -142,7 +142,8 @@ class Atlas(ipywidgets.VBox):
         """What is known of a structure, by name."""
         geometry = self.geometries[index]
         energies = {name: f"{values[index]:.2f} {self._unit}" if np.isfinite(values[index]) else "not known" for name, values in self.energies.items()}
-        return {"structure": f"{index}, {formula(geometry)}", "group": self.groups[index], **energies, **{f"from: {key}": str(value) for key, value in geometry.origin.items()}}
+        origin = {f"from: {key}": f"{value:.4g}" if isinstance(value, float) else str(value) for key, value in geometry.origin.items()}
+        return {"structure": f"{index}, {formula(geometry)}", "group": self.groups[index], **energies, **origin}
 
     def _rows(self, index: int) -> str:
         cells = "".join(
@@ -159,8 +160,9 @@ class Atlas(ipywidgets.VBox):
         axes.plot(*self.points[self.chosen], "o", ms=13, mfc="none", mec="black", mew=1.5, zorder=9)
         share = _VIEW[1] / _MAP[1]
         self._molecule.draw(right.add_axes((0.0, 1.0 - share, 1.0, share)))
-        for number, (name, value) in enumerate(self._lines(self.chosen).items()):
-            high = 1.0 - share - 0.025 - 0.041 * number
+        lines = self._lines(self.chosen)
+        for number, (name, value) in enumerate(lines.items()):
+            high = 1.0 - share - 0.02 - min(0.041, (0.97 - share) / len(lines)) * number
             right.text(0.06, high, name, fontsize=8.5, color="0.45", va="top")
             right.text(0.42, high, value.replace("$", r"\$"), fontsize=8.5, va="top")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,12 @@ def test_other_curves(axes, generations, plot, label, drawn):
     plot(axes, {"adversarial": generations})
     drawn(axes, "generation", label)
     plot(axes, {"adversarial": ()})
+
+
+def test_a_metric_that_is_never_positive_is_drawn_on_a_linear_axis(axes, generations):
+    flat = [replace(generation, metrics={"barrier": 0.0}) for generation in generations]
+    plots.learning_curves(axes, {"adversarial": flat}, "barrier", "barrier")
+    assert axes.get_yscale() == "linear"
 
 
 def test_energies_count_from_a_zero_in_a_unit(axes, generations, drawn):

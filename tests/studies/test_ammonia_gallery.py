@@ -57,22 +57,22 @@ def test_claims_are_medians_over_the_runs():
 
 def test_paths_of_one_run():
     curves, members = gallery.path_curves(RUNS[0], (np.array([0.0, 0.5, 1.0]), np.array([0.0, 6.3, 0.0])))
-    assert list(curves) == ["DFT", "committee 1", "committee 2", "committee 3", "start and random"]      # the random one has no path
-    np.testing.assert_allclose(curves["committee 3"][0], [0.0, 0.25, 1.0])
-    assert len(members["committee 3"]) == 5 and members["committee 3"][0][1][1] == pytest.approx(6.3)
+    assert list(curves) == ["DFT", "generation 1", "generation 2", "generation 3", "start and random"]      # the random one has no path
+    np.testing.assert_allclose(curves["generation 3"][0], [0.0, 0.25, 1.0])
+    assert len(members["generation 3"]) == 5 and members["generation 3"][0][1][1] == pytest.approx(6.3)
 
 
 def test_numbers_over_all_runs():
     errors = gallery.errors_of_barriers(RUNS, 6.3)
-    np.testing.assert_allclose(errors["committee 1"][0], [0.9, 1.1, 1.2, 0.8, 1.0])
+    np.testing.assert_allclose(errors["generation 1"][0], [0.9, 1.1, 1.2, 0.8, 1.0])
     assert np.isnan(errors["random geometries"][0]).all() and errors["random geometries"][1] is None
     caps, middle, spread = gallery.errors_below_caps(RUNS)
-    np.testing.assert_allclose(middle["committee 3"], 0.05 * caps)
-    np.testing.assert_allclose(spread["committee 3"][1], middle["committee 3"])
-    assert gallery.stable_fractions(RUNS)["committee 3"][0] == 1.0 and set(gallery.stable_fractions(RUNS)) == {
-        "committee 1", "committee 3", "random geometries", "start and random",
+    np.testing.assert_allclose(middle["generation 3"], 0.05 * caps)
+    np.testing.assert_allclose(spread["generation 3"][1], middle["generation 3"])
+    assert gallery.stable_fractions(RUNS)["generation 3"][0] == 1.0 and set(gallery.stable_fractions(RUNS)) == {
+        "generation 1", "generation 3", "random geometries", "start and random",
     }
-    np.testing.assert_allclose(gallery.stable_fractions_by_temperature(RUNS)["committee 1"], 0.5)
+    np.testing.assert_allclose(gallery.stable_fractions_by_temperature(RUNS)["generation 1"], 0.5)
 
 
 def test_a_half_becomes_whole():
