@@ -12,7 +12,7 @@ SCRIPTS = render.scripts()
 
 
 def test_there_are_notebooks():
-    assert [script.stem for script in SCRIPTS][:1] == ["01_double_well"]
+    assert [script.stem for script in SCRIPTS][:2] == ["01_double_well", "02_ammonia"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

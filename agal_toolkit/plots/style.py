@@ -50,7 +50,7 @@ _KINDS: tuple[tuple[tuple[str, ...], tuple[str, ...], str, str], ...] = (
     (("displaced", "initial", "original"), ("0.75",), "D", ":"),
     (("adversar", "attack", "generation"), ("#f2a590", ADVERSARIAL, "#66130d"), "o", "-"),
 )
-_OTHERS = ("#1e8449", "#7d3c98", "#d68910", "#148f77")
+_OTHERS = ("#1e8449", "#7d3c98", "#d68910", "#17a2b8", "#873600", "#5d6d7e")
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
