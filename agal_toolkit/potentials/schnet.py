@@ -2,13 +2,14 @@
 
 A filter depends on a distance alone, so each pair's is computed once and used in both directions; dense layers are products
 batched over members. Here is the energy as the paper writes it, which torch can differentiate; forces, and what trains and
-attacks them, take the written passes of :mod:`.schnet_passes`.
+attacks them, take the written passes of :mod:`.schnet_passes`; what no longer learns reads filters from :mod:`.schnet_tables`.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from ase.data import chemical_symbols
@@ -18,7 +19,8 @@ from torch.nn.functional import softplus
 from ..geometry import Batch
 from .neighbours import neighbours
 from .protocol import SlopedEnergy
-from .schnet_passes import Meeting, Slopes, evaluate
+from .schnet_passes import Meeting, Slopes, evaluate, split
+from .schnet_tables import FilterTable
 
 
 class SchNet(SlopedEnergy):
@@ -73,6 +75,7 @@ class SchNet(SlopedEnergy):
         self.interactions = nn.ModuleList([Interaction(generators, features, filters, gaussians, cutoff, dtype) for _ in range(interactions)])
         self.inner, self.inner_bias = _dense(generators, features, features // 2, dtype)
         self.outer, self.outer_bias = _dense(generators, features // 2, 1, dtype)
+        self._table: tuple[list[tuple[int, int]], FilterTable, list[Tensor]] | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         """(M, B) in eV from positions (M, N, d), or from (N, d) where members see the same.
@@ -101,13 +104,27 @@ class SchNet(SlopedEnergy):
         if torch.is_grad_enabled():
             atoms, slopes = Slopes.apply(distances, self.cutoff, kinds, meeting, *self._ordered())
         else:
-            atoms, slopes, _ = evaluate(distances, self.cutoff, kinds, meeting, self._ordered(), keep=False)
+            atoms, slopes, _ = evaluate(distances, self.cutoff, kinds, meeting, self._ordered(), keep=False, table=self._frozen_filters())
         pulls = vectors * (slopes / lengths).unsqueeze(-1)
         moved = torch.zeros_like(batch.positions).index_add(-2, pairs.second, pulls).index_add(-2, pairs.first, pulls, alpha=-1)
         if not batch.pbc.any():
             return batch.sum(atoms), moved, None
         strained = pulls.new_zeros(len(pulls), len(batch), *batch.cell.shape[-2:])
         return batch.sum(atoms), moved, strained.index_add(1, batch.owner[pairs.first], vectors.unsqueeze(-1) * pulls.unsqueeze(-2))
+
+    def _frozen_filters(self) -> FilterTable | None:
+        """A table of the filters if none of the weights learns any more; float64 is for those who want the network itself."""
+        weights = [p for block in self.interactions for p in block.parameters()]
+        if self.embedding.dtype != torch.float32 or any(p.requires_grad for p in weights):
+            return None
+        made_of = [(p.data_ptr(), p._version) for p in weights]
+        if self._table is None or self._table[0] != made_of:
+            self._table = made_of, FilterTable(split(self._ordered())[1], self.cutoff), [p.detach() for p in weights]      # held, so that no other weights get their place
+        return self._table[1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies make a table of their own."""
+        return {**self.__dict__, "_table": None}
 
     def _ordered(self) -> list[Tensor]:
         """The parameters in the order of :class:`Slopes`, which is that of their definition."""

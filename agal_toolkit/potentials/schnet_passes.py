@@ -10,7 +10,7 @@ spend most of their time between them.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -90,6 +90,18 @@ def softplus(z: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
     return torch.sub(z.clamp_(min=0), fall, out=z if out is None else out), rise
 
 
+class Table(Protocol):
+    """Filters that are read, not computed, see :mod:`.schnet_tables`."""
+
+    def place(self, distances: Tensor) -> tuple[Tensor, Tensor]:
+        """What :meth:`read` takes."""
+        ...
+
+    def read(self, interaction: int, rows: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """W and dW/dr (M, P, K)."""
+        ...
+
+
 class Slopes(torch.autograd.Function):
     """Energies of atoms (M, N) and the slope of their sum in each distance (M, P), from distances (M, P).
 
@@ -150,14 +162,14 @@ class Kept(NamedTuple):
 
 
 def evaluate(
-    distances: Tensor, cutoff: float, kinds: Tensor, meeting: Meeting, parameters: Sequence[Tensor], keep: bool
+    distances: Tensor, cutoff: float, kinds: Tensor, meeting: Meeting, parameters: Sequence[Tensor], keep: bool, table: Table | None = None
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Energies of atoms (M, N), slopes (M, P), and with `keep` what :func:`differentiate` needs."""
+    """Energies of atoms (M, N), slopes (M, P), and with `keep` what :func:`differentiate` needs; without, filters may come from a `table`."""
     embedding, blocks, (inner, inner_bias, outer, outer_bias) = split(parameters)
-    envelope = Envelope.of(distances, cutoff)
     features, up = embedding.index_select(1, kinds), []
+    envelope, place = (Envelope.of(distances, cutoff), ()) if table is None else (None, table.place(distances))
     for t, w in enumerate(blocks):
-        value, slope, kept = filters(w, distances, envelope)
+        value, slope, kept = filters(w, distances, envelope) if table is None else (*table.read(t, *place), None)
         sent = torch.bmm(features, w.send) if t else torch.bmm(embedding, w.send).index_select(1, kinds)
         heard = meeting.heard(meeting.sent(sent).mul_(value.unsqueeze(1)))
         hidden, rise = softplus(torch.baddbmm(w.receive_bias, heard, w.receive))

@@ -2,7 +2,8 @@
 
 One step is energies and forces, a loss on both, its gradient through the forces, and Adam. The floor is what the dense
 layers of one step cost by themselves: each pair's filter once, and six products for each weight matrix, two to get energies
-and slopes and four to differentiate them (forces alone: two). SchNetPack runs in an interpreter of its own, see
+and slopes and four to differentiate them; forces alone take two for each matrix of the atoms, as networks that no longer
+learn read their filters from tables, which are there before the clock starts. SchNetPack runs in an interpreter of its own, see
 :mod:`.schnetpack_step`, and takes its turns like all others.
 """
 
@@ -64,7 +65,8 @@ def one_by_one(build: Callable[[int], Callable[[], object]], members: int) -> Ca
 def products(members: int, width: int, interactions: int, molecules: int, learning: bool) -> Callable[[], None]:
     """The matrix products of a step (with `learning`) or of forces, and nothing else."""
     atoms, pairs = 4 * molecules, 6 * molecules
-    sizes = [(pairs, 32, width), (pairs, width, width), (atoms, width, width), (atoms, width, width)] * interactions
+    sizes = [(pairs, 32, width), (pairs, width, width)] * interactions if learning else []
+    sizes += [(atoms, width, width), (atoms, width, width)] * interactions
     sizes += [(atoms, width, width)] * (interactions - 1) + [(atoms, width, width // 2)]                 # the first message is a row for each element
     operands = [(torch.randn(members, rows, k), torch.randn(members, k, n), torch.randn(members, rows, n)) for rows, k, n in sizes]
     passes = 2 if learning else 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import helpers
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Batch, Delta, Geometry
 from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive
 from agal_toolkit.potentials.neighbours import neighbours
-from agal_toolkit.potentials.schnet_passes import Meeting, Slopes, softplus
+from agal_toolkit.potentials.schnet_passes import Envelope, Meeting, Slopes, Weights, filters, softplus, split
+from agal_toolkit.potentials.schnet_tables import FilterTable
 
 CUTOFF = 3.0
 
@@ -138,6 +141,57 @@ def test_the_written_passes_are_derivatives(learning, rng):
     parameters = [p.requires_grad_(learning) for p in net._ordered()]
     about = CUTOFF, net._kinds(batch), Meeting(pairs.first, pairs.second, 4, 2)
     assert torch.autograd.gradcheck(lambda r, *p: Slopes.apply(r, *about, *p), (distances, *parameters))
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_a_frozen_network_reads_what_it_would_compute(name, rng):
+    geometry = GEOMETRIES[name](rng)
+    single, double = network(dtype=torch.float32), network()
+    double.load_state_dict({key: value.double() if value.is_floating_point() else value for key, value in single.state_dict().items()})
+    computed, read, exact = Stacked(single)(Batch.of([geometry])), Stacked(single.requires_grad_(False))(Batch.of([geometry])), Stacked(double)(Batch.of([geometry]))
+    assert single._table is not None 
+    for key in ("energy", "forces", "stress"):
+        a, b, c = (getattr(said, key).double() for said in (computed, read, exact))
+        scale = c.abs().nan_to_num().max()
+        assert torch.equal(a.isnan(), b.isnan())
+        assert ((b - c).abs().nan_to_num() <= 2 * (a - c).abs().nan_to_num().max() + 1e-6 * scale + 1e-12).all()
+
+
+def test_tables_get_finer_for_narrow_gaussians():
+    sharp = network(dtype=torch.float32).requires_grad_(False)
+    wide = FilterTable(split(sharp._ordered())[1], CUTOFF).cells
+    for block in sharp.interactions:
+        block.widths *= 0.05
+    blocks = split(sharp._ordered())[1]
+    table = FilterTable(blocks, CUTOFF)
+    assert table.cells > wide
+    r = torch.linspace(0.5, CUTOFF, 997, dtype=torch.float64).expand(2, -1)
+    for t, w in enumerate(blocks):
+        exact = filters(Weights(*(p.double() for p in w)), r, Envelope.of(r, CUTOFF))[:2]
+        for a, b in zip(exact, table.read(t, *table.place(r.float())), strict=True):
+            assert (a - b).abs().max() < 1e-4 * a.abs().max()                                   # positions in float32 shift a slope this steep by as much
+
+
+def test_a_table_is_made_anew_when_weights_change(rng):
+    batch = Batch.of([ammonia(rng)])
+    module = network(dtype=torch.float32).requires_grad_(False)
+    before = Stacked(module)(batch)
+    kept = module._table
+    Stacked(module)(batch)
+    assert module._table is kept
+    module.interactions[1].second *= 1.1
+    after, fresh = Stacked(module)(batch), copy.deepcopy(module)
+    assert module._table is not kept and not torch.allclose(before.energy, after.energy)
+    assert fresh._table is None and torch.equal(Stacked(fresh)(batch).forces, after.forces)
+    assert Stacked(module.requires_grad_(True))(batch).forces.allclose(after.forces, atol=1e-5)
+
+
+def test_tables_keep_what_is_no_number_and_end_at_the_cutoff():
+    module = network(dtype=torch.float32).requires_grad_(False)
+    table = FilterTable(split(module._ordered())[1], CUTOFF)
+    value, slope = table.read(0, *table.place(torch.tensor([[torch.nan, torch.inf, CUTOFF, 2 * CUTOFF, 1.0]]).repeat(2, 1)))
+    assert value[:, :2].isnan().all() and slope[:, :2].isnan().all()
+    assert (value[:, 2:4].abs() < 1e-9).all() and (slope[:, 2:4].abs() < 1e-8).all() and (value[:, 4].abs() > 1e-4).all()
 
 
 def test_activations_neither_overflow_nor_cancel():
