@@ -33,7 +33,8 @@ from .sampling import Sampler
 from .selection import Selector
 from .stages import Clock, candidates_of, judged, pack_labels, unpack_labels
 from .store import RunDirectoryError, Store
-from .training import Task, Trainer
+from .tasks import Task
+from .training import Trainer
 
 # From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed), which users draw from.
 _STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts"), 1)}

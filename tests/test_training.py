@@ -14,7 +14,8 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Batch, Geometry, Labels, points
 from agal_toolkit.potentials import MLP, Baseline
-from agal_toolkit.training import Task, TorchTrainer, TrainingFailed
+from agal_toolkit.tasks import Task
+from agal_toolkit.training import TorchTrainer, TrainingFailed
 
 TRAINER = TorchTrainer(network=partial(MLP, 2, width=12, dtype=torch.float64), epochs=30, learning_rate=5e-3, batch_size=8)
 

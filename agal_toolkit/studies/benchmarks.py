@@ -28,7 +28,8 @@ from ..dataset import Dataset
 from ..geometry import Batch, points
 from ..potentials import MLP, Separate, Stacked
 from ..references import DoubleWell
-from ..training import Task, TorchTrainer
+from ..tasks import Task
+from ..training import TorchTrainer
 from . import schnet_benchmarks as schnet
 from .results import Claim, write
 

@@ -12,7 +12,8 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Batch, Geometry, Labels
 from agal_toolkit.potentials import Differentiable, SchNet
-from agal_toolkit.training import Task, TorchTrainer
+from agal_toolkit.tasks import Task
+from agal_toolkit.training import TorchTrainer
 
 
 class Heard(list):
