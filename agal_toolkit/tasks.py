@@ -83,13 +83,22 @@ class Loss:
 
 @dataclass(frozen=True)
 class Targets:
-    """All structures and their labels as tensors, and the loss of each."""
+    """All n structures and their labels as tensors, and the loss of each.
+
+    Attributes:
+        batch: the structures, N particles in d dimensions.
+        energy: (n,) float64, baseline subtracted.
+        forces: (N, d).
+        stress: (n, d, d), zero where there is none.
+        has_stress: (n,).
+        loss: of a structure.
+    """
 
     batch: Batch
-    energy: Tensor             # (n,) float64, baseline subtracted
-    forces: Tensor             # (N, d)
-    stress: Tensor             # (n, d, d), zero where there is none
-    has_stress: Tensor         # (n,)
+    energy: Tensor
+    forces: Tensor
+    stress: Tensor
+    has_stress: Tensor
     loss: Loss
 
     @classmethod
@@ -117,13 +126,22 @@ class Targets:
 
 @dataclass(frozen=True)
 class Together:
-    """Several tasks over structures of one composition, charge and multiplicity: each member sees those of its own task."""
+    """K tasks over structures of one composition, charge and multiplicity: each member sees those of its own task.
 
-    positions: Tensor          # (K, n, p, d), padded to the longest task
-    energy: Tensor             # (K, n)
-    forces: Tensor             # (K, n, p, d)
-    one: Batch                 # the first structure
-    members: list[int]         # of each task
+    Attributes:
+        positions: (K, n, p, d), padded to the longest task.
+        energy: (K, n).
+        forces: (K, n, p, d).
+        one: the first structure.
+        members: of each task.
+        loss: of a structure.
+    """
+
+    positions: Tensor
+    energy: Tensor
+    forces: Tensor
+    one: Batch
+    members: list[int]
     loss: Loss
 
     @classmethod
