@@ -19,15 +19,15 @@ from .geometry import Batch, Delta, Geometry, Labels, Prediction, points
 from .loop import Loop, Recipe, Schedule
 from .potentials import MLP, Baseline, CalculatorPotential, Differentiable, PotentialCalculator, SchNet, Separate, Stacked
 from .references import DFT, ORCA, DoubleWell, Reference, basin, conformer, optimised, processes
-from .sampling import FromDataset, NormalModes, Rattle
+from .sampling import Copies, FromDataset, Mixture, MolecularDynamics, NormalModes, Rattle
 from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
 from .stopping import Plateau, until
 from .training import TorchTrainer
 
 __all__ = [
     "DFT", "MLP", "ORCA", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "BoltzmannVariance", "CalculatorPotential",
-    "Candidate", "Committee", "Dataset", "Deduplicate", "Delta", "Differentiable", "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds",
-    "FromDataset", "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Loop", "MaxForce", "MinDistance", "NormalModes", "Plateau",
-    "PotentialCalculator", "Prediction", "Proposal", "Rattle", "Recipe", "Reference", "Schedule", "SchNet", "Separate", "Stacked",
+    "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta", "Differentiable", "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds",
+    "FromDataset", "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics",
+    "NormalModes", "Plateau", "PotentialCalculator", "Prediction", "Proposal", "Rattle", "Recipe", "Reference", "Schedule", "SchNet", "Separate", "Stacked",
     "TorchTrainer", "UncertaintyPercentile", "Variance", "basin", "conformer", "optimised", "points", "processes", "until",
 ]

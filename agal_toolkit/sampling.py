@@ -6,7 +6,7 @@ listener and a scratch folder for long runs; it returns geometries.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
@@ -44,6 +44,26 @@ class FromDataset:
         if self.count is None or self.count >= len(dataset):
             return list(dataset)
         return [dataset[i] for i in np.sort(rng.choice(len(dataset), self.count, replace=False))]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """What several samplers propose, one after the other.
+
+    Attributes:
+        samplers: at least one.
+    """
+
+    samplers: Sequence[Sampler]
+
+    def __post_init__(self) -> None:
+        if not self.samplers:
+            raise ValueError("Mixture() has no samplers: give at least one")
+        object.__setattr__(self, "samplers", tuple(self.samplers))
+
+    def __call__(self, committee: Committee, dataset: Dataset, rng: Generator, report: Report = ignore, scratch: Path | None = None) -> list[Geometry]:
+        folders = [None if scratch is None else scratch / str(index) for index in range(len(self.samplers))]
+        return [geometry for sampler, own in zip(self.samplers, folders, strict=True) for geometry in sampler(committee, dataset, rng, report, own)]
 
 
 @dataclass(frozen=True)

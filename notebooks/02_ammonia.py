@@ -133,7 +133,7 @@ for axes, label, value in (
 loop = study.loop(recipe, preset, known, seed, reference)
 panel = Monitor(
     {"adversarial": lambda report: agal.until(loop.generations(first, folder / "loop", report), count=2)},
-    generations=2, view=AmmoniaView(known), metric="rmse below 40",
+    generations=2, view=AmmoniaView(known), metric="RMSE below 40 kcal/mol",
 )
 
 # %%

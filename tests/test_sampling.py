@@ -22,7 +22,7 @@ from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.identity import described
 from agal_toolkit.potentials import Differentiable
 from agal_toolkit.references import DoubleWell
-from agal_toolkit.sampling import Copies, FromDataset, MolecularDynamics, NormalModes, Rattle
+from agal_toolkit.sampling import Copies, FromDataset, Mixture, MolecularDynamics, NormalModes, Rattle
 
 
 def test_the_data_themselves(rng):
@@ -267,6 +267,23 @@ def test_copies_are_one_structure(rng):
     assert len(found) == 3 and all(copy is geometry for copy in found)
     with pytest.raises(ValueError, match="positive number"):
         Copies(geometry, 0)
+
+
+def test_a_mixture_asks_one_after_the_other(rng, tmp_path):
+    data, folders = helpers.well_data(rng, 6), []
+
+    def last(committee, dataset, rng, report, scratch):
+        folders.append(scratch)
+        return [points([[9.0, 9.0]])[0]]
+
+    both = Mixture([FromDataset(2), Rattle(0.1), last])
+    found = both(None, data, np.random.default_rng(3), scratch=tmp_path)
+    again = np.random.default_rng(3)
+    assert found[:2] == FromDataset(2)(None, data, again) and len(found) == 9
+    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(found[2:8], Rattle(0.1)(None, data, again), strict=True))
+    assert folders == [tmp_path / "2"]
+    with pytest.raises(ValueError, match="at least one"):
+        Mixture([])
 
 
 def test_frames_of_simulations_with_the_mean(rng):

@@ -24,13 +24,15 @@ class RmseBelow:
 
     Attributes:
         cap: eV, or the units of a model surface.
+        unit: what the error is given in, eV; ``ase.units.kcal / ase.units.mol`` for kcal/mol.
     """
 
     cap: float
+    unit: float = 1.0
 
     def __call__(self, committee: Committee, test: Dataset) -> float:
         low = test.energies <= self.cap
-        return rmse(committee, test[low]) if low.any() else float("nan")
+        return rmse(committee, test[low]) / self.unit if low.any() else float("nan")
 
 
 def sigma_and_error(committee: Committee, dataset: Dataset) -> tuple[NDArray, NDArray]:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from .style import UNCERTAIN, framed_legend
 
 
-def sigma_histogram(axes: Axes, sigma: NDArray, threshold: float | None = None) -> None:
-    """Distribution of uncertainties (n,) on a logarithmic axis; `threshold` is marked."""
+def sigma_histogram(axes: Axes, sigma: NDArray, threshold: float | None = None, unit: str = "") -> None:
+    """Distribution of uncertainties (n,), in `unit`, on a logarithmic axis; `threshold` is marked."""
     positive = sigma[sigma > 0]
     if len(positive):
         low, high = positive.min(), positive.max() * 1.0001
@@ -22,11 +22,11 @@ def sigma_histogram(axes: Axes, sigma: NDArray, threshold: float | None = None) 
         axes.xaxis.set_minor_formatter(NullFormatter())
     if threshold is not None:
         axes.axvline(threshold, color="k", ls="--", lw=1)
-    axes.set(xlabel=r"$\sigma_F$", ylabel="structures")
+    axes.set(xlabel=_in(r"$\sigma_F$", unit), ylabel="structures")
 
 
-def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray) -> None:
-    """Uncertainty against true error of the same structures, with y = x; points above the line are overconfident."""
+def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray, unit: str = "") -> None:
+    """Uncertainty against true error of the same structures, both in `unit`, with y = x; points above the line are overconfident."""
     low, high = 1e-4, 1e3
     kept = (sigma > low) & (error > low)
     if kept.any():
@@ -34,5 +34,9 @@ def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray) -> None:
         high = 10 ** np.ceil(np.log10(max(sigma[kept].max(), error[kept].max())))
     axes.loglog(sigma[kept], error[kept], ".", ms=2.5, alpha=0.25, color=UNCERTAIN, rasterized=True)
     axes.plot([low, high], [low, high], "k--", lw=1, label="y = x")
-    axes.set(xlim=(low, high), ylim=(low, high), xlabel=r"uncertainty $\sigma_F$", ylabel="force error of the mean")
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel=_in(r"uncertainty $\sigma_F$", unit), ylabel=_in("force error of the mean", unit))
     framed_legend(axes, place="upper left")
+
+
+def _in(label: str, unit: str) -> str:
+    return f"{label} ({unit})" if unit else label

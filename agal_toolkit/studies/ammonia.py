@@ -61,10 +61,10 @@ def shown(preset: Preset, known: Truth, data: Path, reference: Reference, cache:
 
 
 def loop(name: str, preset: Preset, known: Truth, seed: int, reference: Reference, device: str = "cpu") -> Loop:
-    """The loop of a job; its metrics are the barrier (kcal/mol) and errors on the (Z, R) plane below 5 and 40 kcal/mol (eV)."""
+    """The loop of a job; its metrics are the barrier (kcal/mol) and errors on the (Z, R) plane below 5 and 40 kcal/mol (kcal/mol)."""
     metrics = {
         "barrier": examined.Barrier(known.ground, preset.truth.images, preset.truth.fmax),
-        "rmse below 5": RmseBelow(known.zero + 5 * KCAL), "rmse below 40": RmseBelow(known.zero + 40 * KCAL),
+        **{f"RMSE below {cap} kcal/mol": RmseBelow(known.zero + cap * KCAL, unit=KCAL) for cap in (5, 40)},
     }
     return Loop(recipe(name, preset, known, device), reference, known.plane, metrics, seed)
 

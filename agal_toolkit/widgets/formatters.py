@@ -93,7 +93,7 @@ def generation_png(generation: Generation) -> bytes:
         else:
             energy_histogram(first, {"known": generation.dataset, "new": generation.labelled})
             sigma = _sigma(generation.committee, [candidate.geometry for candidate in generation.candidates])
-            plots.sigma_histogram(second, sigma)
+            plots.sigma_histogram(second, sigma, unit=_force_unit(generation))
             second.set_title("candidates", fontsize=10)
         plots.verdict_bars(verdicts, generation)
         verdicts.set_title("verdicts", fontsize=10)
@@ -185,10 +185,15 @@ def _sigma(committee: Committee, geometries: Sequence[Any]) -> np.ndarray:
     return force_variance(committee.predict(geometries), committee.batch(geometries)).sqrt().numpy()
 
 
+def _force_unit(generation: Generation) -> str:
+    """Of structures of atoms; points on a model surface have none."""
+    return "eV/Å" if all((geometry.numbers > 0).all() for geometry in generation.dataset) else ""
+
+
 def _check(axes: Axes, generation: Generation) -> None:
     """Uncertainty against true force error of the new structures, which the committee had not seen."""
     sigma, error = sigma_and_error(generation.committee, generation.labelled)
-    plots.sigma_against_error(axes, sigma, error)
+    plots.sigma_against_error(axes, sigma, error, unit=_force_unit(generation))
     for line in axes.lines[:1]:
         line.set(markersize=6, alpha=0.7)       # few points, unlike a grid's
     axes.set_title("the new structures", fontsize=10)

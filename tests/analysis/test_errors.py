@@ -19,6 +19,7 @@ def test_rmse_is_of_the_mean_energy(rng):
     low = data.energies <= 1.0
     assert 0 < low.sum() < 30
     assert RmseBelow(1.0)(committee, data) == pytest.approx(np.sqrt(((mean - data.energies)[low] ** 2).mean()))
+    assert RmseBelow(1.0, unit=0.5)(committee, data) == pytest.approx(2 * RmseBelow(1.0)(committee, data))
 
 
 def test_sigma_and_error_of_structures_of_different_sizes(rng):
