@@ -110,7 +110,8 @@ curves = read(results / "ammonia_convergence-laptop.json")["records"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.2), layout="constrained")
 lines = {}
 for fit in curves["fits"]:
-    lines.setdefault(f"width {fit['features']}, batch {fit['batch']}", []).append(fit)
+    about = "third committee" if fit["committee"] == "third" else f"width {fit['features']}, batch {fit['batch']}"
+    lines.setdefault(about, []).append(fit)
 look = plots.looks(list(lines))
 for axes, label, value in (
     (left, "barrier, committee less DFT / kcal/mol", lambda fit: fit["barrier"] - curves["truth"]),

@@ -37,7 +37,7 @@ from ..references import DFT, Cache, Reference
 from ..sampling import Copies
 from . import ammonia_committees as examined
 from .ammonia_claims import claims
-from .ammonia_recipes import KCAL, PRESETS, RECIPES, SHOWN, STARTS, Preset, initial, random, recipe
+from .ammonia_recipes import KCAL, PRESETS, RECIPES, REMEDIES, SHOWN, STARTS, Preset, initial, random, recipe
 from .ammonia_truth import Truth, truth
 from .results import agree, keep, read, write
 
@@ -178,7 +178,7 @@ def _set(data: Dataset, known: Truth) -> dict[str, Any]:
 def settings(name: str, start: str, sizes: Preset, known: Truth, label: DFT) -> dict[str, Any]:
     """Everything that changes the numbers of a job but its seed, as JSON."""
     return {
-        "recipe": described(recipe(name, sizes, known)), "about": RECIPES[name].about, "start": start, "temperatures of the start": list(STARTS[start]),
+        "recipe": described(recipe(name, sizes, known)), "about": {**RECIPES, **REMEDIES}[name].about, "start": start, "temperatures of the start": list(STARTS[start]),
         "sizes": {key: value for key, value in asdict(sizes).items() if key != "truth"}, "reference": Reference(label).asked,
     }
 

@@ -1,7 +1,8 @@
-"""How long to train: the first committee of ammonia against steps, width and batch, before any strategy is judged.
+"""How long to train: the first committee of ammonia against steps, width and batch, and the third against steps.
 
-A fit whose learning rate falls to zero has no curve of its own: each number of steps is a fit from scratch. All start from
-one data set of a seed that is not reported elsewhere. Every fit is kept as it ends, and none is made twice.
+A fit whose learning rate falls to zero has no curve of its own: each number of steps is a fit from scratch. First committees
+start from one data set of a seed that is not reported elsewhere; the third has the data of the study's first job, once that
+is finished. Every fit is kept as it ends, and none is made twice.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ import torch
 
 from ..analysis.errors import rmse
 from ..committee import Committee
+from ..dataset import Dataset
+from ..identity import described
 from ..references import DFT, Cache, Reference
 from .ammonia import labelled
 from .ammonia_committees import Barrier, surface
 from .ammonia_recipes import KCAL, PRESETS, initial, recipe
 from .ammonia_truth import truth
-from .results import Claim, read, write
+from .results import Claim, agree, read, write
 
 SEED = 100
 STEPS = (500, 1000, 2000, 4000, 8000)
@@ -37,35 +40,46 @@ class Fit:
         features: width of networks and filters.
         batch: structures in a step.
         steps: of Adam.
+        committee: "first" or "third".
     """
 
     features: int
     batch: int
     steps: int
+    committee: str = "first"
 
 
 def plan(features: int) -> list[Fit]:
-    """Curves for the recipe's width and batch, and for others about them."""
+    """Curves of both committees for the recipe's width and batch, and of the first for others about them."""
     curves = [(features, 10), (features // 2, 10), (features, 5), (features, 30), (2 * features, 10)]
-    return [Fit(width, batch, steps) for width, batch in curves for steps in STEPS[: 5 if (width, batch) == curves[0] else 4]]
+    first = [Fit(width, batch, steps) for width, batch in curves for steps in STEPS[: 5 if (width, batch) == curves[0] else 4]]
+    return [*first[:5], *(Fit(features, 10, steps, "third") for steps in STEPS[1:]), *first[5:]]
 
 
 def fit(point: Fit, preset: str, data: Path, out: Path, label: DFT, device: str) -> dict[str, Any]:
     """Trains a committee as far as `point` says; its record."""
     sizes = PRESETS[preset]
     known = truth(data / "reference", label, sizes.truth)
-    first = labelled(data / f"thermal-{SEED}.extxyz", initial("thermal", sizes, known, SEED), Reference(label), Cache(out / "labels"))
+    if point.committee == "third":
+        learned = Dataset.read(data / "thermal-0.extxyz") + Dataset.read(_attacks(data, preset))
+    else:
+        learned = labelled(data / f"thermal-{SEED}.extxyz", initial("thermal", sizes, known, SEED), Reference(label), Cache(out / "labels"))
     chosen = recipe("ours", replace(sizes, features=point.features), known, device).recipes[0]
-    weights, valid = chosen.folds(first, chosen.members, np.random.default_rng([SEED, 1]))
+    weights, valid = chosen.folds(learned, chosen.members, np.random.default_rng([SEED, 1]))
     passes = int(np.ceil((weights.any(0)).sum() / point.batch))
     began = time.monotonic()
     trainer = replace(chosen.trainer, batch_size=point.batch, epochs=max(1, round(point.steps / passes)))
-    committee = Committee(trainer.fit(first, weights, valid, np.random.default_rng([SEED, 2])))
+    committee = Committee(trainer.fit(learned, weights, valid, np.random.default_rng([SEED, 2])))
     return {
         **asdict(point), "taken": trainer.epochs * passes, "seconds": round(time.monotonic() - began, 1),
-        "barrier": round(Barrier(known.ground, sizes.truth.images, sizes.truth.fmax)(committee, first), 4),
-        "training": round(rmse(committee, first) / KCAL, 5), "rmse below": surface(committee, known)["rmse below"],
+        "barrier": round(Barrier(known.ground, sizes.truth.images, sizes.truth.fmax)(committee, learned), 4),
+        "training": round(rmse(committee, learned) / KCAL, 5), "rmse below": surface(committee, known)["rmse below"],
     }
+
+
+def _attacks(data: Path, preset: str) -> Path:
+    """What the first job labelled."""
+    return data / preset / "attacks-ours-thermal-0.extxyz"
 
 
 def study(
@@ -83,13 +97,24 @@ def study(
         device: where networks are trained.
         say: hears each fit.
         points: instead of :func:`plan`.
+
+    Raises:
+        ValueError: fits in the result file that were made with other settings.
     """
     results, deadline = Path(results), time.monotonic() + 60 * minutes
     place = results / f"ammonia_convergence-{preset}.json"
-    found = read(place)["records"]["fits"] if place.exists() else []
     known = truth(results / "ammonia" / "reference", label, PRESETS[preset].truth)
+    settings = {"reference": Reference(label).asked, "trainer": described(recipe("ours", PRESETS[preset], known).recipes[0].trainer), "start": "thermal"}
+    found = []
+    if place.exists():
+        stored = read(place)
+        agree(stored["settings"], settings, place)
+        found = stored["records"]["fits"]
     for point in plan(PRESETS[preset].features) if points is None else points:
         if any({key: each[key] for key in asdict(point)} == asdict(point) for each in found):
+            continue
+        if point.committee == "third" and not _attacks(results / "ammonia", preset).exists():
+            say(f"{point} has no data before the first job is finished")
             continue
         if time.monotonic() > deadline:
             break
@@ -97,20 +122,25 @@ def study(
         say(f"{point}: barrier {found[-1]['barrier']:.3f} kcal/mol, {found[-1]['seconds']:.0f} s")
         write(
             results, "ammonia_convergence", preset, seed=SEED, device=device, seconds={"in all": round(sum(each["seconds"] for each in found), 1)},
-            settings={"reference": Reference(label).asked, "start": "thermal"}, records={"truth": round(known.path.barrier / KCAL, 4), "fits": found},
+            settings=settings, records={"truth": round(known.path.barrier / KCAL, 4), "fits": found},
             claims=claims(found, PRESETS[preset].features),
         )
     return place
 
 
 def claims(fits: Sequence[dict[str, Any]], features: int) -> list[Claim]:
-    """How much the barrier still moves when the recipe's steps are doubled."""
-    curve = {each["steps"]: each["barrier"] for each in fits if (each["features"], each["batch"]) == (features, 10)}
-    pairs = [(steps, abs(curve[2 * steps] - curve[steps])) for steps in sorted(curve) if 2 * steps in curve]
-    return [
-        Claim(name=f"barrier of the first committee, {2 * steps} steps against {steps}", unit="kcal/mol", value=round(moved, 4), goal=0.05, at_least=False)
-        for steps, moved in pairs[-1:]
-    ]
+    """How much the barrier still moves when steps are doubled, about the recipe's and at most."""
+    found = []
+    for committee in ("first", "third"):
+        curve = {each["steps"]: each["barrier"] for each in fits if (each["features"], each["batch"], each["committee"]) == (features, 10, committee)}
+        found += [
+            Claim(
+                name=f"barrier of the {committee} committee, {2 * steps} steps against {steps}", unit="kcal/mol", value=round(abs(curve[2 * steps] - curve[steps]), 4),
+                goal=0.05, at_least=False,
+            )
+            for steps in [steps for steps in sorted(curve) if 2 * steps in curve][-2:]
+        ]
+    return found
 
 
 def main() -> None:

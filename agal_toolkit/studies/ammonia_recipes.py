@@ -12,16 +12,17 @@ Recipes are
   variance and Boltzmann factor of total energies, the weights of the best validation epoch, and what becomes of attacks that
   end in the same place: one of each cluster is labelled.
 - "ours" was chosen on seeds from 100 on, before those that are reported, which start at 0. Training: batches of 10, a
-  learning rate annealed from 1e-3, and twice as many steps as printed (:mod:`.ammonia_convergence` shows what more would
-  change); each member keeps nine tenths of the data; errors of structures with forces above 3 eV/angstrom count relative to
-  the force, or a few high labels outweigh everything near the barrier. Attacks: all printed ones run to the same few places,
-  N-H pressed together. Started from hot normal
-  modes instead, they are as many structures as attacks, but none is near the plane, for straight displacements that reach it
-  stretch every bond; five members then agree on a barrier that is too high. Ours start where short simulations
-  with the committee itself at 1000 to 4000 K arrive, a few of them in the plane; a simulation ends where the force variance
-  exceeds (0.2 eV/angstrom)^2, or it falls into holes of the first committee, high up in truth. Attacks take 20 steps
-  down the logarithm of Eq. 4, which has a slope everywhere, at kT = 3 kcal/mol, for the barrier is 6.
-- "frames" is our recipe without the attack: the same simulations, labelled where they arrive.
+  learning rate annealed from 1e-3, and more steps than printed (:mod:`.ammonia_convergence`); each member keeps nine tenths of the
+  data; energies weigh twenty times as much as printed, or structures near the plane keep errors of 0.3 kcal/mol while their
+  forces fit; errors of structures with forces above 5 eV/angstrom count relative to the force, or a few high labels outweigh
+  everything near the barrier. Attacks: all printed ones run to the same few places, N-H pressed together. Ours start apart and
+  take few steps down the logarithm of Eq. 4, which has a slope everywhere. The first round goes wide, kT = 5 kcal/mol: half from
+  hot normal modes, which stretch every bond, but whose straight displacements never reach the plane without stretching; half
+  from where short simulations with the committee itself arrive, which end where the force variance exceeds (0.2 eV/angstrom)^2,
+  or they fall into holes of the first committee, high up in truth. The second round goes deep, to the barrier of 6: hotter
+  simulations with the better committee cross the plane, and kT = 3 kcal/mol brings them down on it. What each of these is worth:
+  :mod:`.ammonia_remedies`.
+- "frames" is our recipe without the attack: the same starts, labelled as they are.
 - "converged" is the printed recipe with our training, to tell what the attacks are worth.
 """
 
@@ -41,7 +42,7 @@ from ..dataset import Folds
 from ..geometry import Geometry
 from ..loop import Recipe, Schedule
 from ..potentials.schnet import SchNet
-from ..sampling import Copies, MolecularDynamics, NormalModes, Rattle
+from ..sampling import Copies, Mixture, MolecularDynamics, NormalModes, Rattle
 from ..selection import Deduplicate, MinDistance
 from ..training import TorchTrainer
 from .ammonia_truth import Sizes, Truth
@@ -107,6 +108,9 @@ def random(amplitude: float, count: int, truth: Truth, seed: int) -> list[Geomet
     return Rattle(amplitude, copies=count)(None, ground, np.random.default_rng([seed, 2021, 10, round(1000 * amplitude)]))
 
 
+Change = Callable[[Recipe, Preset, Truth], Recipe]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Variant:
     """A recipe of the study.
@@ -114,10 +118,12 @@ class Variant:
     Attributes:
         about: what it is, for tables.
         change: made to the printed recipe at a preset's sizes, knowing the ground state and its Hessian.
+        later: made instead from the second round on; None keeps the first.
     """
 
     about: str
-    change: Callable[[Recipe, Preset, Truth], Recipe]
+    change: Change
+    later: Change | None = None
 
 
 def _printed(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
@@ -126,30 +132,66 @@ def _printed(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
 
 def _converged(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
     trainer = replace(
-        recipe.trainer, epochs=preset.converged, learning_rate=1e-3, batch_size=10, patience=None, anneal=True, keep_best=False, large_force=3.0,
+        recipe.trainer, epochs=preset.converged, learning_rate=1e-3, batch_size=10, patience=None, anneal=True, keep_best=False, energy_weight=2.0,
+        large_force=5.0,
     )
     return replace(recipe, trainer=trainer, folds=Folds(train=0.9, valid=0.1))
 
 
-def _ours(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
-    simulated = MolecularDynamics(
-        temperature=(1000.0, 4000.0), picoseconds=0.4, count=preset.attacks, start=truth.ground, stops=physical(truth.zero, tolerance=KCAL), uncertain=0.2,
-    )
+def _wide(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
+    """Our first round."""
+    half = preset.attacks // 2
+    starts = Mixture([_displaced(half, truth), _simulated(preset.attacks - half, truth, (1000.0, 3000.0), 0.2)])
     return replace(
-        _converged(recipe, preset, truth), sampler=simulated, attack=Attack(BoltzmannVariance(kT=3 * KCAL, log=True), Adam(0.01, 20), start=0.01),
-        selectors=[MinDistance(0.7), *recipe.selectors],
+        _converged(recipe, preset, truth), sampler=starts, attack=_attack(kT=5.0, steps=10), selectors=[MinDistance(0.7), *recipe.selectors],
     )
 
 
-def _frames(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
-    return replace(_ours(recipe, preset, truth), attack=None)
+def _deep(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
+    """Our later rounds."""
+    return replace(_wide(recipe, preset, truth), sampler=_simulated(preset.attacks, truth, (2000.0, 4000.0), 0.5), attack=_attack(kT=3.0, steps=20))
+
+
+def _attack(kT: float, steps: int) -> Attack:
+    """Down the logarithm of Eq. 4; kT in kcal/mol."""
+    return Attack(BoltzmannVariance(kT=kT * KCAL, log=True), Adam(0.01, steps), start=0.01)
+
+
+def _displaced(count: int, truth: Truth) -> NormalModes:
+    return NormalModes(truth.ground, truth.hessian, (500.0, 2500.0), count)
+
+
+def _simulated(count: int, truth: Truth, temperature: tuple[float, float], uncertain: float) -> MolecularDynamics:
+    stops = physical(truth.zero, tolerance=KCAL)
+    return MolecularDynamics(temperature=temperature, picoseconds=0.4, count=count, start=truth.ground, stops=stops, uncertain=uncertain)
+
+
+def _varied(about: str, edit: Change) -> Variant:
+    """Our recipe with an edit in all rounds."""
+    return Variant(
+        about=about, change=lambda recipe, preset, truth: edit(_wide(recipe, preset, truth), preset, truth),
+        later=lambda recipe, preset, truth: edit(_deep(recipe, preset, truth), preset, truth),
+    )
+
+
+def _trained(about: str, **changes: object) -> Variant:
+    return _varied(about, lambda recipe, preset, truth: replace(recipe, trainer=replace(recipe.trainer, **changes)))
 
 
 RECIPES: Mapping[str, Variant] = {
     "printed": Variant(about="the printed recipe", change=_printed),
-    "ours": Variant(about="our recipe", change=_ours),
-    "frames": Variant(about="our recipe without the attack", change=_frames),
+    "ours": Variant(about="our recipe", change=_wide, later=_deep),
+    "frames": _varied("our recipe without the attack", lambda recipe, preset, truth: replace(recipe, attack=None)),
     "converged": Variant(about="printed, trained to convergence", change=_converged),
+}
+REMEDIES: Mapping[str, Variant] = {
+    "energy-weight-0.1": _trained("energies weigh 0.1, as printed", energy_weight=0.1),
+    "no-relative-loss": _trained("all errors count alike", large_force=None),
+    "displaced": _varied("all attacks from normal modes", lambda recipe, preset, truth: replace(recipe, sampler=_displaced(preset.attacks, truth))),
+    "long-attacks": _varied("attacks of 60 steps, as printed", lambda recipe, preset, truth: replace(recipe, attack=replace(recipe.attack, minimizer=Adam(0.01, 60)))),
+    "kT-20": _varied("kT = 20 kcal/mol, as printed", lambda recipe, preset, truth: replace(recipe, attack=replace(recipe.attack, objective=BoltzmannVariance(kT=20 * KCAL, log=True)))),
+    "first-round-twice": Variant(about="both rounds as the first", change=_wide),
+    "second-round-twice": Variant(about="both rounds as the second", change=_deep),
 }
 
 
@@ -159,15 +201,21 @@ def recipe(name: str, preset: Preset, truth: Truth, device: str = "cpu") -> Sche
     Raises:
         ValueError: a name that is no recipe.
     """
-    if name not in RECIPES:
-        raise ValueError(f"recipe is {name!r}, expected one of {', '.join(RECIPES)}")
+    known = {**RECIPES, **REMEDIES}
+    if name not in known:
+        raise ValueError(f"recipe is {name!r}, expected one of {', '.join(known)}")
     trainer = TorchTrainer(
         network=partial(SchNet, (1, 7), features=preset.features, filters=preset.features, interactions=preset.interactions),
         epochs=preset.epochs, learning_rate=3e-4, batch_size=30, energy_weight=0.1, forces_weight=1.0, patience=30, factor=0.5, device=device,
     )
-    printed = Recipe(
-        trainer=trainer, sampler=Copies(truth.ground, preset.attacks), attack=Attack(BoltzmannVariance(kT=20 * KCAL), Adam(0.01, 60), start=0.01),
-        selectors=[Deduplicate(0.02, AlignedRmsd(reflections=True))], members=5, folds=Folds(train=0.6, valid=0.2),
-    )
-    chosen = RECIPES[name].change(printed, preset, truth)
-    return Schedule({0: chosen, 2: replace(chosen, sampler=replace(chosen.sampler, count=preset.last))})
+
+    def of(change: Change, attacks: int) -> Recipe:
+        printed = Recipe(
+            trainer=trainer, sampler=Copies(truth.ground, attacks), attack=Attack(BoltzmannVariance(kT=20 * KCAL), Adam(0.01, 60), start=0.01),
+            selectors=[Deduplicate(0.02, AlignedRmsd(reflections=True))], members=5, folds=Folds(train=0.6, valid=0.2),
+        )
+        return change(printed, replace(preset, attacks=attacks), truth)
+
+    first, later = known[name].change, known[name].later
+    second = {} if later is None else {1: of(later, preset.attacks)}
+    return Schedule({0: of(first, preset.attacks), **second, 2: of(later or first, preset.last)})

@@ -72,7 +72,7 @@ def study(
     stored = read(place) if place.exists() else {"settings": {}, "records": {"runs": {}}}
     made, found = stored["settings"], stored["records"]["runs"]
     for start, seed, name in product(starts, seeds, recipes):
-        asked = settings(name, "any", sizes, known, label)
+        asked = {key: value for key, value in settings(name, start, sizes, known, label).items() if "start" not in key}
         if name in made:
             agree(made[name], asked, place)
         if any((each["start"], each["seed"]) == (start, seed) for each in found.get(name, ())) or time.monotonic() > deadline:

@@ -156,20 +156,29 @@ def test_a_recipe_that_does_not_exist(known):
         recipe("best", FAST, known)
 
 
-def test_a_recipe_without_an_attack_labels_where_simulations_arrive(folder, tmp_path):
+def test_a_recipe_without_an_attack_labels_where_attacks_would_start(folder, tmp_path):
     found = ammonia.job("frames", "thermal", 0, "fast", tmp_path, folder / "results" / "ammonia", label=Springs())
     assert [turn["attacks"] for turn in found["rounds"]] == [FAST.attacks, FAST.attacks, FAST.last]
     acquired = Dataset.read(folder / "results" / "ammonia" / "fast" / "attacks-frames-thermal-0.extxyz")
-    assert len(acquired) and {g.origin["by"] for g in acquired} == {"dynamics"}
+    assert len(acquired) and {g.origin["by"] for g in acquired} == {"normal modes", "dynamics"}
 
 
 def test_learning_curves_are_made_once(folder, monkeypatch):
-    points = [ammonia_convergence.Fit(16, 10, steps) for steps in (20, 40)]
+    points = [ammonia_convergence.Fit(16, 10, 20), ammonia_convergence.Fit(16, 10, 20, "third"), ammonia_convergence.Fit(16, 10, 40)]
     arguments = {"out": folder / "runs", "results": folder / "results", "label": Springs()}
     place = ammonia_convergence.study("fast", points=points[:1], **arguments)
     place = ammonia_convergence.study("fast", points=points, **arguments)
     found = read(place)
-    assert [each["steps"] for each in found["records"]["fits"]] == [20, 40]
-    assert found["claims"][0]["value"] == pytest.approx(abs(found["records"]["fits"][1]["barrier"] - found["records"]["fits"][0]["barrier"]), abs=1e-4)
+    assert [each["steps"] for each in found["records"]["fits"]] == [20, 20, 40]
+    assert found["claims"][0]["value"] == pytest.approx(abs(found["records"]["fits"][2]["barrier"] - found["records"]["fits"][0]["barrier"]), abs=1e-4)
     monkeypatch.setattr(ammonia_convergence, "fit", lambda *a: pytest.fail("it was made before"))
     ammonia_convergence.study("fast", points=points, **arguments)
+    place.write_text(place.read_text().replace('"batch_size": 10', '"batch_size": 30'))
+    with pytest.raises(ValueError, match="batch_size: 30 there, 10 here"):
+        ammonia_convergence.study("fast", points=points, **arguments)
+
+
+def test_curves_of_the_third_committee_wait_for_the_first_job(folder, tmp_path):
+    heard = []
+    ammonia_convergence.study("fast", points=[ammonia_convergence.Fit(16, 10, 20, "third")], out=folder / "runs", results=tmp_path, label=Springs(), say=heard.append)
+    assert len(heard) == 1 and "before the first job is finished" in heard[0]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from ammonia_springs import Springs
 
+from agal_toolkit.identity import described
 from agal_toolkit.studies import ammonia_remedies
 from agal_toolkit.studies.ammonia_recipes import PRESETS, REMEDIES, recipe
 from agal_toolkit.studies.ammonia_truth import truth
@@ -60,4 +61,4 @@ def test_the_table_gives_medians(folder):
 @pytest.mark.parametrize("name", REMEDIES)
 def test_a_remedy_changes_our_recipe(name, folder):
     known = truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
-    assert recipe(name, FAST, known).recipes != recipe("ours", FAST, known).recipes
+    assert described(recipe(name, FAST, known)) != described(recipe("ours", FAST, known))
