@@ -20,7 +20,7 @@ Recipes are
   hot normal modes, which stretch every bond, but whose straight displacements never reach the plane without stretching; half
   from where short simulations with the committee itself arrive, which end where the force variance exceeds (0.2 eV/angstrom)^2,
   or they fall into holes of the first committee, high up in truth. The second round goes deep, to the barrier of 6: hotter
-  simulations with the better committee cross the plane, and kT = 3 kcal/mol brings them down on it. What each of these is worth:
+  simulations with the better committee, up to 0.3 eV/angstrom, cross the plane, and kT = 3 kcal/mol brings them down on it. What each of these is worth:
   :mod:`.ammonia_remedies`.
 - "frames" is our recipe without the attack: the same starts, labelled as they are.
 - "converged" is the printed recipe with our training, to tell what the attacks are worth.
@@ -73,7 +73,7 @@ class Preset:
     features: int = 64
     interactions: int = 3
     epochs: int = 500
-    converged: int = 400
+    converged: int = 600
     start: int = 78
     attacks: int = 30
     last: int = 100
@@ -149,7 +149,7 @@ def _wide(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
 
 def _deep(recipe: Recipe, preset: Preset, truth: Truth) -> Recipe:
     """Our later rounds."""
-    return replace(_wide(recipe, preset, truth), sampler=_simulated(preset.attacks, truth, (2000.0, 4000.0), 0.5), attack=_attack(kT=3.0, steps=20))
+    return replace(_wide(recipe, preset, truth), sampler=_simulated(preset.attacks, truth, (1000.0, 4000.0), 0.3), attack=_attack(kT=3.0, steps=20))
 
 
 def _attack(kT: float, steps: int) -> Attack:
