@@ -38,7 +38,13 @@ def test_a_row_says_everything(tmp_path):
 
 def test_the_readme_shows_the_table_of_the_committed_results():
     shown = re.search(r"<!-- claims -->\n(.*?)\n?<!-- /claims -->", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert shown.group(1).strip() == report.table(ROOT / "notebooks" / "results").strip()
+    assert shown.group(1).strip() == report.table(ROOT / "notebooks" / "results", everything=False).strip()
+
+
+def test_what_nothing_is_set_against_may_be_left_out(tmp_path):
+    a_result(tmp_path, [Claim(name="goal", value=1.0, goal=2.0), Claim(name="paper", value=1.0, paper="3"), Claim(name="neither", value=1.0)])
+    assert [row[2] for row in report.rows(tmp_path)] == ["goal", "paper", "neither"]
+    assert [row[2] for row in report.rows(tmp_path, everything=False)] == ["goal", "paper"]
 
 
 def test_a_table_is_put_between_its_marks():
