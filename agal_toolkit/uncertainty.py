@@ -6,6 +6,7 @@ attack can differentiate it.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from .geometry import Batch, Prediction
@@ -31,6 +32,12 @@ def component_variance(prediction: Prediction) -> Tensor:
 def force_variance(prediction: Prediction, batch: Batch) -> Tensor:
     """(B,) (eV/angstrom)^2: variance of the forces, averaged over the n d components of a geometry (Schwalbe-Koda 2021, Eq. 10)."""
     return batch.mean(component_variance(prediction).mean(-1))
+
+
+def virial_variance(prediction: Prediction, batch: Batch) -> Tensor:
+    """(B, d, d) eV^2: variance of the virial per atom, stress times volume over atoms; NaN where a geometry is not periodic in all directions."""
+    size = torch.linalg.det(batch.cell).abs() / batch.counts
+    return _spread(prediction.stress.double() * size[..., None, None])
 
 
 def atomic_sigma(prediction: Prediction, floor: float = 1e-12) -> Tensor:
