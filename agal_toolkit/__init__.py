@@ -11,7 +11,11 @@ Implements, and cites in its docstrings as "Schwalbe-Koda 2021" and "Cezar 2025"
   uncertainty-calibrated adversarial attacks", npj Computational Materials (2025), doi:10.1038/s41524-025-01703-5.
 """
 
-from .attack import Adam, Adversary, Attack, Autograd, Ball, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector, Variance
+from .attack import (
+    LBFGS, Adam, Adversary, Attack, Autograd, Ball, Bias, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector, TargetError,
+    Variance,
+)
+from .calibration import Calibration, CalibrationRefused, Law
 from .committee import Committee
 from .dataset import Dataset, Folds
 from .generation import Generation, Proposal
@@ -25,9 +29,10 @@ from .stopping import Plateau, until
 from .training import TorchTrainer
 
 __all__ = [
-    "DFT", "MLP", "ORCA", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "BoltzmannVariance", "CalculatorPotential",
-    "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta", "Differentiable", "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds",
-    "FromDataset", "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics",
-    "NormalModes", "Plateau", "PotentialCalculator", "Prediction", "Proposal", "Rattle", "Recipe", "Reference", "Schedule", "SchNet", "Separate", "Stacked",
-    "TorchTrainer", "UncertaintyPercentile", "Variance", "basin", "conformer", "optimised", "points", "processes", "until",
+    "DFT", "LBFGS", "MLP", "ORCA", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias", "BoltzmannVariance",
+    "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta", "Differentiable",
+    "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset", "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Law",
+    "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics", "NormalModes", "Plateau", "PotentialCalculator", "Prediction", "Proposal", "Rattle",
+    "Recipe", "Reference", "SchNet", "Schedule", "Separate", "Stacked", "TargetError", "TorchTrainer", "UncertaintyPercentile", "Variance", "basin",
+    "conformer", "optimised", "points", "processes", "until",
 ]

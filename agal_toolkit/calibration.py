@@ -270,7 +270,7 @@ class Calibration:
         Raises:
             ValueError: energies without a law.
         """
-        return self._law("energy")(energy_variance(prediction) / batch.counts.square()).sqrt()
+        return self.law("energy")(energy_variance(prediction) / batch.counts.square()).sqrt()
 
     def virial_sigma(self, prediction: Prediction, batch: Batch) -> Tensor:
         """(B, d, d) eV per atom.
@@ -278,9 +278,14 @@ class Calibration:
         Raises:
             ValueError: virials without a law.
         """
-        return self._law("virial")(virial_variance(prediction, batch)).sqrt()
+        return self.law("virial")(virial_variance(prediction, batch)).sqrt()
 
-    def _law(self, quantity: str) -> Law:
+    def law(self, quantity: str) -> Law:
+        """That of a quantity.
+
+        Raises:
+            ValueError: it was not fitted.
+        """
         law = getattr(self, quantity)
         if law is None:
             raise ValueError(f"this calibration has no law for {quantity}: calibrate on data that are labelled with it")
@@ -288,7 +293,7 @@ class Calibration:
 
     def outside(self, target: float, quantity: str = "forces") -> str | None:
         """A warning where a target (of one component) lies outside the uncertainties that the law was fitted on; otherwise None."""
-        law = self._law(quantity)
+        law = self.law(quantity)
         low, high = law.at([law.low, law.high])
         if law.samples and not low <= target <= high:
             return f"the target {target:.4g} lies outside the calibrated range {low:.4g} to {high:.4g} of {quantity}: what it will turn out to be is a guess"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -12,6 +13,8 @@ from ase.calculators.calculator import Calculator
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
+from .calibration import Calibration, CalibrationRefused, Form
+from .dataset import Dataset
 from .geometry import Batch, Geometry, Prediction, concatenate
 from .potentials.ase import CalculatorPotential
 from .potentials.protocol import Members, Potential
@@ -25,15 +28,18 @@ class Committee:
 
     Args:
         members: stacked members, or a sequence of potentials of any kind.
+        calibration: what their disagreement is worth as an error; a choice of members keeps that of all of them.
 
     Raises:
         ValueError: no members.
     """
 
     members: Members
+    calibration: Calibration | None
 
-    def __init__(self, members: Members | Sequence[Potential]) -> None:
+    def __init__(self, members: Members | Sequence[Potential], calibration: Calibration | None = None) -> None:
         object.__setattr__(self, "members", Separate(members) if isinstance(members, Sequence) else members)
+        object.__setattr__(self, "calibration", calibration)
 
     @classmethod
     def from_calculators(cls, calculators: Sequence[Calculator]) -> Committee:
@@ -70,8 +76,23 @@ class Committee:
         return Mean(self)
 
     def __getitem__(self, indices: ArrayLike) -> Committee:
-        """The chosen members as a committee."""
-        return Committee(self.members[indices])
+        """The chosen members as a committee; their uncertainties are read as those of the whole one (Cezar 2025, Fig. 3b)."""
+        return Committee(self.members[indices], self.calibration)
+
+    def calibrated(self, data: Dataset, form: Form = "power", *, of: Literal["members", "mean"] = "members") -> Committee:
+        """The same members, calibrated on labelled structures that none of them was trained on.
+
+        Args:
+            data: of the calibration role.
+            form: "power" (Cezar 2025, Eq. 3), "linear" or "identity".
+            of: errors of every member (Cezar 2025, Eq. 1), or of their mean.
+
+        Raises:
+            CalibrationRefused: data that cannot tell; says why.
+        """
+        if not len(data):
+            raise CalibrationRefused("there are no structures to calibrate on: give some of them the role 'calibration' in their Dataset")
+        return Committee(self.members, Calibration.fit(self.predict(list(data)), data, form, of=of))
 
     def subset(self, size: int, rng: Generator) -> Committee:
         """`size` different members, drawn at random.
@@ -88,7 +109,8 @@ class Committee:
         return float(np.percentile(component_variance(self.predict(structures)).numpy(), percentile))
 
     def __repr__(self) -> str:
-        return f"Committee of {len(self)}: {self.members!r}"
+        calibrated = "" if self.calibration is None else f", forces by {self.calibration.forces!r}"
+        return f"Committee of {len(self)}: {self.members!r}{calibrated}"
 
 
 @dataclass(frozen=True)

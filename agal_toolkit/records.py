@@ -89,6 +89,7 @@ def pack_adversaries(adversaries: Sequence[Adversary]) -> dict[str, NDArray]:
         "losses": np.array([adversary.losses for adversary in adversaries]),
         "kept": np.array([adversary.kept for adversary in adversaries], dtype=np.int64),
         "reached": np.array([adversary.reached for adversary in adversaries], dtype=bool),
+        **({"cells": np.stack([adversary.cells for adversary in adversaries])} if len(adversaries) and adversaries[0].cells is not None else {}),
     }
 
 
@@ -96,6 +97,9 @@ def unpack_adversaries(arrays: Arrays) -> list[Adversary]:
     """The inverse of :func:`pack_adversaries`."""
     geometries = unpack_geometries(arrays)
     return [
-        Adversary(int(arrays["seed"][i]), geometries[i], arrays["paths"][:, part], arrays["losses"][i], int(arrays["kept"][i]), bool(arrays["reached"][i]))
+        Adversary(
+            int(arrays["seed"][i]), geometries[i], arrays["paths"][:, part], arrays["losses"][i], int(arrays["kept"][i]), bool(arrays["reached"][i]),
+            arrays["cells"][i] if "cells" in arrays else None,
+        )
         for i, part in enumerate(_parts(arrays["counts"]))
     ]

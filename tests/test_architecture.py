@@ -32,7 +32,7 @@ LEVELS = [
     {"widgets"},
 ]
 TOGETHER = [{"generation", "records", "store", "stages", "loop", "lockstep", "stopping"}]
-ALSO = {("committee", "uncertainty"), ("calibration", "uncertainty"), ("training", "descent"), ("training", "tasks")}
+ALSO = {("committee", "uncertainty"), ("committee", "calibration"), ("calibration", "uncertainty"), ("training", "descent"), ("training", "tasks")}
 # Records explained by a sentence: events, and an answer, which has the fields of labels.
 SENTENCES = {"agal_toolkit.events", "agal_toolkit.references.answers"}
 # What a worker process unpickles comes from its parent through a pipe.

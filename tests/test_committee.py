@@ -84,6 +84,17 @@ def test_chosen_members(rng):
     torch.testing.assert_close(committee[[3, 0]](batch).energy, committee(batch).energy[[3, 0]], rtol=1e-13, atol=0)
 
 
+def test_a_calibration_stays_with_chosen_members(rng):
+    committee, data = helpers.mlp_committee(members=5), helpers.well_data(rng, 30)
+    calibrated = committee.calibrated(data, "linear")
+    sigma, errors = committee.predict(list(data)).forces.numpy().std(0, ddof=1), committee.predict(list(data)).forces.numpy() - np.concatenate(data.forces)
+    assert committee.calibration is None and calibrated.calibration.forces.scale == pytest.approx(np.sqrt(np.mean((errors / sigma) ** 2)))
+    assert calibrated[[0, 3]].calibration is calibrated.calibration and calibrated.subset(2, rng).calibration is calibrated.calibration
+    assert "forces by Law(sigma_cal = " in repr(calibrated)
+    with pytest.raises(ValueError, match="no structures to calibrate on: give some of them the role 'calibration'"):
+        committee.calibrated(data[:0])
+
+
 @pytest.mark.parametrize("chunk", [1, 2, 100])
 def test_predictions_in_chunks_are_one_prediction(chunk, rng):
     committee = helpers.pair_committee()

@@ -2,10 +2,11 @@
 
 from .attack import Adversary, Attack, Ball
 from .gradients import Autograd, FiniteDifference, Gradient, HessianVector, NotConservative
-from .minimizers import Adam, GradientDescent, Minimizer
+from .minimizers import LBFGS, Adam, GradientDescent, Minimizer
 from .objectives import BoltzmannVariance, EnergyVariance, Loss, Objective, Variance
+from .targets import Bias, TargetError, TargetLoss
 
 __all__ = [
-    "Adam", "Adversary", "Attack", "Autograd", "Ball", "BoltzmannVariance", "EnergyVariance", "FiniteDifference", "Gradient", "GradientDescent",
-    "HessianVector", "Loss", "Minimizer", "NotConservative", "Objective", "Variance",
+    "LBFGS", "Adam", "Adversary", "Attack", "Autograd", "Ball", "Bias", "BoltzmannVariance", "EnergyVariance", "FiniteDifference", "Gradient", "GradientDescent",
+    "HessianVector", "Loss", "Minimizer", "NotConservative", "Objective", "TargetError", "TargetLoss", "Variance",
 ]

@@ -7,7 +7,7 @@ for each seed. :meth:`Attack.iterate` is the same, step by step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from ..events import Report, Step, ignore
 from ..geometry import Batch, Delta, Geometry, as_geometry
 from .gradients import Autograd, Gradient, HessianVector
 from .minimizers import Adam, Minimizer
-from .objectives import Objective
+from .objectives import Aimed, Objective
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,12 @@ class Ball:
             raise ValueError(f"Ball(radius={self.radius}, p={self.p}): the radius is positive, p is 2 or infinity")
 
     def __call__(self, batch: Batch, delta: Delta) -> Delta:
-        """The nearest displacement inside the ball, for each geometry."""
+        """The nearest displacement inside the ball, for each geometry; a strain is left as it is."""
         if self.p == np.inf:
-            return Delta(delta.shift.clamp(-self.radius, self.radius))
+            return Delta(delta.shift.clamp(-self.radius, self.radius), delta.strain)
         norm = batch.sum(delta.shift.square().sum(-1)).sqrt()
         scale = (self.radius / norm.clamp(min=self.radius))[batch.owner, None]
-        return Delta(delta.shift * scale)
+        return Delta(delta.shift * scale, delta.strain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +60,9 @@ class Adversary:
         path: (steps + 1, n, d) positions of all iterates, the start first.
         losses: (steps + 1,) their losses.
         kept: the step whose positions `geometry` has: that of the lowest loss, unless the attack keeps the last.
-        reached: the loss is finite and some iterate kept the guard; then `geometry` is worth labelling.
+        reached: the loss is finite and some iterate kept the guard; then `geometry` is worth labelling. Where the objective has an
+            aim (:class:`TargetError`), the aim is also met there, as the attacked members see it.
+        cells: (steps + 1, d, d) cells of all iterates where the attack moved them; None where the cell stayed.
     """
 
     seed: int
@@ -69,6 +71,7 @@ class Adversary:
     losses: NDArray
     kept: int
     reached: bool
+    cells: NDArray | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Attack:
         gradient: how the slope is found: Autograd, HessianVector or FiniteDifference.
         start: standard deviation of the normal displacement each coordinate starts with, angstrom.
         bound: keeps the displacement small, e.g. ``Ball(0.5)``.
+        cell: cells move, too, by a symmetric strain (Cezar 2025, Sec. IV A): of structures that are periodic in all directions and have no
+            fixed atoms.
         guard: called with the moved batch, True (B,) where a geometry is sound; an iterate that breaks it is never kept.
         members: attack a random subset of this many members, drawn anew for each attack; None attacks all.
         last: keep the last sound iterate, as the authors' published code does, instead of the one of the lowest loss. Schwalbe-Koda
@@ -92,6 +97,7 @@ class Attack:
     gradient: Gradient = Autograd()
     start: float = 0.01
     bound: Ball | None = None
+    cell: bool = False
     guard: Callable[[Batch], Tensor] | None = None
     members: int | None = None
     last: bool = False
@@ -111,26 +117,7 @@ class Attack:
             seeds: where to start.
             rng: for the first displacements and the subset of members.
         """
-        attacked = committee if self.members is None else committee.subset(self.members, rng)
-        loss = self.objective(attacked, dataset)
-        geometries = [as_geometry(seed) for seed in seeds]
-        batch = attacked.batch(geometries)
-        movable = torch.tensor(np.concatenate([g.movable for g in geometries]), device=batch.positions.device)[:, None]
-        shift = torch.tensor(rng.normal(0.0, self.start, batch.positions.shape), device=batch.positions.device) * movable
-        if isinstance(self.gradient, HessianVector):
-            self.gradient.check(attacked, batch.at(batch.positions + shift))
-
-        def evaluate(delta: Delta) -> tuple[Tensor, Delta]:
-            losses, slope = self.gradient(attacked, loss, batch, delta)
-            return losses, Delta(torch.nan_to_num(slope.shift, 0.0, 0.0, 0.0) * movable)
-
-        def project(delta: Delta) -> Delta:
-            return delta if self.bound is None else self.bound(batch, delta)
-
-        for delta, losses in self.minimizer(evaluate, project(Delta(shift)), project):
-            moved = delta.apply(batch)
-            if self.guard is not None:
-                losses = torch.where(self.guard(moved), losses, torch.inf)
+        for moved, losses in _Run(self, committee, dataset, [as_geometry(seed) for seed in seeds], rng).iterates():
             yield moved.positions.cpu().numpy(), losses.cpu().numpy()
 
     def __call__(
@@ -146,18 +133,87 @@ class Attack:
         if not len(seeds):
             raise ValueError("an attack needs at least one seed")
         geometries = [as_geometry(seed) for seed in seeds]
-        positions, losses = [], []
-        for step, (where, how) in enumerate(self.iterate(committee, dataset, geometries, rng)):
-            positions.append(where)
-            losses.append(how)
-            report(Step(step, self.minimizer.steps, how, where))
+        positions, cells, losses = [], [], []
+        run = _Run(self, committee, dataset, geometries, rng)
+        for step, (moved, how) in enumerate(run.iterates()):
+            positions.append(moved.positions.cpu().numpy())
+            cells.append(moved.cell.cpu().numpy())
+            losses.append(how.cpu().numpy())
+            report(Step(step, self.minimizer.steps, losses[-1], positions[-1]))
         ends = np.cumsum([len(g) for g in geometries])
         paths = np.split(np.stack(positions), ends[:-1], axis=1)
-        return [self._adversary(i, geometry, path, loss) for i, (geometry, path, loss) in enumerate(zip(geometries, paths, np.stack(losses, 1), strict=True))]
+        moved_cells = np.stack(cells, 1) if self.cell else [None] * len(geometries)
+        found = [
+            self._adversary(i, geometry, path, cell, loss)
+            for i, (geometry, path, cell, loss) in enumerate(zip(geometries, paths, moved_cells, np.stack(losses, 1), strict=True))
+        ]
+        met = run.met([adversary.geometry for adversary in found])
+        return [replace(adversary, reached=adversary.reached and bool(there)) for adversary, there in zip(found, met, strict=True)]
 
-    def _adversary(self, seed: int, geometry: Geometry, path: NDArray, losses: NDArray) -> Adversary:
+    def _adversary(self, seed: int, geometry: Geometry, path: NDArray, cells: NDArray | None, losses: NDArray) -> Adversary:
         """The best finite iterate, or the last; the start where none is finite."""
         finite = np.isfinite(losses) & np.isfinite(path).all(axis=(1, 2))
         found = np.flatnonzero(finite)
         kept = 0 if not len(found) else int(found[-1]) if self.last else int(found[np.argmin(losses[found])])
-        return Adversary(seed, geometry.moved(path[kept], by="attack", seed=seed), path, losses, kept, bool(finite.any()))
+        there = geometry.moved(path[kept], by="attack", seed=seed)
+        if cells is not None:
+            there = replace(there, cell=cells[kept])
+        return Adversary(seed, there, path, losses, kept, bool(finite.any()), cells)
+
+
+class _Run:
+    """An attack on its way: the members attacked, the loss, and the rows that a minimizer moves.
+
+    Rows are the shifts of all particles, and below them, where cells move, each strain times the cube root of its volume, so
+    that all are lengths.
+    """
+
+    def __init__(self, attack: Attack, committee: Committee, dataset: Dataset, geometries: Sequence[Geometry], rng: Generator) -> None:
+        self.attack = attack
+        self.attacked = committee if attack.members is None else committee.subset(attack.members, rng)
+        self.loss = attack.objective(self.attacked, dataset)
+        self.batch = self.attacked.batch(geometries)
+        device, d = self.batch.positions.device, self.batch.dimension
+        self.movable = torch.tensor(np.concatenate([g.movable for g in geometries]), device=device)[:, None]
+        self.start = torch.tensor(rng.normal(0.0, attack.start, self.batch.positions.shape), device=device) * self.movable
+        self.owner = self.batch.owner
+        self.elastic = (self.batch.pbc.all(-1) & torch.tensor([bool(g.movable.all()) for g in geometries], device=device))[:, None, None]
+        if attack.cell:
+            self.size = torch.where(self.elastic, torch.linalg.det(self.batch.cell).abs()[:, None, None] ** (1 / d), 1.0)
+            self.start = torch.cat([self.start, self.start.new_zeros(len(self.batch) * d, d)])
+            self.owner = torch.cat([self.owner, torch.arange(len(self.batch), device=device).repeat_interleave(d)])
+
+    def iterates(self) -> Iterator[tuple[Batch, Tensor]]:
+        """The moved batch and its losses (B,) after each step, the start first."""
+        attack, loss = self.attack, self.loss
+        if isinstance(attack.gradient, HessianVector):
+            attack.gradient.check(self.attacked, self._delta(self.start).apply(self.batch))
+
+        def evaluate(rows: Tensor) -> tuple[Tensor, Tensor]:
+            losses, slope = attack.gradient(self.attacked, loss, self.batch, self._delta(rows))
+            below = [] if slope.strain is None else [(slope.strain / self.size * self.elastic).flatten(0, 1)]
+            guarded = losses if attack.guard is None else torch.where(attack.guard(self._delta(rows).apply(self.batch)), losses, torch.inf)
+            return guarded, torch.nan_to_num(torch.cat([slope.shift * self.movable, *below]), 0.0, 0.0, 0.0)
+
+        def project(rows: Tensor) -> Tensor:
+            return rows if attack.bound is None else self._rows(attack.bound(self.batch, self._delta(rows)))
+
+        for rows, losses in attack.minimizer(evaluate, project(self.start), project, self.owner):
+            moved = self._delta(rows).apply(self.batch)
+            yield moved, losses if attack.guard is None else torch.where(attack.guard(moved), losses, torch.inf)
+
+    def _delta(self, rows: Tensor) -> Delta:
+        if not self.attack.cell:
+            return Delta(rows)
+        n, d = self.batch.positions.shape
+        return Delta(rows[:n], rows[n:].view(-1, d, d) / self.size)
+
+    def _rows(self, delta: Delta) -> Tensor:
+        return delta.shift if delta.strain is None else torch.cat([delta.shift, (delta.strain * self.size).flatten(0, 1)])
+
+    def met(self, geometries: Sequence[Geometry]) -> Sequence[bool] | Tensor:
+        """Whether the objective's aim is met at the geometries (B,), as the attacked members see them; true where it has none."""
+        if not isinstance(self.loss, Aimed):
+            return [True] * len(geometries)
+        batch = self.attacked.batch(geometries)
+        return self.loss.reached(self.attacked(batch), batch)

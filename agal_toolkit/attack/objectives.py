@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -21,6 +22,15 @@ from ..uncertainty import energy_variance, force_variance
 
 Loss = Callable[[Prediction, Batch], Tensor]
 Objective = Callable[[Committee, Dataset], Loss]
+
+
+@runtime_checkable
+class Aimed(Protocol):
+    """A loss that knows when a structure is what was wanted."""
+
+    def reached(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """(B,) whether each structure is."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -110,12 +110,12 @@ def test_adam_is_torchs_adam():
     def value(x):
         return (torch.sin(3 * x).sum(-1) + x.square().sum(-1)) ** 2
 
-    def evaluate(delta):
-        x = delta.shift.clone().requires_grad_()
+    def evaluate(rows):
+        x = rows.clone().requires_grad_()
         losses = value(x)
-        return losses.detach(), Delta(torch.autograd.grad(losses.sum(), x)[0])
+        return losses.detach(), torch.autograd.grad(losses.sum(), x)[0]
 
-    iterates = [delta.shift for delta, _ in Adam(0.05, 40, betas=(0.8, 0.99), epsilon=1e-6)(evaluate, Delta(start), lambda d: d)]
+    iterates = [rows for rows, _ in Adam(0.05, 40, betas=(0.8, 0.99), epsilon=1e-6)(evaluate, start, lambda rows: rows, torch.arange(2))]
     x = start.clone().requires_grad_()
     theirs, optimiser = [x.detach().clone()], torch.optim.Adam([x], lr=0.05, betas=(0.8, 0.99), eps=1e-6)
     for _ in range(40):
