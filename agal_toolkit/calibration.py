@@ -16,8 +16,8 @@ component by component, energies and virials per atom.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -259,6 +259,16 @@ class Calibration:
                         raise
                     notes.append(f"{quantity}: no {form} law, {refused}")
         return cls(**laws, notes=tuple(notes))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for a file; :meth:`from_json` reads them back."""
+        return {quantity: None if getattr(self, quantity) is None else asdict(getattr(self, quantity)) for quantity in QUANTITIES} | {"notes": list(self.notes)}
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Calibration:
+        """The inverse of :meth:`to_json`."""
+        laws = {quantity: None if stored[quantity] is None else Law(**stored[quantity]) for quantity in QUANTITIES}
+        return cls(**laws, notes=tuple(stored["notes"]))
 
     def atomic_variance(self, prediction: Prediction) -> Tensor:
         """(N,) (eV/angstrom)^2: calibrated force uncertainty of each atom squared, the sum over components (Cezar 2025, Eq. 9)."""

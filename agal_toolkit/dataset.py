@@ -90,6 +90,18 @@ class Dataset(Sequence[Geometry]):
         """The structures of one role."""
         return self[np.array([r == role for r in self.roles], dtype=bool)]
 
+    def reserving(self, count: int, rng: Generator) -> Dataset:
+        """The same structures, `count` of those that may be learned from put aside for calibration, drawn at random.
+
+        Raises:
+            ValueError: more than there are.
+        """
+        learnable = np.flatnonzero([role == TRAIN for role in self.roles])
+        if not 0 <= count <= len(learnable):
+            raise ValueError(f"{count} structures cannot be put aside of {len(learnable)} that may be learned from")
+        aside = set(rng.choice(learnable, count, replace=False).tolist())
+        return Dataset(self.geometries, self.labels, [CALIBRATION if i in aside else role for i, role in enumerate(self.roles)])
+
     def __repr__(self) -> str:
         if not len(self):
             return "Dataset(empty)"

@@ -65,13 +65,21 @@ class Labelled:
 
 
 @dataclass(frozen=True, eq=False)
+class Note:
+    """Something was done otherwise than asked; `text` says what and why."""
+
+    generation: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
 class Finished:
     """A generation is complete; `generation` is the record itself."""
 
     generation: Any
 
 
-Event = Stage | Epoch | Step | Progress | Labelled | Finished
+Event = Stage | Epoch | Step | Progress | Labelled | Note | Finished
 Report = Callable[[Event], None]
 
 

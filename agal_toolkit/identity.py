@@ -1,7 +1,9 @@
 """What a callable is, as JSON: the name under which its results may be kept and found again.
 
 Frozen dataclasses say it themselves. A field declared with ``field(compare=False)`` is left out: it takes no part in
-equality, so it does not change results either (a number of threads, a scratch folder).
+equality, so it does not change results either (a number of threads, a scratch folder). One declared with
+``field(metadata=LATER)`` is left out while it has its default: it was added when results had been kept that were made as if
+it had it, and these stay good.
 """
 
 from __future__ import annotations
@@ -20,6 +22,9 @@ from typing import Any
 
 import numpy as np
 import torch
+
+
+LATER: Mapping[str, bool] = {"later": True}
 
 
 def is_frozen(value: object) -> bool:
@@ -86,7 +91,8 @@ def described(value: Any, where: str = "settings") -> Any:
 
 def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
     """The fields of a dataclass instance that take part in equality, as plain JSON."""
-    return {field.name: described(getattr(value, field.name), f"{where}.{field.name}") for field in fields(value) if field.compare}
+    told = [field for field in fields(value) if field.compare and not (field.metadata.get("later") and getattr(value, field.name) == field.default)]
+    return {field.name: described(getattr(value, field.name), f"{where}.{field.name}") for field in told}
 
 
 def digest(description: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The active-learning loop: train, attack, select, label, again (Schwalbe-Koda 2021, Fig. 1b).
 
 A :class:`Loop` holds settings; its :meth:`~Loop.generations` is an endless generator of frozen :class:`Generation`
-records. A generation is six stages (members, seeds, adversaries, verdicts, labels, metrics), each of the first four with a
-random stream of its own, so what ran before does not change what runs next, and each is read from the run directory
+records. A generation is seven stages (members, calibration, seeds, adversaries, verdicts, labels, metrics), each with a random
+stream of its own where it draws, so what ran before does not change what runs next, and each is read from the run directory
 when it is there.
 """
 
@@ -20,12 +20,13 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from .attack.attack import Adversary, Attack
+from .calibration import Calibration
 from .committee import Committee
-from .dataset import Dataset, Folds
-from .events import Finished, Report, ignore
+from .dataset import CALIBRATION, TRAIN, Dataset, Folds
+from .events import Finished, Note, Report, ignore
 from .generation import Generation, Proposal
 from .geometry import Geometry, Labels
-from .identity import described, machine
+from .identity import LATER, described, machine
 from .potentials.protocol import Members
 from .records import pack_adversaries, pack_geometries, unpack_adversaries, unpack_geometries
 from .references.reference import Reference
@@ -37,7 +38,7 @@ from .tasks import Task
 from .training import Trainer
 
 # From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed), which users draw from.
-_STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts"), 1)}
+_STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts", "roles"), 1)}
 
 Metric = Callable[[Committee, Dataset], float]
 
@@ -53,6 +54,9 @@ class Recipe:
         selectors: applied in order; the first that drops a candidate is its verdict.
         members: size of the committee.
         folds: how the members share the data.
+        calibrate: share of the labelled structures that no member ever sees, drawn once when they are labelled: the committee is
+            calibrated on them, and attacks can have a target (Cezar 2025 puts a tenth aside). Structures that come with the
+            role "calibration" count, too.
     """
 
     trainer: Trainer
@@ -61,8 +65,11 @@ class Recipe:
     selectors: Sequence[Selector] = ()
     members: int = 5
     folds: Folds = Folds()
+    calibrate: float = field(default=0.0, metadata=LATER)
 
     def __post_init__(self) -> None:
+        if not 0 <= self.calibrate < 1:
+            raise ValueError(f"calibrate={self.calibrate} is a share of the labelled structures: at least 0, below 1")
         if self.members < 2:
             raise ValueError(f"members={self.members}: a committee needs at least two to disagree")
         object.__setattr__(self, "selectors", tuple(self.selectors))
@@ -264,7 +271,7 @@ class Loop:
         return recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
 
     def _propose(self, dataset: Dataset, index: int, store: Store, report: Report, members: Members | None = None) -> Proposal:
-        """Members (unless they come fitted), seeds, adversaries and verdicts of a generation."""
+        """Members (unless they come fitted), their calibration, seeds, adversaries and verdicts of a generation."""
         recipe, clock = self.recipe_of(index), Clock(index, report)
         weights, valid = self._folded(dataset, index)
         learned = dataset[weights.any(axis=0)]
@@ -276,6 +283,13 @@ class Loop:
 
         with clock("members", store.has(index, "members")):
             committee = Committee(store.files(index, "members", train, recipe.trainer.save, recipe.trainer.load))
+        aside = dataset.of_role(CALIBRATION)
+        if len(aside):
+            with clock("calibration", store.has(index, "calibration.json")):
+                stored = store.json(index, "calibration", lambda: Calibration.careful(committee.predict(list(aside)), aside).to_json())
+            committee = Committee(committee.members, Calibration.from_json(stored))
+            for note in committee.calibration.notes:
+                report(Note(index, note))
         with clock("seeds", store.has(index, "seeds.npz")):
             rng, scratch = self._rng(index, "seeds"), store.scratch(index, "seeds")
             seeds = store.arrays(index, "seeds", lambda: recipe.sampler(committee, learned, rng, report, scratch), pack_geometries, unpack_geometries)
@@ -311,7 +325,9 @@ class Loop:
                 else:
                     failed[i] = "no answer" if answer is None else str(answer)
             order = sorted(found)
-            return Dataset([geometries[i] for i in order], [found[i] for i in order]), failed
+            aside = self._rng(index, "roles").random(len(geometries)) < self.recipe_of(index).calibrate
+            roles = [CALIBRATION if aside[i] else TRAIN for i in order]
+            return Dataset([geometries[i] for i in order], [found[i] for i in order], roles), failed
 
         with clock("labels", store.has(index, "labels.npz")):
             labelled, failures = store.arrays(index, "labels", label, pack_labels, unpack_labels)

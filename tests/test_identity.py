@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
-from agal_toolkit.identity import described, digest, is_frozen, machine, name_of, parameters
+from agal_toolkit.identity import LATER, described, digest, is_frozen, machine, name_of, parameters
 from agal_toolkit.potentials import MLP
 
 
@@ -55,6 +55,15 @@ def test_fields_that_do_not_compare_change_nothing():
     assert parameters(Method(2.0, threads=8)) == {"cutoff": 2.0}
     assert digest(described(Method(2.0, threads=8))) == digest(described(Method(2.0)))
     assert digest(described(Method(2.0))) != digest(described(Method(2.1)))
+
+
+def test_a_field_that_came_later_is_told_only_where_it_says_something():
+    @dataclass(frozen=True)
+    class Grown:
+        old: int = 1
+        new: float = field(default=2.0, metadata=LATER)
+
+    assert parameters(Grown()) == {"old": 1} and parameters(Grown(new=3.0)) == {"old": 1, "new": 3.0}
 
 
 def test_only_instances_of_frozen_dataclasses_are_frozen():

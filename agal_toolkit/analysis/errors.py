@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..committee import Committee
 from ..dataset import Dataset
 from ..geometry import Batch
+from ..identity import LATER
 from ..uncertainty import force_variance
 
 
@@ -28,7 +29,7 @@ class RmseBelow:
     """
 
     cap: float
-    unit: float = 1.0
+    unit: float = field(default=1.0, metadata=LATER)
 
     def __call__(self, committee: Committee, test: Dataset) -> float:
         low = test.energies <= self.cap

@@ -7,7 +7,7 @@ for each seed. :meth:`Attack.iterate` is the same, step by step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Report, Step, ignore
 from ..geometry import Batch, Delta, Geometry, as_geometry
+from ..identity import LATER
 from .gradients import Autograd, Gradient, HessianVector
 from .minimizers import Adam, Minimizer
 from .objectives import Aimed, Objective
@@ -97,7 +98,7 @@ class Attack:
     gradient: Gradient = Autograd()
     start: float = 0.01
     bound: Ball | None = None
-    cell: bool = False
+    cell: bool = field(default=False, metadata=LATER)
     guard: Callable[[Batch], Tensor] | None = None
     members: int | None = None
     last: bool = False

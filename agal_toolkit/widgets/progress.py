@@ -15,7 +15,10 @@ from ..generation import Generation
 
 # About how a generation's time is shared before one has been measured.
 _SHARES = {"members": 0.85, "seeds": 0.01, "adversaries": 0.1, "verdicts": 0.01, "labels": 0.02, "metrics": 0.01}
-_WORDS = {"members": "training", "seeds": "drawing seeds", "adversaries": "attacking", "verdicts": "selecting", "labels": "labelling", "metrics": "testing"}
+_WORDS = {
+    "members": "training", "calibration": "calibrating", "seeds": "drawing seeds", "adversaries": "attacking", "verdicts": "selecting", "labels": "labelling",
+    "metrics": "testing",
+}
 
 
 @dataclass(frozen=True, eq=False)
