@@ -22,14 +22,14 @@ from .generation import Generation, Proposal
 from .geometry import Batch, Delta, Geometry, Labels, Prediction, points
 from .loop import Loop, Recipe, Schedule
 from .potentials import MLP, Baseline, CalculatorPotential, Differentiable, PotentialCalculator, SchNet, Separate, Stacked
-from .references import DFT, ORCA, DoubleWell, Reference, basin, conformer, optimised, processes
+from .references import AMOEBA, DFT, ORCA, XTB, DoubleWell, Reference, basin, conformer, optimised, processes
 from .sampling import Copies, FromDataset, Mixture, MolecularDynamics, NormalModes, Rattle
 from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
 from .stopping import Plateau, until
 from .training import TorchTrainer
 
 __all__ = [
-    "DFT", "LBFGS", "MLP", "ORCA", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias", "BoltzmannVariance",
+    "AMOEBA", "DFT", "LBFGS", "MLP", "ORCA", "XTB", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias", "BoltzmannVariance",
     "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta", "Differentiable",
     "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset", "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Law",
     "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics", "NormalModes", "Plateau", "PotentialCalculator", "Prediction", "Proposal", "Rattle",

@@ -10,8 +10,10 @@ from agal_toolkit.references.molecules import LabelCalculator, conformer, optimi
 from agal_toolkit.references.orca import ORCA
 from agal_toolkit.references.processes import processes
 from agal_toolkit.references.reference import Reference
+from agal_toolkit.references.water import AMOEBA
+from agal_toolkit.references.xtb import XTB
 
 __all__ = [
-    "DFT", "ORCA", "Cache", "DoubleWell", "LabelCalculator", "LabelFailed", "NotConverged", "Reference", "Refused", "basin", "conformer", "optimised",
+    "AMOEBA", "DFT", "ORCA", "XTB", "Cache", "DoubleWell", "LabelCalculator", "LabelFailed", "NotConverged", "Reference", "Refused", "basin", "conformer", "optimised",
     "processes",
 ]

@@ -12,7 +12,6 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
-from scipy.spatial.distance import pdist, squareform
 
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references.answers import Label
@@ -24,11 +23,20 @@ def check_molecule(geometry: Geometry, name: str) -> None:
     """Refuses what no program of quantum chemistry for molecules could compute; `name` is the reference's, for the error.
 
     Raises:
-        ValueError: periodic, not three-dimensional, nameless particles, an impossible number of electrons or multiplicity, or
-            atoms closer than 0.2 angstrom.
+        ValueError: periodic, or as :func:`check_electrons`.
     """
     if geometry.pbc.any():
         raise ValueError(f"{name} labels isolated molecules and {geometry!r} is periodic: use a reference for crystals and liquids, or pbc=False")
+    check_electrons(geometry, name)
+
+
+def check_electrons(geometry: Geometry, name: str) -> None:
+    """Refuses what has no electronic structure; `name` is the reference's, for the error.
+
+    Raises:
+        ValueError: not three-dimensional, nameless particles, an impossible number of electrons or multiplicity, or atoms closer
+            than 0.2 angstrom, images counted.
+    """
     if geometry.dimension != 3 or not geometry.numbers.all():
         raise ValueError(f"{name} labels atoms in three dimensions and {geometry!r} is something else: give atomic numbers and (n, 3) positions")
     electrons, unpaired = int(geometry.numbers.sum()) - geometry.charge, geometry.multiplicity - 1
@@ -41,12 +49,12 @@ def check_molecule(geometry: Geometry, name: str) -> None:
             f"give {geometry!r} another multiplicity or charge"
         )
     if len(geometry) > 1:
-        apart = pdist(geometry.positions)
-        if apart.min() < CLOSEST:
-            first, second = np.argwhere(np.triu(squareform(apart) < CLOSEST, 1))[0]
-            distance = np.linalg.norm(geometry.positions[first] - geometry.positions[second])
+        apart = geometry.to_atoms().get_all_distances(mic=bool(geometry.pbc.any()))
+        near = np.triu(apart < CLOSEST, 1)
+        if near.any():
+            first, second = np.argwhere(near)[0]
             raise ValueError(
-                f"atoms {first} and {second} of {geometry!r} are {distance:.3g} angstrom apart, on top of each other: "
+                f"atoms {first} and {second} of {geometry!r} are {apart[first, second]:.3g} angstrom apart, on top of each other: "
                 "drop the geometry (MinDistance before labelling)"
             )
 

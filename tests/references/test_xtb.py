@@ -1,0 +1,109 @@
+"""Tight binding by tblite: slopes, stress, and clear refusals."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk, molecule
+
+pytest.importorskip("tblite", reason="tblite is in the extra `references`")
+
+from agal_toolkit.committee import Committee
+from agal_toolkit.geometry import Geometry
+from agal_toolkit.references import XTB, LabelCalculator, NotConverged
+from agal_toolkit.uncertainty import force_variance
+
+
+def water(rng) -> Geometry:
+    atoms = molecule("H2O")
+    atoms.rattle(0.05, rng=rng)
+    return Geometry.from_atoms(atoms)
+
+
+def silicon(rng) -> Geometry:
+    atoms = bulk("Si", a=5.43)
+    atoms.rattle(0.05, rng=rng)
+    return Geometry.from_atoms(atoms)
+
+
+@pytest.mark.parametrize("method", ["GFN1-xTB", "GFN2-xTB"])
+@pytest.mark.parametrize("make", [water, silicon], ids=["molecule", "crystal"])
+def test_forces_are_slopes(make, method, rng):
+    label, geometry = XTB(method, accuracy=0.01), make(rng)
+    forces = label(geometry).forces
+    for atom, axis in ((0, 2), (1, 1)):
+        sides = []
+        for sign in (1, -1):
+            x = geometry.positions.copy()
+            x[atom, axis] += sign * 1e-3
+            sides.append(label(geometry.moved(x)).energy)
+        assert -(sides[0] - sides[1]) / 2e-3 == pytest.approx(forces[atom, axis], abs=2e-4)
+    np.testing.assert_allclose(forces.sum(0), 0, atol=1e-5)
+
+
+def test_stress_is_the_slope_in_a_strain(rng):
+    label, geometry = XTB("GFN1-xTB", accuracy=0.01), silicon(rng)
+    strain = rng.normal(size=(3, 3)) * 1e-3
+    strain = (strain + strain.T) / 2
+    sides = [label(replace(geometry, positions=geometry.positions @ (np.eye(3) + s * strain), cell=geometry.cell @ (np.eye(3) + s * strain))).energy for s in (1, -1)]
+    stress = label(geometry).stress
+    assert (sides[0] - sides[1]) / 2 / abs(np.linalg.det(geometry.cell)) == pytest.approx((stress * strain).sum(), abs=1e-4 * units.GPa)
+    assert np.abs(stress).max() > 0.1 * units.GPa and label(water(rng)).stress is None
+
+
+def test_charge_and_multiplicity_are_honoured(rng):
+    geometry = water(rng)
+    label = XTB()
+    ion = label(replace(geometry, charge=1, multiplicity=2)).energy
+    assert 5 < ion - label(geometry).energy < 30
+    oxygen = Geometry.from_atoms(molecule("O2"))
+    assert label(replace(oxygen, multiplicity=3)).energy != pytest.approx(label(replace(oxygen, multiplicity=1)).energy, abs=1e-3)
+
+
+def test_two_methods_are_a_committee(rng):
+    committee = Committee.from_calculators([LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))])
+    batch = committee.batch([water(rng)])
+    said = committee(batch)
+    assert force_variance(said, batch).sqrt().item() > 0.02
+    assert said.forces[1].numpy() == pytest.approx(XTB("GFN2-xTB")(Geometry(positions=batch.positions.numpy(), numbers=batch.numbers.numpy())).forces)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"multiplicity": 2}, "cannot have multiplicity 2"), ({"charge": 11}, "no electrons left"), ({"numbers": [96, 1, 1]}, "no parameters for Cm"),
+        ({"pbc": [True, True, False], "cell": np.eye(3) * 9}, "periodic in some directions only"),
+    ],
+)
+def test_what_cannot_be(change, reason, rng):
+    with pytest.raises(ValueError, match=reason):
+        XTB()(replace(water(rng), **change))
+
+
+def test_atoms_on_top_of_an_image_are_named(rng):
+    geometry = silicon(rng)
+    x = geometry.positions.copy()
+    x[1] = x[0] + geometry.cell[2] + 0.05
+    with pytest.raises(ValueError, match=r"atoms 0 and 1 of .* on top of each other"):
+        XTB()(geometry.moved(x))
+
+
+def test_charges_that_do_not_converge_name_the_geometry(rng):
+    with pytest.raises(NotConverged, match=r"charges of Geometry\(H2O.*raise iterations"):
+        XTB(iterations=1)(water(rng))
+
+
+@pytest.mark.parametrize("wrong", [{"method": "GFN0-xTB"}, {"accuracy": 0.0}, {"iterations": 0}])
+def test_settings(wrong):
+    with pytest.raises(ValueError, match="expected 'GFN1-xTB'|must be positive"):
+        XTB(**wrong)
+
+
+def test_without_tblite_the_remedy_is_said(monkeypatch, rng):
+    monkeypatch.setitem(sys.modules, "tblite.interface", None)
+    with pytest.raises(ImportError, match=r"pip install 'agal_toolkit\[references\]'"):
+        XTB()(water(rng))

@@ -1,0 +1,32 @@
+"""Committed results belong to the recipes of this version, or a study could not go on from them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from agal_toolkit.references import DFT
+from agal_toolkit.studies import ammonia, double_well
+from agal_toolkit.studies.ammonia_recipes import PRESETS, RECIPES, STARTS
+from agal_toolkit.studies.ammonia_truth import truth
+from agal_toolkit.studies.double_well_recipes import PRESETS as WELL_PRESETS
+from agal_toolkit.studies.double_well_recipes import VARIANTS
+from agal_toolkit.studies.results import agree, read
+
+RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
+WELLS = [(preset, name) for preset in WELL_PRESETS for name in VARIANTS if (RESULTS / f"double_well_{name}-{preset}.json").exists()]
+JOBS = [(preset, name, start) for preset in PRESETS for name in RECIPES for start in STARTS if (RESULTS / f"ammonia_{name}_{start}-{preset}.json").exists()]
+
+
+@pytest.mark.parametrize(("preset", "name"), WELLS)
+def test_a_double_well_study_can_go_on(preset, name):
+    place = RESULTS / f"double_well_{name}-{preset}.json"
+    agree(read(place)["settings"], double_well.settings(WELL_PRESETS[preset], name), place)
+
+
+@pytest.mark.parametrize(("preset", "name", "start"), JOBS)
+def test_a_study_of_ammonia_can_go_on(preset, name, start):
+    place = RESULTS / f"ammonia_{name}_{start}-{preset}.json"
+    known = truth(RESULTS / "ammonia" / "reference", DFT(), PRESETS[preset].truth)
+    agree(read(place)["settings"], ammonia.settings(name, start, PRESETS[preset], known, DFT()), place)
