@@ -163,6 +163,11 @@ class Dataset(Sequence[Geometry]):
 
 def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None, stress: str | None) -> Labels:
     """Labels of one ASE structure."""
+    if atoms.calc is not None and energy is None and atoms.calc.check_state(atoms):
+        raise ValueError(
+            f"structure {index} shares its calculator with others, or moved since: what {type(atoms.calc).__name__} last computed is of another structure; keep the "
+            "labels of each with a SinglePointCalculator of its own, or let a Reference label them"
+        )
     known = {} if atoms.calc is None else {key: value for key, value in atoms.calc.results.items() if value is not None}
     try:
         e = known["energy"] if energy is None else atoms.info[energy]

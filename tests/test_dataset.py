@@ -220,3 +220,18 @@ def test_a_broken_structure_is_named_by_its_place():
     atoms = [Atoms("H", positions=[[0.0, 0.0, x]]) for x in (0.0, np.nan)]
     with pytest.raises(ValueError, match=r"structure 1: positions holds nan"):
         Dataset.from_ase(atoms)
+
+
+def test_labels_of_another_structure_are_not_taken(rng):
+    """A calculator that several structures share remembers the last of them."""
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+
+    calculator, frames = EMT(), [bulk("Cu", cubic=True) for _ in range(2)]
+    for atoms in frames:
+        atoms.rattle(0.05, rng=rng)
+        atoms.calc = calculator
+        atoms.get_forces()
+    with pytest.raises(ValueError, match="structure 0 shares its calculator with others, or moved since.*SinglePointCalculator"):
+        Dataset.from_ase(frames)
+    assert Dataset.from_ase(frames[1:]).energies[0] == frames[1].get_potential_energy()
