@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context
+from typing import Any
 
 import numpy as np
 import torch
@@ -138,6 +139,7 @@ def cases(width: int, device: str = "cpu") -> list[Case]:
     attack = Attack(BoltzmannVariance(kT=5.0), Adam(0.003, 20 if width <= 256 else 4))
     return [
         Case(f"training {MEMBERS} members", lambda: [fit(1) for _ in range(MEMBERS)], lambda: fit(MEMBERS), goal=3.0 if width == 128 else None),
+        Case(f"training {MEMBERS} members", lambda: fit(MEMBERS), products(width, trainer), ratio="stacked over its matrix products alone"),
         Case(f"training {MEMBERS} members, against plain torch", lambda: [plain_fit(known, width, trainer.epochs, m, device) for m in range(MEMBERS)], lambda: fit(MEMBERS)),
         Case(f"forces of {MEMBERS} members for 1000 points", lambda: committees()[0](batch), lambda: committees()[1](batch)),
         Case(
@@ -145,6 +147,22 @@ def cases(width: int, device: str = "cpu") -> list[Case]:
             lambda: attack(committees()[1], known, seeds, np.random.default_rng(0)),
         ),
     ]
+
+
+def products(width: int, trainer: TorchTrainer) -> Callable[[], None]:
+    """The matrix products of that training and nothing else: six for each weight matrix of each step, as in :mod:`~agal_toolkit.potentials.mlp`."""
+    sizes = [(2, width), (width, width), (width, width), (width, 1)]
+    operands = [tuple(torch.randn(MEMBERS, *shape, device=trainer.device) for shape in ((trainer.batch_size, k), (k, n), (trainer.batch_size, n))) for k, n in sizes]
+
+    def multiply() -> None:
+        for _ in range(trainer.epochs * -(-STRUCTURES // trainer.batch_size)):
+            for x, weight, y in operands:
+                for _ in range(2):
+                    torch.bmm(x, weight)
+                    torch.bmm(y, weight.mT)
+                    torch.bmm(x.mT, y)
+
+    return multiply
 
 
 def _trainer(width: int, device: str) -> TorchTrainer:
@@ -194,45 +212,66 @@ def schnet_cases(width: int, interactions: int, other: Callable[[str], float] | 
     return found
 
 
+class Sheet:
+    """Timings of one kind, printed as they come and stored together.
+
+    Args:
+        device: where they are taken.
+    """
+
+    def __init__(self, device: str) -> None:
+        self.device, self.began = device, time.monotonic()
+        self.records: list[dict[str, Any]] = []
+        self.claims: list[Claim] = []
+
+    def measure(self, case: Case, width: int, threads: int) -> None:
+        """Times a case."""
+        timing = compare(case, self.device)
+        self.records.append({"width": width, "threads": threads, "what": case.ratio, **timing.__dict__})
+        print(f"{threads} threads, width {width}, {case.ratio}: {timing}", flush=True)
+        self.claims.append(Claim(
+            name=f"{timing.name}, width {width}, {threads} thread{'s' * (threads > 1)}: {case.ratio}", value=timing.ratio, goal=case.goal,
+            spread=(timing.low, timing.high), runs=case.turns,
+        ))
+
+    def store(self, folder: str, name: str, **settings: Any) -> None:
+        """Writes what was measured, if anything."""
+        if self.records:
+            print(write(
+                folder, name, self.device, seed=0, device=self.device, seconds={"all": round(time.monotonic() - self.began, 1)},
+                settings={"members": MEMBERS, **settings, "precision": "float32"}, records={"timings": self.records}, claims=self.claims,
+            ))
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--widths", type=int, nargs="+", default=[128, 1024])
+    parser.add_argument("--widths", type=int, nargs="*", default=[128, 1024], help="of the networks of model surfaces")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--schnet", type=int, nargs="*", default=[256], help="widths of SchNets of four interactions; on the CPU")
     parser.add_argument("--schnetpack", metavar="PYTHON", help="an interpreter that has SchNetPack, see schnetpack_step.py")
     parser.add_argument("--results", default="notebooks/results")
     arguments = parser.parse_args()
-    began, records, claims = time.monotonic(), [], []
-
-    def measure(case: Case, width: int, threads: int) -> None:
-        timing = compare(case, arguments.device)
-        records.append({"width": width, "threads": threads, "what": case.ratio, **timing.__dict__})
-        print(f"{threads} threads, width {width}, {case.ratio}: {timing}", flush=True)
-        claims.append(Claim(
-            name=f"{timing.name}, width {width}, {threads} thread{'s' * (threads > 1)}: {case.ratio}", value=timing.ratio, goal=case.goal,
-            spread=(timing.low, timing.high), runs=case.turns,
-        ))
-
+    sheet = Sheet(arguments.device)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        for threads in arguments.threads:
+        for threads in arguments.threads if arguments.widths else []:
             torch.set_num_threads(threads)
             for width in arguments.widths:
                 both = arguments.device == "cpu" and threads == max(arguments.threads)
                 for case in cases(width, arguments.device) + ([experiments(width, pool)] if both else []):
-                    measure(case, width, threads)
-            for width in arguments.schnet if arguments.device == "cpu" else []:
-                other = schnet.SchNetPack(arguments.schnetpack, threads, width, 4) if arguments.schnetpack else None
-                for case in schnet_cases(width, 4, other):
-                    measure(case, width, threads)
-                if other is not None:
-                    other.close()
-    print(write(
-        arguments.results, "benchmarks", arguments.device, seed=0, device=arguments.device, seconds={"all": round(time.monotonic() - began, 1)},
-        settings={"members": MEMBERS, "structures": STRUCTURES, "widths": arguments.widths, "threads": arguments.threads, "schnet": arguments.schnet, "precision": "float32"},
-        records={"timings": records}, claims=claims,
-    ))
+                    sheet.measure(case, width, threads)
+    sheet.store(arguments.results, "benchmarks", structures=STRUCTURES, widths=arguments.widths, threads=arguments.threads)
+    sheet = Sheet(arguments.device)
+    for threads in arguments.threads if arguments.device == "cpu" else []:
+        torch.set_num_threads(threads)
+        for width in arguments.schnet:
+            other = schnet.SchNetPack(arguments.schnetpack, threads, width, 4) if arguments.schnetpack else None
+            for case in schnet_cases(width, 4, other):
+                sheet.measure(case, width, threads)
+            if other is not None:
+                other.close()
+    sheet.store(arguments.results, "benchmarks_schnet", widths=arguments.schnet, threads=arguments.threads)
 
 
 if __name__ == "__main__":
