@@ -19,7 +19,7 @@ def rows(folder: str | Path, everything: bool = True) -> list[tuple[str, ...]]:
     for path in sorted(Path(folder).glob("*-*.json")):
         result = read(path)
         for claim in result["claims"]:
-            if not everything and claim["goal"] is None and claim["paper"] is None:
+            if not everything and claim["goal"] is None and not claim["paper"]:
                 continue
             unit = f" {claim['unit']}" if claim["unit"] else ""
             bound = "" if claim["goal"] is None else f"{'≥' if claim['at_least'] else '≤'} {claim['goal']:g}{unit}"
