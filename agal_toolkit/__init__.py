@@ -21,7 +21,7 @@ from .dataset import Dataset, Folds
 from .generation import Generation, Proposal
 from .geometry import Batch, Delta, Geometry, Labels, Prediction, points
 from .loop import Loop, Recipe, Schedule
-from .potentials import MLP, Baseline, CalculatorPotential, Differentiable, PotentialCalculator, SchNet, Separate, Stacked
+from .potentials import MLP, Baseline, CalculatorPotential, DensityNet, Differentiable, PotentialCalculator, SchNet, Separate, Stacked
 from .references import AMOEBA, DFT, ORCA, XTB, DoubleWell, Reference, basin, conformer, optimised, processes
 from .sampling import Copies, FromDataset, Mixture, MolecularDynamics, NormalModes, Rattle
 from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
@@ -30,7 +30,7 @@ from .training import TorchTrainer
 
 __all__ = [
     "AMOEBA", "DFT", "LBFGS", "MLP", "ORCA", "XTB", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias", "BoltzmannVariance",
-    "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta", "Differentiable",
+    "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta", "DensityNet", "Differentiable",
     "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset", "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Law",
     "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics", "NormalModes", "Plateau", "PotentialCalculator", "Prediction", "Proposal", "Rattle",
     "Recipe", "Reference", "SchNet", "Schedule", "Separate", "Stacked", "TargetError", "TorchTrainer", "UncertaintyPercentile", "Variance", "basin",

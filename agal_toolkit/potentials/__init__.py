@@ -1,12 +1,13 @@
 """What predicts: protocols, stacked and separate members, networks, and bridges to ASE."""
 
 from .ase import CalculatorPotential, PotentialCalculator
+from .density import DensityNet
 from .mlp import MLP
 from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, derive
 from .schnet import SchNet
 from .stacked import Separate, Stacked
 
 __all__ = [
-    "MLP", "Baseline", "CalculatorPotential", "Differentiable", "Members", "NoGraph", "Potential", "PotentialCalculator", "SchNet",
+    "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Members", "NoGraph", "Potential", "PotentialCalculator", "SchNet",
     "Separate", "Stacked", "derive",
 ]

@@ -1,0 +1,185 @@
+"""A light committee for condensed phases: members over one atomic density.
+
+Around each atom the neighbours of each element make a density, expanded in radial functions and spherical harmonics. That is
+most of the arithmetic, and it knows nothing of members: where they see the same positions it is computed once for all of
+them. A member mixes the expansion's channels with weights of its own, forms invariants, and maps these to an energy. Slopes
+follow by the chain rule, from the members' slopes in the density and the density's in each pair's vector.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor, nn
+from torch.nn.functional import silu
+
+from ..geometry import Batch
+from .neighbours import neighbours
+from .protocol import SlopedEnergy
+
+DEGREES = (0, 1, 1, 1, 2, 2, 2, 2, 2)        # l of each of the nine harmonics up to l = 2
+
+
+class DensityNet(SlopedEnergy):
+    """Energies of molecules, liquids and crystals from invariants of smooth atomic densities, M members side by side.
+
+    With R_n(r) = sqrt(2 / c) sin(n pi r / c) / r times an envelope that is twice continuously differentiable at the cutoff c,
+    and real spherical harmonics Y_lm,
+
+        A_i[s, n, lm] = sum over neighbours j of element s of R_n(r_ij) Y_lm(r_ij),
+        B_i[c, lm] = sum_{s, n} W_l[c, s, n] A_i[s, n, lm],    p_i = (B_i[c, 00], sum_m B_i[c, lm]^2 for l = 0, 1, 2),
+
+    and an atom's energy is a residual network of p_i, one for each element. Energies of elements are no part of it: give
+    :class:`~agal_toolkit.potentials.Stacked` a baseline, or let the trainer fit one.
+
+    Args:
+        elements: atomic numbers that the network knows.
+        seeds: one integer for each member; a member's weights depend on its seed alone.
+        radial: functions of the distance.
+        channels: mixtures that a member makes of elements and radial functions.
+        hidden: width of the networks of the energy.
+        layers: residual layers of these.
+        cutoff: angstrom.
+        dtype: precision; distances are formed in that of the positions.
+
+    Raises:
+        ValueError: no elements, an element named twice, sizes too small.
+    """
+
+    def __init__(
+        self, elements: Sequence[int], seeds: Sequence[int], *, radial: int = 12, channels: int = 16, hidden: int = 64, layers: int = 2, cutoff: float = 5.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        super().__init__()
+        elements = [int(z) for z in elements]
+        if not elements or len(set(elements)) < len(elements) or not all(0 < z <= 118 for z in elements):
+            raise ValueError(f"elements are {elements}: give each atomic number that structures hold once")
+        if min(radial, channels, hidden) < 1 or layers < 0 or not cutoff > 0:
+            raise ValueError(f"radial={radial}, channels={channels} and hidden={hidden} must be at least 1, layers={layers} not negative, cutoff={cutoff} positive")
+        self.elements, self.cutoff, self.radial, self.channels = tuple(elements), float(cutoff), radial, channels
+        rows = torch.full((119,), -1)
+        rows[elements] = torch.arange(len(elements))
+        self.register_buffer("rows", rows, persistent=False)
+        self.register_buffer("degrees", torch.tensor(DEGREES), persistent=False)
+        kinds, members = len(elements), len(seeds)
+        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+
+        def normal(*shape: int, scale: float) -> nn.Parameter:
+            return nn.Parameter(torch.stack([torch.randn(*shape, generator=generator) for generator in generators]).to(dtype) * scale)
+
+        self.mix = normal(kinds, 3, kinds * radial, channels, scale=1 / math.sqrt(kinds * radial))
+        self.first = normal(kinds, 4 * channels, hidden, scale=1 / math.sqrt(4 * channels))
+        self.first_bias = nn.Parameter(torch.zeros(members, kinds, 1, hidden, dtype=dtype))
+        self.inner = nn.ParameterList([normal(kinds, hidden, hidden, scale=1 / math.sqrt(hidden)) for _ in range(layers)])
+        self.inner_bias = nn.ParameterList([nn.Parameter(torch.zeros(members, kinds, 1, hidden, dtype=dtype)) for _ in range(layers)])
+        self.last = normal(kinds, hidden, 1, scale=1 / math.sqrt(hidden))
+
+    def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d), twice differentiable where gradients are recorded."""
+        kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
+        shared = batch.positions.stride(0) == 0 and (batch.cell.ndim == 3 or batch.cell.stride(0) == 0)
+        seen = batch if not shared else batch.at(batch.positions[:1], batch.cell if batch.cell.ndim == 3 else batch.cell[:1])
+        vectors = pairs.vectors(seen)
+        lengths = pairs.distances(vectors, seen)
+        dtype = self.mix.dtype
+        values, bends = self._harmonics((vectors / lengths.unsqueeze(-1)).to(dtype), lengths.to(dtype))
+        parity = 1 - 2 * (self.degrees % 2).to(dtype)
+        density = self._density(values, parity, kinds, pairs.first, pairs.second)
+        recording = torch.is_grad_enabled()
+        with torch.enable_grad():
+            known = density.expand(len(self.mix), *density.shape[1:])
+            known = known if recording and density.requires_grad else known.detach().requires_grad_()
+            atoms = self._atoms(known, kinds)
+            (owed,) = torch.autograd.grad(atoms.sum(), known, create_graph=recording)
+        if not recording:
+            atoms, owed = atoms.detach(), owed.detach()
+        owes = owed[:, pairs.first, kinds[pairs.second]] + owed[:, pairs.second, kinds[pairs.first]] * parity
+        pulls = torch.einsum("mpnk,lpnkd->mpd", owes, bends).to(vectors.dtype) if len(bends) == 1 else torch.einsum("mpnk,mpnkd->mpd", owes, bends).to(vectors.dtype)
+        moved = torch.zeros(len(pulls), *batch.positions.shape[-2:], dtype=vectors.dtype, device=vectors.device)
+        moved = moved.index_add(-2, pairs.second, pulls).index_add(-2, pairs.first, pulls, alpha=-1)
+        energies = batch.sum(atoms)
+        if not batch.pbc.any():
+            return energies, moved, None
+        strained = pulls.new_zeros(len(pulls), len(batch), *batch.cell.shape[-2:])
+        return energies, moved, strained.index_add(1, batch.owner[pairs.first], vectors.unsqueeze(-1) * pulls.unsqueeze(-2))
+
+    def _harmonics(self, direction: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """R_n(r) Y_lm of pairs, (L, P, n, 9), and its slope in the pair's vector, (L, P, n, 9, 3)."""
+        s = r / self.cutoff
+        left = (1 - s).clamp(min=0)
+        envelope, envelope_slope = left**3 * (1 + 3 * s + 6 * s.square()), -30 * (s * left).square() / self.cutoff
+        k = torch.arange(1, self.radial + 1, dtype=r.dtype, device=r.device) * (math.pi / self.cutoff)
+        phase, inverse, size = r.unsqueeze(-1) * k, 1 / r.unsqueeze(-1), math.sqrt(2 / self.cutoff)
+        wave = size * torch.sin(phase) * inverse
+        wave_slope = size * k * torch.cos(phase) * inverse - wave * inverse
+        radial = wave * envelope.unsqueeze(-1)
+        radial_slope = wave_slope * envelope.unsqueeze(-1) + wave * envelope_slope.unsqueeze(-1)
+        angular, turned = _spherical(direction)
+        across = turned - (turned * direction.unsqueeze(-2)).sum(-1, keepdim=True) * direction.unsqueeze(-2)          # slopes on the sphere
+        values = radial.unsqueeze(-1) * angular.unsqueeze(-2)
+        along = (radial_slope.unsqueeze(-1) * angular.unsqueeze(-2)).unsqueeze(-1) * direction[..., None, None, :]
+        return values, along + (radial * inverse)[..., None, None] * across.unsqueeze(-3)
+
+    def _density(self, values: Tensor, parity: Tensor, kinds: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """(L, N, S, n, 9): both ends of each pair see the other."""
+        elements = len(self.elements)
+        flat = values.new_zeros(len(values), len(kinds) * elements, *values.shape[2:])
+        flat = flat.index_add(1, first * elements + kinds[second], values).index_add(1, second * elements + kinds[first], values * parity)
+        return flat.view(len(values), len(kinds), elements, *values.shape[2:])
+
+    def _atoms(self, density: Tensor, kinds: Tensor) -> Tensor:
+        """(M, N) energies of atoms."""
+        members, atoms = density.shape[:2]
+        energies = density.new_zeros(members, atoms)
+        flat = density.flatten(2, 3)                                            # (M, N, S n, 9)
+        for z in range(len(self.elements)):
+            mine = torch.nonzero(kinds == z).flatten()
+            if not len(mine):
+                continue
+            own = flat[:, mine]
+            parts = []
+            for degree in range(3):
+                at = torch.nonzero(self.degrees == degree).flatten()
+                mixed = torch.einsum("mask,msc->mack", own[..., at], self.mix[:, z, degree])
+                if degree == 0:
+                    parts.append(mixed.squeeze(-1))
+                parts.append(mixed.square().sum(-1))
+            x = silu(torch.baddbmm(self.first_bias[:, z], torch.cat(parts, -1), self.first[:, z]))
+            for weight, bias in zip(self.inner, self.inner_bias, strict=True):
+                x = x + silu(torch.baddbmm(bias[:, z], x, weight[:, z]))
+            energies = energies.index_copy(1, mine, torch.bmm(x, self.last[:, z]).squeeze(-1))
+        return energies
+
+    def _kinds(self, batch: Batch) -> Tensor:
+        """(N,) row of each atom's element."""
+        kinds = self.rows[batch.numbers]
+        if (kinds < 0).any():
+            strange = ", ".join(chemical_symbols[z] for z in batch.numbers[kinds < 0].unique().tolist())
+            known = sorted({*self.elements, *batch.numbers.tolist()})
+            raise ValueError(f"this network has never seen {strange}; it knows {self._names()}: build and train DensityNet({known}, ...)")
+        return kinds
+
+    def _names(self) -> str:
+        return ", ".join(chemical_symbols[z] for z in sorted(self.elements))
+
+    def __repr__(self) -> str:
+        return (
+            f"DensityNet({self._names()}; {self.radial} radial functions, {self.channels} channels, {len(self.inner)} layers of {self.last.shape[-2]}, {self.cutoff:g} A)"
+        )
+
+
+def _spherical(u: Tensor) -> tuple[Tensor, Tensor]:
+    """Real harmonics up to l = 2 of unit vectors (..., 3), each normalised to one on average: (..., 9), and slopes of their polynomials, (..., 9, 3)."""
+    x, y, z = u.unbind(-1)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    a, b = math.sqrt(3.0), math.sqrt(15.0)
+    c, d = math.sqrt(5.0) / 2, math.sqrt(15.0) / 2
+    values = torch.stack([one, a * x, a * y, a * z, b * x * y, b * y * z, c * (2 * z * z - x * x - y * y), b * x * z, d * (x * x - y * y)], -1)
+    slopes = torch.stack([
+        zero, zero, zero, a * one, zero, zero, zero, a * one, zero, zero, zero, a * one, b * y, b * x, zero, zero, b * z, b * y,
+        -2 * c * x, -2 * c * y, 4 * c * z, b * z, zero, b * x, 2 * d * x, -2 * d * y, zero,
+    ], -1)
+    return values, slopes.unflatten(-1, (9, 3))
