@@ -12,8 +12,8 @@ Implements, and cites in its docstrings as "Schwalbe-Koda 2021" and "Cezar 2025"
 """
 
 from .attack import (
-    LBFGS, Adam, Adversary, Attack, Autograd, Ball, Bias, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector, TargetError,
-    Variance,
+    LBFGS, Adam, Adversary, Apart, Attack, Autograd, Ball, Bias, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector,
+    TargetError, Variance,
 )
 from .calibration import Calibration, CalibrationRefused, Law
 from .committee import Committee
@@ -29,10 +29,10 @@ from .stopping import Plateau, until
 from .training import TorchTrainer
 
 __all__ = [
-    "AMOEBA", "DFT", "LBFGS", "MLP", "ORCA", "XTB", "Adam", "Adversary", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias", "BoltzmannVariance",
-    "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta", "DensityNet", "Differentiable",
-    "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset", "Generation", "Geometry", "GradientDescent", "HessianVector", "Labels", "Law",
-    "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics", "NormalModes", "Plateau", "PotentialCalculator", "Prediction", "Proposal", "Rattle",
-    "Recipe", "Reference", "SchNet", "Schedule", "Separate", "Stacked", "TargetError", "TorchTrainer", "UncertaintyPercentile", "Variance", "basin",
-    "conformer", "optimised", "points", "processes", "until",
+    "AMOEBA", "DFT", "LBFGS", "MLP", "ORCA", "XTB", "Adam", "Adversary", "Apart", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias",
+    "BoltzmannVariance", "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta",
+    "DensityNet", "Differentiable", "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset", "Generation", "Geometry",
+    "GradientDescent", "HessianVector", "Labels", "Law", "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics", "NormalModes", "Plateau",
+    "PotentialCalculator", "Prediction", "Proposal", "Rattle", "Recipe", "Reference", "SchNet", "Schedule", "Separate", "Stacked", "TargetError",
+    "TorchTrainer", "UncertaintyPercentile", "Variance", "basin", "conformer", "optimised", "points", "processes", "until",
 ]

@@ -1,0 +1,31 @@
+"""Guards."""
+
+from __future__ import annotations
+
+import helpers
+import numpy as np
+import pytest
+
+from agal_toolkit.attack import LBFGS, Apart, Attack, Ball, Variance
+from agal_toolkit.geometry import Batch, Geometry
+
+
+def test_particles_and_images_are_kept_apart():
+    pair = [[0.1, 0, 0], [0.8, 0, 0]]
+    cell = np.eye(3) * 6.0
+    geometries = [
+        Geometry(positions=pair, numbers=[1, 1]), Geometry(positions=[[0.1, 0, 0], [0.9, 0, 0]], numbers=[1, 1]),
+        Geometry(positions=[[0.1, 0, 0], [5.5, 0, 0]], numbers=[1, 1], cell=cell, pbc=True), Geometry(positions=[[0.1, 0, 0], [5.5, 0, 0]], numbers=[1, 1]),
+        Geometry(positions=[[0.0, 0, 0]], numbers=[1], cell=np.eye(3) * [0.7, 9, 9], pbc=True),
+    ]
+    assert Apart(0.75)(Batch.of(geometries)).tolist() == [False, True, False, True, False]
+    with pytest.raises(ValueError, match="positive distance"):
+        Apart(0.0)
+
+
+def test_an_attack_ends_where_the_guard_holds():
+    seed = helpers.molecule(np.random.default_rng(5), 5)
+    nearest = min(np.linalg.norm(a - b) for k, a in enumerate(seed.positions) for b in seed.positions[:k])
+    (found,) = Attack(Variance(), LBFGS(15), start=0.0, bound=Ball(1.0), guard=Apart(0.9 * nearest))(helpers.pair_committee(), None, [seed], np.random.default_rng(0))
+    x = found.geometry.positions
+    assert min(np.linalg.norm(a - b) for k, a in enumerate(x) for b in x[:k]) >= 0.9 * nearest
