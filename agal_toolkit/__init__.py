@@ -15,11 +15,12 @@ from .attack import (
     LBFGS, Adam, Adversary, Apart, Attack, Autograd, Ball, Bias, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector,
     TargetError, Variance,
 )
-from .calibration import Calibration, CalibrationRefused, Law
+from .calibration import Calibration
 from .committee import Committee
 from .dataset import Dataset, Folds
 from .generation import Generation, Proposal
 from .geometry import Batch, Delta, Geometry, Labels, Prediction, points
+from .laws import CalibrationRefused, Law
 from .loop import Loop, Recipe, Schedule
 from .potentials import MLP, Baseline, CalculatorPotential, DensityNet, Differentiable, PotentialCalculator, SchNet, Separate, Stacked
 from .references import AMOEBA, DFT, ORCA, XTB, DoubleWell, Reference, basin, conformer, optimised, processes

@@ -13,9 +13,10 @@ from ase.calculators.calculator import Calculator
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from .calibration import Calibration, CalibrationRefused, Form
+from .calibration import Calibration
 from .dataset import Dataset
 from .geometry import Batch, Geometry, Prediction, concatenate
+from .laws import CalibrationRefused, Form
 from .potentials.ase import CalculatorPotential
 from .potentials.protocol import Members, Potential
 from .potentials.stacked import Separate

@@ -23,7 +23,7 @@ SOURCES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py
 LEVELS = [
     {"geometry", "events", "identity"},
     {"dataset", "potentials"},
-    {"training", "tasks", "descent", "committee", "uncertainty", "calibration", "dynamics"},
+    {"training", "tasks", "descent", "committee", "uncertainty", "laws", "calibration", "dynamics"},
     {"attack", "sampling", "selection", "references"},
     {"generation", "records", "store", "stages", "loop", "lockstep", "stopping"},
     {"analysis"},
@@ -32,7 +32,7 @@ LEVELS = [
     {"widgets"},
 ]
 TOGETHER = [{"generation", "records", "store", "stages", "loop", "lockstep", "stopping"}]
-ALSO = {("committee", "uncertainty"), ("committee", "calibration"), ("calibration", "uncertainty"), ("training", "descent"), ("training", "tasks")}
+ALSO = {("committee", "uncertainty"), ("committee", "calibration"), ("calibration", "uncertainty"), ("calibration", "laws"), ("committee", "laws"), ("training", "descent"), ("training", "tasks")}
 # Records explained by a sentence: events, and an answer, which has the fields of labels.
 SENTENCES = {"agal_toolkit.events", "agal_toolkit.references.answers"}
 # What a worker process unpickles comes from its parent through a pipe.

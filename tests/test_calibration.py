@@ -8,9 +8,10 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from agal_toolkit.calibration import Calibration, CalibrationRefused, Law, samples
+from agal_toolkit.calibration import Calibration, samples
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Labels, Prediction
+from agal_toolkit.laws import CalibrationRefused, Law
 
 
 def drawn(rng, a, b, n=4000, members=4, centre=1.0):

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from ..calibration import Law, Samples
+from ..calibration import Samples
+from ..laws import Law
 
 LEVELS = np.linspace(0.01, 0.99, 99)
 

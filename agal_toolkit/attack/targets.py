@@ -13,10 +13,11 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..calibration import FLOOR, Calibration, Law
+from ..calibration import Calibration
 from ..committee import Committee
 from ..dataset import Dataset
 from ..geometry import Batch, Prediction
+from ..laws import FLOOR, Law
 
 Quantity = Literal["forces", "energy", "virial"]
 Property = Callable[[Prediction, Batch], Tensor]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from agal_toolkit.analysis.reliability import binned, coverage, reliability
-from agal_toolkit.calibration import Law, Samples
+from agal_toolkit.calibration import Samples
+from agal_toolkit.laws import Law
 
 
 def known(rng, a=1.5, b=0.8, structures=40, each=60, members=5):

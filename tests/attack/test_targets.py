@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from agal_toolkit.attack import LBFGS, Adam, Attack, Autograd, Ball, Bias, FiniteDifference, HessianVector, TargetError, Variance
-from agal_toolkit.calibration import Calibration, Law
+from agal_toolkit.calibration import Calibration
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Batch, Geometry, Prediction
+from agal_toolkit.laws import Law
 from agal_toolkit.records import pack_adversaries, unpack_adversaries
 
 LAWS = Calibration(Law(1.3, 0.8, 0.01, 0.5, 100), Law(0.9, 1.2, 0.001, 0.1, 100), Law(1.1, 0.8, 0.01, 0.2, 100))
