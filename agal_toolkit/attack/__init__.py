@@ -2,12 +2,12 @@
 
 from .attack import Adversary, Attack, Ball
 from .gradients import Autograd, FiniteDifference, Gradient, HessianVector, NotConservative
-from .guards import Apart
+from .guards import Apart, BondLengths
 from .minimizers import LBFGS, Adam, GradientDescent, Minimizer
 from .objectives import BoltzmannVariance, EnergyVariance, Loss, Objective, Variance
 from .targets import Bias, TargetError, TargetLoss
 
 __all__ = [
-    "LBFGS", "Adam", "Adversary", "Apart", "Attack", "Autograd", "Ball", "Bias", "BoltzmannVariance", "EnergyVariance", "FiniteDifference", "Gradient", "GradientDescent",
+    "LBFGS", "Adam", "Adversary", "Apart", "Attack", "Autograd", "Ball", "Bias", "BoltzmannVariance", "BondLengths", "EnergyVariance", "FiniteDifference", "Gradient", "GradientDescent",
     "HessianVector", "Loss", "Minimizer", "NotConservative", "Objective", "TargetError", "TargetLoss", "Variance",
 ]

@@ -35,3 +35,41 @@ class Apart:
         broken = torch.zeros(len(batch), dtype=torch.bool, device=batch.positions.device)
         broken[batch.owner[pairs.first[near]]] = True
         return ~broken
+
+
+@dataclass(frozen=True)
+class BondLengths:
+    """No pair of these elements at a distance that is neither that of a bond nor of atoms that are not bonded.
+
+    An attack above the error of a simulation moves atoms mostly inside molecules, where members err together; limits on forces
+    and on the shortest distance do not see that, this does.
+
+    Attributes:
+        between: two atomic numbers.
+        shortest, longest: of a bond, angstrom.
+        apart: from here on atoms are not bonded, angstrom; the hydrogen bonds of water begin at 1.5.
+
+    Raises:
+        ValueError: distances that do not ascend.
+    """
+
+    between: tuple[int, int] = (1, 8)
+    shortest: float = 0.85
+    longest: float = 1.15
+    apart: float = 1.4
+
+    def __post_init__(self) -> None:
+        if not 0 < self.shortest < self.longest <= self.apart:
+            raise ValueError(f"{self}: expected 0 < shortest < longest <= apart")
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """(B,) whether each geometry keeps it."""
+        pairs = neighbours(batch, self.apart)
+        lengths = pairs.vectors(batch).norm(dim=-1)
+        one, other = batch.numbers[pairs.first], batch.numbers[pairs.second]
+        low, high = self.between
+        meant = ((one == low) & (other == high)) | ((one == high) & (other == low))
+        wrong = meant & (lengths < self.apart) & ((lengths < self.shortest) | (lengths > self.longest))
+        broken = torch.zeros(len(batch), dtype=torch.bool, device=batch.positions.device)
+        broken[batch.owner[pairs.first[wrong]]] = True
+        return ~broken

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from ase.data import chemical_symbols
@@ -96,18 +97,20 @@ class DensityNet(SlopedEnergy):
             (owed,) = torch.autograd.grad(atoms.sum(), known, create_graph=recording)
         if not recording:
             atoms, owed = atoms.detach(), owed.detach()
-        owes = owed[:, pairs.first, kinds[pairs.second]] + owed[:, pairs.second, kinds[pairs.first]] * parity
-        pulls = torch.einsum("mpnk,lpnkd->mpd", owes, bends).to(vectors.dtype) if len(bends) == 1 else torch.einsum("mpnk,mpnkd->mpd", owes, bends).to(vectors.dtype)
-        moved = torch.zeros(len(pulls), *batch.positions.shape[-2:], dtype=vectors.dtype, device=vectors.device)
-        moved = moved.index_add(-2, pairs.second, pulls).index_add(-2, pairs.first, pulls, alpha=-1)
-        energies = batch.sum(atoms)
-        if not batch.pbc.any():
-            return energies, moved, None
-        strained = pulls.new_zeros(len(pulls), len(batch), *batch.cell.shape[-2:])
-        return energies, moved, strained.index_add(1, batch.owner[pairs.first], vectors.unsqueeze(-1) * pulls.unsqueeze(-2))
+        moved = torch.zeros(len(owed), *batch.positions.shape[-2:], dtype=vectors.dtype, device=vectors.device)
+        strained = moved.new_zeros(len(owed), len(batch), *batch.cell.shape[-2:])
+        for z in range(len(self.elements)):
+            seats = _Seats.of(pairs.first, pairs.second, kinds == z)
+            if not seats.pair.numel():
+                continue
+            pulls = seats.pulls(owed[:, :, z], parity, bends).to(vectors.dtype)                     # (M, N, K, d)
+            moved = (moved - pulls.sum(2)).index_add(-2, seats.other.flatten(), pulls.flatten(1, 2))
+            if batch.pbc.any():
+                strained = strained.index_add(1, batch.owner, seats.vectors(vectors).mT @ pulls)
+        return batch.sum(atoms), moved, strained if batch.pbc.any() else None
 
     def _harmonics(self, direction: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        """R_n(r) Y_lm of pairs, (L, P, n, 9), and its slope in the pair's vector, (L, P, n, 9, 3)."""
+        """R_n(r) Y_lm of pairs, (L, P, n, 9), and its slope in the pair's vector, (L, P, 3, n, 9)."""
         s = r / self.cutoff
         left = (1 - s).clamp(min=0)
         envelope, envelope_slope = left**3 * (1 + 3 * s + 6 * s.square()), -30 * (s * left).square() / self.cutoff
@@ -118,10 +121,10 @@ class DensityNet(SlopedEnergy):
         radial = wave * envelope.unsqueeze(-1)
         radial_slope = wave_slope * envelope.unsqueeze(-1) + wave * envelope_slope.unsqueeze(-1)
         angular, turned = _spherical(direction)
-        across = turned - (turned * direction.unsqueeze(-2)).sum(-1, keepdim=True) * direction.unsqueeze(-2)          # slopes on the sphere
+        across = turned.mT - direction.unsqueeze(-1) * (turned @ direction.unsqueeze(-1)).mT                          # (L, P, 3, 9), slopes on the sphere
         values = radial.unsqueeze(-1) * angular.unsqueeze(-2)
-        along = (radial_slope.unsqueeze(-1) * angular.unsqueeze(-2)).unsqueeze(-1) * direction[..., None, None, :]
-        return values, along + (radial * inverse)[..., None, None] * across.unsqueeze(-3)
+        along = (radial_slope.unsqueeze(-1) * angular.unsqueeze(-2)).unsqueeze(-3) * direction[..., None, None]
+        return values, along + (radial * inverse)[..., None, :, None] * across.unsqueeze(-2)
 
     def _density(self, values: Tensor, parity: Tensor, kinds: Tensor, first: Tensor, second: Tensor) -> Tensor:
         """(L, N, S, n, 9): both ends of each pair see the other."""
@@ -169,6 +172,59 @@ class DensityNet(SlopedEnergy):
         return (
             f"DensityNet({self._names()}; {self.radial} radial functions, {self.channels} channels, {len(self.inner)} layers of {self.last.shape[-2]}, {self.cutoff:g} A)"
         )
+
+
+@dataclass(frozen=True)
+class _Seats:
+    """What each of N atoms sees of one element, in K seats, some empty: sums over pairs become products of matrices.
+
+    Written pair by pair, the slopes of all members are by far the largest arrays, and moving them about takes most of a step.
+
+    Attributes:
+        pair: (N, K) who sits there: the pair,
+        other: (N, K) its other end,
+        back: (N, K) whether the atom is the pair's second end, not its first,
+        taken: (N, K) and whether anyone sits there at all.
+    """
+
+    pair: Tensor
+    other: Tensor
+    back: Tensor
+    taken: Tensor
+
+    @classmethod
+    def of(cls, first: Tensor, second: Tensor, meant: Tensor) -> _Seats:
+        """Seats for all pairs (P,) whose other end is one of the `meant` atoms (N,)."""
+        centre, other = torch.cat([first, second]), torch.cat([second, first])
+        chosen = torch.nonzero(meant[other]).flatten()
+        chosen = chosen[torch.argsort(centre[chosen], stable=True)]
+        own, atoms = centre[chosen], len(meant)
+        counts = torch.bincount(own, minlength=atoms)
+        most = int(counts.max()) if len(own) else 0
+        place = (own, torch.arange(len(own), device=own.device) - (counts.cumsum(0) - counts)[own])
+        empty = torch.zeros(atoms, most, dtype=torch.int64, device=own.device)
+        pair, there = empty.index_put(place, chosen % len(first)), empty.index_put(place, other[chosen])
+        return cls(pair, there, empty.index_put(place, chosen // len(first)).bool(), empty.index_put(place, torch.ones_like(own)).bool())
+
+    def vectors(self, vectors: Tensor) -> Tensor:
+        """(L, N, K, d) from each atom to whom it sees, of the pairs' (P, d) or (L, P, d); anything at empty seats."""
+        picked = (vectors if vectors.ndim == 3 else vectors[None])[:, self.pair.flatten()].unflatten(1, self.pair.shape)
+        return torch.where(self.back[..., None], -picked, picked)
+
+    def pulls(self, owed: Tensor, parity: Tensor, bends: Tensor) -> Tensor:
+        """(M, N, K, d): slopes of members (M, N, n, 9) in the density times the density's in the vector to each seat, zero at empty ones.
+
+        Seen from its second end a pair's vector, and harmonics of odd l, change their signs: both views are formed, and each seat takes its own.
+        """
+        views = torch.stack([owed, -owed * parity], 2).flatten(3)                             # (M, N, 2, k)
+        slopes = bends.flatten(3).index_select(1, self.pair.flatten()).view(len(bends), *self.pair.shape[:1], -1, views.shape[-1])
+        if len(bends) == 1:
+            members = len(views)
+            found = torch.bmm(views.permute(1, 2, 0, 3).flatten(1, 2), slopes[0].mT).view(len(self.pair), 2, members, -1).permute(2, 0, 1, 3)
+        else:
+            found = views @ slopes.mT
+        ahead, behind = found.unflatten(3, (self.pair.shape[1], -1)).unbind(2)
+        return torch.where(self.taken[..., None], torch.where(self.back[..., None], behind, ahead), 0.0)
 
 
 def _spherical(u: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from agal_toolkit.geometry import Geometry, Labels
 
 if TYPE_CHECKING:
-    from openmm import Context
+    from openmm import Context, System
 
 ENERGY = units.kJ / units.mol                # eV
 SLOPE = ENERGY / 10.0                        # kJ/mol/nm in eV/angstrom
@@ -67,7 +67,7 @@ class AMOEBA:
         cell, turn = standard(geometry.cell)
         copies = np.ceil(2 * self.cutoff * (1 + 2 * self.strain) / np.diag(cell)).astype(int)
         large, x = _supercell(cell, positions @ turn, copies)
-        context = _context(self, len(geometry) // 3 * int(copies.prod()), tuple(_grid(np.diag(large), self.spacing)))
+        context = _context(self, len(geometry) // 3 * int(copies.prod()), tuple(reciprocal_grid(np.diag(large), self.spacing)))
         energy, forces = _state(context, large, x, forces=True)
         count = int(copies.prod())
         labels = {"energy": energy / count, "forces": forces[: len(geometry)] @ turn.T}
@@ -135,7 +135,7 @@ def _supercell(cell: NDArray, positions: NDArray, copies: NDArray) -> tuple[NDAr
     return standard(large)[0], (positions + shifts[:, None]).reshape(-1, 3)
 
 
-def _grid(edges: NDArray, spacing: float) -> list[int]:
+def reciprocal_grid(edges: NDArray, spacing: float) -> list[int]:
     """Points of the reciprocal grid: multiples of eight, so that cells of about one size share one."""
     return (8 * np.ceil(edges / spacing / 8)).astype(int).tolist()
 
@@ -156,6 +156,18 @@ def _state(context: Context, cell: NDArray, positions: NDArray, forces: bool) ->
 @lru_cache(maxsize=8)
 def _context(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Context:
     """What OpenMM computes with; making one takes a second, so processes keep theirs."""
+    system = waters(settings, molecules, grid)
+    import openmm
+
+    return openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+
+
+def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> System:
+    """OpenMM's system of so many waters, in a cell whose reciprocal grid has these numbers of points.
+
+    Raises:
+        ImportError: OpenMM is missing.
+    """
     try:
         import openmm
         from openmm import app, unit
@@ -182,7 +194,7 @@ def _context(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Co
             force.setMutualInducedMaxIterations(200)
         elif type(force).__name__ in _EMPTY and not any(getattr(force, count)() for count in _EMPTY[type(force).__name__]):
             system.removeForce(index)                                                           # of other molecules; compiling their terms takes fifteen seconds
-    return openmm.Context(system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference"))
+    return system
 
 
 _EMPTY = {

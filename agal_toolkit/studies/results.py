@@ -100,7 +100,7 @@ def keep(place: str | Path, content: Dataset | Mapping[str, Any]) -> None:
     """A data set as extxyz, or a mapping as JSON, in its place: complete or not at all."""
     place = Path(place)
     place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name(place.name + ".part")
+    part = place.with_name("part-" + place.name)                       # the ending tells how it is compressed
     if isinstance(content, Dataset):
         content.write(part)
     else:

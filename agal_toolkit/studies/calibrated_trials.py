@@ -1,0 +1,289 @@
+"""One trial of calibrated attacks: structures sent to an error, by an attack or otherwise, and what they turn out to be.
+
+What is recorded of each structure: the promise, which is the average over its atoms of the calibrated uncertainty of the
+force (Cezar 2025, Eq. 9), as those members see it that were attacked and as all do; and what was delivered, the average
+over its atoms of the root mean square error of the members against the truth (Eq. 1), of those attacked, the others and
+all. Beside it, where in the structure the uncertainty sits, and whether the structure is a decent one.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from ase.data import atomic_masses
+from numpy.random import Generator
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from ..analysis.localisation import internal_share, participation
+from ..analysis.reliability import reliability
+from ..attack import LBFGS, Apart, Attack, Bias, BondLengths, TargetError
+from ..calibration import Calibration, samples
+from ..committee import Committee
+from ..dataset import CALIBRATION, Dataset
+from ..dynamics import Watch, nve
+from ..geometry import Batch, Geometry, Prediction
+from ..laws import Law
+from ..references import AMOEBA
+from ..references.water import whole
+from .water_truth import SEED, Water
+
+NORMS = np.linspace(0.0, 1.5, 151)             # eV/angstrom; of the error of each member on each atom
+RATIOS = np.linspace(-6.0, 6.0, 61)            # of a component's error over its uncertainty
+MASSES = atomic_masses[[8, 1, 1]]
+BONDS = BondLengths()
+HOT, LONGEST = 2000.0, 200.0                   # K and fs: how simulations are driven to an uncertainty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """What is tried, from each of some seeds.
+
+    Attributes:
+        about: in a few words, for tables.
+        target: of the uncertainty: a multiple of the held-out error, or, where not `relative`, eV/angstrom.
+        relative: see there.
+        way: "attack"; "rattle", random displacements of the amplitude that is as uncertain; "heat", a simulation with the committee
+            from velocities of 2000 K, until it is.
+        law: "power" and "linear", of all structures put aside; "simulations", the power law of those from dynamics alone; "raw", none;
+            "own", the power law of the attacked members by themselves; "second", the power law when this trial's labelled structures
+            of the first round are among those put aside.
+        members: attacked, drawn anew for each seed; None attacks all.
+        seeds: which half of the truth's test structures.
+        count: how many of them.
+        bias: wishes beside the target.
+        cell: cells move, too.
+        guard: bond lengths are kept.
+    """
+
+    about: str
+    target: float
+    relative: bool = True
+    way: Literal["attack", "rattle", "heat"] = "attack"
+    law: Literal["power", "linear", "simulations", "raw", "own", "second"] = "power"
+    members: int | None = None
+    seeds: Literal["first", "second"] = "first"
+    count: int = 40
+    bias: tuple[Bias, ...] = ()
+    cell: bool = False
+    guard: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What all trials share.
+
+    Attributes:
+        committee: all members, not calibrated.
+        data: of the truth.
+        aside: structures that laws are fitted on.
+        said: what the members predict of them.
+        heldout: average over atoms of the root mean square error of the members on those `aside` that dynamics gave, eV/angstrom.
+        steps: of L-BFGS.
+    """
+
+    committee: Committee
+    data: Water
+    aside: Dataset
+    said: Prediction
+    heldout: float
+    steps: int
+
+    @classmethod
+    def of(cls, committee: Committee, data: Water, steps: int) -> Scene:
+        """Of a trained committee."""
+        aside = data.learned.of_role(CALIBRATION)
+        said = predicted(committee, list(aside))
+        return cls(committee, data, aside, said, float(np.mean(rms(said, aside)[simulated(aside)])), steps)
+
+    def calibration(self, trial: Trial, chosen: NDArray, earlier: Dataset | None) -> Calibration:
+        """The laws of a trial for the chosen members; `earlier` are its structures of the first round."""
+        if trial.law == "raw":
+            return Calibration(Law(), Law(), Law())
+        if trial.law == "own":
+            return Calibration.careful(picked(self.said, chosen), self.aside)
+        if trial.law == "simulations":
+            keep = simulated(self.aside)
+            return Calibration.fit(predicted(self.committee, list(self.aside[keep])), self.aside[keep])
+        if trial.law == "second":
+            if earlier is None:
+                raise ValueError(f"{trial.about!r} goes on from a first round: run that trial before")
+            return Calibration.fit(predicted(self.committee, [*self.aside, *earlier]), self.aside + earlier, quantities=("forces",))
+        return Calibration.fit(self.said, self.aside, trial.law)
+
+
+def predicted(committee: Committee, geometries: Sequence[Geometry]) -> Prediction:
+    """All members' predictions; boxes fill the memory one by one."""
+    return committee.predict(geometries, chunk=1)
+
+
+def picked(said: Prediction, members: NDArray) -> Prediction:
+    """Those of some members."""
+    return Prediction(said.energy[members], said.forces[members], said.stress[members])
+
+
+def simulated(data: Dataset) -> NDArray:
+    """(n,) bool: structures that dynamics gave."""
+    return np.array([geometry.origin.get("by") == "dynamics" for geometry in data])
+
+
+def rms(said: Prediction, data: Dataset) -> NDArray:
+    """(n,) average over atoms of the root mean square, over members, of the norm of the force error, eV/angstrom."""
+    errors = said.forces.double().numpy() - np.concatenate(data.forces)
+    atoms = np.sqrt(np.square(errors).sum(-1).mean(0))
+    return np.array([part.mean() for part in np.split(atoms, np.cumsum([len(g) for g in data])[:-1])])
+
+
+def run(trial: Trial, scene: Scene, earlier: Dataset | None = None) -> tuple[dict[str, Any], Dataset]:
+    """A trial: its record, and its labelled structures."""
+    began, everyone = time.monotonic(), np.arange(len(scene.committee))
+    seeds, energies = list(getattr(scene.data, trial.seeds))[: trial.count], getattr(scene.data, trial.seeds).energies
+    target = trial.target * (scene.heldout if trial.relative else 1.0)
+    label, found, kept = AMOEBA(stress=trial.cell), [], []
+    norms, ratios = np.zeros(len(NORMS), dtype=int), np.zeros(len(RATIOS) + 1, dtype=int)
+    common = None if trial.law == "own" else scene.calibration(trial, everyone, earlier)
+    for index, seed in enumerate(seeds):
+        rng = np.random.default_rng([SEED, index, trial.members or 0])
+        chosen = everyone if trial.members is None else np.sort(rng.choice(everyone, trial.members, replace=False))
+        calibration = scene.calibration(trial, chosen, earlier) if common is None else common
+        aim = TargetError(target, bias=trial.bias)
+        attacked = Committee(scene.committee.members[chosen], calibration)
+        clock = time.monotonic()
+        geometry, evaluations = WAYS[trial.way](aim, attacked, seed, rng, trial, scene)
+        row: dict[str, Any] = {"evaluations": evaluations, "seconds": time.monotonic() - clock, "law": [calibration.forces.scale, calibration.forces.exponent]}
+        loss, batch, said = aim(attacked, scene.aside), Batch.of([geometry]), predicted(scene.committee, [geometry])
+        own = picked(said, chosen)
+        average, deviation = (float(value) * target for value in loss.found(own, batch))
+        row |= {"sigma": average, "deviation": deviation, "reached": bool(loss.reached(own, batch))}
+        try:
+            row |= looks_of(geometry, seed, said, calibration)
+            labels = label(geometry)
+        except ValueError:                                                                  # taken apart
+            found.append(row | {"found": None})
+            continue
+        data = Dataset([replace(geometry, origin={"by": trial.way, "seed": index})], [labels], [CALIBRATION])
+        rest = np.setdiff1d(everyone, chosen)
+        row |= {"found": float(rms(said, data)[0]), "found attacked": float(rms(own, data)[0]), "found rest": float(rms(picked(said, rest), data)[0]) if len(rest) else None}
+        row |= {"largest force": float(np.linalg.norm(labels.forces, axis=1).max()), "rise": (labels.energy - energies[index]) / (len(seed) // 3)}
+        errors = said.forces.double().numpy() - labels.forces
+        norms += np.histogram(np.linalg.norm(errors, axis=-1).clip(max=NORMS[-1] + 1), [*NORMS, np.inf])[0]
+        r = errors / np.sqrt(calibration.forces(said.forces.double().var(0)).numpy())
+        ratios += np.histogram(r, [-np.inf, *RATIOS, np.inf])[0]
+        found.append(row)
+        kept.append(data)
+    labelled = Dataset() if not kept else Dataset([d[0] for d in kept], [d.labels[0] for d in kept], [CALIBRATION] * len(kept))
+    record = {"target": target, "structures": _columns(found), "norms": norms.tolist(), "ratios": ratios.tolist(), "seconds": round(time.monotonic() - began, 1)}
+    if common is not None and len(labelled):
+        record["calibration"] = common.to_json()
+        spread = reliability(samples(predicted(scene.committee, list(labelled)), labelled), common.forces)
+        record["reliability"] = {key: [value.value, value.low, value.high] for key, value in (("spread", spread.spread), ("slope", spread.slope))}
+    return record, labelled
+
+
+def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Rows as columns, numbers rounded to what they are worth; None where a row has none."""
+    names = dict.fromkeys(name for row in rows for name in row)
+
+    def short(value: Any) -> Any:
+        if isinstance(value, list):
+            return [short(each) for each in value]
+        return float(f"{value:.5g}") if isinstance(value, float) else value
+
+    return {name: [short(row.get(name)) for row in rows] for name in names}
+
+
+def looks_of(geometry: Geometry, seed: Geometry, said: Prediction, calibration: Calibration) -> dict[str, Any]:
+    """Where the uncertainty of a structure sits, and whether the structure is a decent one, before anyone labels it.
+
+    Returns:
+        "sigma all": average over atoms of all members' calibrated uncertainty, eV/angstrom; "participation" of it; "internal":
+        the share of the members' disagreement on forces that changes molecules' shapes; "moved": root mean square displacement from
+        the seed, angstrom, and "moved internally", the share of it that changes them; "bonds": shortest and longest O-H bond;
+        "closest": of atoms that are not bonded, angstrom; "mean force": the largest of the members' mean, eV/angstrom; "passes":
+        the filters of Cezar 2025, Sec. IV E 2, and "bonded": a guard on bond lengths.
+    """
+    atomic = calibration.atomic_variance(said).sqrt().numpy()
+    waters, before = whole(geometry).reshape(-1, 3, 3), geometry.positions - seed.positions @ np.linalg.solve(seed.cell, geometry.cell)
+    differences = (said.forces - said.forces.mean(0)).numpy().reshape(len(said.forces), -1, 3, 3)
+    lengths = np.linalg.norm(waters[:, 1:] - waters[:, :1], axis=-1)
+    batch = Batch.of([geometry])
+    largest = float(said.forces.mean(0).norm(dim=-1).max())
+    moved = float(np.sqrt(np.square(before).sum(-1).mean()))
+    return {
+        "sigma all": float(atomic.mean()), "participation": participation(atomic), "internal": internal_share(differences, waters, MASSES, forces=True),
+        "moved": moved, "moved internally": internal_share(before.reshape(-1, 3, 3), waters, MASSES, forces=False) if moved > 1e-9 else None,
+        "bonds": [float(lengths.min()), float(lengths.max())], "closest": _closest(geometry), "mean force": largest,
+        "passes": largest <= 40 and bool(Apart(0.75)(batch).all()), "bonded": bool(BONDS(batch).all()),
+    }
+
+
+def _closest(geometry: Geometry) -> float:
+    """Shortest distance of atoms of different molecules, angstrom."""
+    x = geometry.positions
+    steps = (x[:, None] - x) @ np.linalg.inv(geometry.cell)
+    distances = np.linalg.norm((steps - np.round(steps)) @ geometry.cell, axis=-1)
+    molecule = np.arange(len(x)) // 3
+    return float(distances[molecule[:, None] != molecule].min())
+
+
+def attacked(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator, trial: Trial, scene: Scene) -> tuple[Geometry, int]:
+    """The end of an attack, and its evaluations."""
+    attack = Attack(aim, LBFGS(scene.steps), start=0.0, cell=trial.cell, guard=BONDS if trial.guard else Apart(0.75))
+    (adversary,) = attack(committee, scene.aside, [seed], rng)
+    return adversary.geometry, len(adversary.losses)
+
+
+def rattled(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator, trial: Trial, scene: Scene) -> tuple[Geometry, int]:
+    """A random displacement as long as the target wants it."""
+    direction, loss, asked = rng.normal(size=seed.positions.shape), aim(committee, scene.aside), []
+
+    def beyond(amplitude: float) -> float:
+        batch = Batch.of([seed.moved(seed.positions + amplitude * direction)])
+        asked.append(float(loss.found(committee(batch), batch)[0]) - 1)
+        return asked[-1]
+
+    if beyond(0.0) >= 0:
+        return seed, 1
+    high = 0.02
+    while beyond(high) < 0:
+        high *= 1.5
+    return seed.moved(seed.positions + brentq(beyond, 0.0, high, rtol=0.01) * direction), len(asked)
+
+
+class _Watched:
+    """A committee's mean that remembers how uncertain all members were, and stops a simulation from there on."""
+
+    name = "uncertain"
+
+    def __init__(self, aim: TargetError, committee: Committee, scene: Scene) -> None:
+        self._loss, self._committee, self._average, self.calls = aim(committee, scene.aside), committee, torch.zeros(1), 0
+
+    def potential(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        """The mean."""
+        said = self._committee(batch, graph=graph)
+        self._average, self.calls = self._loss.found(said, batch)[0], self.calls + 1
+        return said.mean()
+
+    def __call__(self, batch: Batch, prediction: Prediction) -> torch.Tensor:
+        return self._average >= 1
+
+
+def heated(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator, trial: Trial, scene: Scene) -> tuple[Geometry, int]:
+    """The first frame of a hot simulation that is as uncertain as the target, or its last."""
+    watched = _Watched(aim, committee, scene)
+    (frames,) = nve(watched.potential, [seed], HOT, timestep=0.5, steps=round(LONGEST / 0.5), rng=rng, watch=Watch(every=1, stops=(watched,)))
+    return frames.geometry(-1), watched.calls
+
+
+WAYS = {"attack": attacked, "rattle": rattled, "heat": heated}
+
+
+def first_of(trial: Trial) -> Trial:
+    """The trial of the first round that a second one goes on from."""
+    return replace(trial, law="power", seeds="first", about="")
+
