@@ -240,12 +240,12 @@ class FiniteDifference:
     Attributes:
         step: angstrom; None follows the precision of the forces.
         central: two-sided differences, twice the cost, an order more accurate.
-        chunk: displaced geometries evaluated in one call.
+        chunk: particles of displaced geometries evaluated in one call, at least one displacement; large calls leave a processor's cache.
     """
 
     step: float | None = None
     central: bool = False
-    chunk: int = 256
+    chunk: int = 4096
 
     def __call__(self, committee: Committee, loss: Loss, batch: Batch, delta: Delta) -> tuple[Tensor, Delta]:
         moved = delta.apply(batch)
@@ -260,7 +260,7 @@ class FiniteDifference:
         size = torch.where(batch.pbc.all(-1), torch.linalg.det(batch.cell).abs() ** (1 / d), 1.0)          # so that a strain moves particles by `step`, too
         tasks = [(kind, i, c, sign) for kind, pairs in (("shift", shifts), ("strain", strains)) for i, c in pairs for sign in signs]
         slope = Delta(torch.zeros_like(moved.positions), None if delta.strain is None else torch.zeros_like(delta.strain))
-        room = max(1, self.chunk // len(moved))
+        room = max(1, self.chunk // len(moved.positions))
         for k in range(0, len(tasks), room):
             part = tasks[k : k + room]
             positions, cells = [], []

@@ -207,7 +207,7 @@ def _job(name: str, out: Path, data: Path, preset: str, device: str, deadline: f
 
 def settings(preset: Preset) -> dict[str, Any]:
     """Everything that changes the numbers but a trial's own, as JSON."""
-    return {"sizes": asdict(preset), "truth": described(Sizes()), "trainer": described(trainer(preset))}
+    return {"sizes": described(preset), "truth": described(Sizes()), "trainer": described(trainer(preset))}
 
 
 def study(

@@ -1,0 +1,125 @@
+"""The study of calibrated attacks at preset fast, on the truth's data as they are kept."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("openmm", reason="OpenMM is in the extra `references`")
+
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.studies import calibrated_attacks as study
+from agal_toolkit.studies.calibrated_claims import claims, delivered
+from agal_toolkit.studies.calibrated_trials import Scene, predicted, rms
+from agal_toolkit.studies.results import read
+from agal_toolkit.studies.water_truth import rattle
+
+FAST = study.PRESETS["fast"]
+KEPT = Path(__file__).parents[2] / "notebooks" / "results" / "water"
+TRIALS = ("x1.4", "x2.0", "second x2.0", "raw", "rattle", "heat", "2 of all", "2 alone", "pressure 0.3", "guarded x2.0")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Results of some trials, the truth's data beside them."""
+    place = tmp_path_factory.mktemp("calibrated")
+    shutil.copytree(KEPT, place / "results" / "water", ignore=shutil.ignore_patterns("committee-*"))
+    study.study("fast", only=TRIALS, out=place / "runs", results=place / "results")
+    return place
+
+
+@pytest.fixture(scope="module")
+def result(folder):
+    return read(folder / "results" / "calibrated_attacks-fast.json")
+
+
+@pytest.fixture(scope="module")
+def there(folder) -> Scene:
+    return study.scene((folder / "runs" / "fast").absolute(), (folder / "results" / "water").absolute(), "fast")
+
+
+def test_every_trial_is_recorded_and_stored(folder, result):
+    assert set(result["records"]["trials"]) == set(TRIALS)
+    for name, record in result["records"]["trials"].items():
+        assert len(record["structures"]["found"]) == study.trials(FAST)[name].count
+        labelled = Dataset.read(folder / "runs" / "fast" / "trials" / f"{name}.extxyz.gz")
+        assert len(labelled) == sum(found is not None for found in record["structures"]["found"])
+        assert sum(record["norms"]) == len(labelled) * 192 * FAST.members
+        assert sum(record["ratios"]) == len(labelled) * 576 * FAST.members
+
+
+def test_what_is_recorded_is_what_the_labels_say(folder, result, there):
+    record = result["records"]["trials"]["x1.4"]
+    labelled = Dataset.read(folder / "runs" / "fast" / "trials" / "x1.4.extxyz.gz")
+    said = predicted(there.committee, list(labelled))
+    errors = np.linalg.norm(said.forces.numpy() - np.concatenate(labelled.forces), axis=-1)
+    expected = [np.sqrt(np.mean(part**2, axis=0)).mean() for part in np.split(errors, len(labelled), axis=1)]
+    np.testing.assert_allclose(record["structures"]["found"], expected, rtol=1e-3)
+    np.testing.assert_allclose(rms(said, labelled), expected)
+    assert record["target"] == pytest.approx(1.4 * result["records"]["heldout"])
+
+
+def test_attacks_come_nearer_to_their_target(result, there):
+    """Three steps do not arrive, but go the right way."""
+    for name in ("x1.4", "x2.0"):
+        record = result["records"]["trials"][name]
+        calibrated = there.committee.calibrated(there.aside)
+        seeds = list(there.data.first)[: FAST.attacks]
+        for seed, sigma in zip(seeds, record["structures"]["sigma"], strict=True):
+            start = float(calibrated.calibration.atomic_variance(predicted(there.committee, [seed])).sqrt().mean())
+            assert abs(sigma - record["target"]) < abs(start - record["target"])
+
+
+def test_a_rattle_is_as_uncertain_as_it_should_be(result):
+    record = result["records"]["trials"]["rattle"]
+    sigma = np.array(record["structures"]["sigma"]) / record["target"]
+    moved = np.array(record["structures"]["moved"])
+    assert np.all((np.abs(sigma - 1) < 0.02) | (moved == 0))                    # a seed above the target is left as it is
+
+
+def test_a_second_round_calibrates_with_the_labels_of_the_first(folder, result):
+    first, second = (result["records"]["trials"][name]["calibration"]["forces"] for name in ("x2.0", "second x2.0"))
+    assert second["samples"] == first["samples"] + FAST.attacks * 576
+    assert first != second
+
+
+def test_subsets_and_guards_do_what_they_say(result):
+    alone = result["records"]["trials"]["2 alone"]["structures"]
+    assert alone["law"] != result["records"]["trials"]["2 of all"]["structures"]["law"]
+    assert all(value is not None for value in alone["found rest"])
+    assert result["records"]["trials"]["x2.0"]["structures"]["found rest"] == [None] * FAST.attacks
+    assert all(result["records"]["trials"]["guarded x2.0"]["structures"]["bonded"])
+
+
+def test_finished_trials_are_not_run_again(folder, result, monkeypatch):
+    monkeypatch.setattr(study, "run", lambda *args: pytest.fail("a trial was run again"))
+    monkeypatch.setattr(study, "judged", lambda *args: pytest.fail("the committee was judged again"))
+    place = study.study("fast", only=TRIALS, out=folder / "runs", results=folder / "results")
+    assert read(place)["records"]["trials"] == result["records"]["trials"]
+
+
+def test_wrong_names_and_other_settings_are_refused(folder, monkeypatch):
+    with pytest.raises(ValueError, match="no trials are named"):
+        study.study("fast", only=["x17"], out=folder / "runs", results=folder / "results")
+    monkeypatch.setitem(study.PRESETS, "fast", replace(FAST, epochs=5))
+    with pytest.raises(ValueError, match="other settings"):
+        study.study("fast", only=["x1.4"], out=folder / "runs", results=folder / "results")
+
+
+def test_claims_are_made_of_records(result):
+    found = {claim.name: claim for claim in claims(result["records"])}
+    two = delivered(result["records"]["trials"]["x2.0"])
+    assert found["error found off the target, 2 held-out errors"].value == pytest.approx(abs(two.mean() - 1), abs=1e-4)
+    assert found["error found over target, uncalibrated"].paper == "about 2"
+    assert "error found over target, 400 meV/A" not in found                    # that trial was not run
+
+
+def test_rattles_have_amplitudes_of_their_own(there):
+    seeds = list(there.data.first)
+    shaken = rattle(seeds, 30, 0.06, 9)
+    spread = [np.std(g.positions - seeds[g.origin["seed"]].positions) for g in shaken]
+    assert 0 < min(spread) < 0.02 and 0.04 < max(spread) < 0.065
