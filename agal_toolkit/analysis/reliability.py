@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from ..calibration import Samples
 from ..laws import Law
 
 LEVELS = np.linspace(0.01, 0.99, 99)
+RATIOS = np.linspace(-6.0, 6.0, 61)             # edges of bins of r
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,11 @@ def reliability(found: Samples, law: Law, *, bins: int = 12, draws: int = 400, s
         nll=value(lambda s, e: 0.5 * np.log(2 * np.pi) + np.mean(np.log(s) + 0.5 * (e / s) ** 2)), area=value(_area), slope=value(lambda s, e: _slope(binned(s, e, bins))),
         bins=binned(sigma, found.errors, bins), structures=len(names),
     )
+
+
+def counted(ratios: ArrayLike) -> NDArray:
+    """(62,) how many ratios r, of any shape, lie below, in each bin between, and above the edges RATIOS."""
+    return np.histogram(ratios, [-np.inf, *RATIOS, np.inf])[0]
 
 
 def coverage(sigma: NDArray, errors: NDArray) -> NDArray:

@@ -12,17 +12,17 @@ from .dynamics import density_bar, frame_density, position_density, stable_bars,
 from .loops import band, data_curves, error_rows, learning_curves, pairs_summary, sampled_energies, verdict_bars
 from .molecules import molecule
 from .plane import errors_below, plane_bar, plane_surface
-from .reliabilities import errors_against_sigma, promises, ratio_densities
+from .reliabilities import boxes, delivered, error_densities, errors_against_sigma, promises, ratio_densities
 from .samples import energy_against_rmsd, energy_boxes, map_of
-from .style import ADVERSARIAL, ENERGY_COLOURS, RANDOM, SIGMA_COLOURS, TRUTH, UNCERTAIN, Look, looks, strategy_colour, tag
+from .style import ADVERSARIAL, ENERGY_COLOURS, RANDOM, SIGMA_COLOURS, TRUTH, UNCERTAIN, Look, framed_legend, looks, strategy_colour, tag
 from .training import convergence_curves, training_curves
 from .uncertainties import sigma_against_error, sigma_histogram
 from .wells import attack_paths, committee_surface, energy_surface, sigma_surface, structures, uncertainty_surface
 
 __all__ = [
-    "ADVERSARIAL", "ENERGY_COLOURS", "RANDOM", "SIGMA_COLOURS", "TRUTH", "UNCERTAIN", "Look", "attack_losses", "attack_path", "attack_paths", "band",
-    "barrier_errors", "committee_surface", "convergence_curves", "data_curves", "density_bar", "energy_against_rmsd", "energy_boxes", "energy_surface",
-    "error_rows", "errors_against_sigma", "errors_below", "frame_density", "inversion_paths", "learning_curves", "looks", "map_of", "molecule",
+    "ADVERSARIAL", "ENERGY_COLOURS", "RANDOM", "SIGMA_COLOURS", "TRUTH", "UNCERTAIN", "Look", "attack_losses", "attack_path", "attack_paths", "band", "boxes",
+    "barrier_errors", "committee_surface", "convergence_curves", "data_curves", "delivered", "density_bar", "energy_against_rmsd", "energy_boxes", "energy_surface",
+    "error_densities", "error_rows", "errors_against_sigma", "errors_below", "frame_density", "framed_legend", "inversion_paths", "learning_curves", "looks", "map_of", "molecule",
     "pairs_summary", "plane_bar", "plane_surface", "position_density", "promises", "ratio_densities", "sampled_energies", "sigma_against_error",
     "sigma_histogram", "sigma_surface", "stable_bars", "stable_by_temperature", "strategy_colour", "structures", "tag", "training_curves",
     "uncertainty_surface", "verdict_bars",

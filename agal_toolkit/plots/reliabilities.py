@@ -6,31 +6,92 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
+from ..analysis.reliability import RATIOS
 from .style import Look, framed_legend, looks, plain_logarithm
 
 
-def ratio_densities(axes: Axes, ratios: Mapping[str, NDArray], *, reach: float = 6.0, shown: Mapping[str, Look] | None = None) -> None:
+def ratio_densities(axes: Axes, counts: Mapping[str, ArrayLike], *, shown: Mapping[str, Look] | None = None) -> None:
     """Densities of r = error over uncertainty beside the normal distribution, logarithmic so that tails show (Cezar 2025, Fig. 2a).
 
     Args:
-        ratios: name -> values of any shape; those beyond `reach` are counted in the name.
-        reach: largest |r| on the axis.
+        counts: name -> (62,) as :func:`~agal_toolkit.analysis.reliability.counted` counts; what lies beyond the bins is said in the name.
         shown: looks of the names.
     """
-    edges, shown = np.linspace(-reach, reach, 61), looks(ratios) if shown is None else shown
-    centres = (edges[1:] + edges[:-1]) / 2
+    shown = looks(counts) if shown is None else shown
+    centres, width = (RATIOS[1:] + RATIOS[:-1]) / 2, RATIOS[1] - RATIOS[0]
     axes.plot(centres, norm.pdf(centres), color="k", ls="--", lw=1.2, label="normal")
-    for name, values in ratios.items():
-        values = np.ravel(values)
-        density = np.histogram(values, edges)[0] / (len(values) * (edges[1] - edges[0]))
-        beyond = np.mean(np.abs(values) > reach)
+    for name, each in counts.items():
+        inside, beyond = np.asarray(each)[1:-1], 1 - np.sum(each[1:-1]) / np.sum(each)
+        density = inside / (np.sum(each) * width)
         label = f"{name}, {beyond:.1%} beyond" if beyond > 5e-4 else name
         axes.plot(centres[density > 0], density[density > 0], color=shown[name].colour, ls=shown[name].line, lw=1.6, label=label)
-    axes.set(yscale="log", xlim=(-reach, reach), ylim=(1e-5, 2), xlabel="error / uncertainty", ylabel="density")
+    axes.set(yscale="log", xlim=(RATIOS[0], RATIOS[-1]), ylim=(1e-5, 2), xlabel="error / uncertainty", ylabel="density")
     framed_legend(axes, place="lower center")
+
+
+def error_densities(axes: Axes, counts: Mapping[str, ArrayLike], edges: NDArray, unit: str = "eV/Å", *, shown: Mapping[str, Look] | None = None) -> None:
+    """Densities of the errors of all members on all atoms, one line for each group of structures (Cezar 2025, Figs. 2c and 3).
+
+    Args:
+        counts: name -> (K,) or (K + 1,) in bins, the last one of what lies beyond.
+        edges: (K + 1,) of the bins.
+        unit: of the edges.
+        shown: looks of the names.
+    """
+    shown, centres = looks(counts) if shown is None else shown, (edges[1:] + edges[:-1]) / 2
+    last = 0.0
+    for name, each in counts.items():
+        inside = np.asarray(each)[: len(centres)]
+        density = inside / (np.sum(each) * np.diff(edges))
+        last = max(last, edges[1:][np.cumsum(inside) < 0.985 * np.sum(each)].max(initial=edges[1]))
+        axes.plot(centres, density, color=shown[name].colour, ls=shown[name].line, lw=1.5, label=name)
+    axes.set(xlim=(0, min(last, edges[-1])), xlabel=f"force error, each member and atom ({unit})", ylabel=f"density (1/({unit}))")
+    axes.set_ylim(0)
+    framed_legend(axes, place="upper right")
+
+
+def delivered(axes: Axes, groups: Mapping[str, tuple[ArrayLike, ArrayLike, ArrayLike]], label: str, unit: str = "eV/Å", *, shown: Mapping[str, Look] | None = None) -> None:
+    """Mean errors with their intervals against targets, and y = x: the insets of Cezar 2025, Figs. 2c and 3a.
+
+    Args:
+        groups: name -> targets (n,), means (n,), and intervals (n, 2).
+        label: of the errors.
+        unit: of all.
+        shown: looks of the names.
+    """
+    shown, high = looks(groups) if shown is None else shown, 0.0
+    for name, (targets, means, intervals) in groups.items():
+        x, y, ends = np.asarray(targets), np.asarray(means), np.asarray(intervals)
+        look, high = shown[name], max(high, 1.1 * x.max(), 1.1 * ends.max())
+        axes.errorbar(x, y, np.abs(ends - y[:, None]).T, color=look.colour, marker=look.marker, ls=look.line, ms=5, lw=1.3, capsize=3, label=name)
+    axes.plot([0, high], [0, high], color="k", ls="--", lw=1, label="as promised", zorder=1)
+    axes.set(xlim=(0, high), ylim=(0, high), xlabel=f"target ({unit})", ylabel=f"{label} ({unit})")
+    axes.grid(alpha=0.25)
+    framed_legend(axes, place="upper left")
+
+
+def boxes(axes: Axes, groups: Mapping[str, ArrayLike], label: str, *, ideal: float | None = None, shown: Mapping[str, Look] | None = None) -> None:
+    """One quantity of several groups of structures: median, quartiles, and whiskers over the whole range; names below each other.
+
+    Args:
+        groups: name -> values (n,).
+        label: of the values.
+        ideal: a line to compare with.
+        shown: looks of the names.
+    """
+    shown = looks(groups) if shown is None else shown
+    drawn = axes.boxplot([np.asarray(values, dtype=float) for values in groups.values()], orientation="horizontal", whis=(0, 100), widths=0.6, patch_artist=True, medianprops={"color": "k", "lw": 1.8})
+    for name, box in zip(groups, drawn["boxes"], strict=True):
+        box.set(facecolor=shown[name].colour, alpha=0.65)
+    if ideal is not None:
+        axes.axvline(ideal, color="k", ls="--", lw=1)
+    axes.set_yticks(range(1, len(groups) + 1), list(groups))
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    axes.grid(axis="x", alpha=0.25)
 
 
 def errors_against_sigma(axes: Axes, bins: Mapping[str, NDArray], unit: str = "eV/Å", *, shown: Mapping[str, Look] | None = None) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from ase import units
 
-from ..analysis.reliability import Reliability, reliability
+from ..analysis.reliability import Reliability, counted, reliability
 from ..attack import Bias
 from ..calibration import QUANTITIES, Samples, samples
 from ..committee import Committee
@@ -120,7 +120,7 @@ def trainer(preset: Preset, device: str = "cpu") -> TorchTrainer:
     Its 5 for an energy per atom is little for a total energy of 192: ten times as much doubles the error of forces.
     """
     return TorchTrainer(
-        network=partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden), epochs=preset.epochs, learning_rate=1e-2, batch_size=1,
+        network=partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden), epochs=preset.epochs, learning_rate=5e-3, batch_size=1,
         energy_weight=5 / 192**2, forces_weight=1.0, stress_weight=100.0, patience=None, keep_best=False, anneal=True, device=device,
     )
 
@@ -178,7 +178,7 @@ def judged(there: Scene) -> dict[str, Any]:
                     record["reliability"][f"{name}, {element}, power"] = _values(reliability(part, laws["power"]["forces"]))
             for form in ("power", "identity"):
                 r = found.errors / laws[form][quantity].at(found.sigma)
-                record["ratios"][f"{name}, {quantity}, {form}"] = np.histogram(r, [-np.inf, *np.linspace(-6, 6, 61), np.inf])[0].tolist()
+                record["ratios"][f"{name}, {quantity}, {form}"] = counted(r).tolist()
     record["component error"] = {q: float(np.sqrt(np.mean(samples(said["simulated"], tests["simulated"], q).errors ** 2))) for q in QUANTITIES}
     return record
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from ..analysis.localisation import internal_share, participation
-from ..analysis.reliability import reliability
+from ..analysis.reliability import RATIOS, counted, reliability
 from ..attack import LBFGS, Apart, Attack, Bias, BondLengths, TargetError
 from ..calibration import Calibration, samples
 from ..committee import Committee
@@ -34,7 +34,6 @@ from ..references.water import whole
 from .water_truth import SEED, Water
 
 NORMS = np.linspace(0.0, 1.5, 151)             # eV/angstrom; of the error of each member on each atom
-RATIOS = np.linspace(-6.0, 6.0, 61)            # of a component's error over its uncertainty
 MASSES = atomic_masses[[8, 1, 1]]
 BONDS = BondLengths()
 HOT, LONGEST = 2000.0, 200.0                   # K and fs: how simulations are driven to an uncertainty
@@ -173,7 +172,7 @@ def run(trial: Trial, scene: Scene, earlier: Dataset | None = None) -> tuple[dic
         errors = said.forces.double().numpy() - labels.forces
         norms += np.histogram(np.linalg.norm(errors, axis=-1).clip(max=NORMS[-1] + 1), [*NORMS, np.inf])[0]
         r = errors / np.sqrt(calibration.forces(said.forces.double().var(0)).numpy())
-        ratios += np.histogram(r, [-np.inf, *RATIOS, np.inf])[0]
+        ratios += counted(r)
         found.append(row)
         kept.append(data)
     labelled = Dataset() if not kept else Dataset([d[0] for d in kept], [d.labels[0] for d in kept], [CALIBRATION] * len(kept))

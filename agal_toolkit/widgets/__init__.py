@@ -4,6 +4,7 @@ Importing this package tells a running IPython to show a Committee, a Dataset, a
 pictures; without one it does nothing. What draws in three dimensions is loaded when the first molecule is shown.
 """
 
+from .aim import Delivery, TargetPanel
 from .atlas import Atlas
 from .background import Background
 from .explorers import AttackExplorer
@@ -13,6 +14,6 @@ from .monitor import Monitor
 from .player import AttackPlayer
 from .viewer import Molecule
 
-__all__ = ["Atlas", "AttackExplorer", "AttackPlayer", "Background", "CommitteeView", "Molecule", "Monitor"]
+__all__ = ["Atlas", "AttackExplorer", "AttackPlayer", "Background", "CommitteeView", "Delivery", "Molecule", "Monitor", "TargetPanel"]
 
 register()

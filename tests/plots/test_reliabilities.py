@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from agal_toolkit import plots
+from agal_toolkit.analysis.reliability import RATIOS, counted
 
 
 def test_densities_of_ratios(axes, drawn, rng):
     r = rng.normal(size=20000)
-    plots.ratio_densities(axes, {"calibrated": r, "raw": np.append(1.6 * r[:999], 50.0)})
+    plots.ratio_densities(axes, {"calibrated": counted(r), "raw": counted(np.append(1.6 * r[:999], 50.0))})
     drawn(axes, "error / uncertainty", "density")
     normal, calibrated = axes.lines[0].get_xydata(), axes.lines[1].get_xydata()
     near = np.abs(calibrated[:, 0]) < 2
@@ -33,3 +35,33 @@ def test_promises_and_what_was_delivered(axes, drawn, rng):
     drawn(axes, "target (eV/Å)", "error (eV/Å)")
     medians = [container.lines[0].get_xydata()[0] for container in axes.containers]
     np.testing.assert_allclose(medians, [[0.1, np.nanmedian(found[:10])], [0.2, np.median(found[10:])]])
+
+
+def test_counts_keep_everything(rng):
+    r = np.append(rng.normal(size=500), [-7.0, 6.5, 90.0])
+    counts = counted(r)
+    assert counts.shape == (len(RATIOS) + 1,) and counts.sum() == 503 and counts[0] == 1 and counts[-1] == 2
+
+
+def test_densities_of_errors(axes, drawn, rng):
+    edges = np.linspace(0, 1, 51)
+    counts = {name: np.histogram(np.abs(rng.normal(0, s, 5000)), [*edges, np.inf])[0] for name, s in (("MD", 0.1), ("attack", 0.2))}
+    plots.error_densities(axes, counts, edges)
+    drawn(axes, "force error, each member and atom (eV/Å)", "density (1/(eV/Å))")
+    for line, each in zip(axes.lines, counts.values(), strict=True):
+        assert np.trapezoid(line.get_ydata(), line.get_xdata()) == pytest.approx(1, abs=0.1)
+    assert 0.3 < axes.get_xlim()[1] < 0.8
+
+
+def test_means_against_targets(axes, drawn):
+    plots.delivered(axes, {"attack": ([0.1, 0.2], [0.11, 0.23], [[0.1, 0.12], [0.2, 0.26]])}, "error found")
+    drawn(axes, "target (eV/Å)", "error found (eV/Å)")
+    (bars,) = axes.containers
+    np.testing.assert_allclose(bars.lines[0].get_xydata(), [[0.1, 0.11], [0.2, 0.23]])
+    np.testing.assert_allclose(bars.lines[2][0].get_segments(), [[[0.1, 0.1], [0.1, 0.12]], [[0.2, 0.2], [0.2, 0.26]]])
+
+
+def test_boxes_of_groups(axes, drawn, rng):
+    plots.boxes(axes, {"attack": rng.normal(size=30), "random rattle": np.arange(5.0)}, "participation", ideal=1.0)
+    drawn(axes, "participation", "")
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["attack", "random rattle"]

@@ -1,0 +1,141 @@
+"""The panel that sends structures to a target, without a browser."""
+
+from __future__ import annotations
+
+import threading
+
+import helpers
+import numpy as np
+import pytest
+from helpers import picture
+
+from agal_toolkit import LBFGS, Adam, Attack, Dataset, Labels, TargetError, Variance
+from agal_toolkit.potentials import Differentiable
+from agal_toolkit.widgets import Delivery, TargetPanel
+
+HELD = 0.01
+
+
+@pytest.fixture(scope="module")
+def truth():
+    """Another pair potential than any member's."""
+    potential = Differentiable(helpers.PairEnergy(2.05, 0.57, 0.51))
+    batch = helpers.pair_committee(1).batch
+
+    def label(geometry):
+        said = potential(batch([geometry]))
+        return Labels(energy=float(said.energy), forces=said.forces.numpy())
+
+    return label
+
+
+@pytest.fixture(scope="module")
+def seeds():
+    rng = np.random.default_rng(3)
+    places = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=float)
+    return [helpers.molecule(rng, 8).moved(1.9 * places + rng.normal(0, 0.05, (8, 3))) for _ in range(4)]
+
+
+@pytest.fixture(scope="module")
+def committee(seeds, truth):
+    return helpers.pair_committee(4).calibrated(Dataset(seeds, [truth(seed) for seed in seeds]), "linear")
+
+
+@pytest.fixture
+def panel(committee, seeds, truth):
+    return TargetPanel(committee, seeds, truth, Attack(TargetError(1.0), LBFGS(25), start=0.0), HELD)
+
+
+def test_a_press_sends_the_next_structure_to_the_target_and_asks_the_truth(panel, seeds, committee, truth):
+    panel.target = 0.02
+    assert "2.00 times" in panel._multiple.value
+    panel._go.click()
+    panel.settle()
+    (first,) = panel.deliveries
+    assert first.target == 0.02 and first.seed == 0 and first.reached and first.predicted == pytest.approx(0.02, rel=0.05)
+    errors = committee.predict([first.geometry]).forces.numpy() - truth(first.geometry).forces
+    assert first.found == pytest.approx(np.sqrt((errors**2).sum(-1).mean(0)).mean())
+    np.testing.assert_array_equal(panel._molecule.geometry.positions, first.geometry.positions)
+    assert panel._molecule._colours is not None
+    assert panel._course[-1][1] == pytest.approx(first.predicted, rel=1e-6)
+    assert "target 20, predicted" in panel._told.value and "found" in panel._told.value
+    panel.start().settle()
+    assert [delivery.seed for delivery in panel.deliveries] == [0, 1]
+    assert not panel._go.disabled and panel._halt.disabled and panel._trouble.value == ""
+
+
+def test_deliveries_go_on_from_earlier_ones(committee, seeds, truth, panel):
+    panel.start().settle()
+    again = TargetPanel(committee, seeds, truth, panel.attack, HELD, panel.deliveries)
+    again.start().settle()
+    assert [delivery.seed for delivery in again.deliveries] == [0, 1]
+    assert len(panel.deliveries) == 1
+
+
+def test_stop_ends_an_attack_and_keeps_nothing_of_it(committee, seeds, truth):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def guard(batch):
+        reached.set()
+        go_on.wait(10)
+        return (batch.owner.unique() >= 0)
+
+    panel = TargetPanel(committee, seeds, truth, Attack(TargetError(1.0), Adam(1e-4, 200), guard=guard), HELD)
+    panel.start()
+    assert reached.wait(10) and panel.running and panel._go.disabled
+    assert panel.start()._thread is panel._thread                              # one at a time
+    panel._halt.click()
+    go_on.set()
+    panel.settle()
+    assert not panel.running and not panel.deliveries and not panel._go.disabled
+
+
+def test_what_the_truth_cannot_say_is_told_and_does_not_stop_others(committee, seeds, truth):
+    def moody(geometry):
+        if geometry.origin["seed"] == 0 and not moody.asked:
+            moody.asked.append(geometry)
+            raise ValueError("it is taken apart")
+        return truth(geometry)
+
+    moody.asked = []
+    panel = TargetPanel(committee, seeds, moody, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD)
+    panel.start().settle()
+    panel.start().settle()
+    assert panel.deliveries[0].found is None and "taken apart" in panel._told.value
+    assert panel.deliveries[1].found is not None
+
+
+def test_an_attack_that_fails_says_so_in_its_place(committee, seeds, truth):
+    def guard(batch):
+        raise RuntimeError("no guard today")
+
+    panel = TargetPanel(committee, seeds, truth, Attack(TargetError(1.0), LBFGS(5), guard=guard), HELD)
+    panel.start().settle()
+    assert "no guard today" in panel._trouble.value and not panel._go.disabled
+
+
+def test_a_target_outside_the_calibration_is_warned_of(panel):
+    panel.target = 4 * HELD
+    high = panel.committee.calibration.forces.at(panel.committee.calibration.forces.high) * 3**0.5
+    panel._slider.max = 1e6
+    panel.target = 2 * high
+    assert "outside the calibrated range" in panel._multiple.value
+
+
+def test_a_reader_without_a_kernel_sees_it(panel):
+    empty = picture(panel)
+    panel.start().settle()
+    assert picture(panel) != empty and panel._curves.error is None
+
+
+def test_what_cannot_be_aimed_is_refused(committee, seeds, truth):
+    with pytest.raises(ValueError, match="TargetError"):
+        TargetPanel(committee, seeds, truth, Attack(Variance()), HELD)
+    with pytest.raises(ValueError, match="calibrated"):
+        TargetPanel(helpers.pair_committee(3), seeds, truth, Attack(TargetError(1.0)), HELD)
+    with pytest.raises(ValueError, match="0 given"):
+        TargetPanel(committee, [], truth, Attack(TargetError(1.0)), HELD)
+
+
+def test_a_delivery_waits_for_its_label(seeds):
+    assert Delivery(0.1, 0, seeds[0], 0.1, True).found is None
