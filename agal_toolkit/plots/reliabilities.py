@@ -114,7 +114,7 @@ def errors_against_sigma(axes: Axes, bins: Mapping[str, NDArray], unit: str = "e
 
 
 def promises(axes: Axes, targets: NDArray, found: NDArray, predicted: NDArray | None = None, unit: str = "eV/Å", *, name: str = "found") -> None:
-    """What attacks aimed at against what the reference then found, a point for each structure, medians and quartiles, and y = x (Cezar 2025, Figs. 2c and 3a).
+    """What attacks aimed at against what the reference then found, a point for each structure, medians and quartiles of more than two, and y = x (Cezar 2025, Figs. 2c and 3a).
 
     Args:
         targets: (n,).
@@ -129,10 +129,10 @@ def promises(axes: Axes, targets: NDArray, found: NDArray, predicted: NDArray | 
     if predicted is not None:
         axes.plot(targets + jitter, predicted, marker="_", ls="", color=shown["uncertainty"].colour, ms=7, label="uncertainty")
     look = shown[f"attack {name}"]
-    axes.plot(targets + jitter, found, marker=look.marker, ls="", color=look.colour, ms=4, alpha=0.45, label=name)
+    axes.plot(targets + jitter, found, marker=look.marker, ls="", color=look.colour, ms=5, alpha=0.6, label=name)
     for target in np.unique(targets):
         values = found[(targets == target) & np.isfinite(found)]
-        if len(values):
+        if len(values) > 2:
             low, middle, top = np.percentile(values, [25, 50, 75])
             axes.errorbar(target, middle, [[middle - low], [top - middle]], color="k", marker="D", ms=5, mfc="white", capsize=3, lw=1.2, zorder=5)
     axes.set(xlim=(0, high), ylim=(0, high), xlabel=f"target ({unit})", ylabel=f"error ({unit})", aspect="equal")

@@ -56,7 +56,7 @@ def claims(records: Mapping[str, Any]) -> list[Claim]:
     for tested, goals in (("simulated", (0.1, 0.067, 0.026, 0.15)), ("rattled", (None,) * 4)):
         own = about[f"{tested}, forces, power"]
         for (key, ideal, name), goal in zip(
-            (("spread", 1.0, "standard deviation of r less 1"), ("within_1", 0.6827, "share of |r| < 1 less 0.683"), ("within_2", 0.9545, "share of |r| < 2 less 0.954"), ("slope", 1.0, "log-log slope less 1")),
+            (("spread", 1.0, "standard deviation of r less 1"), ("within_1", 0.6827, "share of errors within one sigma less 0.683"), ("within_2", 0.9545, "share of errors within two sigma less 0.954"), ("slope", 1.0, "log-log slope less 1")),
             goals, strict=True,
         ):
             found.append(_apart(f"{name}, {tested} structures", own[key], ideal, goal, own["structures"]))

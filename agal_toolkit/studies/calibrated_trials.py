@@ -158,7 +158,8 @@ def run(trial: Trial, scene: Scene, earlier: Dataset | None = None) -> tuple[dic
         loss, batch, said = aim(attacked, scene.aside), Batch.of([geometry]), predicted(scene.committee, [geometry])
         own = picked(said, chosen)
         average, deviation = (float(value) * target for value in loss.found(own, batch))
-        row |= {"sigma": average, "deviation": deviation, "reached": bool(loss.reached(own, batch))}
+        start = calibration.atomic_variance(predicted(scene.committee, [seed])).sqrt().mean()
+        row |= {"start": float(start), "sigma": average, "deviation": deviation, "reached": bool(loss.reached(own, batch))}
         try:
             row |= looks_of(geometry, seed, said, calibration)
             labels = label(geometry)

@@ -107,6 +107,13 @@ def replica(place: Path, start: Geometry, sizes: Sizes, index: int, roles: Calla
     return labelled(place, make, roles, say)
 
 
+def folded(geometry: Geometry) -> Geometry:
+    """The same waters, each with its oxygen inside the cell, as a picture wants them."""
+    oxygen = geometry.positions.reshape(-1, 3, 3)[:, :1]
+    back = np.floor(oxygen @ np.linalg.inv(geometry.cell)) @ geometry.cell
+    return geometry.moved((geometry.positions.reshape(-1, 3, 3) - back).reshape(-1, 3))
+
+
 def rattle(geometries: list[Geometry], count: int, amplitude: float, seed: int) -> list[Geometry]:
     """`count` of the structures, drawn at random, each displaced normally with a standard deviation of its own up to `amplitude`, angstrom."""
     rng = np.random.default_rng([SEED, seed])

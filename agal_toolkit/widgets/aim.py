@@ -31,7 +31,7 @@ from .picture import Latest, Picture, bundle, png, red
 from .player import Truth
 from .viewer import Molecule
 
-_VIEW, _CURVES = (3.7, 3.6), (6.3, 3.6)              # inches
+_VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)              # inches
 _MEV = 1000.0                                        # in one eV
 
 
@@ -96,6 +96,7 @@ class TargetPanel(ipywidgets.VBox):
         self._course: list[tuple[int, float]] = []                             # step and average uncertainty
         self._aimed = 1.5 * heldout
         self._molecule = Molecule(_VIEW)
+        self._molecule.layout.flex = "0 0 auto"
         self._build()
         self._curves = Picture(self._draw, _CURVES)
         self._follow, self._ask = Latest(self._look, 0.05), Latest(self._asked)
@@ -234,11 +235,12 @@ class TargetPanel(ipywidgets.VBox):
 
     def _draw(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.1, right=0.985, top=0.96, bottom=0.14, wspace=0.32)
+        figure.subplots_adjust(left=0.115, right=0.985, top=0.96, bottom=0.15, wspace=0.4)
         self._draw_course(left)
         if self.deliveries:
             told = [np.array([np.nan if value is None else value for value in column]) * _MEV for column in zip(*((d.target, d.found, d.predicted) for d in self.deliveries), strict=True)]
             plots.promises(right, told[0], told[1], told[2], "meV/Å", name="found")
+            right.set_aspect("auto")
         else:
             right.axis("off")
             right.text(0.5, 0.5, "promise and delivery\nappear here", ha="center", va="center", color="0.5", fontsize=10, transform=right.transAxes)
@@ -250,7 +252,7 @@ class TargetPanel(ipywidgets.VBox):
         axes.axhline(_MEV * self._aimed, color="k", ls="--", lw=1, label="target")
         axes.axhline(_MEV * self.heldout, color="0.5", ls=":", lw=1.2, label="as structures are")
         high = 1.35 * _MEV * np.nanmax([self._aimed, self.heldout, *sigma])
-        axes.set(xlim=(0, max(5, steps.max() + 1)), ylim=(0, high), xlabel="attack step", ylabel="uncertainty, average over atoms (meV/Å)")
+        axes.set(xlim=(0, max(5, steps.max() + 1)), ylim=(0, high), xlabel="attack step", ylabel="mean uncertainty (meV/Å)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(alpha=0.25)
         plots.framed_legend(axes, place="upper right")

@@ -16,7 +16,7 @@ from agal_toolkit.studies import calibrated_attacks as study
 from agal_toolkit.studies.calibrated_claims import claims, delivered
 from agal_toolkit.studies.calibrated_trials import Scene, predicted, rms
 from agal_toolkit.studies.results import read
-from agal_toolkit.studies.water_truth import rattle
+from agal_toolkit.studies.water_truth import folded, rattle
 
 FAST = study.PRESETS["fast"]
 KEPT = Path(__file__).parents[2] / "notebooks" / "results" / "water"
@@ -123,3 +123,11 @@ def test_rattles_have_amplitudes_of_their_own(there):
     shaken = rattle(seeds, 30, 0.06, 9)
     spread = [np.std(g.positions - seeds[g.origin["seed"]].positions) for g in shaken]
     assert 0 < min(spread) < 0.02 and 0.04 < max(spread) < 0.065
+
+
+def test_folded_waters_are_the_same_structure(there):
+    geometry = there.data.second[3]
+    inside = folded(geometry)
+    scaled = inside.positions.reshape(-1, 3, 3)[:, 0] @ np.linalg.inv(inside.cell)
+    assert scaled.min() >= 0 and scaled.max() < 1
+    np.testing.assert_allclose(predicted(there.committee, [inside]).forces, predicted(there.committee, [geometry]).forces, atol=1e-4)
