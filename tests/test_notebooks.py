@@ -12,7 +12,7 @@ SCRIPTS = render.scripts()
 
 
 def test_there_are_notebooks():
-    assert [script.stem for script in SCRIPTS][:2] == ["01_double_well", "02_ammonia"]
+    assert [script.stem for script in SCRIPTS][:3] == ["01_double_well", "02_ammonia", "03_calibrated_attacks"]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)

@@ -239,7 +239,7 @@ def study(
     if unknown:
         raise ValueError(f"no trials are named {sorted(unknown)}; there are {', '.join(known)}")
     wanted = settings(sizes)
-    done = _collected(place, out, wanted, known)
+    done = collected(place, out, wanted, known)
     committee(data / f"committee-{preset}", sizes, truth(data, sizes, say), device, say, deadline)
     missing = [name for name in known if name not in done and (not only or name in only)]
     for later in (False, True):
@@ -253,7 +253,7 @@ def study(
             with get_context("spawn").Pool(processes) as pool:
                 for said in [pool.apply_async(_job, arguments) for arguments in jobs]:
                     say(said.get() or "no time left")
-    done = _collected(place, out, wanted, known)
+    done = collected(place, out, wanted, known)
     there = scene(out, data, preset, device)
     if not (out / "judged.json").exists():
         keep(out / "judged.json", judged(there))
@@ -269,7 +269,7 @@ def study(
     return place
 
 
-def _collected(place: Path, out: Path, wanted: Mapping[str, Any], known: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
+def collected(place: Path, out: Path, wanted: Mapping[str, Any], known: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
     """Records of the trials that are finished, by name.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from agal_toolkit.references import DFT
-from agal_toolkit.studies import ammonia, double_well
+from agal_toolkit.studies import ammonia, calibrated_attacks, double_well
 from agal_toolkit.studies.ammonia_recipes import PRESETS, RECIPES, STARTS
 from agal_toolkit.studies.ammonia_truth import truth
 from agal_toolkit.studies.double_well_recipes import PRESETS as WELL_PRESETS
@@ -30,3 +30,10 @@ def test_a_study_of_ammonia_can_go_on(preset, name, start):
     place = RESULTS / f"ammonia_{name}_{start}-{preset}.json"
     known = truth(RESULTS / "ammonia" / "reference", DFT(), PRESETS[preset].truth)
     agree(read(place)["settings"], ammonia.settings(name, start, PRESETS[preset], known, DFT()), place)
+
+
+@pytest.mark.parametrize("preset", [preset for preset in calibrated_attacks.PRESETS if (RESULTS / f"calibrated_attacks-{preset}.json").exists()])
+def test_a_study_of_calibrated_attacks_can_go_on(preset, tmp_path):
+    place, sizes = RESULTS / f"calibrated_attacks-{preset}.json", calibrated_attacks.PRESETS[preset]
+    found = calibrated_attacks.collected(place, tmp_path, calibrated_attacks.settings(sizes), calibrated_attacks.trials(sizes))
+    assert found == read(place)["records"]["trials"]

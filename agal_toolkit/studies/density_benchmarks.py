@@ -1,0 +1,87 @@
+"""What one density for all members saves on a liquid: ``python -m agal_toolkit.studies.density_benchmarks``.
+
+A training step on one box of 64 waters, and the forces of such a box, by twelve members: :class:`~agal_toolkit.potentials.DensityNet`
+as the study of calibrated attacks takes it, the same members one by one, each with the density computed anew, and as many
+stacked SchNets of width 32, which are about as accurate per step of training and see as far.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..descent import Descent
+from ..geometry import Batch, Prediction
+from ..potentials import DensityNet, SchNet, Stacked, derive
+from ..references.water_dynamics import packed
+from .benchmarks import Case, Sheet
+from .schnet_benchmarks import one_by_one
+
+MEMBERS, WATERS = 12, 64
+
+
+def density(members: int) -> nn.Module:
+    """As the study of calibrated attacks takes it."""
+    return DensityNet((1, 8), range(members))
+
+
+def schnet(members: int) -> nn.Module:
+    """Narrow enough for a committee on a liquid."""
+    return SchNet((1, 8), range(members), features=32, filters=32, interactions=3)
+
+
+def water(count: int = WATERS) -> Batch:
+    """One box."""
+    return Batch.of([packed(count, np.random.default_rng(0))])
+
+
+def training(build: Callable[[int], nn.Module], members: int, count: int = WATERS) -> Callable[[], Tensor]:
+    """One step on energies and forces; the call gives the members' losses."""
+    module, batch = build(members), water(count)
+    descent = Descent(module, members, 1e-4, patience=None, factor=0.5, keep_best=False)
+
+    def step() -> Tensor:
+        said = derive(module, batch, graph=True, members=members)
+        losses = said.energy.square().mean(-1) + said.forces.square().mean((-1, -2))
+        descent.step(losses.sum(), np.ones(members, dtype=bool))
+        return losses.detach()
+
+    return step
+
+
+def forces(build: Callable[[int], nn.Module], members: int, count: int = WATERS) -> Callable[[], Prediction]:
+    """Forces of all members."""
+    potential, batch = Stacked(build(members).requires_grad_(False)), water(count)
+    return lambda: potential(batch)
+
+
+def cases(members: int = MEMBERS, count: int = WATERS) -> Iterator[Case]:
+    """Both tasks, against members one by one and against SchNet."""
+    for task, what in ((training, "a step"), (forces, "forces")):
+        name = f"{what} of {members} members on {count} waters"
+        fast = task(density, members, count)
+        yield Case(name, one_by_one(partial(task, density, count=count), members), fast, ratio="each member's own density over one for all")
+        yield Case(name, task(schnet, members, count), fast, ratio="stacked SchNets of width 32 over one density")
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--results", default="notebooks/results")
+    arguments = parser.parse_args()
+    sheet = Sheet("cpu")
+    for threads in arguments.threads:
+        torch.set_num_threads(threads)
+        for case in cases():
+            sheet.measure(case, 64, threads)
+    sheet.store(arguments.results, "benchmarks_density", threads=arguments.threads)
+
+
+if __name__ == "__main__":
+    main()
