@@ -12,7 +12,7 @@ Implements, and cites in its docstrings as "Schwalbe-Koda 2021" and "Cezar 2025"
 """
 
 from .attack import (
-    LBFGS, Adam, Adversary, Apart, Attack, Autograd, Ball, Bias, BoltzmannVariance, EnergyVariance, FiniteDifference, GradientDescent, HessianVector,
+    LBFGS, Adam, Adversary, Apart, Attack, Autograd, Ball, Bias, BoltzmannVariance, BondLengths, EnergyVariance, FiniteDifference, GradientDescent, HessianVector,
     TargetError, Variance,
 )
 from .calibration import Calibration
@@ -31,7 +31,7 @@ from .training import TorchTrainer
 
 __all__ = [
     "AMOEBA", "DFT", "LBFGS", "MLP", "ORCA", "XTB", "Adam", "Adversary", "Apart", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias",
-    "BoltzmannVariance", "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta",
+    "BoltzmannVariance", "BondLengths", "CalculatorPotential", "Calibration", "CalibrationRefused", "Candidate", "Committee", "Copies", "Dataset", "Deduplicate", "Delta",
     "DensityNet", "Differentiable", "DoubleWell", "EnergyVariance", "FiniteDifference", "Folds", "FromDataset", "Generation", "Geometry",
     "GradientDescent", "HessianVector", "Labels", "Law", "Loop", "MaxForce", "MinDistance", "Mixture", "MolecularDynamics", "NormalModes", "Plateau",
     "PotentialCalculator", "Prediction", "Proposal", "Rattle", "Recipe", "Reference", "SchNet", "Schedule", "Separate", "Stacked", "TargetError",

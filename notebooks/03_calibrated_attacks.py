@@ -36,14 +36,15 @@ import agal_toolkit as agal
 from agal_toolkit import plots
 from agal_toolkit.studies import calibrated_attacks as study
 from agal_toolkit.studies import calibrated_gallery as gallery
+from agal_toolkit.studies.calibrated_recipes import ABSOLUTE, MULTIPLES, PRESETS, trials as known_trials
 from agal_toolkit.studies.calibrated_trials import NORMS, predicted
 from agal_toolkit.studies.results import chosen_preset, read
 from agal_toolkit.studies.water_truth import folded
 from agal_toolkit.widgets import Molecule, TargetPanel
 
 torch.set_num_threads(1)
-name = chosen_preset(study.PRESETS)
-preset, results = study.PRESETS[name], Path("results")  # beside this notebook
+name = chosen_preset(PRESETS)
+preset, results = PRESETS[name], Path("results")  # beside this notebook
 place = results
 if name == "fast":  # a small committee, and a few structures of each kind
     place = Path(mkdtemp(prefix="calibrated-"))
@@ -103,7 +104,8 @@ laws = about["laws"]
 print("forces:", agal.Law(**laws["power"]["forces"]), "and", agal.Law(**laws["linear"]["forces"]))
 Markdown(gallery.reliability_rows(about["reliability"], {
     "simulated, uncalibrated": "simulated, forces, identity", "simulated, power law": "simulated, forces, power", "simulated, linear law": "simulated, forces, linear",
-    "of these O": "simulated, O, power", "of these H": "simulated, H, power", "rattled, power law": "rattled, forces, power",
+    "of these O": "simulated, O, power", "of these H": "simulated, H, power", "O, a law of its own": "simulated, O, its own", "H, a law of its own": "simulated, H, its own",
+    "rattled, power law": "rattled, forces, power",
     "rattled, calibrated on simulations alone": "rattled, forces, simulations", "energies per atom": "simulated, energy, power", "virials per atom": "simulated, virial, power",
 }))
 
@@ -130,8 +132,8 @@ panel
 
 # %%
 trials = record["records"]["trials"]
-abouts = {key: trial.about for key, trial in study.trials(preset).items()}
-multiples, absolute = [f"x{m}" for m in study.MULTIPLES], [f"{1000 * t:g} meV" for t in study.ABSOLUTE]
+abouts = {key: trial.about for key, trial in known_trials(preset).items()}
+multiples, absolute = [f"x{m}" for m in MULTIPLES], [f"{1000 * t:g} meV" for t in ABSOLUTE]
 attacked = gallery.there(trials, [*multiples, *absolute])
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.8, 3.9), layout="constrained")
 shown = gallery.there(trials, absolute) or attacked

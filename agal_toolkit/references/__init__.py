@@ -11,9 +11,10 @@ from agal_toolkit.references.orca import ORCA
 from agal_toolkit.references.processes import processes
 from agal_toolkit.references.reference import Reference
 from agal_toolkit.references.water import AMOEBA
+from agal_toolkit.references.water_dynamics import WaterDynamics, packed
 from agal_toolkit.references.xtb import XTB
 
 __all__ = [
-    "AMOEBA", "DFT", "ORCA", "XTB", "Cache", "DoubleWell", "LabelCalculator", "LabelFailed", "NotConverged", "Reference", "Refused", "basin", "conformer", "optimised",
-    "processes",
+    "AMOEBA", "DFT", "ORCA", "XTB", "Cache", "DoubleWell", "LabelCalculator", "LabelFailed", "NotConverged", "Reference", "Refused", "WaterDynamics", "basin", "conformer",
+    "optimised", "packed", "processes",
 ]

@@ -61,8 +61,9 @@ def claims(records: Mapping[str, Any]) -> list[Claim]:
         ):
             found.append(_apart(f"{name}, {tested} structures", own[key], ideal, goal, own["structures"]))
     for element in ("O", "H"):
-        own = about[f"simulated, {element}, power"]
-        found.append(_apart(f"standard deviation of r less 1, simulated structures, {element}", own["spread"], 1.0, 0.1, own["structures"]))
+        for law, text in (("power", ""), ("its own", ", a law of its own")):
+            own = about[f"simulated, {element}, {law}"]
+            found.append(_apart(f"standard deviation of r less 1, simulated structures, {element}{text}", own["spread"], 1.0, 0.1, own["structures"]))
     near = [trials[name] for name in NEAR if name in trials]
     if near:
         found.append(_off("error found off the target, 1.0 to 1.6 held-out errors", near, 0.1))

@@ -141,48 +141,63 @@ def rms(said: Prediction, data: Dataset) -> NDArray:
 def run(trial: Trial, scene: Scene, earlier: Dataset | None = None) -> tuple[dict[str, Any], Dataset]:
     """A trial: its record, and its labelled structures."""
     began, everyone = time.monotonic(), np.arange(len(scene.committee))
-    seeds, energies = list(getattr(scene.data, trial.seeds))[: trial.count], getattr(scene.data, trial.seeds).energies
+    seeds = getattr(scene.data, trial.seeds)[: trial.count]
     target = trial.target * (scene.heldout if trial.relative else 1.0)
-    label, found, kept = AMOEBA(stress=trial.cell), [], []
-    norms, ratios = np.zeros(len(NORMS), dtype=int), np.zeros(len(RATIOS) + 1, dtype=int)
     common = None if trial.law == "own" else scene.calibration(trial, everyone, earlier)
+    label, rows, labelled = AMOEBA(stress=trial.cell), [], Dataset()
+    norms, ratios = np.zeros(len(NORMS), dtype=int), np.zeros(len(RATIOS) + 1, dtype=int)
     for index, seed in enumerate(seeds):
         rng = np.random.default_rng([SEED, index, trial.members or 0])
         chosen = everyone if trial.members is None else np.sort(rng.choice(everyone, trial.members, replace=False))
         calibration = scene.calibration(trial, chosen, earlier) if common is None else common
-        aim = TargetError(target, bias=trial.bias)
-        attacked = Committee(scene.committee.members[chosen], calibration)
-        clock = time.monotonic()
-        geometry, evaluations = WAYS[trial.way](aim, attacked, seed, rng, trial, scene)
-        row: dict[str, Any] = {"evaluations": evaluations, "seconds": time.monotonic() - clock, "law": [calibration.forces.scale, calibration.forces.exponent]}
-        loss, batch, said = aim(attacked, scene.aside), Batch.of([geometry]), predicted(scene.committee, [geometry])
-        own = picked(said, chosen)
-        average, deviation = (float(value) * target for value in loss.found(own, batch))
-        start = calibration.atomic_variance(predicted(scene.committee, [seed])).sqrt().mean()
-        row |= {"start": float(start), "sigma": average, "deviation": deviation, "reached": bool(loss.reached(own, batch))}
+        geometry, row = sent(trial, target, seed, chosen, calibration, scene, rng)
+        said = predicted(scene.committee, [geometry])
         try:
             row |= looks_of(geometry, seed, said, calibration)
-            labels = label(geometry)
+            data = Dataset([replace(geometry, origin={"by": trial.way, "seed": index})], [label(geometry)], [CALIBRATION])
         except ValueError:                                                                  # taken apart
-            found.append(row | {"found": None})
+            rows.append(row | {"found": None})
             continue
-        data = Dataset([replace(geometry, origin={"by": trial.way, "seed": index})], [labels], [CALIBRATION])
-        rest = np.setdiff1d(everyone, chosen)
-        row |= {"found": float(rms(said, data)[0]), "found attacked": float(rms(own, data)[0]), "found rest": float(rms(picked(said, rest), data)[0]) if len(rest) else None}
-        row |= {"largest force": float(np.linalg.norm(labels.forces, axis=1).max()), "rise": (labels.energy - energies[index]) / (len(seed) // 3)}
-        errors = said.forces.double().numpy() - labels.forces
+        rows.append(row | delivered(said, data, chosen) | {"rise": float(data.energies[0] - seeds.energies[index]) / (len(seed) // 3)})
+        errors = said.forces.numpy() - data.forces[0]
         norms += np.histogram(np.linalg.norm(errors, axis=-1).clip(max=NORMS[-1] + 1), [*NORMS, np.inf])[0]
-        r = errors / np.sqrt(calibration.forces(said.forces.double().var(0)).numpy())
-        ratios += counted(r)
-        found.append(row)
-        kept.append(data)
-    labelled = Dataset() if not kept else Dataset([d[0] for d in kept], [d.labels[0] for d in kept], [CALIBRATION] * len(kept))
-    record = {"target": target, "structures": _columns(found), "norms": norms.tolist(), "ratios": ratios.tolist(), "seconds": round(time.monotonic() - began, 1)}
+        ratios += counted(errors / np.sqrt(calibration.forces(said.forces.var(0)).numpy()))
+        labelled = labelled + data
+    record = {"target": target, "structures": _columns(rows), "norms": norms.tolist(), "ratios": ratios.tolist(), "seconds": round(time.monotonic() - began, 1)}
     if common is not None and len(labelled):
         record["calibration"] = common.to_json()
-        spread = reliability(samples(predicted(scene.committee, list(labelled)), labelled), common.forces)
-        record["reliability"] = {key: [value.value, value.low, value.high] for key, value in (("spread", spread.spread), ("slope", spread.slope))}
+        held = reliability(samples(predicted(scene.committee, list(labelled)), labelled), common.forces)
+        record["reliability"] = {key: [value.value, value.low, value.high] for key, value in (("spread", held.spread), ("slope", held.slope))}
     return record, labelled
+
+
+def sent(trial: Trial, target: float, seed: Geometry, chosen: NDArray, calibration: Calibration, scene: Scene, rng: Generator) -> tuple[Geometry, dict[str, Any]]:
+    """Where a seed arrives when the chosen members are attacked, and what they promise there.
+
+    Returns:
+        The structure, and "start" and "sigma": average over atoms of the calibrated uncertainty before and after, eV/angstrom, that
+        before of all members; "deviation": of the atoms from the target; "reached"; "law": its a and b; "evaluations"; "seconds".
+    """
+    aim, clock = TargetError(target, bias=trial.bias), time.monotonic()
+    asked = Committee(scene.committee.members[chosen], calibration)
+    geometry, evaluations = WAYS[trial.way](aim, asked, seed, rng, trial, scene)
+    seconds = time.monotonic() - clock
+    loss, batch, said = aim(asked, scene.aside), Batch.of([geometry]), predicted(asked, [geometry])
+    average, deviation = (float(value) * target for value in loss.found(said, batch))
+    start = float(calibration.atomic_variance(predicted(scene.committee, [seed])).sqrt().mean())
+    return geometry, {
+        "evaluations": evaluations, "seconds": seconds, "law": [calibration.forces.scale, calibration.forces.exponent], "start": start, "sigma": average,
+        "deviation": deviation, "reached": bool(loss.reached(said, batch)),
+    }
+
+
+def delivered(said: Prediction, data: Dataset, chosen: NDArray) -> dict[str, Any]:
+    """What the truth finds of a structure: the error of all members, of those attacked and of the rest, eV/angstrom, and its largest force."""
+    rest = np.setdiff1d(np.arange(len(said.forces)), chosen)
+    return {
+        "found": float(rms(said, data)[0]), "found attacked": float(rms(picked(said, chosen), data)[0]),
+        "found rest": float(rms(picked(said, rest), data)[0]) if len(rest) else None, "largest force": float(np.linalg.norm(data.forces[0], axis=1).max()),
+    }
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

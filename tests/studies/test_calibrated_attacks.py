@@ -18,6 +18,7 @@ from agal_toolkit.studies.calibrated_trials import Scene, predicted, rms
 from agal_toolkit.studies.results import read
 from agal_toolkit.studies.water_truth import folded, rattle
 
+pytestmark = pytest.mark.timeout(600)                      # the first test waits for a committee and ten trials
 FAST = study.PRESETS["fast"]
 KEPT = Path(__file__).parents[2] / "notebooks" / "results" / "water"
 TRIALS = ("x1.4", "x2.0", "second x2.0", "raw", "rattle", "heat", "2 of all", "2 alone", "pressure 0.3", "guarded x2.0")

@@ -1,0 +1,104 @@
+"""The committee that is attacked: how it is trained, and what its uncertainties are worth before anyone attacks (Cezar 2025, Figs. 2a and 2b)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..analysis.reliability import Reliability, counted, reliability
+from ..calibration import QUANTITIES, Samples, samples
+from ..committee import Committee
+from ..dataset import TRAIN, Dataset, Folds
+from ..events import Epoch, Event
+from ..identity import machine
+from ..laws import FORMS, Law
+from ..potentials.density import DensityNet
+from ..training import TorchTrainer
+from .calibrated_recipes import Preset
+from .calibrated_trials import Scene, predicted, rms, simulated
+from .results import keep
+from .water_truth import SEED, Water
+
+ELEMENTS = {"O": 8, "H": 1}
+
+
+def trainer(preset: Preset, device: str = "cpu") -> TorchTrainer:
+    """Of the committee: one structure a step, a learning rate that falls to zero, and the paper's weights (Cezar 2025, Sec. IV B).
+
+    Its 5 for an energy per atom is little for a total energy of 192: ten times as much doubles the error of forces.
+    """
+    return TorchTrainer(
+        network=partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden), epochs=preset.epochs, learning_rate=5e-3, batch_size=1,
+        energy_weight=5 / 192**2, forces_weight=1.0, stress_weight=100.0, patience=None, keep_best=False, anneal=True, device=device,
+    )
+
+
+def committee(place: Path, preset: Preset, data: Water, device: str = "cpu", say: Callable[[str], None] = lambda text: None, deadline: float = np.inf) -> Committee:
+    """The trained committee, from its files or made; bootstrapped, so that each member has its own data (Cezar 2025, Sec. IV D)."""
+    fit = trainer(preset, device)
+    if not (place / "members.json").exists():
+        learned = data.learned.of_role(TRAIN)
+        weights, valid = Folds(train=0.9, valid=0.1, bootstrap=True)(learned, preset.members, np.random.default_rng([SEED, 0]))
+        began = time.monotonic()
+
+        def report(event: Event) -> None:
+            if isinstance(event, Epoch) and event.epoch % 5 == 0:
+                say(f"epoch {event.epoch} of {event.epochs}, loss {np.mean(event.train):.5f}, {time.monotonic() - began:.0f} s")
+            if time.time() > deadline:
+                raise TimeoutError("the time of this call is over; the next one goes on")
+
+        scratch = place.with_name("fit")
+        scratch.mkdir(parents=True, exist_ok=True)
+        members = fit.fit(learned, weights, valid, np.random.default_rng([SEED, 1]), report, scratch)
+        fit.save(members, place)
+        keep(place / "fitted.json", {"seconds": round(time.monotonic() - began, 1), **machine()})
+    return Committee(fit.load(place))
+
+
+def judged(there: Scene) -> dict[str, Any]:
+    """What laws are worth on structures that served neither training nor calibration: simulated and rattled ones, and of the simulated each element."""
+    tests = {"simulated": there.data.first + there.data.second, "rattled": there.data.shaken}
+    said = {name: predicted(there.committee, list(data)) for name, data in tests.items()}
+    laws = {form: {q: Law.fit(*_pair(samples(there.said, there.aside, q)), form) for q in QUANTITIES} for form in FORMS}
+    alone = there.aside[simulated(there.aside)]
+    laws["simulations"] = {"forces": Law.fit(*_pair(samples(predicted(there.committee, list(alone)), alone)))}
+    laws |= {element: {"forces": Law.fit(*_pair(of_element(samples(there.said, there.aside), there.aside, z)))} for element, z in ELEMENTS.items()}
+    record: dict[str, Any] = {"laws": {form: {q: asdict(law) for q, law in own.items()} for form, own in laws.items()}, "reliability": {}, "heldout": {}, "ratios": {}}
+    for name, data in tests.items():
+        record["heldout"][name] = {"rms": float(np.mean(rms(said[name], data))), "component": float(np.sqrt(np.mean(samples(said[name], data).errors ** 2)))}
+        for quantity in QUANTITIES:
+            found = samples(said[name], data, quantity)
+            for form, own in laws.items():
+                if quantity in own and form not in ELEMENTS:
+                    record["reliability"][f"{name}, {quantity}, {form}"] = _values(reliability(found, own[quantity], bins=12 if quantity == "forces" else 6))
+            if quantity == "forces":
+                for element, z in ELEMENTS.items():
+                    for form in ("power", element):
+                        record["reliability"][f"{name}, {element}, {'its own' if form == element else form}"] = _values(reliability(of_element(found, data, z), laws[form]["forces"]))
+            for form in ("power", "identity"):
+                r = found.errors / laws[form][quantity].at(found.sigma)
+                record["ratios"][f"{name}, {quantity}, {form}"] = counted(r).tolist()
+    record["component error"] = {q: float(np.sqrt(np.mean(samples(said["simulated"], tests["simulated"], q).errors ** 2))) for q in QUANTITIES}
+    return record
+
+
+def of_element(found: Samples, data: Dataset, number: int) -> Samples:
+    """Those of force components on the atoms of one element."""
+    chosen = np.repeat(np.concatenate([geometry.numbers for geometry in data]), 3) == number
+    return Samples(found.sigma[chosen], found.errors[:, chosen], found.owner[chosen])
+
+
+def _pair(found: Samples) -> tuple[np.ndarray, np.ndarray]:
+    return found.sigma, found.errors
+
+
+def _values(found: Reliability) -> dict[str, Any]:
+    """As JSON."""
+    named = {key: getattr(found, key) for key in ("spread", "within_1", "within_2", "nll", "area", "slope")}
+    return {key: [round(v, 5) for v in (value.value, value.low, value.high)] for key, value in named.items()} | {"bins": np.round(found.bins, 6).tolist(), "structures": found.structures}
