@@ -13,6 +13,7 @@ pytest.importorskip("openmm", reason="OpenMM is in the extra `references`")
 
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.studies import calibrated_attacks as study
+from agal_toolkit.studies import calibrated_gallery as gallery
 from agal_toolkit.studies.calibrated_claims import claims, delivered
 from agal_toolkit.studies.calibrated_trials import Scene, predicted, rms
 from agal_toolkit.studies.results import read
@@ -132,3 +133,18 @@ def test_folded_waters_are_the_same_structure(there):
     scaled = inside.positions.reshape(-1, 3, 3)[:, 0] @ np.linalg.inv(inside.cell)
     assert scaled.min() >= 0 and scaled.max() < 1
     np.testing.assert_allclose(predicted(there.committee, [inside]).forces, predicted(there.committee, [geometry]).forces, atol=1e-4)
+
+
+def test_pictures_are_made_of_what_was_run(result):
+    trials = result["records"]["trials"]
+    assert gallery.there(trials, ["x1.0", "x1.4", "x2.0"]) == ["x1.4", "x2.0"]
+    targets, means, ends = gallery.series(trials, ["x2.0", "x1.0", "x1.4"])
+    assert targets.tolist() == sorted(targets) and len(targets) == 2
+    assert means[1] == pytest.approx(1000 * np.mean(trials["x2.0"]["structures"]["found"]), rel=1e-3)
+    assert ((ends[:, 0] <= means + 1e-6) & (means <= ends[:, 1] + 1e-6)).all()
+    ways = gallery.ways(trials, {"attack": "x1.4", "random rattle": "rattle"})
+    assert all(set(groups) == {"attack", "random rattle"} for groups in ways.values())
+    table = gallery.trial_rows(trials, ["x1.0", "x1.4"], {"x1.4": "attack, 1.4"}).splitlines()
+    assert len(table) == 3 and table[2].startswith("| attack, 1.4 | 2 |")
+    judged = gallery.reliability_rows(result["records"]["committee"]["reliability"], {"here": "simulated, O, its own"}).splitlines()
+    assert len(judged) == 3 and judged[2].count("|") == table[0].count("|") - 2
