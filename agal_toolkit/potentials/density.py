@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
 from ..geometry import Batch
+from .elements import Elements
 from .neighbours import neighbours
 from .protocol import SlopedEnergy
 
@@ -55,17 +55,11 @@ class DensityNet(SlopedEnergy):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        elements = [int(z) for z in elements]
-        if not elements or len(set(elements)) < len(elements) or not all(0 < z <= 118 for z in elements):
-            raise ValueError(f"elements are {elements}: give each atomic number that structures hold once")
         if min(radial, channels, hidden) < 1 or layers < 0 or not cutoff > 0:
             raise ValueError(f"radial={radial}, channels={channels} and hidden={hidden} must be at least 1, layers={layers} not negative, cutoff={cutoff} positive")
-        self.elements, self.cutoff, self.radial, self.channels = tuple(elements), float(cutoff), radial, channels
-        rows = torch.full((119,), -1)
-        rows[elements] = torch.arange(len(elements))
-        self.register_buffer("rows", rows, persistent=False)
+        self.elements, self.cutoff, self.radial, self.channels = Elements(elements, "DensityNet"), float(cutoff), radial, channels
         self.register_buffer("degrees", torch.tensor(DEGREES), persistent=False)
-        kinds, members = len(elements), len(seeds)
+        kinds, members = len(self.elements), len(seeds)
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
         def normal(*shape: int, scale: float) -> nn.Parameter:
@@ -80,7 +74,7 @@ class DensityNet(SlopedEnergy):
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d), twice differentiable where gradients are recorded."""
-        kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
+        kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
         shared = batch.positions.stride(0) == 0 and (batch.cell.ndim == 3 or batch.cell.stride(0) == 0)
         seen = batch if not shared else batch.at(batch.positions[:1], batch.cell if batch.cell.ndim == 3 else batch.cell[:1])
         vectors = pairs.vectors(seen)
@@ -156,21 +150,9 @@ class DensityNet(SlopedEnergy):
             energies = energies.index_copy(1, mine, torch.bmm(x, self.last[:, z]).squeeze(-1))
         return energies
 
-    def _kinds(self, batch: Batch) -> Tensor:
-        """(N,) row of each atom's element."""
-        kinds = self.rows[batch.numbers]
-        if (kinds < 0).any():
-            strange = ", ".join(chemical_symbols[z] for z in batch.numbers[kinds < 0].unique().tolist())
-            known = sorted({*self.elements, *batch.numbers.tolist()})
-            raise ValueError(f"this network has never seen {strange}; it knows {self._names()}: build and train DensityNet({known}, ...)")
-        return kinds
-
-    def _names(self) -> str:
-        return ", ".join(chemical_symbols[z] for z in sorted(self.elements))
-
     def __repr__(self) -> str:
         return (
-            f"DensityNet({self._names()}; {self.radial} radial functions, {self.channels} channels, {len(self.inner)} layers of {self.last.shape[-2]}, {self.cutoff:g} A)"
+            f"DensityNet({self.elements}; {self.radial} radial functions, {self.channels} channels, {len(self.inner)} layers of {self.last.shape[-2]}, {self.cutoff:g} A)"
         )
 
 

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..geometry import Batch
+from .elements import Elements
 from .neighbours import neighbours
 from .protocol import SlopedEnergy
 from .schnet_passes import Meeting, Slopes, evaluate, split
@@ -57,20 +57,14 @@ class SchNet(SlopedEnergy):
         cutoff: float = 5.0, dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        elements = [int(z) for z in elements]
-        if not elements or len(set(elements)) < len(elements) or not all(0 <= z <= 118 for z in elements):
-            raise ValueError(f"elements are {elements}: give each atomic number that structures hold once")
         if min(features, gaussians) < 2 or min(filters, interactions) < 1 or not cutoff > 0:
             raise ValueError(
                 f"features={features} and gaussians={gaussians} must be at least 2, filters={filters} and interactions={interactions} at least 1, "
                 f"cutoff={cutoff} positive"
             )
-        self.elements, self.cutoff = tuple(elements), float(cutoff)
-        rows = torch.full((119,), -1)
-        rows[elements] = torch.arange(len(elements))
-        self.register_buffer("rows", rows, persistent=False)
+        self.elements, self.cutoff = Elements(elements, "SchNet"), float(cutoff)
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        normal = [torch.randn(len(elements), features, generator=generator) for generator in generators]
+        normal = [torch.randn(len(self.elements), features, generator=generator) for generator in generators]
         self.embedding = nn.Parameter(torch.stack(normal).to(dtype))
         self.interactions = nn.ModuleList([Interaction(generators, features, filters, gaussians, cutoff, dtype) for _ in range(interactions)])
         self.inner, self.inner_bias = _dense(generators, features, features // 2, dtype)
@@ -83,7 +77,7 @@ class SchNet(SlopedEnergy):
         Raises:
             ValueError: an element that the network does not know, particles at the same place.
         """
-        kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
+        kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
         distances = pairs.distances(pairs.vectors(batch), batch).to(self.embedding.dtype)
         envelope = _envelope(distances / self.cutoff).unsqueeze(-1)
         features = self.embedding.index_select(1, kinds)
@@ -96,7 +90,7 @@ class SchNet(SlopedEnergy):
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Energies and their slopes from one pass up the network and one down, with a written derivative."""
-        kinds, pairs = self._kinds(batch), neighbours(batch, self.cutoff)
+        kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
         vectors = pairs.vectors(batch)
         lengths = pairs.distances(vectors, batch)
         distances = lengths.to(self.embedding.dtype)
@@ -130,22 +124,10 @@ class SchNet(SlopedEnergy):
         """The parameters in the order of :class:`Slopes`, which is that of their definition."""
         return [self.embedding, *(p for block in self.interactions for p in block.parameters()), self.inner, self.inner_bias, self.outer, self.outer_bias]
 
-    def _kinds(self, batch: Batch) -> Tensor:
-        """(N,) row of the embedding of each atom."""
-        kinds = self.rows[batch.numbers]
-        if (kinds < 0).any():
-            strange = ", ".join(chemical_symbols[z] for z in batch.numbers[kinds < 0].unique().tolist())
-            known = sorted({*self.elements, *batch.numbers.tolist()})
-            raise ValueError(f"this network has never seen {strange}; it knows {self._names()}: build and train SchNet({known}, ...)")
-        return kinds
-
-    def _names(self) -> str:
-        return ", ".join(chemical_symbols[z] for z in sorted(self.elements))
-
     def __repr__(self) -> str:
         first = self.interactions[0]
         return (
-            f"SchNet({self._names()}; {len(self.interactions)} interactions, {self.embedding.shape[-1]} features, {first.send.shape[-1]} filters, "
+            f"SchNet({self.elements}; {len(self.interactions)} interactions, {self.embedding.shape[-1]} features, {first.send.shape[-1]} filters, "
             f"{first.centres.shape[-1]} Gaussians, {self.cutoff:g} A)"
         )
 

@@ -15,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..descent import Descent
 from ..geometry import Batch, Prediction
-from ..potentials import DensityNet, SchNet, Stacked, derive
+from ..potentials import DensityNet, SchNet, Stacked
 from ..references.water_dynamics import packed
 from .benchmarks import Case, Sheet
-from .schnet_benchmarks import one_by_one
+from .schnet_benchmarks import learning, one_by_one
 
 MEMBERS, WATERS = 12, 64
 
@@ -42,16 +41,7 @@ def water(count: int = WATERS) -> Batch:
 
 def training(build: Callable[[int], nn.Module], members: int, count: int = WATERS) -> Callable[[], Tensor]:
     """One step on energies and forces; the call gives the members' losses."""
-    module, batch = build(members), water(count)
-    descent = Descent(module, members, 1e-4, patience=None, factor=0.5, keep_best=False)
-
-    def step() -> Tensor:
-        said = derive(module, batch, graph=True, members=members)
-        losses = said.energy.square().mean(-1) + said.forces.square().mean((-1, -2))
-        descent.step(losses.sum(), np.ones(members, dtype=bool))
-        return losses.detach()
-
-    return step
+    return learning(build(members), members, water(count))
 
 
 def forces(build: Callable[[int], nn.Module], members: int, count: int = WATERS) -> Callable[[], Prediction]:

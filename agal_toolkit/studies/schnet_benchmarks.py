@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from ase.build import molecule
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..descent import Descent
 from ..geometry import Batch, Geometry, Prediction
@@ -38,7 +38,11 @@ def network(members: int, width: int, interactions: int) -> SchNet:
 
 def training(members: int, width: int, interactions: int, molecules: int = TRAINING) -> Callable[[], Tensor]:
     """One training step of all members; the call gives their losses."""
-    module, batch = network(members, width, interactions), ammonia(molecules)
+    return learning(network(members, width, interactions), members, ammonia(molecules))
+
+
+def learning(module: nn.Module, members: int, batch: Batch) -> Callable[[], Tensor]:
+    """A step on energies and forces that shall vanish; the call gives the members' losses."""
     descent = Descent(module, members, 1e-4, patience=None, factor=0.5, keep_best=False)
 
     def step() -> Tensor:

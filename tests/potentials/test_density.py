@@ -60,7 +60,7 @@ def harmonics(v):
 def by_hand(module, m, geometry) -> float:
     """Energy of member m, neighbour by neighbour."""
     w = {name: p.detach().numpy()[m] for name, p in module.named_parameters()}
-    rows = {z: k for k, z in enumerate(module.elements)}
+    rows = {z: k for k, z in enumerate(module.elements.numbers)}
     first, second, vectors = neighbor_list("ijD", geometry.to_atoms(), CUTOFF)
     energy = 0.0
     for i, z in enumerate(geometry.numbers):

@@ -66,7 +66,7 @@ def by_hand(module: SchNet, m: int, geometry: Geometry) -> float:
         return np.log(0.5 * np.exp(z) + 0.5)
 
     weights = {name: value[m].detach().double().numpy() for name, value in module.named_parameters()}
-    x = weights["embedding"][[module.elements.index(z) for z in geometry.numbers]]
+    x = weights["embedding"][[module.elements.numbers.index(z) for z in geometry.numbers]]
     receivers, senders, distances = neighbor_list("ijd", geometry.to_atoms(), module.cutoff)
     for t in range(len(module.interactions)):
         w = {name.split(".")[2]: value for name, value in weights.items() if name.startswith(f"interactions.{t}.")}
@@ -139,7 +139,7 @@ def test_the_written_passes_are_derivatives(learning, rng):
     pairs = neighbours(batch, CUTOFF)
     distances = pairs.distances(pairs.vectors(batch), batch).expand(2, -1).clone().requires_grad_()
     parameters = [p.requires_grad_(learning) for p in net._ordered()]
-    about = CUTOFF, net._kinds(batch), Meeting(pairs.first, pairs.second, 4, 2)
+    about = CUTOFF, net.elements(batch.numbers), Meeting(pairs.first, pairs.second, 4, 2)
     assert torch.autograd.gradcheck(lambda r, *p: Slopes.apply(r, *about, *p), (distances, *parameters))
 
 
