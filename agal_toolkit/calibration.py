@@ -37,6 +37,7 @@ class Samples:
 
 
 QUANTITIES = ("forces", "energy", "virial")
+SELDOM = 0.01                  # share of samples on which members of low precision may agree by chance
 
 
 def samples(prediction: Prediction, data: Dataset, quantity: str = "forces", of: Literal["members", "mean"] = "members") -> Samples:
@@ -119,6 +120,8 @@ class Calibration:
     def careful(cls, prediction: Prediction, data: Dataset, *, few: int = 5, of: Literal["members", "mean"] = "members") -> Calibration:
         """Power laws, and where there are fewer than `few` structures or one is refused a linear law, which the notes say; what has neither is left out.
 
+        So are samples of no uncertainty at all, where they are fewer than one in a hundred: two members in float32 agree now and then.
+
         Raises:
             CalibrationRefused: forces that not even a linear law fits.
         """
@@ -126,6 +129,10 @@ class Calibration:
         notes: list[str] = []
         for quantity in _wanted(data, QUANTITIES):
             found = samples(prediction, data, quantity, of)
+            sound = found.sigma > 0
+            if 0 < (~sound).mean() < SELDOM:
+                notes.append(f"{quantity}: {int((~sound).sum())} of {sound.size} uncertainties are zero and were left out")
+                found = Samples(found.sigma[sound], found.errors[:, sound], found.owner[sound])
             for form in ("power", "linear"):
                 if form == "power" and len(data) < few:
                     notes.append(f"{quantity}: a linear law, as {len(data)} structures are too few for an exponent")

@@ -12,7 +12,8 @@ import argparse
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from contextlib import nullcontext
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,7 @@ def study(
 
     Raises:
         ValueError: a trial that does not exist; results of other settings.
+        RuntimeError: trials failed; what others found is written.
     """
     deadline, sizes = time.time() + 60 * minutes, PRESETS[preset]
     out, data, place = Path(out).absolute() / preset, Path(results).absolute() / "water", Path(results) / f"calibrated_attacks-{preset}.json"
@@ -87,17 +89,19 @@ def study(
     done = collected(place, out, wanted, known)
     committee(data / f"committee-{preset}", sizes, truth(data, sizes, say), device, say, deadline)
     missing = [name for name in known if name not in done and (not only or name in only)]
+    failed: list[str] = []
     for later in (False, True):
         names = [name for name in missing if (known[name].law == "second") == later]
         names = [name for name in names if not later or (out / "trials" / f"x{known[name].target}.extxyz.gz").exists()]
         jobs = [(name, out, data, preset, device, deadline) for name in names]
-        if processes == 1:
-            for arguments in jobs:
-                say(_job(*arguments) or f"{arguments[0]}: no time left")
-        elif jobs:
-            with get_context("spawn").Pool(processes) as pool:
-                for said in [pool.apply_async(_job, arguments) for arguments in jobs]:
-                    say(said.get() or "no time left")
+        with get_context("spawn").Pool(processes) if processes > 1 and jobs else nullcontext() as pool:
+            waiting = {name: partial(_job, *job) if pool is None else pool.apply_async(_job, job).get for name, job in zip(names, jobs, strict=True)}
+            for name, result in waiting.items():
+                try:
+                    say(result() or f"{name}: no time left")
+                except (ValueError, RuntimeError) as error:                                 # others go on
+                    failed.append(f"{name}: {error}")
+                    say(failed[-1])
     done = collected(place, out, wanted, known)
     there = scene(out, data, preset, device)
     if not (out / "judged.json").exists():
@@ -111,6 +115,8 @@ def study(
     for claim in found:
         say(str(claim))
     say(f"{len(records['trials'])} of {len(known)} trials, written to {place}")
+    if failed:
+        raise RuntimeError("trials failed, all others are kept:\n" + "\n".join(failed))
     return place
 
 
