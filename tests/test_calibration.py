@@ -178,3 +178,15 @@ def test_a_careful_calibration_says_what_it_did_otherwise(rng):
         Calibration.careful(agreeing, data)
     with pytest.raises(CalibrationRefused, match="forces: .*are zero"):
         Calibration.fit(agreeing, data)
+
+
+def test_a_few_coincidences_are_left_out_of_a_careful_calibration(rng):
+    """Members of low precision may agree on a component by chance; many such components are no chance."""
+    said, data = committee_and_data(rng, count=8)
+    forces = said.forces.clone()
+    forces[:, 0, 0] = forces[0, 0, 0]
+    few = Calibration.careful(Prediction(said.energy, forces, said.stress), data)
+    assert few.forces.samples == forces[0].numel() - 1 and any("1 of" in note and "left out" in note for note in few.notes)
+    forces[:, :, 0] = forces[0, :, 0]
+    with pytest.raises(CalibrationRefused, match="are zero"):
+        Calibration.careful(Prediction(said.energy, forces, said.stress), data)
