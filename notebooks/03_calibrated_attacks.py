@@ -187,7 +187,8 @@ for axes, how, title in zip(panels, ("of all", "alone"), ("calibrated by the who
         boxes[f"the other {preset.members - size}"] = gallery.over_target(trials, {"": f"{size} {how}"}, "found rest")[""]
     if "x1.4" in trials:
         boxes[f"attacked {preset.members}"] = gallery.over_target(trials, {"": "x1.4"})[""]
-    plots.boxes(axes, boxes, "error found over target", ideal=1.0)
+    shown = {label: plots.Look(plots.ADVERSARIAL if label.startswith("attacked") else "0.6") for label in boxes}
+    plots.boxes(axes, boxes, "error found over target", ideal=1.0, shown=shown)
     axes.set_title(title, fontsize=10)
 
 # %% [markdown]

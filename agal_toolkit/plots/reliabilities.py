@@ -110,7 +110,7 @@ def errors_against_sigma(axes: Axes, bins: Mapping[str, NDArray], unit: str = "e
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel=f"uncertainty ({unit})", ylabel=f"rms error ({unit})", aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         plain_logarithm(axis, (1, 3) if high > 30 * low else (1, 2, 5))
-    framed_legend(axes, place="upper left")
+    framed_legend(axes, place="lower right")
 
 
 def promises(axes: Axes, targets: NDArray, found: NDArray, predicted: NDArray | None = None, unit: str = "eV/Å", *, name: str = "found") -> None:
