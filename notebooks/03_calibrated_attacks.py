@@ -149,7 +149,8 @@ Markdown(gallery.trial_rows(trials, attacked, abouts))
 # %%
 back = next(iter(gallery.there(trials, ["50 meV", "x1.0", "x1.4"])))
 start, end = (gallery.column(trials[back], key) / trials[back]["target"] for key in ("start", "sigma"))
-print(f"{abouts[back]}: {(start > 1).sum()} of {len(start)} structures begin above the target, and are pulled back: {start[start > 1].mean():.2f} times the target before, {end[start > 1].mean():.2f} after")
+pulled = [f"{before:.2f} to {after:.2f}" for before, after in zip(start, end, strict=True) if before > 1]
+print(f"{abouts[back]}: {len(pulled)} of {len(start)} structures begin above the target and are pulled back; the first, in targets: {', '.join(pulled[:5])}")
 
 # %% [markdown]
 # The same target with the members' disagreement as it is (Fig. 2c), with the linear law, calibrated on simulated structures alone, and
