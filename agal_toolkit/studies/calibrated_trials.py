@@ -296,9 +296,3 @@ def heated(aim: TargetError, committee: Committee, seed: Geometry, rng: Generato
 
 
 WAYS = {"attack": attacked, "rattle": rattled, "heat": heated}
-
-
-def first_of(trial: Trial) -> Trial:
-    """The trial of the first round that a second one goes on from."""
-    return replace(trial, law="power", seeds="first", about="")
-

@@ -2,7 +2,7 @@
 
 A training step on one box of 64 waters, and the forces of such a box, by twelve members: :class:`~agal_toolkit.potentials.DensityNet`
 as the study of calibrated attacks takes it, the same members one by one, each with the density computed anew, and as many
-stacked SchNets of width 32, which are about as accurate per step of training and see as far.
+stacked SchNets of width 32, which see as far.
 """
 
 from __future__ import annotations
