@@ -239,7 +239,7 @@ class Sheet:
         if self.records:
             print(write(
                 folder, name, self.device, seed=0, device=self.device, seconds={"all": round(time.monotonic() - self.began, 1)},
-                settings={"members": MEMBERS, **settings, "precision": "float32"}, records={"timings": self.records}, claims=self.claims,
+                settings={**settings, "precision": "float32"}, records={"timings": self.records}, claims=self.claims,
             ))
 
 
@@ -261,7 +261,7 @@ def main() -> None:
                 both = arguments.device == "cpu" and threads == max(arguments.threads)
                 for case in cases(width, arguments.device) + ([experiments(width, pool)] if both else []):
                     sheet.measure(case, width, threads)
-    sheet.store(arguments.results, "benchmarks", structures=STRUCTURES, widths=arguments.widths, threads=arguments.threads)
+    sheet.store(arguments.results, "benchmarks", members=MEMBERS, structures=STRUCTURES, widths=arguments.widths, threads=arguments.threads)
     sheet = Sheet(arguments.device)
     for threads in arguments.threads if arguments.device == "cpu" else []:
         torch.set_num_threads(threads)
@@ -271,7 +271,7 @@ def main() -> None:
                 sheet.measure(case, width, threads)
             if other is not None:
                 other.close()
-    sheet.store(arguments.results, "benchmarks_schnet", widths=arguments.schnet, threads=arguments.threads)
+    sheet.store(arguments.results, "benchmarks_schnet", members=schnet.MEMBERS, widths=arguments.schnet, threads=arguments.threads)
 
 
 if __name__ == "__main__":

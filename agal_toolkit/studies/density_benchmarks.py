@@ -70,7 +70,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         for case in cases():
             sheet.measure(case, 64, threads)
-    sheet.store(arguments.results, "benchmarks_density", threads=arguments.threads)
+    sheet.store(arguments.results, "benchmarks_density", members=MEMBERS, threads=arguments.threads)
 
 
 if __name__ == "__main__":

@@ -148,11 +148,18 @@ def claims(found: Sequence[dict[str, Any]]) -> list[Claim]:
     return said
 
 
+def _members(text: str) -> int:
+    """Members that can disagree."""
+    if (count := int(text)) < 2:
+        raise ValueError(text)
+    return count
+
+
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", choices=REPEATS, default=list(REPEATS))
-    parser.add_argument("--members", type=int, nargs="+", default=[1, 2, 4, 12], help="of the committees for water")
+    parser.add_argument("--members", type=_members, nargs="+", default=[2, 4, 12], help="of the committees for water")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--results", default="notebooks/results")
     arguments = parser.parse_args()
