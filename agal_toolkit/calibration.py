@@ -129,7 +129,7 @@ class Calibration:
         notes: list[str] = []
         for quantity in _wanted(data, QUANTITIES):
             found = samples(prediction, data, quantity, of)
-            sound = found.sigma > 0
+            sound = found.sigma != 0
             if 0 < (~sound).mean() < SELDOM:
                 notes.append(f"{quantity}: {int((~sound).sum())} of {sound.size} uncertainties are zero and were left out")
                 found = Samples(found.sigma[sound], found.errors[:, sound], found.owner[sound])
@@ -187,12 +187,19 @@ class Calibration:
             raise ValueError(f"this calibration has no law for {quantity}: calibrate on data that are labelled with it")
         return law
 
-    def outside(self, target: float, quantity: str = "forces") -> str | None:
-        """A warning where a target (of one component) lies outside the uncertainties that the law was fitted on; otherwise None."""
+    def outside(self, target: float, quantity: str = "forces", components: int = 1) -> str | None:
+        """A warning where a target lies outside the middle 95 % of the uncertainties that its law was fitted on; otherwise None.
+
+        Args:
+            target: eV/angstrom for forces, else eV per atom.
+            quantity: that it is a target of.
+            components: it is the norm over so many, of like size.
+        """
         law = self.law(quantity)
-        low, high = law.at([law.low, law.high])
+        low, high = law.at([law.low, law.high]) * components**0.5
         if law.samples and not low <= target <= high:
-            return f"the target {target:.4g} lies outside the calibrated range {low:.4g} to {high:.4g} of {quantity}: what it will turn out to be is a guess"
+            unit = "eV/Å" if quantity == "forces" else "eV per atom"
+            return f"{target:.3g} {unit} lies outside the calibrated range of {quantity}, {low:.2g} to {high:.2g}: what it will turn out to be is a guess"
         return None
 
 

@@ -38,7 +38,7 @@ class Law:
     Attributes:
         scale: a, in eV/angstrom or eV to the power 1 - b.
         exponent: b; 1 is a linear law, and a = b = 1 the identity.
-        low, high: the smallest and largest sigma of the fit; outside of them the law is a guess.
+        low, high: between which the middle 95 % of the sigma of the fit lie; beyond, few samples say what the law is.
         samples: values of sigma in the fit.
         nll: what the fit reached, the mean negative logarithm of the likelihood.
     """
@@ -80,7 +80,8 @@ class Law:
         log_scale = 0.0 if form == "identity" else 0.5 * _log_mean(squares, -2 * exponent * logs)
         s = log_scale + exponent * logs
         nll = 0.5 * math.log(2 * math.pi) + float(np.mean(s) + 0.5 * math.exp(_log_mean(squares, -2 * s)))
-        return cls(math.exp(log_scale), exponent, float(sigma.min()), float(sigma.max()), sigma.size, nll)
+        low, high = np.quantile(sigma, [0.025, 0.975])
+        return cls(math.exp(log_scale), exponent, float(low), float(high), sigma.size, nll)
 
     def __call__(self, variance: Tensor) -> Tensor:
         """sigma_cal^2 from variances of any shape; its slope is finite where they are zero."""
@@ -96,7 +97,7 @@ class Law:
         return None if self.exponent == 1 else self.scale ** (1 / (1 - self.exponent))
 
     def __repr__(self) -> str:
-        seen = f", seen from {self.low:.3g} to {self.high:.3g}" if self.samples else ""
+        seen = f", mostly seen from {self.low:.3g} to {self.high:.3g}" if self.samples else ""
         return f"Law(sigma_cal = {self.scale:.4g} sigma^{self.exponent:.4g}{seen})"
 
 

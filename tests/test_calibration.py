@@ -35,6 +35,12 @@ def test_a_known_power_law_is_found_at_any_scale(a, b, centre, rng):
     assert law.samples == 4000 and law.low < centre < law.high
 
 
+def test_a_law_remembers_where_most_of_its_samples_lie(rng):
+    sigma, errors = drawn(rng, 0.7, 0.8, n=2000)
+    law = Law.fit(sigma, errors)
+    assert np.mean(sigma < law.low) == pytest.approx(0.025, abs=1e-3) and np.mean(sigma > law.high) == pytest.approx(0.025, abs=1e-3)
+
+
 @pytest.mark.parametrize("form", ["power", "linear"])
 def test_no_other_law_of_the_form_is_likelier(form, rng):
     sigma, errors = drawn(rng, 0.7, 0.8, n=300)
@@ -150,6 +156,7 @@ def test_a_calibration_speaks_of_atoms_structures_and_virials(rng):
     assert not found.notes
     low, high = found.forces.at([found.forces.low, found.forces.high])
     assert found.outside(float(low + high) / 2) is None and "outside the calibrated range" in found.outside(2 * float(high))
+    assert found.outside(2 * float(high), components=9) is None                       # a norm over nine components is three times as large
 
 
 def test_open_structures_have_no_virial(rng):
@@ -161,6 +168,13 @@ def test_open_structures_have_no_virial(rng):
         found.virial_sigma(said, helpers.Batch.of(list(data)))
     with pytest.raises(ValueError, match="no structure has a labelled stress"):
         samples(said, open_data, "virial")
+
+
+def test_a_careful_calibration_does_not_take_nonsense_for_agreement(rng):
+    said, data = committee_and_data(rng, count=8)
+    said.forces[0, 3, 1] = torch.nan
+    with pytest.raises(CalibrationRefused, match="not numbers"):
+        Calibration.careful(said, data)
 
 
 def test_a_careful_calibration_says_what_it_did_otherwise(rng):

@@ -99,6 +99,13 @@ def counted(ratios: ArrayLike) -> NDArray:
     return np.histogram(ratios, [-np.inf, *RATIOS, np.inf])[0]
 
 
+def within(counts: ArrayLike, limit: float) -> float:
+    """Share of ratios between -`limit` and `limit`, one of RATIOS, of (62,) as :func:`counted` counts them."""
+    counts, edges = np.asarray(counts), np.array([-np.inf, *RATIOS, np.inf])
+    inside = (edges[:-1] > -limit - 1e-9) & (edges[1:] < limit + 1e-9)
+    return float(counts[inside].sum() / counts.sum())
+
+
 def coverage(sigma: NDArray, errors: NDArray) -> NDArray:
     """(99,) observed share of errors within the central interval of each of LEVELS."""
     ratio = np.sort(np.abs(errors / sigma), axis=None)

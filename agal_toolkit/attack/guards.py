@@ -42,7 +42,7 @@ class BondLengths:
     """No pair of these elements at a distance that is neither that of a bond nor of atoms that are not bonded.
 
     An attack above the error of a simulation moves atoms mostly inside molecules, where members err together; limits on forces
-    and on the shortest distance do not see that, this does.
+    and on the shortest distance do not see that, this does. A step that takes an atom from its bond to beyond `apart` passes.
 
     Attributes:
         between: two atomic numbers.

@@ -150,9 +150,5 @@ class TargetLoss:
 
     @property
     def warning(self) -> str | None:
-        """Why the target may not mean what it says; None where the calibration has seen such uncertainties.
-
-        A target for a norm over d components of like size is one of target / sqrt(d) for each.
-        """
-        parts = {"forces": 3, "energy": 1, "virial": 9}[self.aim.quantity]
-        return self.calibration.outside(self.aim.target / parts**0.5, self.aim.quantity)
+        """Why the target may not mean what it says; None where the calibration has seen such uncertainties often."""
+        return self.calibration.outside(self.aim.target, self.aim.quantity, {"forces": 3, "energy": 1, "virial": 9}[self.aim.quantity])

@@ -11,9 +11,9 @@ from .barriers import barrier_errors, inversion_paths
 from .costs import gradient_costs
 from .dynamics import density_bar, frame_density, position_density, stable_bars, stable_by_temperature
 from .loops import band, data_curves, error_rows, learning_curves, pairs_summary, sampled_energies, verdict_bars
-from .molecules import molecule
+from .molecules import heat, heat_bar, molecule
 from .plane import errors_below, plane_bar, plane_surface
-from .reliabilities import boxes, delivered, error_densities, errors_against_sigma, promises, ratio_densities
+from .reliabilities import arrivals, boxes, delivered, error_densities, errors_against_sigma, promises, ratio_densities
 from .samples import energy_against_rmsd, energy_boxes, map_of
 from .style import ADVERSARIAL, ENERGY_COLOURS, RANDOM, SIGMA_COLOURS, TRUTH, UNCERTAIN, Look, framed_legend, looks, strategy_colour, tag
 from .training import convergence_curves, training_curves
@@ -21,10 +21,11 @@ from .uncertainties import sigma_against_error, sigma_histogram
 from .wells import attack_paths, committee_surface, energy_surface, sigma_surface, structures, uncertainty_surface
 
 __all__ = [
-    "ADVERSARIAL", "ENERGY_COLOURS", "RANDOM", "SIGMA_COLOURS", "TRUTH", "UNCERTAIN", "Look", "attack_losses", "attack_path", "attack_paths", "band", "boxes",
-    "barrier_errors", "committee_surface", "convergence_curves", "data_curves", "delivered", "density_bar", "energy_against_rmsd", "energy_boxes", "energy_surface",
-    "error_densities", "error_rows", "errors_against_sigma", "errors_below", "frame_density", "framed_legend", "gradient_costs", "inversion_paths", "learning_curves", "looks", "map_of", "molecule",
-    "pairs_summary", "plane_bar", "plane_surface", "position_density", "promises", "ratio_densities", "sampled_energies", "sigma_against_error",
-    "sigma_histogram", "sigma_surface", "stable_bars", "stable_by_temperature", "strategy_colour", "structures", "tag", "training_curves",
-    "uncertainty_surface", "verdict_bars",
+    "ADVERSARIAL", "ENERGY_COLOURS", "RANDOM", "SIGMA_COLOURS", "TRUTH", "UNCERTAIN", "Look", "arrivals", "attack_losses", "attack_path",
+    "attack_paths", "band", "barrier_errors", "boxes", "committee_surface", "convergence_curves", "data_curves", "delivered", "density_bar",
+    "energy_against_rmsd", "energy_boxes", "energy_surface", "error_densities", "error_rows", "errors_against_sigma", "errors_below", "frame_density",
+    "framed_legend", "gradient_costs", "heat", "heat_bar", "inversion_paths", "learning_curves", "looks", "map_of", "molecule", "pairs_summary",
+    "plane_bar", "plane_surface", "position_density", "promises", "ratio_densities", "sampled_energies", "sigma_against_error", "sigma_histogram",
+    "sigma_surface", "stable_bars", "stable_by_temperature", "strategy_colour", "structures", "tag", "training_curves", "uncertainty_surface",
+    "verdict_bars",
 ]

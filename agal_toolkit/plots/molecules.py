@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection, PathCollection
-from matplotlib.colors import to_rgba_array
+from matplotlib.colors import ListedColormap, Normalize, to_rgba_array
 from matplotlib.path import Path
 from numpy.typing import ArrayLike, NDArray
 
@@ -91,6 +92,12 @@ def molecule(
 def heat(values: ArrayLike, top: float) -> NDArray:
     """(n, 3) colours of values (n,) between 0 and `top`."""
     return colormaps[HEAT](0.08 + 0.84 * np.clip(np.asarray(values, dtype=float) / max(top, 1e-12), 0.0, 1.0))[:, :3]
+
+
+def heat_bar(axes: Sequence[Axes], top: float, label: str) -> None:
+    """One bar of the colours that :func:`heat` gives, to the right of several axes of one figure."""
+    colours = ListedColormap(heat(np.linspace(0, 1, 256), 1.0))
+    axes[0].figure.colorbar(ScalarMappable(Normalize(0, top), colours), ax=list(axes), extend="max", pad=0.02, shrink=0.8, aspect=20, label=label)
 
 
 def _turn(view: tuple[float, float] | NDArray | None, geometry: Geometry) -> NDArray:

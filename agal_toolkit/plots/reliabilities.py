@@ -10,25 +10,27 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from ..analysis.reliability import RATIOS
-from .style import Look, framed_legend, looks, plain_logarithm
+from .style import ADVERSARIAL, ORIGINAL, Look, framed_legend, looks, plain_logarithm
 
 
 def ratio_densities(axes: Axes, counts: Mapping[str, ArrayLike], *, shown: Mapping[str, Look] | None = None) -> None:
     """Densities of r = error over uncertainty beside the normal distribution, logarithmic so that tails show (Cezar 2025, Fig. 2a).
 
     Args:
-        counts: name -> (62,) as :func:`~agal_toolkit.analysis.reliability.counted` counts; what lies beyond the bins is said in the name.
+        counts: name -> (62,) as :func:`~agal_toolkit.analysis.reliability.counted` counts; how many lie beyond the bins stands in a corner.
         shown: looks of the names.
     """
     shown = looks(counts) if shown is None else shown
-    centres, width = (RATIOS[1:] + RATIOS[:-1]) / 2, RATIOS[1] - RATIOS[0]
+    centres, width, far = (RATIOS[1:] + RATIOS[:-1]) / 2, RATIOS[1] - RATIOS[0], []
     axes.plot(centres, norm.pdf(centres), color="k", ls="--", lw=1.2, label="normal")
     for name, each in counts.items():
         inside, beyond = np.asarray(each)[1:-1], 1 - np.sum(each[1:-1]) / np.sum(each)
         density = inside / (np.sum(each) * width)
-        label = f"{name}, {beyond:.1%} beyond" if beyond > 5e-4 else name
-        axes.plot(centres[density > 0], density[density > 0], color=shown[name].colour, ls=shown[name].line, lw=1.6, label=label)
-    axes.set(yscale="log", xlim=(RATIOS[0], RATIOS[-1]), ylim=(1e-5, 2), xlabel="error / uncertainty", ylabel="density")
+        axes.plot(centres[density > 0], density[density > 0], color=shown[name].colour, ls=shown[name].line, lw=1.6, label=name)
+        far += [f"{name} {beyond:.1%}"] if beyond > 5e-4 else []
+    axes.set(yscale="log", xlim=(RATIOS[0], RATIOS[-1]), ylim=(1e-7, 2), xlabel="r = error / uncertainty", ylabel="density")
+    if far:
+        axes.text(0.02, 0.98, "\n".join([f"beyond ±{RATIOS[-1]:g}:", *far]), transform=axes.transAxes, fontsize=7.5, va="top")
     framed_legend(axes, place="lower center")
 
 
@@ -73,6 +75,24 @@ def delivered(axes: Axes, groups: Mapping[str, tuple[ArrayLike, ArrayLike, Array
     framed_legend(axes, place="upper left")
 
 
+def arrivals(axes: Axes, start: ArrayLike, end: ArrayLike, target: float, label: str) -> None:
+    """An arrow for each structure, from its uncertainty before an attack to that after it, and the target.
+
+    Args:
+        start, end: (n,) before and after.
+        target: of all.
+        label: of the uncertainty.
+    """
+    for index, (before, after) in enumerate(zip(np.asarray(start), np.asarray(end), strict=True), start=1):
+        axes.annotate("", (index, after), (index, before), arrowprops={"arrowstyle": "-|>", "color": ADVERSARIAL, "lw": 1.2, "mutation_scale": 9, "shrinkA": 0, "shrinkB": 0})
+    axes.plot(np.arange(1, len(start) + 1), start, ls="", marker="o", ms=4, mfc=ORIGINAL, mec="k", label="simulated structure")
+    axes.plot(np.arange(1, len(end) + 1), end, ls="", marker=".", ms=4, color=ADVERSARIAL, label="attacked")
+    axes.axhline(target, color="k", ls="--", lw=1, label="target")
+    high = 1.3 * max(target, np.max(start), np.max(end))
+    axes.set(xlim=(0, len(start) + 1), ylim=(0, high), xlabel="structure", ylabel=label)
+    framed_legend(axes, place="upper center", columns=3)
+
+
 def boxes(axes: Axes, groups: Mapping[str, ArrayLike], label: str, *, ideal: float | None = None, shown: Mapping[str, Look] | None = None) -> None:
     """One quantity of several groups of structures: median, quartiles, and whiskers over the whole range; names below each other.
 
@@ -94,13 +114,14 @@ def boxes(axes: Axes, groups: Mapping[str, ArrayLike], label: str, *, ideal: flo
     axes.grid(axis="x", alpha=0.25)
 
 
-def errors_against_sigma(axes: Axes, bins: Mapping[str, NDArray], unit: str = "eV/Å", *, shown: Mapping[str, Look] | None = None) -> None:
+def errors_against_sigma(axes: Axes, bins: Mapping[str, NDArray], unit: str = "eV/Å", *, shown: Mapping[str, Look] | None = None, named: bool = True) -> None:
     """Root mean square error in bins of equal numbers of samples against uncertainty, with y = x (Cezar 2025, Fig. 2b).
 
     Args:
         bins: name -> (K, 2) uncertainties and errors.
         unit: of both.
         shown: looks of the names.
+        named: with a legend.
     """
     shown, every = looks(bins) if shown is None else shown, np.concatenate(list(bins.values()))
     low, high = every[every > 0].min() / 1.3, every.max() * 1.3
@@ -110,7 +131,8 @@ def errors_against_sigma(axes: Axes, bins: Mapping[str, NDArray], unit: str = "e
     axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), xlabel=f"uncertainty ({unit})", ylabel=f"rms error ({unit})", aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):
         plain_logarithm(axis, (1, 3) if high > 30 * low else (1, 2, 5))
-    framed_legend(axes, place="lower right")
+    if named:
+        framed_legend(axes, place="lower right")
 
 
 def promises(axes: Axes, targets: NDArray, found: NDArray, predicted: NDArray | None = None, unit: str = "eV/Å", *, name: str = "found") -> None:

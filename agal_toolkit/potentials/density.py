@@ -83,6 +83,7 @@ class DensityNet(SlopedEnergy):
         values, bends = self._harmonics((vectors / lengths.unsqueeze(-1)).to(dtype), lengths.to(dtype))
         parity = 1 - 2 * (self.degrees % 2).to(dtype)
         density = self._density(values, parity, kinds, pairs.first, pairs.second)
+        spare = lengths.reshape(-1, lengths.shape[-1]).isfinite().all(0).int().argmax() if lengths.numel() else 0
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
             known = density.expand(len(self.mix), *density.shape[1:])
@@ -94,7 +95,7 @@ class DensityNet(SlopedEnergy):
         moved = torch.zeros(len(owed), *batch.positions.shape[-2:], dtype=vectors.dtype, device=vectors.device)
         strained = moved.new_zeros(len(owed), len(batch), *batch.cell.shape[-2:])
         for z in range(len(self.elements)):
-            seats = _Seats.of(pairs.first, pairs.second, kinds == z)
+            seats = _Seats.of(pairs.first, pairs.second, kinds == z, spare)
             if not seats.pair.numel():
                 continue
             pulls = seats.pulls(owed[:, :, z], parity, bends).to(vectors.dtype)                     # (M, N, K, d)
@@ -163,7 +164,7 @@ class _Seats:
     Written pair by pair, the slopes of all members are by far the largest arrays, and moving them about takes most of a step.
 
     Attributes:
-        pair: (N, K) who sits there: the pair,
+        pair: (N, K) who sits there: the pair (at empty seats any of finite length, or zero times what is no number would spread),
         other: (N, K) its other end,
         back: (N, K) whether the atom is the pair's second end, not its first,
         taken: (N, K) and whether anyone sits there at all.
@@ -175,8 +176,8 @@ class _Seats:
     taken: Tensor
 
     @classmethod
-    def of(cls, first: Tensor, second: Tensor, meant: Tensor) -> _Seats:
-        """Seats for all pairs (P,) whose other end is one of the `meant` atoms (N,)."""
+    def of(cls, first: Tensor, second: Tensor, meant: Tensor, spare: Tensor | int) -> _Seats:
+        """Seats for all pairs (P,) whose other end is one of the `meant` atoms (N,); empty ones name a `spare` pair, whose numbers are finite."""
         centre, other = torch.cat([first, second]), torch.cat([second, first])
         chosen = torch.nonzero(meant[other]).flatten()
         chosen = chosen[torch.argsort(centre[chosen], stable=True)]
@@ -185,11 +186,11 @@ class _Seats:
         most = int(counts.max()) if len(own) else 0
         place = (own, torch.arange(len(own), device=own.device) - (counts.cumsum(0) - counts)[own])
         empty = torch.zeros(atoms, most, dtype=torch.int64, device=own.device)
-        pair, there = empty.index_put(place, chosen % len(first)), empty.index_put(place, other[chosen])
+        pair, there = (empty + spare).index_put(place, chosen % len(first)), empty.index_put(place, other[chosen])
         return cls(pair, there, empty.index_put(place, chosen // len(first)).bool(), empty.index_put(place, torch.ones_like(own)).bool())
 
     def vectors(self, vectors: Tensor) -> Tensor:
-        """(L, N, K, d) from each atom to whom it sees, of the pairs' (P, d) or (L, P, d); anything at empty seats."""
+        """(L, N, K, d) from each atom to whom it sees, of the pairs' (P, d) or (L, P, d); anything finite at empty seats."""
         picked = (vectors if vectors.ndim == 3 else vectors[None])[:, self.pair.flatten()].unflatten(1, self.pair.shape)
         return torch.where(self.back[..., None], -picked, picked)
 

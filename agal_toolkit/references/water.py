@@ -16,6 +16,7 @@ from ase import units
 from numpy.typing import NDArray
 
 from agal_toolkit.geometry import Geometry, Labels
+from agal_toolkit.references.dft import NotConverged
 
 if TYPE_CHECKING:
     from openmm import Context, System
@@ -61,6 +62,7 @@ class AMOEBA:
 
         Raises:
             ValueError: no periodic water, or one that is taken apart.
+            NotConverged: induced dipoles that do not settle.
             ImportError: OpenMM is missing.
         """
         positions = whole(geometry)
@@ -141,12 +143,19 @@ def reciprocal_grid(edges: NDArray, spacing: float) -> list[int]:
 
 
 def _state(context: Context, cell: NDArray, positions: NDArray, forces: bool) -> tuple[float, NDArray]:
-    """Energy, eV, and forces (n, 3), eV/angstrom."""
-    from openmm import unit
+    """Energy, eV, and forces (n, 3), eV/angstrom.
 
-    context.setPeriodicBoxVectors(*(cell / 10))
-    context.setPositions((positions + OFFSET) / 10)
-    state = context.getState(getEnergy=True, getForces=forces)
+    Raises:
+        NotConverged: induced dipoles that do not settle, or whatever else OpenMM refuses.
+    """
+    from openmm import OpenMMException, unit
+
+    try:
+        context.setPeriodicBoxVectors(*(cell / 10))
+        context.setPositions((positions + OFFSET) / 10)
+        state = context.getState(getEnergy=True, getForces=forces)
+    except OpenMMException as error:
+        raise NotConverged(f"AMOEBA has no energy for {len(positions)} atoms in a cell of {np.diag(cell).round(2)} angstrom: {error}; are molecules on top of each other?") from error
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) * ENERGY
     if not forces:
         return energy, np.zeros((0, 3))

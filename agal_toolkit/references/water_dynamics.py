@@ -102,8 +102,12 @@ class WaterDynamics:
 
         Raises:
             ValueError: no water, or a cell too small.
-            RuntimeError: a simulation that exploded.
+            RuntimeError: a simulation that exploded, when that frame is asked for.
         """
+        if frames < 0 or not every > 0:
+            raise ValueError(f"frames={frames} and every={every} fs: expected frames that are not negative, a positive time apart")
+        if velocities is not None and np.shape(velocities) != start.positions.shape:
+            raise ValueError(f"velocities have shape {np.shape(velocities)}, expected {start.positions.shape}")
         positions = whole(start)
         cell, turn = standard(start.cell)
         if np.diag(cell).min() < 2 * self.model.cutoff:

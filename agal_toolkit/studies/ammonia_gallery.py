@@ -88,6 +88,22 @@ def stable_fractions_by_temperature(runs: Sequence[Run]) -> dict[str, NDArray]:
     }
 
 
+def nearest(vectors: NDArray, groups: Sequence[str], start: str) -> dict[str, float]:
+    """Group -> median over its structures of the distance to the nearest one of `start`, of descriptors (n, k)."""
+    kinds, known = np.array(groups), vectors[np.array(groups) == start]
+    distances = np.linalg.norm(vectors[:, None] - known, axis=-1).min(1)
+    return {kind: float(np.median(distances[kinds == kind])) for kind in dict.fromkeys(groups) if kind != start}
+
+
+def seldom_visited(points: NDArray, counts: NDArray, z_edges: NDArray, r_edges: NDArray, share: float = 1e-3) -> float:
+    """Share of points (n, 2) of the plane, Z and R, in bins that hold less than `share` of the frames counted in (R, Z) bins, or that lie outside."""
+    column, row = np.searchsorted(z_edges, points[:, 0]) - 1, np.searchsorted(r_edges, points[:, 1]) - 1
+    inside = (column >= 0) & (column < counts.shape[1]) & (row >= 0) & (row < counts.shape[0])
+    often = np.zeros(len(points), dtype=bool)
+    often[inside] = counts[row[inside], column[inside]] >= share * counts.sum()
+    return float(1 - often.mean())
+
+
 def whole(half: Sequence[Sequence[float]]) -> NDArray:
     """(R, Z) of a surface whose half Z >= 0 is kept."""
     rows = np.array(half, dtype=float)

@@ -27,6 +27,7 @@ from .calibrated_claims import claims
 from .calibrated_committee import committee, judged, trainer
 from .calibrated_recipes import PRESETS, Preset, trials, truth
 from .calibrated_trials import Scene, Trial, run
+from .calibrated_ways import HOT, LONGEST, STEP
 from .results import agree, keep, read, write
 from .water_truth import SEED, Sizes
 
@@ -49,14 +50,20 @@ def _job(name: str, out: Path, data: Path, preset: str, device: str, deadline: f
     record, labelled = run(trial, scene(out, data, preset, device), earlier)
     if len(labelled):
         keep(place / f"{name}.extxyz.gz", labelled)
-    keep(place / f"{name}.json", {"settings": described(trial), **machine(), "device": device, "record": record})
+    keep(place / f"{name}.json", {"settings": settings(PRESETS[preset]) | {"trial": asked(trial)}, **machine(), "device": device, "record": record})
     found = [value for value in record["structures"]["found"] if value is not None]
     return f"{name}: target {record['target']:.4f}, found {np.mean(found):.4f} eV/A, {record['seconds']:.0f} s"
 
 
 def settings(preset: Preset) -> dict[str, Any]:
     """Everything that changes the numbers but a trial's own, as JSON."""
-    return {"sizes": described(preset), "truth": described(Sizes()), "trainer": described(trainer(preset))}
+    heat = {"temperature": HOT, "timestep": STEP, "longest": LONGEST}
+    return {"sizes": described(preset), "truth": described(Sizes()), "trainer": described(trainer(preset)), "heat": heat}
+
+
+def asked(trial: Trial) -> dict[str, Any]:
+    """Everything that changes the numbers of a trial, as JSON; what it is called does not."""
+    return {key: value for key, value in described(trial).items() if key != "about"}
 
 
 def study(
@@ -91,8 +98,14 @@ def study(
     missing = [name for name in known if name not in done and (not only or name in only)]
     failed: list[str] = []
     for later in (False, True):
-        names = [name for name in missing if (known[name].law == "second") == later]
-        names = [name for name in names if not later or (out / "trials" / f"x{known[name].target}.extxyz.gz").exists()]
+        names = []
+        for name in missing:
+            first = out / "trials" / f"x{known[name].target}.extxyz.gz"
+            if later and known[name].law == "second" and not first.exists():
+                failed.append(f"{name}: it goes on from the structures of x{known[name].target}, and {first} is missing: run that trial into the same folder")
+                say(failed[-1])
+            elif (known[name].law == "second") == later:
+                names.append(name)
         jobs = [(name, out, data, preset, device, deadline) for name in names]
         with get_context("spawn").Pool(processes) if processes > 1 and jobs else nullcontext() as pool:
             waiting = {name: partial(_job, *job) if pool is None else pool.apply_async(_job, job).get for name, job in zip(names, jobs, strict=True)}
@@ -105,13 +118,15 @@ def study(
     done = collected(place, out, wanted, known)
     there = scene(out, data, preset, device)
     if not (out / "judged.json").exists():
-        keep(out / "judged.json", judged(there))
-    about = json.loads((out / "judged.json").read_text())
+        keep(out / "judged.json", {"settings": wanted, "judged": judged(there)})
+    kept = json.loads((out / "judged.json").read_text())
+    agree(kept["settings"], wanted, out / "judged.json")
+    about = kept["judged"]
     fitted = json.loads((data / f"committee-{preset}" / "fitted.json").read_text())
     records = {"heldout": there.heldout, "committee": about, "trials": {name: done[name] for name in known if name in done}}
     seconds = {"training": fitted["seconds"], "trials": round(sum(each["seconds"] for each in records["trials"].values()), 1)}
     found = claims(records)
-    write(results, "calibrated_attacks", preset, seed=SEED, device=device, seconds=seconds, settings=wanted | {"trials": {name: described(known[name]) for name in records["trials"]}}, records=records, claims=found)
+    write(results, "calibrated_attacks", preset, seed=SEED, device=device, seconds=seconds, settings=wanted | {"trials": {name: asked(known[name]) for name in records["trials"]}}, records=records, claims=found)
     for claim in found:
         say(str(claim))
     say(f"{len(records['trials'])} of {len(known)} trials, written to {place}")
@@ -132,12 +147,12 @@ def collected(place: Path, out: Path, wanted: Mapping[str, Any], known: Mapping[
         agree(stored["settings"], wanted, place)
         for name, record in stored["records"]["trials"].items():
             if name in known:
-                agree(stored["settings"]["trials"][name], described(known[name]), place)
+                agree(stored["settings"]["trials"][name], asked(known[name]), place)
                 found[name] = record
     for file in sorted((out / "trials").glob("*.json")):
         stored = json.loads(file.read_text())
         if file.stem in known:
-            agree(stored["settings"], described(known[file.stem]), file)
+            agree(stored["settings"], dict(wanted) | {"trial": asked(known[file.stem])}, file)
             found[file.stem] = stored["record"]
     return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -16,13 +17,13 @@ from ..calibration import QUANTITIES, Samples, samples
 from ..committee import Committee
 from ..dataset import TRAIN, Dataset, Folds
 from ..events import Epoch, Event
-from ..identity import machine
+from ..identity import described, machine
 from ..laws import FORMS, Law
 from ..potentials.density import DensityNet
 from ..training import TorchTrainer
 from .calibrated_recipes import Preset
 from .calibrated_trials import Scene, predicted, rms, simulated
-from .results import keep
+from .results import agree, keep
 from .water_truth import SEED, Water
 
 ELEMENTS = {"O": 8, "H": 1}
@@ -31,7 +32,7 @@ ELEMENTS = {"O": 8, "H": 1}
 def trainer(preset: Preset, device: str = "cpu") -> TorchTrainer:
     """Of the committee: one structure a step, a learning rate that falls to zero, and the paper's weights (Cezar 2025, Sec. IV B).
 
-    Its 5 for an energy per atom is little for a total energy of 192: ten times as much doubles the error of forces.
+    Its 5 for an energy per atom is 5 / 192^2 for the total energy of 192.
     """
     return TorchTrainer(
         network=partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden), epochs=preset.epochs, learning_rate=5e-3, batch_size=1,
@@ -40,8 +41,12 @@ def trainer(preset: Preset, device: str = "cpu") -> TorchTrainer:
 
 
 def committee(place: Path, preset: Preset, data: Water, device: str = "cpu", say: Callable[[str], None] = lambda text: None, deadline: float = np.inf) -> Committee:
-    """The trained committee, from its files or made; bootstrapped, so that each member has its own data (Cezar 2025, Sec. IV D)."""
-    fit = trainer(preset, device)
+    """The trained committee, from its files or made; bootstrapped, so that each member has its own data (Cezar 2025, Sec. IV D).
+
+    Raises:
+        ValueError: files of a committee that was trained otherwise (the differences are shown).
+    """
+    fit, wanted = trainer(preset, device), {"trainer": described(trainer(preset)), "members": preset.members}
     if not (place / "members.json").exists():
         learned = data.learned.of_role(TRAIN)
         weights, valid = Folds(train=0.9, valid=0.1, bootstrap=True)(learned, preset.members, np.random.default_rng([SEED, 0]))
@@ -57,7 +62,8 @@ def committee(place: Path, preset: Preset, data: Water, device: str = "cpu", say
         scratch.mkdir(parents=True, exist_ok=True)
         members = fit.fit(learned, weights, valid, np.random.default_rng([SEED, 1]), report, scratch)
         fit.save(members, place)
-        keep(place / "fitted.json", {"seconds": round(time.monotonic() - began, 1), **machine()})
+        keep(place / "fitted.json", {"settings": wanted, "seconds": round(time.monotonic() - began, 1), **machine()})
+    agree(json.loads((place / "fitted.json").read_text())["settings"], wanted, place / "fitted.json")
     return Committee(fit.load(place))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..analysis.reliability import within
 from .calibrated_claims import delivered, interval
 
 MEV = 1000.0                                        # in one eV
@@ -50,18 +51,67 @@ def reliability_rows(reliability: Mapping[str, Any], names: Mapping[str, str]) -
 
 def trial_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) -> str:
     """A table in Markdown: of each trial target, promise and delivery, and the structures."""
-    lines = ["| trial | n | target | uncertainty | found (95 %) | found / target | reached | O-H (A) | largest force (eV/A) |", "|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| trial | n | target (meV/Å) | uncertainty (meV/Å) | found (meV/Å), 95 % | found / target | found / uncertainty | reached | O-H (Å) | largest force (eV/Å) |",
+        "|---" * 10 + "|",
+    ]
     for name in there(trials, names):
-        record = trials[name]
-        found = column(record, "found")
+        record, found = trials[name], column(trials[name], "found")
+        labelled = [value is not None for value in record["structures"]["found"]]
         low, high = interval(found)
-        bonds = np.array(record["structures"]["bonds"], dtype=float)
+        bonds, sigma = column(record, "bonds"), np.array(record["structures"]["sigma"])[labelled]
+        count = f"{len(found)}" if all(labelled) else f"{len(found)} of {len(labelled)} labelled"
         lines.append(
-            f"| {abouts[name]} | {len(found)} | {MEV * record['target']:.0f} | {MEV * column(record, 'sigma').mean():.0f} | {MEV * found.mean():.0f} ({MEV * low:.0f}, {MEV * high:.0f}) | "
-            f"{found.mean() / record['target']:.2f} | {np.mean(record['structures']['reached']):.0%} | {bonds[:, 0].min():.2f} to {bonds[:, 1].max():.2f} | "
-            f"{column(record, 'largest force').max():.1f} |"
+            f"| {abouts[name]} | {count} | {MEV * record['target']:.0f} | {MEV * sigma.mean():.0f} | {MEV * found.mean():.0f} ({MEV * low:.0f}, {MEV * high:.0f}) | "
+            f"{found.mean() / record['target']:.2f} | {found.mean() / sigma.mean():.2f} | {np.mean(record['structures']['reached']):.0%} | "
+            f"{bonds[:, 0].min():.2f} to {bonds[:, 1].max():.2f} | {column(record, 'largest force').max():.1f} |"
         )
     return "\n".join(lines)
+
+
+def adversary_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) -> str:
+    """A table in Markdown: whether errors of what attacks found are as their uncertainties say, component by component."""
+    lines = ["| trial | std of r | \\|r\\| < 1 | \\|r\\| < 2 | log-log slope |", "|---|---|---|---|---|"]
+    for name in there(trials, names):
+        record = trials[name]
+        spread, slope = (f"{value:.2f} ({low:.2f}, {high:.2f})" for value, low, high in (record["reliability"][key] for key in ("spread", "slope")))
+        lines.append(f"| {abouts[name]} | {spread} | {within(record['ratios'], 1):.1%} | {within(record['ratios'], 2):.1%} | {slope} |")
+    return "\n".join(lines)
+
+
+def size_rows(trials: Trials, sizes: Sequence[int], everyone: int) -> str:
+    """A table in Markdown: found over target when some members are attacked, for those and for the others (Cezar 2025, Figs. 3b and 3c)."""
+    lines = ["| attacked | calibrated by | n | exponent b | reached | error of the attacked / target, 95 % | error of the others / target, 95 % |", "|---" * 7 + "|"]
+    for how, text in (("of all", f"all {everyone}"), ("alone", "themselves")):
+        for size in sizes:
+            if f"{size} {how}" in trials:
+                record = trials[f"{size} {how}"]
+                exponents = np.array(record["structures"]["law"])[:, 1]
+                fitted = f"{exponents.min():.2f} to {exponents.max():.2f}" if np.ptp(exponents) else f"{exponents[0]:.2f}"
+                errors = [_with_interval(delivered(record, f"found {which}")) for which in ("attacked", "rest")]
+                reached = np.mean(record["structures"]["reached"])
+                lines.append(f"| {size} | {text} | {len(exponents)} | {fitted} | {reached:.0%} | " + " | ".join(errors) + " |")
+    return "\n".join(lines)
+
+
+def wish_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) -> str:
+    """A table in Markdown: what wishes beside a target did to forces and pressures (Cezar 2025, Eq. 7); pressures where cells moved."""
+    lines = ["| trial | n | reached | found / target, 95 % | largest force (eV/Å), mean | pressure before (GPa) | as the members say | in truth |", "|---" * 8 + "|"]
+    for name in there(trials, names):
+        record = trials[name]
+        pressures = [
+            f"{column(record, key).mean():.2f} ± {column(record, key).std():.2f}" if key in record["structures"] else "" for key in ("pressure before", "pressure said", "pressure")
+        ]
+        lines.append(
+            f"| {abouts[name]} | {len(column(record, 'found'))} | {np.mean(record['structures']['reached']):.0%} | {_with_interval(delivered(record))} | "
+            f"{column(record, 'largest force').mean():.2f} | " + " | ".join(pressures) + " |"
+        )
+    return "\n".join(lines)
+
+
+def _with_interval(values: NDArray) -> str:
+    low, high = interval(values)
+    return f"{values.mean():.2f} ({low:.2f}, {high:.2f})"
 
 
 def ways(trials: Trials, names: Mapping[str, str]) -> dict[str, dict[str, NDArray]]:

@@ -30,7 +30,7 @@ class Preset:
         channels, hidden: of the networks.
         learn: structures of each role and kind that are used of those there are; None takes all.
         attacks: seeds of each trial (40).
-        few: seeds of each trial of committee sizes and of biases.
+        few: seeds of each trial of biases.
         subsets: members attacked.
         steps: of L-BFGS.
     """
@@ -57,25 +57,26 @@ PRESETS: Mapping[str, Preset] = {
 def trials(preset: Preset) -> dict[str, Trial]:
     """All trials by name, those first that others go on from."""
     many, few = partial(Trial, count=preset.attacks), partial(Trial, count=preset.few, target=COMPARED)
+    like = partial(many, target=COMPARED)
     found = {f"x{m}": many(about=f"attack, {m} times the held-out error", target=m) for m in MULTIPLES}
     found |= {f"second x{m}": many(about=f"second round, {m} times", target=m, law="second", seeds="second") for m in (1.6, 2.0, 3.0)}
     found |= {f"{1000 * t:g} meV": many(about=f"attack, {1000 * t:g} meV/A", target=t, relative=False) for t in ABSOLUTE}
     found |= {
-        "raw": many(about="uncalibrated", target=COMPARED, law="raw"),
-        "rattle": many(about="rattled as far", target=COMPARED, way="rattle"),
-        "heat": few(about="heated as far", way="heat"),
+        "raw": like(about="uncalibrated", law="raw"),
+        "rattle": like(about="rattled as far", way="rattle"),
+        "heat": like(about="heated as far", way="heat"),
         "linear x2.0": many(about="linear law, 2 times", target=2.0, law="linear"),
         "simulations x2.0": many(about="calibrated on simulations alone, 2 times", target=2.0, law="simulations"),
         "guarded x2.0": many(about="bond lengths guarded, 2 times", target=2.0, guard=True),
     }
     for size in preset.subsets:
-        found[f"{size} of all"] = few(about=f"{size} members, calibrated by all", members=size)
-        found[f"{size} alone"] = few(about=f"{size} members, calibrated by themselves", members=size, law="own")
+        found[f"{size} of all"] = like(about=f"{size} members, calibrated by all", members=size)
+        found[f"{size} alone"] = like(about=f"{size} members, calibrated by themselves", members=size, law="own")
     for strength in (1e-4, 1e-3, 1e-2):
-        found[f"forces {strength:g}"] = few(about=f"bias {strength:g} on forces", bias=(Bias(strength, "forces"),))
+        found[f"forces {strength:g}"] = few(about=f"forces biased to zero, strength {strength:g}", bias=(Bias(strength, "forces"),))
     for pressure in (-0.3, 0.3):
-        found[f"pressure {pressure:g}"] = few(about=f"bias to {pressure:g} GPa", bias=(Bias(1e4, "pressure", pressure * units.GPa),), cell=True)
-    found["cell"] = few(about="cell, too", cell=True)
+        found[f"pressure {pressure:g}"] = few(about=f"cell moves, biased to {pressure:g} GPa", bias=(Bias(1e4, "pressure", pressure * units.GPa),), cell=True)
+    found["cell"] = few(about="cell moves, no bias", cell=True)
     return found
 
 

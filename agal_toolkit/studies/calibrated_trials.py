@@ -3,7 +3,8 @@
 What is recorded of each structure: the promise, which is the average over its atoms of the calibrated uncertainty of the
 force (Cezar 2025, Eq. 9), as those members see it that were attacked and as all do; and what was delivered, the average
 over its atoms of the root mean square error of the members against the truth (Eq. 1), of those attacked, the others and
-all. Beside it, where in the structure the uncertainty sits, and whether the structure is a decent one.
+all. Beside it, where in the structure the uncertainty sits, whether the structure is a decent one, and, where cells move, its
+pressure before, as the members say, and in truth.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
-import torch
+from ase import units
 from ase.data import atomic_masses
 from numpy.random import Generator
 from numpy.typing import NDArray
-from scipy.optimize import brentq
+from torch import Tensor
 
 from ..analysis.localisation import internal_share, participation
 from ..analysis.reliability import RATIOS, counted, reliability
@@ -26,17 +28,17 @@ from ..attack import LBFGS, Apart, Attack, Bias, BondLengths, TargetError
 from ..calibration import Calibration, samples
 from ..committee import Committee
 from ..dataset import CALIBRATION, Dataset
-from ..dynamics import Watch, nve
 from ..geometry import Batch, Geometry, Prediction
 from ..laws import Law
 from ..references import AMOEBA
 from ..references.water import whole
+from .calibrated_ways import attacked, heated, rattled
 from .water_truth import SEED, Water
 
 NORMS = np.linspace(0.0, 1.5, 151)             # eV/angstrom; of the error of each member on each atom
 MASSES = atomic_masses[[8, 1, 1]]
 BONDS = BondLengths()
-HOT, LONGEST = 2000.0, 200.0                   # K and fs: how simulations are driven to an uncertainty
+APART = Apart(0.75)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ class Trial:
         target: of the uncertainty: a multiple of the held-out error, or, where not `relative`, eV/angstrom.
         relative: see there.
         way: "attack"; "rattle", random displacements of the amplitude that is as uncertain; "heat", a simulation with the committee
-            from velocities of 2000 K, until it is.
+            from the velocities of :data:`.calibrated_ways.HOT`, until it is.
         law: "power" and "linear", of all structures put aside; "simulations", the power law of those from dynamics alone; "raw", none;
             "own", the power law of the attacked members by themselves; "second", the power law when this trial's labelled structures
             of the first round are among those put aside.
@@ -108,12 +110,12 @@ class Scene:
             return Calibration.careful(picked(self.said, chosen), self.aside)
         if trial.law == "simulations":
             keep = simulated(self.aside)
-            return Calibration.fit(predicted(self.committee, list(self.aside[keep])), self.aside[keep])
+            return Calibration.fit(predicted(self.committee, list(self.aside[keep])), self.aside[keep], quantities=("forces",))
         if trial.law == "second":
             if earlier is None:
                 raise ValueError(f"{trial.about!r} goes on from a first round: run that trial before")
             return Calibration.fit(predicted(self.committee, [*self.aside, *earlier]), self.aside + earlier, quantities=("forces",))
-        return Calibration.fit(self.said, self.aside, trial.law)
+        return Calibration.fit(self.said, self.aside, trial.law, quantities=("forces",))
 
 
 def predicted(committee: Committee, geometries: Sequence[Geometry]) -> Prediction:
@@ -153,15 +155,16 @@ def run(trial: Trial, scene: Scene, earlier: Dataset | None = None) -> tuple[dic
         geometry, row = sent(trial, target, seed, chosen, calibration, scene, rng)
         said = predicted(scene.committee, [geometry])
         try:
-            row |= looks_of(geometry, seed, said, calibration)
+            judges = picked(said, chosen) if trial.law == "own" else said
+            row |= looks_of(geometry, seed, judges, calibration)
             data = Dataset([replace(geometry, origin={"by": trial.way, "seed": index})], [label(geometry)], [CALIBRATION])
-        except ValueError:                                                                  # taken apart
-            rows.append(row | {"found": None})
+        except (ValueError, RuntimeError) as error:                                         # taken apart, or no label
+            rows.append(row | {"found": None, "trouble": str(error)})
             continue
-        rows.append(row | delivered(said, data, chosen) | {"rise": float(data.energies[0] - seeds.energies[index]) / (len(seed) // 3)})
-        errors = said.forces.numpy() - data.forces[0]
-        norms += np.histogram(np.linalg.norm(errors, axis=-1).clip(max=NORMS[-1] + 1), [*NORMS, np.inf])[0]
-        ratios += counted(errors / np.sqrt(calibration.forces(said.forces.var(0)).numpy()))
+        row |= delivered(said, data, chosen) | {"rise": float(data.energies[0] - seeds.energies[index]) / (len(seed) // 3)}
+        rows.append(row | (pressures(said, data, seeds[[index]]) if trial.cell else {}))
+        norms += np.histogram(np.linalg.norm(said.forces.numpy() - data.forces[0], axis=-1).clip(max=NORMS[-1] + 1), [*NORMS, np.inf])[0]
+        ratios += counted((judges.forces.numpy() - data.forces[0]) / np.sqrt(calibration.forces(judges.forces.var(0)).numpy()))
         labelled = labelled + data
     record = {"target": target, "structures": _columns(rows), "norms": norms.tolist(), "ratios": ratios.tolist(), "seconds": round(time.monotonic() - began, 1)}
     if common is not None and len(labelled):
@@ -175,20 +178,27 @@ def sent(trial: Trial, target: float, seed: Geometry, chosen: NDArray, calibrati
     """Where a seed arrives when the chosen members are attacked, and what they promise there.
 
     Returns:
-        The structure, and "start" and "sigma": average over atoms of the calibrated uncertainty before and after, eV/angstrom, that
-        before of all members; "deviation": of the atoms from the target; "reached"; "law": its a and b; "evaluations"; "seconds".
+        The structure, and "start" and "sigma": average over atoms of their calibrated uncertainty before and after, eV/angstrom;
+        "deviation": of the atoms from the target; "reached"; "law": its a and b; "evaluations"; "seconds".
     """
     aim, clock = TargetError(target, bias=trial.bias), time.monotonic()
+    attack = Attack(aim, LBFGS(scene.steps), start=0.0, cell=trial.cell, guard=guarded if trial.guard else APART)
     asked = Committee(scene.committee.members[chosen], calibration)
-    geometry, evaluations = WAYS[trial.way](aim, asked, seed, rng, trial, scene)
+    way = {"attack": partial(attacked, attack), "rattle": partial(rattled, aim), "heat": partial(heated, aim)}[trial.way]
+    geometry, evaluations = way(asked, seed, rng)
     seconds = time.monotonic() - clock
-    loss, batch, said = aim(asked, scene.aside), Batch.of([geometry]), predicted(asked, [geometry])
+    loss, batch, said = aim(asked, Dataset()), Batch.of([geometry]), predicted(asked, [geometry])
     average, deviation = (float(value) * target for value in loss.found(said, batch))
-    start = float(calibration.atomic_variance(predicted(scene.committee, [seed])).sqrt().mean())
+    start = float(calibration.atomic_variance(predicted(asked, [seed])).sqrt().mean())
     return geometry, {
         "evaluations": evaluations, "seconds": seconds, "law": [calibration.forces.scale, calibration.forces.exponent], "start": start, "sigma": average,
         "deviation": deviation, "reached": bool(loss.reached(said, batch)),
     }
+
+
+def guarded(batch: Batch) -> Tensor:
+    """(B,) whether atoms are apart, and bonds as long as bonds are."""
+    return APART(batch) & BONDS(batch)
 
 
 def delivered(said: Prediction, data: Dataset, chosen: NDArray) -> dict[str, Any]:
@@ -198,6 +208,12 @@ def delivered(said: Prediction, data: Dataset, chosen: NDArray) -> dict[str, Any
         "found": float(rms(said, data)[0]), "found attacked": float(rms(picked(said, chosen), data)[0]),
         "found rest": float(rms(picked(said, rest), data)[0]) if len(rest) else None, "largest force": float(np.linalg.norm(data.forces[0], axis=1).max()),
     }
+
+
+def pressures(said: Prediction, data: Dataset, seed: Dataset) -> dict[str, float]:
+    """GPa, of a labelled structure without the motion of its atoms: in truth before and after it was sent, and as the members' mean says."""
+    stresses = {"pressure before": seed.labels[0].stress, "pressure": data.labels[0].stress, "pressure said": said.stress[:, 0].mean(0).numpy()}
+    return {key: float(-np.trace(stress) / 3 / units.GPa) for key, stress in stresses.items()}
 
 
 def _columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -216,11 +232,12 @@ def looks_of(geometry: Geometry, seed: Geometry, said: Prediction, calibration: 
     """Where the uncertainty of a structure sits, and whether the structure is a decent one, before anyone labels it.
 
     Returns:
-        "sigma all": average over atoms of all members' calibrated uncertainty, eV/angstrom; "participation" of it; "internal":
+        "sigma all": average over atoms of the calibrated uncertainty of all members (of those attacked, where the law is their own),
+        eV/angstrom; "participation" of it; "internal":
         the share of the members' disagreement on forces that changes molecules' shapes; "moved": root mean square displacement from
         the seed, angstrom, and "moved internally", the share of it that changes them; "bonds": shortest and longest O-H bond;
         "closest": of atoms that are not bonded, angstrom; "mean force": the largest of the members' mean, eV/angstrom; "passes":
-        the filters of Cezar 2025, Sec. IV E 2, and "bonded": a guard on bond lengths.
+        the filters of Cezar 2025, Sec. IV E 2, and "bonded": all bonds between 0.85 and 1.15 angstrom.
     """
     atomic = calibration.atomic_variance(said).sqrt().numpy()
     waters, before = whole(geometry).reshape(-1, 3, 3), geometry.positions - seed.positions @ np.linalg.solve(seed.cell, geometry.cell)
@@ -233,7 +250,7 @@ def looks_of(geometry: Geometry, seed: Geometry, said: Prediction, calibration: 
         "sigma all": float(atomic.mean()), "participation": participation(atomic), "internal": internal_share(differences, waters, MASSES, forces=True),
         "moved": moved, "moved internally": internal_share(before.reshape(-1, 3, 3), waters, MASSES, forces=False) if moved > 1e-9 else None,
         "bonds": [float(lengths.min()), float(lengths.max())], "closest": _closest(geometry), "mean force": largest,
-        "passes": largest <= 40 and bool(Apart(0.75)(batch).all()), "bonded": bool(BONDS(batch).all()),
+        "passes": largest <= 40 and bool(APART(batch).all()), "bonded": bool(((lengths >= BONDS.shortest) & (lengths <= BONDS.longest)).all()),
     }
 
 
@@ -244,55 +261,3 @@ def _closest(geometry: Geometry) -> float:
     distances = np.linalg.norm((steps - np.round(steps)) @ geometry.cell, axis=-1)
     molecule = np.arange(len(x)) // 3
     return float(distances[molecule[:, None] != molecule].min())
-
-
-def attacked(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator, trial: Trial, scene: Scene) -> tuple[Geometry, int]:
-    """The end of an attack, and its evaluations."""
-    attack = Attack(aim, LBFGS(scene.steps), start=0.0, cell=trial.cell, guard=BONDS if trial.guard else Apart(0.75))
-    (adversary,) = attack(committee, scene.aside, [seed], rng)
-    return adversary.geometry, len(adversary.losses)
-
-
-def rattled(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator, trial: Trial, scene: Scene) -> tuple[Geometry, int]:
-    """A random displacement as long as the target wants it."""
-    direction, loss, asked = rng.normal(size=seed.positions.shape), aim(committee, scene.aside), []
-
-    def beyond(amplitude: float) -> float:
-        batch = Batch.of([seed.moved(seed.positions + amplitude * direction)])
-        asked.append(float(loss.found(committee(batch), batch)[0]) - 1)
-        return asked[-1]
-
-    if beyond(0.0) >= 0:
-        return seed, 1
-    high = 0.02
-    while beyond(high) < 0:
-        high *= 1.5
-    return seed.moved(seed.positions + brentq(beyond, 0.0, high, rtol=0.01) * direction), len(asked)
-
-
-class _Watched:
-    """A committee's mean that remembers how uncertain all members were, and stops a simulation from there on."""
-
-    name = "uncertain"
-
-    def __init__(self, aim: TargetError, committee: Committee, scene: Scene) -> None:
-        self._loss, self._committee, self._average, self.calls = aim(committee, scene.aside), committee, torch.zeros(1), 0
-
-    def potential(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        """The mean."""
-        said = self._committee(batch, graph=graph)
-        self._average, self.calls = self._loss.found(said, batch)[0], self.calls + 1
-        return said.mean()
-
-    def __call__(self, batch: Batch, prediction: Prediction) -> torch.Tensor:
-        return self._average >= 1
-
-
-def heated(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator, trial: Trial, scene: Scene) -> tuple[Geometry, int]:
-    """The first frame of a hot simulation that is as uncertain as the target, or its last."""
-    watched = _Watched(aim, committee, scene)
-    (frames,) = nve(watched.potential, [seed], HOT, timestep=0.5, steps=round(LONGEST / 0.5), rng=rng, watch=Watch(every=1, stops=(watched,)))
-    return frames.geometry(-1), watched.calls
-
-
-WAYS = {"attack": attacked, "rattle": rattled, "heat": heated}

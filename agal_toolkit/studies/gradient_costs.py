@@ -3,7 +3,8 @@
 Structures are rattled argon crystals whose cells move with the atoms, and 64 waters. The torch model is a committee of
 :class:`~agal_toolkit.potentials.DensityNet`, untrained, as costs do not depend on weights; the black box is a committee of
 ASE's Lennard-Jones calculators with parameters of their own. Errors are relative to the backward pass in float64, and for
-the black box to central differences, where these are affordable.
+the black box to central differences, where these are affordable. Times are those of the fastest of some turns, and of one turn of
+FiniteDifference, which takes long enough.
 """
 
 from __future__ import annotations
@@ -91,7 +92,7 @@ def slope(committee: Committee, gradient: Gradient, geometry: Geometry, *, turns
 
 
 def error(found: Delta, exact: Delta) -> float:
-    """Relative, over atoms and cell together: |found - exact| / |exact|, each part by its own norm, the larger of the two."""
+    """The larger of |found - exact| / |exact| of atoms and of the cell."""
     parts = [(found.shift, exact.shift)] + ([] if exact.strain is None else [(found.strain, exact.strain)])
     return max(float((a - b).norm() / b.norm()) for a, b in parts)
 
@@ -165,6 +166,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     began = time.monotonic()
+    arguments.sizes, arguments.members = sorted(set(arguments.sizes)), sorted(set(arguments.members))
     found = list(rows(arguments.sizes, arguments.members, lambda text: print(text, flush=True)))
     path = write(
         arguments.results, "gradient_costs", "cpu", seed=0, device="cpu", seconds={"all": round(time.monotonic() - began, 1)},

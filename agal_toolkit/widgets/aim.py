@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from html import escape
 from typing import Any
 
 import ipywidgets
@@ -33,6 +34,7 @@ from .viewer import Molecule
 
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)              # inches
 _MEV = 1000.0                                        # in one eV
+_COLOURS = '<div style="font-size:12px;color:#555;line-height:1.2;text-align:center">yellow to red: uncertainty, up to twice the target</div>'
 
 
 @dataclass(eq=False)
@@ -83,30 +85,36 @@ class TargetPanel(ipywidgets.VBox):
     def __init__(
         self, committee: Committee, seeds: Sequence[Geometry | Atoms], truth: Truth, attack: Attack, heldout: float, deliveries: Sequence[Delivery] = (),
     ) -> None:
-        if not len(seeds) or not isinstance(attack.objective, TargetError) or committee.calibration is None or not heldout > 0:
+        aim = attack.objective
+        if not isinstance(aim, TargetError) or aim.quantity != "forces" or aim.raw or attack.cell:
+            raise ValueError(f"a target panel shows calibrated errors of forces in a cell that stays: give an attack without cell=True for a TargetError of forces, not {aim!r}")
+        if not len(seeds) or committee.calibration is None or not heldout > 0:
             raise ValueError(
-                f"a target panel needs seeds ({len(seeds)} given), a calibrated committee ({committee.calibration}), an attack whose objective is a TargetError "
-                f"({attack.objective!r}) and a positive held-out error ({heldout})"
+                f"a target panel needs seeds ({len(seeds)} given), a calibrated committee ({committee.calibration}) "
+                f"and a positive held-out error ({heldout})"
             )
         self.committee, self.seeds, self.attack, self.heldout = committee, tuple(as_geometry(seed) for seed in seeds), attack, heldout
         self.deliveries: list[Delivery] = list(deliveries)
         self._truth, self._lock, self._stop = truth, threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._latest: tuple[int, Geometry] | None = None                       # step and where the atoms are
-        self._course: list[tuple[int, float]] = []                             # step and average uncertainty
+        self._course: dict[int, float] = {}                                    # step -> average uncertainty, of the present attack
+        self._latest: tuple[dict[int, float], int, Geometry] | None = None     # course, step, and where the atoms are
+        self._busy = False
         self._aimed = 1.5 * heldout
         self._molecule = Molecule(_VIEW)
         self._molecule.layout.flex = "0 0 auto"
         self._build()
         self._curves = Picture(self._draw, _CURVES)
         self._follow, self._ask = Latest(self._look, 0.05), Latest(self._asked)
-        super().__init__([self._asking, ipywidgets.HBox([self._molecule, self._curves]), self._told, self._trouble])
+        super().__init__([self._asking, ipywidgets.HBox([ipywidgets.VBox([self._molecule, ipywidgets.HTML(_COLOURS)]), self._curves]), self._told, self._trouble])
         self.layout.max_width = "100%"
         self._slider.observe(lambda _: self._aim(), "value")
         self._go.on_click(lambda _: self.start())
         self._halt.on_click(lambda _: self.stop())
         self._aim()
         self._show(self.seeds[self._next], None)
+        self._tell()
+        self._ask.request()
 
     # -- what a person does
 
@@ -123,16 +131,17 @@ class TargetPanel(ipywidgets.VBox):
     @property
     def running(self) -> bool:
         """An attack is on its way."""
-        return self._thread is not None and self._thread.is_alive()
+        return self._busy
 
     def start(self) -> TargetPanel:
         """Sends the next structure to the slider's target; does nothing while one is on its way."""
         with self._lock:
             if not self.running:
+                self._busy = True
                 self._stop.clear()
                 self._go.disabled, self._halt.disabled = True, False
-                self._aimed, self._course = self.target, []
-                self._thread = threading.Thread(target=self._work, args=(self._next,), daemon=True, name="agal target")
+                self._aimed, self._course = self.target, {}
+                self._thread = threading.Thread(target=self._work, args=(self._next, self._course), daemon=True, name="agal target")
                 self._thread.start()
         return self
 
@@ -155,8 +164,8 @@ class TargetPanel(ipywidgets.VBox):
     def _next(self) -> int:
         return (self.deliveries[-1].seed + 1) % len(self.seeds) if self.deliveries else 0
 
-    def _work(self, index: int) -> None:
-        """The attack, in its thread."""
+    def _work(self, index: int, course: dict[int, float]) -> None:
+        """The attack, in its thread; its steps go to its own course."""
         aim = replace(self.attack.objective, target=self._aimed)
         seed = self.seeds[index]
 
@@ -164,7 +173,7 @@ class TargetPanel(ipywidgets.VBox):
             if self._stop.is_set():
                 raise _Stopped
             if isinstance(event, Step):
-                self._latest = (event.step, seed.moved(event.positions))
+                self._latest = (course, event.step, seed.moved(event.positions))
                 self._follow.request()
 
         try:
@@ -172,7 +181,7 @@ class TargetPanel(ipywidgets.VBox):
             (adversary,) = replace(self.attack, objective=aim)(self.committee, Dataset(), [seed], rng, report)
             predicted = float(self._sigma(adversary.geometry).mean())
             self.deliveries.append(Delivery(self._aimed, index, adversary.geometry, predicted, adversary.reached))
-            self._latest = (len(adversary.losses) - 1, adversary.geometry)
+            self._latest = (course, adversary.kept, adversary.geometry)
             self._trouble.value = ""
             self._ask.request()
         except _Stopped:
@@ -180,7 +189,9 @@ class TargetPanel(ipywidgets.VBox):
         except Exception as error:
             self._trouble.value = red(f"{type(error).__name__}: {error}")
         self._follow.request()
-        self._go.disabled, self._halt.disabled = False, True
+        with self._lock:
+            self._busy = False
+            self._go.disabled, self._halt.disabled = False, True
 
     def _sigma(self, geometry: Geometry) -> np.ndarray:
         """(n,) calibrated uncertainty of the force on each atom, eV/angstrom."""
@@ -191,9 +202,11 @@ class TargetPanel(ipywidgets.VBox):
         """Shows the latest step."""
         if self._latest is None:
             return
-        step, geometry = self._latest
+        course, step, geometry = self._latest
         sigma = self._sigma(geometry)
-        self._course.append((step, float(sigma.mean())))
+        course[step] = float(sigma.mean())
+        if course is not self._course:                                         # of an attack that is over
+            return
         self._show(geometry, sigma)
         self._curves.redraw()
         self._tell()
@@ -203,9 +216,12 @@ class TargetPanel(ipywidgets.VBox):
         for delivery in self.deliveries:
             if delivery.found is None and not delivery.trouble:
                 try:
-                    delivery.found = self._error(delivery.geometry, self._truth(delivery.geometry))
+                    labels = self._truth(delivery.geometry)
+                    if labels is None or labels.forces is None:
+                        raise ValueError("the truth has no forces for this structure")
+                    delivery.found = self._error(delivery.geometry, labels)
                 except Exception as error:
-                    delivery.trouble = str(error)
+                    delivery.trouble = f"{type(error).__name__}: {error}"
                 self._curves.redraw()
                 self._tell()
 
@@ -226,12 +242,13 @@ class TargetPanel(ipywidgets.VBox):
         self._molecule.show(geometry, colours=None if sigma is None else heat(sigma, 2 * self._aimed))
 
     def _tell(self) -> None:
-        rows = []
-        for delivery in self.deliveries[-4:][::-1]:
-            found = f"<b>found {_MEV * delivery.found:.0f}</b>" if delivery.found is not None else delivery.trouble or "asking the truth …"
-            reached = "" if delivery.reached else ", not reached"
-            rows.append(f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}, predicted {_MEV * delivery.predicted:.0f}{reached}, {found} meV/Å")
-        self._told.value = f'<div style="line-height:1.45">{"<br>".join(rows)}</div>'
+        with self._lock:                                                       # two threads tell, and the later word must stay
+            rows = []
+            for delivery in self.deliveries[-4:][::-1]:
+                found = f"<b>found {_MEV * delivery.found:.0f}</b> meV/Å" if delivery.found is not None else escape(delivery.trouble) or "asking the truth …"
+                reached = "" if delivery.reached else ", not reached"
+                rows.append(f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}, predicted {_MEV * delivery.predicted:.0f}{reached}, {found}")
+            self._told.value = f'<div style="line-height:1.45">{"<br>".join(rows)}</div>'
 
     def _draw(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
@@ -246,7 +263,7 @@ class TargetPanel(ipywidgets.VBox):
             right.text(0.5, 0.5, "promise and delivery\nappear here", ha="center", va="center", color="0.5", fontsize=10, transform=right.transAxes)
 
     def _draw_course(self, axes: Axes) -> None:
-        steps, sigma = np.array(self._course or [(0, np.nan)]).T
+        steps, sigma = np.array(list(self._course.items()) or [(0, np.nan)]).T
         order = np.argsort(steps)
         axes.plot(steps[order], _MEV * sigma[order], color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5)
         axes.axhline(_MEV * self._aimed, color="k", ls="--", lw=1, label="target")
@@ -260,7 +277,7 @@ class TargetPanel(ipywidgets.VBox):
     def _summary(self, figure: Figure) -> None:
         left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
         self._molecule.draw(left.add_axes((0.0, 0.0, 1.0, 0.9)))
-        left.text(0.5, 0.98, f"target {_MEV * self._aimed:.0f} meV/Å\nred: uncertain by twice that", ha="center", va="top", fontsize=9)
+        left.text(0.5, 0.98, f"target {_MEV * self._aimed:.0f} meV/Å\nyellow to red: uncertainty, up to twice that", ha="center", va="top", fontsize=9)
         self._draw(right)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:

@@ -161,3 +161,12 @@ def test_heat_rises():
     assert (np.diff(colours.sum(1)[:3]) < 0).all()
     np.testing.assert_array_equal(colours[2], colours[3])
     assert np.isfinite(heat([0.0, 0.0], 0.0)).all()
+
+
+def test_a_bar_explains_the_colours_of_atoms(axes):
+    plots.molecule(axes, AMMONIA, colours=heat(np.array([0.0, 0.1, 0.2, 0.3]), 0.3))
+    plots.heat_bar([axes], 0.3, "uncertainty (eV/Å)")
+    bar = axes.figure.axes[-1]
+    assert bar.get_ylabel() == "uncertainty (eV/Å)" and bar.get_ylim() == (0, 0.3)
+    mapped = bar._colorbar.mappable
+    np.testing.assert_allclose(mapped.to_rgba(0.15)[:3], heat([0.15], 0.3)[0], atol=0.02)

@@ -12,11 +12,12 @@ from agal_toolkit.analysis.reliability import RATIOS, counted
 def test_densities_of_ratios(axes, drawn, rng):
     r = rng.normal(size=20000)
     plots.ratio_densities(axes, {"calibrated": counted(r), "raw": counted(np.append(1.6 * r[:999], 50.0))})
-    drawn(axes, "error / uncertainty", "density")
+    drawn(axes, "r = error / uncertainty", "density")
     normal, calibrated = axes.lines[0].get_xydata(), axes.lines[1].get_xydata()
     near = np.abs(calibrated[:, 0]) < 2
     np.testing.assert_allclose(calibrated[near, 1], np.interp(calibrated[near, 0], *normal.T), rtol=0.2)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["normal", "calibrated", "raw, 0.1% beyond"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["normal", "calibrated", "raw"]
+    assert [text.get_text() for text in axes.texts] == ["beyond ±6:\nraw 0.1%"]
 
 
 def test_errors_in_bins(axes, drawn):
@@ -59,6 +60,12 @@ def test_means_against_targets(axes, drawn):
     (bars,) = axes.containers
     np.testing.assert_allclose(bars.lines[0].get_xydata(), [[0.1, 0.11], [0.2, 0.23]])
     np.testing.assert_allclose(bars.lines[2][0].get_segments(), [[[0.1, 0.1], [0.1, 0.12]], [[0.2, 0.2], [0.2, 0.26]]])
+
+
+def test_arrows_from_start_to_end(axes, drawn):
+    plots.arrivals(axes, [0.2, 0.1], [0.15, 0.15], 0.15, "uncertainty (eV/Å)")
+    drawn(axes, "structure", "uncertainty (eV/Å)")
+    assert [(note.xyann, note.xy) for note in axes.texts] == [((1, 0.2), (1, 0.15)), ((2, 0.1), (2, 0.15))]
 
 
 def test_boxes_of_groups(axes, drawn, rng):

@@ -216,3 +216,17 @@ def test_what_is_no_number_stays_in_its_geometry(rng):
     said = Stacked(network())(Batch.of([good, bad]).at(positions))
     torch.testing.assert_close(said.energy[:, 0], said_of(good).energy[:, 0])
     assert said.energy[:, 1].isnan().all() and said.forces[:, : len(good)].isfinite().all()
+
+
+def test_neither_stress_nor_gradients_spread_what_is_no_number(rng):
+    """Even where the first pair of the batch is the broken one."""
+    good, bad = GEOMETRIES["crystal"](rng), GEOMETRIES["ammonia"](rng)
+    batch = Batch.of([bad, good])
+    positions = batch.positions.clone()
+    positions[0] = torch.nan
+    positions.requires_grad_()
+    said = Stacked(network())(batch.at(positions), graph=True)
+    torch.testing.assert_close(said.stress[:, 1], said_of(good).stress[:, 0])
+    own = said.forces[:, len(bad) :].square().sum() + said.stress[:, 1].square().sum()
+    (slope,) = torch.autograd.grad(own, positions)
+    assert slope[len(bad) :].isfinite().all() and slope[len(bad) :].abs().max() > 0

@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 pytest.importorskip("openmm", reason="OpenMM is in the extra `references`")
 
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.references import AMOEBA, Reference
+from agal_toolkit.references import AMOEBA, NotConverged, Reference, water
 from agal_toolkit.references.water import standard
 
 LIGHT = AMOEBA(stress=False)
@@ -148,3 +148,10 @@ def test_without_openmm_the_remedy_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "openmm", None)
     with pytest.raises(ImportError, match=r"pip install 'agal_toolkit\[references\]'"):
         AMOEBA()(box())
+
+
+def test_what_openmm_refuses_has_no_label(liquid):
+    """A box that has become smaller than twice the cutoff."""
+    context = water._context(LIGHT, 64, tuple(water.reciprocal_grid(np.diag(liquid.cell), LIGHT.spacing)))
+    with pytest.raises(NotConverged, match="AMOEBA has no energy for 192 atoms"):
+        water._state(context, 0.5 * liquid.cell, 0.5 * liquid.positions, forces=False)

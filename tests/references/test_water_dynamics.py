@@ -68,3 +68,7 @@ def test_what_cannot_be_simulated_is_refused(relaxed):
         next(WaterDynamics()(Geometry(positions=np.eye(3), numbers=[1, 1, 8], cell=13 * np.eye(3), pbc=True), 1, 10.0, 1))
     with pytest.raises(ValueError, match="must be positive"):
         WaterDynamics(timestep=0.0)
+    with pytest.raises(ValueError, match="a positive time apart"):
+        next(WaterDynamics()(relaxed.geometry, 1, 0.0, 1))
+    with pytest.raises(ValueError, match=r"velocities have shape \(3, 3\)"):
+        next(WaterDynamics()(relaxed.geometry, 1, 10.0, 1, velocities=np.zeros((3, 3))))

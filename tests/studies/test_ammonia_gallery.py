@@ -77,3 +77,14 @@ def test_numbers_over_all_runs():
 
 def test_a_half_becomes_whole():
     np.testing.assert_array_equal(gallery.whole([[0, 1, 2], [3, 4, 5]]), [[2, 1, 0, 1, 2], [5, 4, 3, 4, 5]])
+
+
+def test_distances_to_the_start():
+    vectors = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0], [1.0, 3.0], [5.0, 0.0]])
+    assert gallery.nearest(vectors, ["start", "start", "near", "near", "far"], "start") == pytest.approx({"near": 2.5, "far": 4.0})
+
+
+def test_places_that_are_seldom_visited():
+    counts = np.array([[0, 5000, 3], [0, 0, 2000]])                            # (R, Z)
+    points = np.array([[1.5, 0.5], [2.5, 0.5], [2.5, 1.5], [0.5, 0.5], [9.0, 0.5]])
+    assert gallery.seldom_visited(points, counts, np.arange(4.0), np.arange(3.0)) == pytest.approx(3 / 5)

@@ -8,14 +8,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase import units
 
 pytest.importorskip("openmm", reason="OpenMM is in the extra `references`")
 
+from agal_toolkit.attack import TargetError
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.studies import calibrated_attacks as study
 from agal_toolkit.studies import calibrated_gallery as gallery
 from agal_toolkit.studies.calibrated_claims import claims, delivered
 from agal_toolkit.studies.calibrated_trials import Scene, predicted, rms
+from agal_toolkit.studies.calibrated_ways import heated, rattled
 from agal_toolkit.studies.results import read
 from agal_toolkit.studies.water_truth import folded, rattle
 
@@ -51,7 +54,8 @@ def test_every_trial_is_recorded_and_stored(folder, result):
         labelled = Dataset.read(folder / "runs" / "fast" / "trials" / f"{name}.extxyz.gz")
         assert len(labelled) == sum(found is not None for found in record["structures"]["found"])
         assert sum(record["norms"]) == len(labelled) * 192 * FAST.members
-        assert sum(record["ratios"]) == len(labelled) * 576 * FAST.members
+        trial = study.trials(FAST)[name]
+        assert sum(record["ratios"]) == len(labelled) * 576 * (trial.members if trial.law == "own" else FAST.members)
 
 
 def test_what_is_recorded_is_what_the_labels_say(folder, result, there):
@@ -80,13 +84,26 @@ def test_a_rattle_is_as_uncertain_as_it_should_be(result):
     record = result["records"]["trials"]["rattle"]
     sigma = np.array(record["structures"]["sigma"]) / record["target"]
     moved = np.array(record["structures"]["moved"])
-    assert np.all((np.abs(sigma - 1) < 0.02) | (moved == 0))                    # a seed above the target is left as it is
+    assert np.all((np.abs(sigma - 1) < 0.02) | (moved == 0)) and moved.max() > 0    # a seed above the target is left as it is
+
+
+def test_a_simulation_ends_where_it_is_uncertain_enough(there):
+    committee, seed = there.committee.calibrated(there.aside), there.data.first[0]
+    calm = float(committee.calibration.atomic_variance(predicted(committee, [seed])).sqrt().mean())
+    frame, calls = heated(TargetError(1.1 * calm), committee, seed, np.random.default_rng(0))
+    assert 1.1 <= float(committee.calibration.atomic_variance(predicted(committee, [frame])).sqrt().mean()) / calm < 1.2 and calls > 2
+
+
+def test_a_rattle_that_cannot_get_there_says_so(there):
+    committee = there.committee.calibrated(there.aside)
+    with pytest.raises(RuntimeError, match="take a smaller target"):
+        rattled(TargetError(1e6), committee, there.data.first[0], np.random.default_rng(0))
 
 
 def test_a_second_round_calibrates_with_the_labels_of_the_first(folder, result):
     first, second = (result["records"]["trials"][name]["calibration"]["forces"] for name in ("x2.0", "second x2.0"))
     assert second["samples"] == first["samples"] + FAST.attacks * 576
-    assert first != second
+    assert (second["scale"], second["exponent"]) != (first["scale"], first["exponent"])
 
 
 def test_subsets_and_guards_do_what_they_say(result):
@@ -144,7 +161,26 @@ def test_pictures_are_made_of_what_was_run(result):
     assert ((ends[:, 0] <= means + 1e-6) & (means <= ends[:, 1] + 1e-6)).all()
     ways = gallery.ways(trials, {"attack": "x1.4", "random rattle": "rattle"})
     assert all(set(groups) == {"attack", "random rattle"} for groups in ways.values())
-    table = gallery.trial_rows(trials, ["x1.0", "x1.4"], {"x1.4": "attack, 1.4"}).splitlines()
-    assert len(table) == 3 and table[2].startswith("| attack, 1.4 | 2 |")
-    judged = gallery.reliability_rows(result["records"]["committee"]["reliability"], {"here": "simulated, O, its own"}).splitlines()
-    assert len(judged) == 3 and judged[2].count("|") == table[0].count("|") - 2
+
+
+def test_tables_are_made_of_what_was_run(result):
+    trials, abouts = result["records"]["trials"], {"x1.4": "attack, 1.4", "pressure 0.3": "0.3 GPa"}
+    tables = {
+        "trials": gallery.trial_rows(trials, ["x1.0", "x1.4"], abouts), "adversaries": gallery.adversary_rows(trials, ["x1.0", "x1.4"], abouts),
+        "wishes": gallery.wish_rows(trials, ["x1.4", "pressure 0.3"], abouts), "sizes": gallery.size_rows(trials, FAST.subsets, FAST.members),
+        "judged": gallery.reliability_rows(result["records"]["committee"]["reliability"], {"here": "simulated, O, its own"}),
+    }
+    lines = {name: table.splitlines() for name, table in tables.items()}
+    assert {name: len(rows) for name, rows in lines.items()} == {"trials": 3, "adversaries": 3, "wishes": 4, "sizes": 4, "judged": 3}
+    for rows in lines.values():
+        assert len({row.replace("\\|", "").count("|") for row in rows}) == 1
+    assert lines["trials"][2].startswith("| attack, 1.4 | 2 |") and lines["sizes"][3].startswith("| 2 | themselves | 2 |")
+    assert lines["wishes"][2].endswith("|  |  |  |") and "±" in lines["wishes"][3]
+
+
+def test_pressures_are_the_labels_own(folder, result):
+    record = result["records"]["trials"]["pressure 0.3"]["structures"]
+    labelled = Dataset.read(folder / "runs" / "fast" / "trials" / "pressure 0.3.extxyz.gz")
+    expected = [-np.trace(label.stress) / 3 / units.GPa for label in labelled.labels]
+    np.testing.assert_allclose([value for value in record["pressure"] if value is not None], expected, rtol=1e-3)
+    assert "pressure" not in result["records"]["trials"]["x1.4"]["structures"]
