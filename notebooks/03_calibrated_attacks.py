@@ -111,6 +111,7 @@ print("forces:", agal.Law(**laws["power"]["forces"]), "and", agal.Law(**laws["li
 Markdown(gallery.reliability_rows(about["reliability"], {
     "simulated, uncalibrated": "simulated, forces, identity", "simulated, power law": "simulated, forces, power", "simulated, linear law": "simulated, forces, linear",
     "of these O": "simulated, O, power", "of these H": "simulated, H, power", "O, a law of its own": "simulated, O, its own", "H, a law of its own": "simulated, H, its own",
+    "O, its own of simulations alone": "simulated, O, its own, simulations", "H, its own of simulations alone": "simulated, H, its own, simulations",
     "rattled, power law": "rattled, forces, power",
     "rattled, calibrated on simulations alone": "rattled, forces, simulations", "energies per atom": "simulated, energy, power", "virials per atom": "simulated, virial, power",
 }))
@@ -119,7 +120,7 @@ Markdown(gallery.reliability_rows(about["reliability"], {
 # NLL is the mean negative log-likelihood of the errors, and the miscalibration area that between the observed and the promised share of
 # errors in all central intervals. Calibration makes the errors of forces as wide as promised, with tails beyond four uncertainties that are
 # heavier than normal. One law for all atoms is a compromise: oxygen errs more than it says and hydrogen less. A law for each element mends
-# the width and not the slope. Of energies there is one value a structure, and their slope stays open.
+# the width, and one of simulations alone the slope, too: rattled structures, which attacks need (part 5), ask for a larger exponent. Of energies there is one value a structure, and their slope stays open.
 
 # %% [markdown]
 # ## 4. Choose an error, live
@@ -245,8 +246,8 @@ for axes, how, title in zip(panels, ("of all", "alone"), ("calibrated by the who
 Markdown(gallery.size_rows(trials, preset.subsets, preset.members))
 
 # %% [markdown]
-# Read with the whole committee's law, few attacked members lead to structures a little more wrong than asked for, for the others as well:
-# attacks transfer. Two members that calibrate by themselves disagree by chance, so their law is nearly flat and their structures scatter.
+# Read with the whole committee's law, attacks on two to four members are found at the target, for the members that were not attacked as
+# well: attacks transfer. Two members that calibrate by themselves disagree by chance, so their law is nearly flat and their structures scatter.
 # From three on, averages are right; the paper needs about ten.
 
 # %% [markdown]
@@ -282,8 +283,8 @@ for axes, (label, groups) in zip(panels, quantities.items(), strict=True):
 Markdown(gallery.trial_rows(trials, ["x1.4", "rattle", "heat"], abouts))
 
 # %% [markdown]
-# An attack spreads the uncertainty over all atoms, with displacements that are mostly of whole molecules and bonds that stay shorter; a rattle
-# or a hot simulation leaves it on few. In three dimensions, each atom's uncertainty:
+# An attack spreads the uncertainty over all atoms; a rattle or a hot simulation leaves much of it on few. In each of them three quarters or
+# more of the disagreement are about the shapes of molecules. In three dimensions, each atom's uncertainty:
 
 # %%
 rng = np.random.default_rng(0)

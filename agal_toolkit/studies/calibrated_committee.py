@@ -68,25 +68,26 @@ def committee(place: Path, preset: Preset, data: Water, device: str = "cpu", say
 
 
 def judged(there: Scene) -> dict[str, Any]:
-    """What laws are worth on structures that served neither training nor calibration: simulated and rattled ones, and of the simulated each element."""
+    """What laws are worth on structures that served neither training nor calibration: simulated and rattled ones, and each element, by the law of all atoms, by its own, and by its own of simulations alone."""
     tests = {"simulated": there.data.first + there.data.second, "rattled": there.data.shaken}
     said = {name: predicted(there.committee, list(data)) for name, data in tests.items()}
     laws = {form: {q: Law.fit(*_pair(samples(there.said, there.aside, q)), form) for q in QUANTITIES} for form in FORMS}
     alone = there.aside[simulated(there.aside)]
-    laws["simulations"] = {"forces": Law.fit(*_pair(samples(predicted(there.committee, list(alone)), alone)))}
-    laws |= {element: {"forces": Law.fit(*_pair(of_element(samples(there.said, there.aside), there.aside, z)))} for element, z in ELEMENTS.items()}
-    record: dict[str, Any] = {"laws": {form: {q: asdict(law) for q, law in own.items()} for form, own in laws.items()}, "reliability": {}, "heldout": {}, "ratios": {}}
+    fitted = {"its own": (samples(there.said, there.aside), there.aside), "its own, simulations": (samples(predicted(there.committee, list(alone)), alone), alone)}
+    laws["simulations"] = {"forces": Law.fit(*_pair(fitted["its own, simulations"][0]))}
+    elements = {(element, form): Law.fit(*_pair(of_element(*given, z))) for element, z in ELEMENTS.items() for form, given in fitted.items()}
+    record: dict[str, Any] = {"laws": {form: {q: asdict(law) for q, law in own.items()} for form, own in laws.items()} | {f"{element}, {form}": {"forces": asdict(law)} for (element, form), law in elements.items()}, "reliability": {}, "heldout": {}, "ratios": {}}
     for name, data in tests.items():
         record["heldout"][name] = {"rms": float(np.mean(rms(said[name], data))), "component": float(np.sqrt(np.mean(samples(said[name], data).errors ** 2)))}
         for quantity in QUANTITIES:
             found = samples(said[name], data, quantity)
             for form, own in laws.items():
-                if quantity in own and form not in ELEMENTS:
+                if quantity in own:
                     record["reliability"][f"{name}, {quantity}, {form}"] = _values(reliability(found, own[quantity], bins=12 if quantity == "forces" else 6))
             if quantity == "forces":
                 for element, z in ELEMENTS.items():
-                    for form in ("power", element):
-                        record["reliability"][f"{name}, {element}, {'its own' if form == element else form}"] = _values(reliability(of_element(found, data, z), laws[form]["forces"]))
+                    for form, law in {"power": laws["power"]["forces"], **{form: elements[element, form] for form in fitted}}.items():
+                        record["reliability"][f"{name}, {element}, {form}"] = _values(reliability(of_element(found, data, z), law))
             for form in ("power", "identity"):
                 r = found.errors / laws[form][quantity].at(found.sigma)
                 record["ratios"][f"{name}, {quantity}, {form}"] = counted(r).tolist()
