@@ -134,8 +134,8 @@ class Calibration:
                 notes.append(f"{quantity}: {int((~sound).sum())} of {sound.size} uncertainties are zero and were left out")
                 found = Samples(found.sigma[sound], found.errors[:, sound], found.owner[sound])
             for form in ("power", "linear"):
-                if form == "power" and len(data) < few:
-                    notes.append(f"{quantity}: a linear law, as {len(data)} structures are too few for an exponent")
+                if form == "power" and (count := len(np.unique(found.owner))) < few:
+                    notes.append(f"{quantity}: a linear law, as {count} structures are too few for an exponent")
                     continue
                 try:
                     laws[quantity] = Law.fit(found.sigma, found.errors, form)

@@ -22,7 +22,7 @@
 # Run the cells from top to bottom; part 4 is live, the rest shows what a study stored. Uncertainties and errors of forces are norms
 # over the three components of an atom's force (Eq. 9), averaged over the atoms of a structure: "uncertainty" is the calibrated one of
 # the members, and "found" the root mean square error of the members once the truth has been asked. Values in parentheses are 95 %
-# bootstrap intervals over structures. Sentences about findings are about the laptop's preset.
+# bootstrap intervals over structures, taken as independent, of one committee. Sentences about findings are about the laptop's preset.
 
 # %%
 import shutil
@@ -198,8 +198,7 @@ Markdown(gallery.trial_rows(trials, others, abouts))
 
 # %% [markdown]
 # Uncalibrated, half of the attacks arrive, at errors well above what was asked for. The linear law takes structures for more wrong than they
-# are, calibration on simulations alone for less. With bonds guarded no attack gets to twice the error: that much is not to be had without
-# stretching them.
+# are, calibration on simulations alone for less. With bonds guarded no attack gets to twice the error in thirty steps.
 
 # %% [markdown]
 # ## 6. A second round

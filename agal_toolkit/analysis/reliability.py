@@ -100,7 +100,13 @@ def counted(ratios: ArrayLike) -> NDArray:
 
 
 def within(counts: ArrayLike, limit: float) -> float:
-    """Share of ratios between -`limit` and `limit`, one of RATIOS, of (62,) as :func:`counted` counts them."""
+    """Share of ratios between -`limit` and `limit` of (62,) as :func:`counted` counts them.
+
+    Raises:
+        ValueError: a limit that is none of RATIOS.
+    """
+    if not np.isclose(RATIOS, limit).any():
+        raise ValueError(f"limit is {limit}, and ratios are counted between {RATIOS[0]:g}, {RATIOS[1]:g}, ..., {RATIOS[-1]:g}")
     counts, edges = np.asarray(counts), np.array([-np.inf, *RATIOS, np.inf])
     inside = (edges[:-1] > -limit - 1e-9) & (edges[1:] < limit + 1e-9)
     return float(counts[inside].sum() / counts.sum())

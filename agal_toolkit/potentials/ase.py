@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -14,6 +16,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from ..geometry import Batch, Geometry, Prediction
 from .protocol import NoGraph, Potential
+
+_LOCKS: WeakKeyDictionary[Calculator, Any] = WeakKeyDictionary()      # a calculator remembers one geometry, and threads must not mix theirs
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,11 @@ class CalculatorPotential:
             if (geometry.charge, geometry.multiplicity) != (0, 1):
                 atoms.set_initial_charges(np.full(len(atoms), geometry.charge / len(atoms)))
                 atoms.set_initial_magnetic_moments(np.full(len(atoms), (geometry.multiplicity - 1) / len(atoms)))
-            atoms.calc = self.calculator
-            energies.append(atoms.get_potential_energy())
-            forces.append(atoms.get_forces(apply_constraint=False)[:, :d])
-            stresses.append(_stress(atoms, d))
+            with _LOCKS.setdefault(self.calculator, RLock()):
+                atoms.calc = self.calculator
+                energies.append(atoms.get_potential_energy())
+                forces.append(atoms.get_forces(apply_constraint=False)[:, :d])
+                stresses.append(_stress(atoms, d))
         return Prediction(
             torch.tensor(energies, dtype=torch.float64, device=device),
             torch.tensor(np.concatenate(forces), dtype=torch.float64, device=device),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -142,6 +143,9 @@ def reciprocal_grid(edges: NDArray, spacing: float) -> list[int]:
     return (8 * np.ceil(edges / spacing / 8)).astype(int).tolist()
 
 
+_ONE = Lock()                                  # contexts are shared by the threads of a process
+
+
 def _state(context: Context, cell: NDArray, positions: NDArray, forces: bool) -> tuple[float, NDArray]:
     """Energy, eV, and forces (n, 3), eV/angstrom.
 
@@ -151,9 +155,10 @@ def _state(context: Context, cell: NDArray, positions: NDArray, forces: bool) ->
     from openmm import OpenMMException, unit
 
     try:
-        context.setPeriodicBoxVectors(*(cell / 10))
-        context.setPositions((positions + OFFSET) / 10)
-        state = context.getState(getEnergy=True, getForces=forces)
+        with _ONE:
+            context.setPeriodicBoxVectors(*(cell / 10))
+            context.setPositions((positions + OFFSET) / 10)
+            state = context.getState(getEnergy=True, getForces=forces)
     except OpenMMException as error:
         raise NotConverged(f"AMOEBA has no energy for {len(positions)} atoms in a cell of {np.diag(cell).round(2)} angstrom: {error}; are molecules on top of each other?") from error
     energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) * ENERGY

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -58,10 +59,11 @@ def committee(place: Path, preset: Preset, data: Water, device: str = "cpu", say
             if time.time() > deadline:
                 raise TimeoutError("the time of this call is over; the next one goes on")
 
-        scratch = place.with_name("fit")
+        scratch = place.with_name(f"{place.name}-fit")
         scratch.mkdir(parents=True, exist_ok=True)
         members = fit.fit(learned, weights, valid, np.random.default_rng([SEED, 1]), report, scratch)
         fit.save(members, place)
+        rmtree(scratch)
         keep(place / "fitted.json", {"settings": wanted, "seconds": round(time.monotonic() - began, 1), **machine()})
     agree(json.loads((place / "fitted.json").read_text())["settings"], wanted, place / "fitted.json")
     return Committee(fit.load(place))

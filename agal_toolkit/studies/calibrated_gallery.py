@@ -59,7 +59,7 @@ def trial_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) 
         record, found = trials[name], column(trials[name], "found")
         labelled = [value is not None for value in record["structures"]["found"]]
         low, high = interval(found)
-        bonds, sigma = column(record, "bonds"), np.array(record["structures"]["sigma"])[labelled]
+        bonds, sigma = column(record, "bonds"), np.array(record["structures"]["sigma"], dtype=object)[labelled].astype(float)
         count = f"{len(found)}" if all(labelled) else f"{len(found)} of {len(labelled)} labelled"
         lines.append(
             f"| {abouts[name]} | {count} | {MEV * record['target']:.0f} | {MEV * sigma.mean():.0f} | {MEV * found.mean():.0f} ({MEV * low:.0f}, {MEV * high:.0f}) | "

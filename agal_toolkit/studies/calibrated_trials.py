@@ -151,10 +151,11 @@ def run(trial: Trial, scene: Scene, earlier: Dataset | None = None) -> tuple[dic
     for index, seed in enumerate(seeds):
         rng = np.random.default_rng([SEED, index, trial.members or 0])
         chosen = everyone if trial.members is None else np.sort(rng.choice(everyone, trial.members, replace=False))
-        calibration = scene.calibration(trial, chosen, earlier) if common is None else common
-        geometry, row = sent(trial, target, seed, chosen, calibration, scene, rng)
-        said = predicted(scene.committee, [geometry])
+        row: dict[str, Any] = {"reached": False}
         try:
+            calibration = scene.calibration(trial, chosen, earlier) if common is None else common
+            geometry, row = sent(trial, target, seed, chosen, calibration, scene, rng)
+            said = predicted(scene.committee, [geometry])
             judges = picked(said, chosen) if trial.law == "own" else said
             row |= looks_of(geometry, seed, judges, calibration)
             data = Dataset([replace(geometry, origin={"by": trial.way, "seed": index})], [label(geometry)], [CALIBRATION])
@@ -240,15 +241,16 @@ def looks_of(geometry: Geometry, seed: Geometry, said: Prediction, calibration: 
         the filters of Cezar 2025, Sec. IV E 2, and "bonded": all bonds between 0.85 and 1.15 angstrom.
     """
     atomic = calibration.atomic_variance(said).sqrt().numpy()
-    waters, before = whole(geometry).reshape(-1, 3, 3), geometry.positions - seed.positions @ np.linalg.solve(seed.cell, geometry.cell)
+    waters, way = whole(geometry).reshape(-1, 3, 3), (geometry.positions - seed.positions @ np.linalg.solve(seed.cell, geometry.cell)).reshape(-1, 3, 3)
     differences = (said.forces - said.forces.mean(0)).numpy().reshape(len(said.forces), -1, 3, 3)
     lengths = np.linalg.norm(waters[:, 1:] - waters[:, :1], axis=-1)
     batch = Batch.of([geometry])
     largest = float(said.forces.mean(0).norm(dim=-1).max())
-    moved = float(np.sqrt(np.square(before).sum(-1).mean()))
+    moved = float(np.sqrt(np.square(way).sum(-1).mean()))
+    midway = waters - way / 2                                             # as seen from there a rotation of any angle leaves shapes alone
     return {
         "sigma all": float(atomic.mean()), "participation": participation(atomic), "internal": internal_share(differences, waters, MASSES, forces=True),
-        "moved": moved, "moved internally": internal_share(before.reshape(-1, 3, 3), waters, MASSES, forces=False) if moved > 1e-9 else None,
+        "moved": moved, "moved internally": internal_share(way, midway, MASSES, forces=False) if moved > 1e-9 else None,
         "bonds": [float(lengths.min()), float(lengths.max())], "closest": _closest(geometry), "mean force": largest,
         "passes": largest <= 40 and bool(APART(batch).all()), "bonded": bool(((lengths >= BONDS.shortest) & (lengths <= BONDS.longest)).all()),
     }

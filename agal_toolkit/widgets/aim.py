@@ -147,7 +147,8 @@ class TargetPanel(ipywidgets.VBox):
 
     def stop(self) -> TargetPanel:
         """Ends the attack at its next step; nothing of it is kept."""
-        self._stop.set()
+        with self._lock:
+            self._stop.set()
         return self
 
     def settle(self, timeout: float = 300.0) -> TargetPanel:
@@ -180,7 +181,10 @@ class TargetPanel(ipywidgets.VBox):
             rng = np.random.default_rng([2025, index, round(_MEV * self._aimed)])
             (adversary,) = replace(self.attack, objective=aim)(self.committee, Dataset(), [seed], rng, report)
             predicted = float(self._sigma(adversary.geometry).mean())
-            self.deliveries.append(Delivery(self._aimed, index, adversary.geometry, predicted, adversary.reached))
+            with self._lock:
+                if self._stop.is_set():
+                    raise _Stopped
+                self.deliveries.append(Delivery(self._aimed, index, adversary.geometry, predicted, adversary.reached))
             self._latest = (course, adversary.kept, adversary.geometry)
             self._trouble.value = ""
             self._ask.request()

@@ -48,3 +48,13 @@ def test_random_forces_share_as_degrees_of_freedom_do(rng):
 def test_shares_do_not_depend_on_orientation(waters, rng):
     forces, turn = rng.normal(size=waters.shape), Rotation.random(random_state=3).as_matrix()
     assert internal_share(forces @ turn, waters @ turn, MASSES, forces=True) == pytest.approx(internal_share(forces, waters, MASSES, forces=True))
+
+
+def test_seen_from_midway_a_turn_of_any_angle_leaves_shapes_alone(rng):
+    """The difference of a molecule's ends is a small rotation of their middle (Cayley)."""
+    start = rng.normal(size=(2, 3, 3))
+    masses = np.array([16.0, 1.0, 1.0])
+    centred = start - (start * masses[:, None]).sum(1, keepdims=True) / masses.sum()
+    end = centred @ Rotation.from_rotvec([0.3, -0.6, 0.4]).as_matrix().T
+    assert internal_share(end - centred, (end + centred) / 2, masses, forces=False) == pytest.approx(0.0, abs=1e-12)
+    assert internal_share(end - centred, end, masses, forces=False) > 0.01

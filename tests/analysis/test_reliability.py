@@ -55,3 +55,5 @@ def test_shares_are_told_from_counts(rng):
     r = rng.normal(size=4000)
     for limit in (1, 2):
         assert within(counted(np.append(r, [9.0, -9.0])), limit) == pytest.approx(np.sum(np.abs(r) < limit) / 4002, abs=1e-12)
+    with pytest.raises(ValueError, match="ratios are counted between"):
+        within(counted(r), 1.5)

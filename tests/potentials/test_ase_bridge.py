@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
 import helpers
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.lj import LennardJones
@@ -175,3 +179,23 @@ def test_ions_there_and_back_again():
     potential = Differentiable(electronic)
     again = CalculatorPotential(PotentialCalculator(potential))(Batch.of(ions()))
     assert torch.equal(again.energy, potential(Batch.of(ions())).energy)
+
+
+def test_threads_do_not_mix_what_a_calculator_remembers():
+    """One calculator asked by several threads gives each the answer to its own question."""
+
+    class Slow(Calculator):
+        implemented_properties = ("energy", "forces")
+
+        def calculate(self, atoms=None, properties=("energy",), system_changes=all_changes):
+            super().calculate(atoms, properties, system_changes)
+            place = self.atoms.positions[0, 0]
+            time.sleep(0.01)
+            self.results = {"energy": place, "forces": np.full((len(self.atoms), 3), place)}
+
+    potential = CalculatorPotential(Slow())
+    batches = [Batch.of([Atoms("Ar", positions=[[float(k), 0, 0]])]) for k in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        said = list(pool.map(potential, batches))
+    assert [float(each.energy) for each in said] == list(range(8))
+    assert [float(each.forces[0, 0]) for each in said] == list(range(8))
