@@ -85,7 +85,7 @@ class Committee:
 
         Args:
             data: of the calibration role.
-            form: "power" (Cezar 2025, Eq. 3), "linear" or "identity".
+            form: "power" (Cezar 2025, Eq. 4), "linear" or "identity".
             of: errors of every member (Cezar 2025, Eq. 1), or of their mean.
 
         Raises:

@@ -12,9 +12,12 @@ from ase.build import bulk, molecule
 
 pytest.importorskip("tblite", reason="tblite is in the extra `references`")
 
+from agal_toolkit.attack import LBFGS, Apart, Attack, HessianVector, TargetError
+from agal_toolkit.calibration import Calibration
 from agal_toolkit.committee import Committee
+from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.references import XTB, LabelCalculator, NotConverged
+from agal_toolkit.references import DFT, XTB, LabelCalculator, NotConverged
 from agal_toolkit.uncertainty import force_variance
 
 
@@ -107,3 +110,19 @@ def test_without_tblite_the_remedy_is_said(monkeypatch, rng):
     monkeypatch.setitem(sys.modules, "tblite.interface", None)
     with pytest.raises(ImportError, match=r"pip install 'agal_toolkit\[references\]'"):
         XTB()(water(rng))
+
+
+def test_two_methods_are_sent_to_an_error():
+    """No network and no torch: calibrated on density functional theory, and attacked by differences of forces."""
+    pytest.importorskip("pyscf", reason="PySCF is in the extra `references`")
+    truth, rng, rattled = DFT(), np.random.default_rng(0), [molecule("NH3") for _ in range(6)]
+    for atoms in rattled:
+        atoms.rattle(0.05, rng=rng)
+    geometries = [Geometry.from_atoms(atoms) for atoms in rattled]
+    committee = Committee.from_calculators([LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))])
+    data = Dataset(geometries, [truth(geometry) for geometry in geometries])
+    calibrated = Committee(committee.members, Calibration.fit(committee.predict(geometries), data, quantities=("forces",)))
+    attack = Attack(TargetError(1.0), LBFGS(25), HessianVector(), start=0.0, guard=Apart(0.6))
+    (adversary,) = attack(calibrated, Dataset(), geometries[:1], rng)
+    start, end = (float(calibrated.calibration.atomic_variance(calibrated.predict([g])).sqrt().mean()) for g in (geometries[0], adversary.geometry))
+    assert adversary.reached and abs(end - 1.0) < 0.03 < 1.0 - start
