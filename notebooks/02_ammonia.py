@@ -109,13 +109,13 @@ first
 curves = read(results / "ammonia_convergence-laptop.json")["records"]
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.2), layout="constrained")
 lines = {}
-for fit in curves["fits"]:
+for fit in (each for each in curves["fits"] if each["repeat"] == 0):
     about = "third committee" if fit["committee"] == "third" else f"width {fit['features']}, batch {fit['batch']}"
     lines.setdefault(about, []).append(fit)
 look = plots.looks(list(lines))
 for axes, label, value in (
-    (left, "barrier, committee less DFT / kcal/mol", lambda fit: fit["barrier"] - curves["truth"]),
-    (right, "RMSE below 20 kcal/mol", lambda fit: fit["rmse below"]["20"]),
+    (left, "barrier, committee less DFT (kcal/mol)", lambda fit: fit["barrier"] - curves["truth"]),
+    (right, "RMSE below 20 kcal/mol (kcal/mol)", lambda fit: fit["rmse below"]["20"]),
 ):
     plots.convergence_curves(axes, {key: (np.array([f["steps"] for f in fits]), np.array([value(f) for f in fits])) for key, fits in lines.items()}, label, shown=look)
 
@@ -272,7 +272,7 @@ figure, axes = plt.subplots(figsize=(6.4, 2.8), layout="constrained")
 by_temperature = gallery.stable_fractions_by_temperature(record["records"]["runs"])
 for label, fractions in by_temperature.items():
     axes.plot(TEMPERATURES, fractions, "o-", ms=4, label=label, color=look[label].colour)
-axes.set(xlabel="temperature / K", ylabel="stable simulations", ylim=(0, 1.03))
+axes.set(xlabel="temperature (K)", ylabel="stable simulations", ylim=(0, 1.03))
 axes.grid(alpha=0.25)
 _ = axes.legend(fontsize=9)
 

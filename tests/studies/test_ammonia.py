@@ -178,6 +178,19 @@ def test_learning_curves_are_made_once(folder, monkeypatch):
         ammonia_convergence.study("fast", points=points, **arguments)
 
 
+def test_the_last_doubling_counts_every_repeat():
+    last = ammonia_convergence.STEPS[-1]
+    moved = [0.02, 0.3, 0.04]
+    fits = [
+        {"features": 64, "batch": 10, "committee": "first", "repeat": k, "steps": steps, "barrier": 6 + 0.1 * k + (moved[k] if steps == last else 0.0)}
+        for k in range(3) for steps in (last // 2, last)
+    ]
+    doubled, scattered = ammonia_convergence.claims([*fits, {**fits[0], "batch": 30, "barrier": 9.0}, {**fits[1], "committee": "third"}], 64)
+    assert doubled.value == pytest.approx(0.04) and doubled.runs == 3 and doubled.met
+    assert doubled.spread == pytest.approx((0.02, 0.3))
+    assert scattered.value == pytest.approx(np.std([6.02, 6.4, 6.24], ddof=1), abs=1e-4) and scattered.met is None
+
+
 def test_curves_of_the_third_committee_wait_for_the_first_job(folder, tmp_path):
     heard = []
     ammonia_convergence.study("fast", points=[ammonia_convergence.Fit(16, 10, 20, "third")], out=folder / "runs", results=tmp_path, label=Springs(), say=heard.append)
