@@ -33,7 +33,7 @@ def data_curves(axes: Axes, runs: Mapping[str, Sequence[Generation]]) -> None:
 
 
 def sampled_energies(axes: Axes, runs: Mapping[str, Sequence[Generation]], *, zero: float = 0.0, unit: float = 1.0, name: str = "") -> None:
-    """True energies of what each generation asked for: points, and a line through the medians.
+    """True energies of what each generation asked for: points, and a line through the medians; logarithmic where they are above a hundred.
 
     Args:
         runs: strategy -> generations.
@@ -41,12 +41,15 @@ def sampled_energies(axes: Axes, runs: Mapping[str, Sequence[Generation]], *, ze
         unit: of the axis, eV.
         name: of the unit.
     """
+    highest = 0.0
     for offset, (strategy, generations) in zip(np.linspace(-0.12, 0.12, max(len(runs), 1)), runs.items(), strict=False):
         asked = {g.index + 1 + offset: (g.labelled.energies - zero) / unit for g in generations if len(g.labelled)}
         for at, energies in asked.items():
+            highest = max(highest, *energies)
             axes.plot(np.full(len(energies), at), energies, ".", ms=3, alpha=0.4, color=strategy_colour(strategy))
         axes.plot([*asked], [np.median(energies) for energies in asked.values()], "_-", ms=10, color=strategy_colour(strategy), label=strategy)
-    axes.set_yscale("symlog", linthresh=10)
+    if highest > 100:
+        axes.set_yscale("symlog", linthresh=10)
     _by_generation(axes, "energy of sampled points" + (f" ({name})" if name else ""))
 
 

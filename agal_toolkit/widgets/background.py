@@ -46,6 +46,7 @@ class View:
     def offer(self, message: Any) -> None:
         """Shows a message now; or keeps it for later, in place of an older one of its kind."""
         if self._kinds and not isinstance(message, self._kinds):
+            self.flush()
             return
         if type(message) is not self._kind:
             self.flush()
@@ -127,7 +128,7 @@ class Background(HasTraits, Generic[T]):
         Args:
             call: may raise; the run goes on.
             hz: at most so many calls a second for messages of one kind, the newest counts; a message of another kind passes at once, and the last
-                before a pause or an end is always delivered.
+                before any other kind, a pause or an end is always delivered.
             kinds: only these types of messages.
             failed: told what `call` raised.
         """

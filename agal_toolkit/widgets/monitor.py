@@ -168,10 +168,11 @@ class Monitor(ipywidgets.VBox):
             left.tick_params(which="minor", labelsize=8)
         plots.data_curves(middle, runs)
         plots.sampled_energies(right, runs, zero=self.view.zero, unit=self.view.unit, name=self.view.unit_name)
-        for axes in (left, right):
-            if axes.get_legend() is not None:                                  # the one in the middle is for all
+        for axes in (left, right, *([middle] if len(runs) == 1 else [])):      # one is enough for all, and for one strategy none is needed
+            if axes.get_legend() is not None:
                 axes.get_legend().remove()
-        for axes, title in ((middle, "labelled structures"), (right, "sampled energies")):
+        energies = f"energies ({self.view.unit_name})" if self.view.unit_name else "sampled energies"
+        for axes, title in ((middle, "labelled structures"), (right, energies)):
             axes.set_title(title, fontsize=9)
             axes.set_ylabel("")
         last = max(self._generations or 0, *(len(generations) for generations in runs.values()))

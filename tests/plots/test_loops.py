@@ -38,6 +38,12 @@ def test_energies_count_from_a_zero_in_a_unit(axes, generations, drawn):
         np.testing.assert_allclose(line.get_ydata(), (generation.labelled.energies + 3.0) / 0.5)
 
 
+@pytest.mark.parametrize(("unit", "scale"), [(1.0, "linear"), (1e-3, "symlog")])
+def test_energies_are_logarithmic_only_where_they_are_high(axes, generations, unit, scale):
+    plots.sampled_energies(axes, {"adversarial": generations}, zero=-3.0, unit=unit)
+    assert axes.get_yscale() == scale
+
+
 def test_bands_are_quartiles_and_skip_what_is_empty(axes, drawn):
     runs = [np.array([1.0, 2.0, 3.0, 4.0, 5.0]), np.array([]), np.array([10.0, 20.0, 30.0, 40.0, 50.0])]
     plots.band(axes, {"random": runs}, "RMSE on the grid")

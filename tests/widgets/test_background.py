@@ -224,6 +224,21 @@ def test_a_message_of_another_kind_is_not_throttled_away():
     assert isinstance(heard[2], Stage) and heard[-1] == "end"
 
 
+def test_what_is_held_is_shown_before_a_message_of_a_kind_that_is_not_wanted():
+    def make(report):
+        for k in range(20):
+            report(Progress("beat", k, 20))
+        report(Stage(0, "labels", "started"))
+        seen.append(list(heard))
+        yield "end"
+
+    heard, seen = [], []
+    run = Background(make)
+    run.subscribe(lambda message: heard.append(message.done), hz=0.5, kinds=(Progress,))
+    run.start().wait()
+    assert seen == [[0, 19]] and heard == [0, 19]
+
+
 def test_a_view_that_fails_is_told_and_the_run_goes_on():
     told = []
 
