@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ class Course:
     """The steps of one attack, the start first.
 
     Attributes:
-        geometries: where the structure was, s of them; a path is cut where it leaves the numbers.
+        geometries: where the structure was, s of them, each in its own cell; a path is cut where it leaves the numbers.
         energies: (members, s) of every member, eV.
         sigma: (s,) root of the force variance (Schwalbe-Koda 2021, Eq. 10), eV/angstrom.
         atomic: (s, n) uncertainty of the force on each atom (Cezar 2025, Eq. 9), eV/angstrom.
@@ -41,8 +41,11 @@ class Course:
             ValueError: a committee of one member, or a structure that the members refuse.
         """
         finite = np.isfinite(adversary.path).all(axis=(1, 2))
+        if adversary.cells is not None:
+            finite &= np.isfinite(adversary.cells).all(axis=(1, 2))
         count = len(finite) if finite.all() else max(int(finite.argmin()), 1)
-        geometries = tuple(adversary.geometry.moved(positions) for positions in adversary.path[:count])
+        cells = [adversary.geometry.cell] * count if adversary.cells is None else adversary.cells[:count]
+        geometries = tuple(replace(adversary.geometry, positions=positions, cell=cell) for positions, cell in zip(adversary.path[:count], cells, strict=True))
         prediction, batch = committee.predict(geometries), Batch.of(geometries)
         gain = np.where(np.isfinite(adversary.losses[:count]), -adversary.losses[:count], np.nan)
         atomic = atomic_sigma(prediction).numpy().reshape(count, -1)

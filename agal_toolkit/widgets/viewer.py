@@ -116,7 +116,7 @@ class Molecule(ipywidgets.VBox):
         return self
 
     def frames(self, geometries: Sequence[Geometry], ghost: Geometry | None = None) -> Molecule:
-        """Takes structures of the same atoms of which :meth:`seek` shows one, and shows the first; the camera sees them all from where it is.
+        """Takes structures of the same atoms, whose cells may differ, of which :meth:`seek` shows one, and shows the first; the camera sees them all from where it is.
 
         Raises:
             ValueError: no structures, or some of other atoms than the first.
@@ -178,8 +178,8 @@ class Molecule(ipywidgets.VBox):
 
 
 def _alike(one: Geometry | None, other: Geometry) -> bool:
-    """Whether two structures consist of the same atoms in the same order, and in the same cell."""
-    return one is not None and np.array_equal(one.numbers, other.numbers) and np.array_equal(one.cell, other.cell) and np.array_equal(one.pbc, other.pbc)
+    """Whether two structures consist of the same atoms in the same order, periodic along the same cell vectors; the vectors themselves may differ."""
+    return one is not None and np.array_equal(one.numbers, other.numbers) and np.array_equal(one.pbc, other.pbc)
 
 
 def _part(scene: Scene, opacity: float) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
-from helpers import ammonia, schnet_committee
+from helpers import ammonia, crystal, pair_committee, schnet_committee
 
-from agal_toolkit import Adam, Adversary, Attack, Ball, Dataset, Variance
+from agal_toolkit import Adam, Adversary, Attack, Ball, Dataset, Geometry, Variance
 from agal_toolkit.analysis.courses import Course
 from agal_toolkit.geometry import Batch
 from agal_toolkit.uncertainty import force_variance
@@ -40,6 +42,21 @@ def test_a_forbidden_step_has_no_loss_and_a_path_is_cut_where_it_leaves_the_numb
     course = Course.of(schnet_committee(), Adversary(0, adversary.geometry, path, losses, 5, True))
     assert len(course) == 6 and course.kept == 5
     assert np.isnan(course.gain).tolist() == [False, False, False, True, False, False]
+
+
+def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
+    committee = pair_committee()
+    adversary = Attack(Variance(), Adam(0.02, 5), cell=True)(committee, Dataset(), [crystal(rng, (4, 4, 4))], rng)[0]
+    course = Course.of(committee, adversary)
+    assert np.abs(adversary.cells[-1] - adversary.cells[0]).max() > 0.01
+    for step in (0, 2, 5):
+        geometry = Geometry(positions=adversary.path[step], numbers=adversary.geometry.numbers, cell=adversary.cells[step], pbc=True)
+        np.testing.assert_array_equal(course.geometries[step].cell, adversary.cells[step])
+        np.testing.assert_allclose(course.energies[:, step], committee.predict([geometry]).energy[:, 0], rtol=1e-9)
+    np.testing.assert_array_equal(course.geometries[course.kept].cell, adversary.geometry.cell)
+    cells = adversary.cells.copy()
+    cells[4:] = np.inf
+    assert len(Course.of(committee, dataclasses.replace(adversary, cells=cells, kept=3))) == 4
 
 
 def test_one_member_cannot_be_uncertain(adversary):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import subprocess
@@ -91,6 +92,15 @@ def test_frames(view):
     for wrong in ([], [ammonia(), crystal(np.random.default_rng(0), (2, 2, 2))]):
         with pytest.raises(ValueError, match="all of the same atoms"):
             view.frames(wrong)
+
+
+def test_frames_of_a_cell_that_moves(view, rng):
+    view, sent = view
+    first = crystal(rng, (2, 2, 2))
+    strained = dataclasses.replace(first, positions=1.1 * first.positions, cell=1.1 * first.cell)
+    view.frames([first, strained], ghost=first)
+    view.seek(1)
+    assert view.geometry is strained and sent[0]["aim"] == sent[1]["aim"] and sent[0]["parts"][0]["begin"] != sent[1]["parts"][0]["begin"]
 
 
 def test_a_page_that_is_loaded_gets_the_scene(view):
