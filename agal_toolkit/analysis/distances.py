@@ -21,8 +21,8 @@ from ..geometry import Geometry
 class AlignedRmsd:
     """Root mean square deviation after optimal superposition, minimised over permutations of equal atoms, angstrom.
 
-    The abscissa of Schwalbe-Koda 2021, Fig. 3c, which does not say how it is aligned: permutations and no reflections are
-    our choice. It may be the `distance` of :class:`~agal_toolkit.selection.Deduplicate`, but not for points of a model
+    The abscissa of Schwalbe-Koda 2021, Fig. 3c, which does not say how it is aligned; permutations and, for ammonia, reflections
+    are our choice. It may be the `distance` of :class:`~agal_toolkit.selection.Deduplicate`, but not for points of a model
     surface: a lone particle can always be moved onto another.
 
     Attributes:

@@ -175,18 +175,22 @@ class _Band(NEB):
         return [Labels(energy=image.get_potential_energy(), forces=image.get_forces(apply_constraint=False)[:, :d]) for image in self.images]
 
 
+class NoMinimum(RuntimeError):
+    """A structure that does not come to rest on a potential."""
+
+
 def relaxed(potential: Model, geometry: Geometry, *, fmax: float = 0.01, steps: int = 500, device: torch.device | str = "cpu") -> Geometry:
     """The minimum that FIRE reaches from `geometry`, at a fixed cell; `fmax` as in :class:`NudgedElasticBand`.
 
     Raises:
-        RuntimeError: no minimum within so many steps.
+        NoMinimum: within so many steps.
     """
     atoms = geometry.to_atoms()
     calculator = potential if isinstance(potential, Calculator) else PotentialCalculator(potential, dimension=geometry.dimension, device=device)
     atoms.calc = calculator
     if not FIRE(atoms, logfile=None).run(fmax=fmax, steps=steps):
         left = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-        raise RuntimeError(f"a force of {left:.3g} eV/angstrom is left after {steps} steps: allow more, or look whether {geometry!r} falls apart on this potential")
+        raise NoMinimum(f"a force of {left:.3g} eV/angstrom is left after {steps} steps: allow more, or look whether {geometry!r} falls apart on this potential")
     return geometry.moved(atoms.positions[:, : geometry.dimension])
 
 
@@ -206,7 +210,7 @@ def inversion_path(
         device: where the potential computes.
 
     Raises:
-        RuntimeError: the potential has no minimum near `ground`.
+        NoMinimum: the potential has none near `ground`.
     """
     first = relaxed(potential, ground, fmax=band.fmax, device=device)
     return band(potential, first, inverted(first), start=start, device=device)
@@ -218,18 +222,29 @@ class CommitteePaths:
 
     Attributes:
         mean: on the average of the members.
-        members: on each member.
+        members: on each member; None where it has no minimum to start from.
     """
 
     mean: Path
-    members: tuple[Path, ...]
+    members: tuple[Path | None, ...]
 
     @property
     def barriers(self) -> NDArray:
-        """(members,) eV; their mean is not the barrier of :attr:`mean`."""
-        return np.array([path.barrier for path in self.members])
+        """(members,) eV, NaN where there is no path; their mean is not the barrier of :attr:`mean`."""
+        return np.array([np.nan if path is None else path.barrier for path in self.members])
 
     @classmethod
     def of(cls, committee: Committee, find: Callable[[Potential], Path]) -> CommitteePaths:
-        """What `find` makes of the committee's mean and of each member: a partial of :func:`inversion_path`, for example."""
-        return cls(find(committee.mean), tuple(find(committee[[m]].mean) for m in range(len(committee))))
+        """What `find` makes of the committee's mean and of each member: a partial of :func:`inversion_path`, for example.
+
+        Raises:
+            NoMinimum: the mean has none.
+        """
+
+        def found(member: Committee) -> Path | None:
+            try:
+                return find(member.mean)
+            except NoMinimum:
+                return None
+
+        return cls(find(committee.mean), tuple(found(committee[[m]]) for m in range(len(committee))))

@@ -48,15 +48,15 @@ _KINDS: tuple[tuple[tuple[str, ...], tuple[str, ...], str, str], ...] = (
     (("dft", "tru", "reference"), (TRUTH,), "*", "-"),
     (("random",), ("#8fc3ea", RANDOM, "#123a63"), "s", "--"),
     (("displaced", "initial", "original"), ("0.75",), "D", ":"),
-    (("adversar", "attack", "generation"), ("#f2a590", ADVERSARIAL, "#66130d"), "o", "-"),
+    (("adversar", "attack", "generation", "committee"), ("#f2a590", ADVERSARIAL, "#66130d"), "o", "-"),
 )
 _OTHERS = ("#1e8449", "#7d3c98", "#d68910", "#17a2b8", "#873600", "#5d6d7e")
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, from the words in it: "DFT", "random 0.3", "adversarial 2", "generation 3", "displaced".
+    """A look for each name, from the words in it: "DFT", "random 0.3", "adversarial 2", "committee 3", "displaced".
 
-    Reference and truth are near-black, random ones blue, displaced ones gray, attacks and generations red; names of one
+    Reference and truth are near-black, random ones blue, displaced ones gray, attacks, generations and committees red; names of one
     kind become darker in the order given, and other names have colours of their own. Give the same names, or the result
     itself, to all panels of a figure.
     """

@@ -46,12 +46,37 @@ MOVED = ("first", "third", "random", "random and start")       # committees that
 
 
 def labelled(place: Path, geometries: Sequence[Geometry], reference: Reference, cache: Cache, report: Report = ignore) -> Dataset:
-    """The geometries that get labels, from the file `place`, which is made first if it is missing."""
-    if not place.exists():
-        answers = dict(reference(geometries, cache, report))
-        good = [i for i in sorted(answers) if isinstance(answers[i], Labels)]
-        keep(place, Dataset([geometries[i] for i in good], [answers[i] for i in good]))
-    return Dataset.read(place)
+    """The geometries that get labels, in their order: from the file `place`, which is given those that it lacks.
+
+    Raises:
+        ValueError: the file has others.
+        RuntimeError: none got a label, and there is no file.
+    """
+    found, held = Dataset.read(place) if place.exists() else Dataset(), dict[int, int]()
+    for i, geometry in enumerate(geometries):
+        if len(held) < len(found) and np.allclose(found[len(held)].positions, geometry.positions, rtol=0, atol=1e-5):
+            held[i] = len(held)
+    if len(held) < len(found):
+        raise ValueError(f"{place} holds other geometries than are asked for: remove it or give another --results")
+    lacking = [i for i in range(len(geometries)) if i not in held]
+    answers = dict(reference([geometries[i] for i in lacking], cache, report)) if lacking else {}
+    new = {lacking[k]: answer for k, answer in answers.items() if isinstance(answer, Labels)}
+    if lacking and not (held or new):
+        raise RuntimeError(f"none of the {len(geometries)} geometries of {place} got a label, the first because {answers[0]}")
+    if new or not place.exists():
+        both = sorted({**held, **new})
+        keep(place, Dataset([geometries[i] for i in both], [new[i] if i in new else found.labels[held[i]] for i in both]))
+        found = Dataset.read(place)
+    return found
+
+
+def judged(place: Path, attacks: Dataset, reference: Reference, cache: Cache) -> Dataset:
+    """Those of a committee's unlabelled `attacks` that differ, with the reference's labels; ``origin["predicted"]`` is what the committee said, eV."""
+    deviation, distinct = AlignedRmsd(reflections=True), list[Geometry]()
+    for geometry, energy in zip(attacks, attacks.energies, strict=True):
+        if all(deviation(geometry, other) > 0.02 for other in distinct):
+            distinct.append(replace(geometry, origin={**geometry.origin, "predicted": float(energy)}))
+    return labelled(place, distinct, reference, cache)
 
 
 def shown(preset: Preset, known: Truth, data: Path, reference: Reference, cache: Cache) -> dict[float, Dataset]:
@@ -93,10 +118,14 @@ def job(
         device: where networks are trained.
         say: hears what is finished.
         report: hears every event.
+
+    Raises:
+        ValueError: parts that were made with other settings.
     """
     place, sizes, began = out / f"{name}-{start}-{seed}", PRESETS[preset], time.monotonic()
     reference, cache = Reference(label), Cache(out / "labels")
     known = truth(data / "reference", label, sizes.truth, say=say)
+    made = settings(name, start, sizes, known, label)
     first = labelled(data / f"{start}-{seed}.extxyz", initial(start, sizes, known, seed), reference, cache, report)
     chance = labelled(data / f"random-{seed}.extxyz", random(0.3, sizes.random, known, seed), reference, cache, report)
     say(f"{place.name}: {len(first)} initial and {len(chance)} random geometries are labelled, {time.monotonic() - began:.0f} s")
@@ -112,14 +141,16 @@ def job(
     committees: dict[str, Callable[[], tuple[Committee, int]]] = {
         **{key: partial(lambda turn: (turn.committee, len(turn.dataset)), turn) for key, turn in zip(COMMITTEES, (*rounds, third), strict=False)},
         "random": partial(beside, "random", chance),
-        "random and start": partial(beside, "random-and-start", first + _later(chance[: len(acquired)])),
+        "random and start": partial(beside, "random-and-start", first + later(chance[: len(acquired)])),
     }
     found = {}
     for key, give in committees.items():
         file = place / f"{key.replace(' ', '-')}.json"
         if not file.exists():
-            keep(file, _examined(key, *give(), known, sizes, seed, report))
-        found[key] = json.loads(file.read_text())
+            keep(file, {"settings": made, "found": _examined(key, *give(), known, sizes, seed, report)})
+        stored = json.loads(file.read_text())
+        agree(stored["settings"], made, file)
+        found[key] = stored["found"]
         said = found[key]["paths"]
         say(f"{place.name}: {key} committee, {found[key]['structures']} structures, barrier {said.get('barrier', said.get('failed'))} kcal/mol, {time.monotonic() - began:.0f} s")
     last = _unlabelled(third)
@@ -130,11 +161,11 @@ def job(
         "seed": seed, "rounds": [_round(turn) for turn in (*rounds, third)], "committees": found,
         "sets": {key: _set(each, known) for key, each in sets.items()}, "seconds": round(time.monotonic() - began, 1),
     }
-    keep(place / "job.json", {"settings": settings(name, start, sizes, known, label), **machine(), "device": device, "record": record})
+    keep(place / "job.json", {"settings": made, **machine(), "device": device, "record": record})
     return record
 
 
-def _later(data: Dataset) -> Dataset:
+def later(data: Dataset) -> Dataset:
     """The same as acquired structures, whose energies take no part in the baseline."""
     return Dataset([replace(geometry, origin={**geometry.origin, "generation": 1}) for geometry in data], data.labels)
 
@@ -173,6 +204,14 @@ def _set(data: Dataset, known: Truth) -> dict[str, Any]:
         "energies": np.round((data.energies - known.zero) / KCAL, 3).tolist(), "rmsd": [round(deviation(known.ground, geometry), 4) for geometry in data],
         "plane": np.round(Ground.of(known.ground).project(list(data)), 4).tolist(),
     }
+
+
+def _judged(seed: int, name: str, start: str, known: Truth, data: Path, preset: str, reference: Reference, cache: Cache) -> dict[str, list[float]]:
+    """Energies of the third committee's distinct attacks, kcal/mol above the ground state: its own and the reference's."""
+    last = Dataset.read(data / preset / f"third-{name}-{start}-{seed}.extxyz")
+    found = judged(data / preset / f"judged-{name}-{start}-{seed}.extxyz", last, reference, cache)
+    said = {"committee": np.array([geometry.origin["predicted"] for geometry in found]), "reference": found.energies}
+    return {key: np.round((energies - known.zero) / KCAL, 3).tolist() for key, energies in said.items()}
 
 
 def settings(name: str, start: str, sizes: Preset, known: Truth, label: DFT) -> dict[str, Any]:
@@ -231,7 +270,12 @@ def study(
         minutes: jobs end after this; the next call goes on.
         label: the reference.
         say: hears lines of progress, of other processes none.
+
+    Raises:
+        ValueError: a negative seed, or stored jobs or geometries that were made with other settings.
     """
+    if min(seeds, default=0) < 0:
+        raise ValueError(f"seeds are {list(seeds)}: give numbers from 0 on")
     out, data, sizes = Path(out) / preset, Path(results) / "ammonia", PRESETS[preset]
     deadline = time.time() + 60 * minutes
     known = truth(data / "reference", label, sizes.truth, workers=processes, say=say)
@@ -262,6 +306,8 @@ def study(
         if not runs:
             say(f"{name}, {start}: no job is finished yet; the next call goes on")
             continue
+        for run in runs:
+            run["judged"] = _judged(run["seed"], name, start, known, data, preset, Reference(label), Cache(out / "labels"))
         found = claims(runs, known.path.barrier / KCAL)
         write(
             results, place.name.removesuffix(f"-{preset}.json"), preset, seed=runs[0]["seed"], device=device,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.ammonia_plane import Ground, PlaneSurface
-from ..analysis.paths import CommitteePaths, NudgedElasticBand, Path, inversion_path
+from ..analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, Path, inversion_path
 from ..analysis.stability import StableFraction, physical
 from ..committee import Committee
 from ..dataset import Dataset
@@ -41,20 +41,21 @@ class Barrier:
     def __call__(self, committee: Committee, test: Dataset) -> float:
         try:
             return inversion_path(committee.mean, ground=self.ground, band=NudgedElasticBand(images=self.images, fmax=self.fmax), device=committee.device).barrier / KCAL
-        except RuntimeError:
+        except NoMinimum:
             return float("nan")
 
 
 def paths(committee: Committee, truth: Truth, preset: Preset) -> dict[str, Any]:
-    """Inversion on mean and members (Schwalbe-Koda 2021, Fig. 3d), kcal/mol above each one's own minimum."""
+    """Inversion on mean and members (Schwalbe-Koda 2021, Fig. 3d), kcal/mol above each one's own minimum; of a member without one, None."""
     band = NudgedElasticBand(images=preset.truth.images, fmax=preset.truth.fmax)
     try:
         found = CommitteePaths.of(committee, partial(inversion_path, ground=truth.ground, band=band, device=committee.device))
-    except RuntimeError as error:
+    except NoMinimum as error:
         return {"failed": str(error)}
     return {
-        "barrier": round(found.mean.barrier / KCAL, 4), "members": np.round(found.barriers / KCAL, 4).tolist(), "mean path": profile(found.mean),
-        "member paths": [profile(path)["energies"] for path in found.members], "converged": found.mean.converged,
+        "barrier": round(found.mean.barrier / KCAL, 4), "mean path": profile(found.mean), "converged": found.mean.converged,
+        "members": [None if path is None else round(path.barrier / KCAL, 4) for path in found.members],
+        "member paths": [None if path is None else profile(path)["energies"] for path in found.members],
     }
 
 

@@ -1,10 +1,10 @@
-"""How long to train: the first committee of ammonia against steps, width and batch, and the third against steps.
+"""How long to train: the first committee of ammonia against steps, width and batch, the third against steps, and all once more at the end.
 
 A fit whose learning rate falls to zero has no curve of its own: each number of steps is a fit from scratch. First committees
-start from one data set of a seed that is not reported elsewhere; the third has the data of the study's first job, once that
-is finished. Committees that differ in nothing but their weights before training do not have the same barrier either: the last
-doubling of the steps is made for several, each of which has the same weights and folds at both ends. Every fit is kept as it
-ends, and none is made twice.
+start from data of a seed that is not reported elsewhere; the others have the data of the study's first jobs, once these
+are finished. Committees that differ in nothing but folds and weights before training do not have the same barrier either: the
+last doubling of the steps is made for several, each of which has the same weights and folds at both ends. Every fit is kept
+as it ends, and none is made twice.
 """
 
 from __future__ import annotations
@@ -24,15 +24,17 @@ from ..committee import Committee
 from ..dataset import Dataset
 from ..identity import described
 from ..references import DFT, Cache, Reference
-from .ammonia import labelled
+from .ammonia import labelled, later
 from .ammonia_committees import Barrier, surface
 from .ammonia_recipes import KCAL, PRESETS, initial, recipe
 from .ammonia_truth import truth
-from .results import Claim, agree, interval_of_median, read, write
+from .results import Claim, agree, read, write
 
 SEED = 100
 STEPS = (500, 1000, 2000, 4000, 8000)
-REPEATS = 5
+REPEATS = 3
+FIRST, THIRD, RANDOM, BOTH = "first", "third", "random", "random and start"
+ENDS = ((FIRST, "thermal"), (THIRD, "thermal"), (RANDOM, "thermal"), (BOTH, "thermal"), (FIRST, "cold"), (THIRD, "cold"))
 
 
 @dataclass(frozen=True)
@@ -43,33 +45,37 @@ class Fit:
         features: width of networks and filters.
         batch: structures in a step.
         steps: of Adam.
-        committee: "first" or "third".
+        committee: "first", "third", "random" (of random geometries) or "random and start" (of the start and as many random ones as the third's attacks).
+        start: of it; says nothing of random ones.
         repeat: counts fits with other folds and other weights before training.
     """
 
     features: int
     batch: int
     steps: int
-    committee: str = "first"
+    committee: str = FIRST
     repeat: int = 0
+    start: str = "thermal"
 
 
 def plan(features: int) -> list[Fit]:
-    """Curves of both committees for the recipe's width and batch, and of the first for others about them; then the repeated last doubling."""
+    """Curves of both committees for the recipe's width and batch, and of the first for others about them; then the last doubling of all."""
     curves = [(features, 10), (features // 2, 10), (features, 5), (features, 30), (2 * features, 10)]
     first = [Fit(width, batch, steps) for width, batch in curves for steps in STEPS[: 5 if (width, batch) == curves[0] else 4]]
-    repeated = [Fit(features, 10, steps, which, repeat) for repeat in range(1, REPEATS) for which in ("first", "third") for steps in STEPS[-2:]]
-    return [*first[:5], *(Fit(features, 10, steps, "third") for steps in STEPS[1:]), *first[5:], *repeated]
+    curved = [*first[:5], *(Fit(features, 10, steps, THIRD) for steps in STEPS[1:]), *first[5:]]
+    ends = [Fit(features, 10, steps, which, repeat, start) for repeat in range(REPEATS) for which, start in ENDS for steps in STEPS[-2:]]
+    return [*curved, *(point for point in ends if point not in curved)]
 
 
 def fit(point: Fit, preset: str, data: Path, out: Path, label: DFT, device: str) -> dict[str, Any]:
     """Trains a committee as far as `point` says; its record."""
     sizes = PRESETS[preset]
     known = truth(data / "reference", label, sizes.truth)
-    if point.committee == "third":
-        learned = Dataset.read(data / "thermal-0.extxyz") + Dataset.read(_attacks(data, preset))
+    if point.committee == FIRST:
+        learned = labelled(data / f"{point.start}-{SEED}.extxyz", initial(point.start, sizes, known, SEED), Reference(label), Cache(out / "labels"))
     else:
-        learned = labelled(data / f"thermal-{SEED}.extxyz", initial("thermal", sizes, known, SEED), Reference(label), Cache(out / "labels"))
+        start, attacks, chance = (Dataset.read(data / file) for file in (f"{point.start}-0.extxyz", _attacks(point, preset), "random-0.extxyz"))
+        learned = {THIRD: start + attacks, RANDOM: chance, BOTH: start + later(chance[: len(attacks)])}[point.committee]
     chosen = recipe("ours", replace(sizes, features=point.features), known, device).recipes[0]
     weights, valid = chosen.folds(learned, chosen.members, np.random.default_rng([SEED + point.repeat, 1]))
     passes = int(np.ceil((weights.any(0)).sum() / point.batch))
@@ -83,9 +89,9 @@ def fit(point: Fit, preset: str, data: Path, out: Path, label: DFT, device: str)
     }
 
 
-def _attacks(data: Path, preset: str) -> Path:
-    """What the first job labelled."""
-    return data / preset / "attacks-ours-thermal-0.extxyz"
+def _attacks(point: Fit, preset: str) -> str:
+    """What the first job of the start labelled."""
+    return f"{preset}/attacks-ours-{point.start}-0.extxyz"
 
 
 def study(
@@ -110,7 +116,7 @@ def study(
     results, deadline = Path(results), time.monotonic() + 60 * minutes
     place = results / f"ammonia_convergence-{preset}.json"
     known = truth(results / "ammonia" / "reference", label, PRESETS[preset].truth)
-    settings = {"reference": Reference(label).asked, "trainer": described(recipe("ours", PRESETS[preset], known).recipes[0].trainer), "start": "thermal"}
+    settings = {"reference": Reference(label).asked, "trainer": described(recipe("ours", PRESETS[preset], known).recipes[0].trainer)}
     found = []
     if place.exists():
         stored = read(place)
@@ -119,8 +125,8 @@ def study(
     for point in plan(PRESETS[preset].features) if points is None else points:
         if any({key: each[key] for key in asdict(point)} == asdict(point) for each in found):
             continue
-        if point.committee == "third" and not _attacks(results / "ammonia", preset).exists():
-            say(f"{point} has no data before the first job is finished")
+        if point.committee != FIRST and not (results / "ammonia" / _attacks(point, preset)).exists():
+            say(f"{point} has no data before the first job of its start is finished")
             continue
         if time.monotonic() > deadline:
             break
@@ -135,26 +141,25 @@ def study(
 
 
 def claims(fits: Sequence[dict[str, Any]], features: int) -> list[Claim]:
-    """How much the barrier still moves when steps are doubled, about the recipe's and at most, and how much it does with other weights."""
+    """How much the barrier still moves when steps are doubled, about the recipe's and at most, and how much it does with other folds and weights."""
     found = []
-    for committee in ("first", "third"):
+    for committee, start in ENDS:
         curves: dict[int, dict[int, float]] = {}
         for each in fits:
-            if (each["features"], each["batch"], each["committee"]) == (features, 10, committee):
+            if (each["features"], each["batch"], each["committee"], each["start"]) == (features, 10, committee, start):
                 curves.setdefault(each["repeat"], {})[each["steps"]] = each["barrier"]
+        about = f"barrier of the {committee} committee" + (f", {start} start" if committee != RANDOM else "")
         for steps in [steps for steps in sorted(curves.get(0, ())) if 2 * steps in curves[0]][-2:]:
             moved = np.array([abs(curve[2 * steps] - curve[steps]) for curve in curves.values() if {steps, 2 * steps} <= set(curve)])
-            spread = tuple(np.round(interval_of_median(moved), 4).tolist()) if len(moved) > 1 else None
+            spread = (float(moved.min()), float(moved.max())) if len(moved) > 1 else None
             found.append(Claim(
-                name=f"barrier of the {committee} committee, {2 * steps} steps against {steps}", unit="kcal/mol", value=round(float(np.median(moved)), 4),
-                goal=0.05, at_least=False, spread=spread, runs=len(moved),
+                name=f"{about}: {2 * steps} steps against {steps}", unit="kcal/mol", value=round(float(np.median(moved)), 4), goal=0.05, at_least=False,
+                spread=spread and (round(spread[0], 4), round(spread[1], 4)), runs=len(moved),
             ))
         last = [curve[STEPS[-1]] for curve in curves.values() if STEPS[-1] in curve]
         if len(last) > 1:
-            found.append(Claim(
-                name=f"barrier of the {committee} committee at {STEPS[-1]} steps, standard deviation over weights and folds", unit="kcal/mol",
-                value=round(float(np.std(last, ddof=1)), 4), runs=len(last),
-            ))
+            scatter = round(float(np.ptp(last)), 4)
+            found.append(Claim(name=f"{about}: range over folds and weights at {STEPS[-1]} steps", unit="kcal/mol", value=scatter, runs=len(last)))
     return found
 
 

@@ -13,10 +13,10 @@ from ..dataset import Dataset
 from .ammonia_claims import barrier_errors, stable
 from .ammonia_committees import CAPS, TEMPERATURES
 from .ammonia_recipes import SHOWN, Preset
-from .results import interval_of_median
+from .results import interval_of_mean, interval_of_median
 
 NAMES = {
-    "first": "generation 1", "second": "generation 2", "third": "generation 3", "random": "random geometries", "random and start": "start and random",
+    "first": "committee 1", "second": "committee 2", "third": "committee 3", "random": "random", "random and start": "start + random",
 }
 Run = Mapping[str, Any]
 
@@ -55,7 +55,7 @@ def path_curves(run: Run, truth: tuple[NDArray, NDArray]) -> tuple[dict[str, tup
         if "failed" not in path:
             lengths = np.array(path["mean path"]["lengths"])
             curves[name] = lengths / lengths[-1], np.array(path["mean path"]["energies"])
-            members[name] = [(curves[name][0], np.array(energies)) for energies in path["member paths"]]
+            members[name] = [(curves[name][0], np.array(energies)) for energies in path["member paths"] if energies is not None]
     return curves, members
 
 
@@ -72,10 +72,10 @@ def errors_below_caps(runs: Sequence[Run]) -> tuple[NDArray, dict[str, NDArray],
 
 
 def stable_fractions(runs: Sequence[Run]) -> dict[str, tuple[float, float, float]]:
-    """Fig. 3f, inset: fraction and interval of each committee that simulations were made with, all runs together."""
+    """Fig. 3f, inset: mean over runs of the stable share and its interval, of each committee that simulations were made with."""
     made = [key for key in NAMES if "stability" in runs[0]["committees"][key]]
     found = {NAMES[key]: stable(runs, key) for key in made}
-    return {name: (each.fraction, *each.interval) for name, each in found.items()}
+    return {name: (float(each.mean()), *interval_of_mean(each)) for name, each in found.items()}
 
 
 def stable_fractions_by_temperature(runs: Sequence[Run]) -> dict[str, NDArray]:

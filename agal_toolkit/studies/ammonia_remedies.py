@@ -97,7 +97,7 @@ def table(stored: dict[str, Any]) -> str:
             thirds = [each["committees"][2] for each in runs if each["start"] == start]
             if thirds:
                 errors = [np.inf if each["barrier"] is None else abs(each["barrier"] - truth_said) for each in thirds]
-                members = [np.sqrt(np.mean(np.square(np.array(each["members"]) - truth_said))) for each in thirds if each["members"] is not None]
+                members = [np.sqrt(np.nanmean(np.square(np.array(each["members"], dtype=float) - truth_said))) for each in thirds if each["members"] is not None]
                 below = [np.median([each["rmse below"][cap] for each in thirds]) for cap in ("5", "40")]
                 lines.append("| " + " | ".join((
                     (RECIPES | REMEDIES)[name].about, start, f"{np.median(errors):.2f}", f"{np.median(members):.2f}" if members else "", f"{below[0]:.3f}",

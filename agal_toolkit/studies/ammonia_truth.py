@@ -102,6 +102,8 @@ def truth(folder: str | Place, label: DFT = DFT(), sizes: Sizes = Sizes(), *, wo
     folder.mkdir(parents=True, exist_ok=True)
     about = folder / "reference.json"
     stored = json.loads(about.read_text()) if about.exists() else {"settings": settings(label, sizes), "seconds": {}}
+    if not about.exists():
+        keep(about, stored)                                            # before any file that they are the settings of
     found = differences(stored["settings"], settings(label, sizes))
     if found:
         raise RunDirectoryError(f"{folder} was made with other settings; give another folder, or the old settings:\n  " + "\n  ".join(found))
@@ -130,7 +132,7 @@ def truth(folder: str | Place, label: DFT = DFT(), sizes: Sizes = Sizes(), *, wo
         say("ammonia: Hessian")
         began = time.monotonic()
         stage("hessian", began, hessian=np.round(label.hessian(ground), 8).tolist())
-    if not path.exists():
+    if not path.exists() or "path" not in stored:
         say(f"ammonia: inversion path of {sizes.images} images")
         began = time.monotonic()
         band = inversion_path(LabelCalculator(label), ground=ground, band=NudgedElasticBand(images=sizes.images, fmax=sizes.fmax))

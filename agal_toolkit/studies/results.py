@@ -56,8 +56,21 @@ class Claim:
 
 def interval_of_median(values: NDArray) -> tuple[float, float]:
     """95 % bootstrap interval of the median of (n,) values."""
-    drawn = np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
-    low, high = np.percentile(np.median(values[drawn], axis=1), [2.5, 97.5])
+    return _interval(np.median(values[_drawn(values)], axis=1))
+
+
+def interval_of_mean(values: NDArray) -> tuple[float, float]:
+    """95 % bootstrap interval of the mean of (n,) values."""
+    return _interval(values[_drawn(values)].mean(1))
+
+
+def _drawn(values: NDArray) -> NDArray:
+    """(2000, n) indices of (n,) values, drawn with replacement."""
+    return np.random.default_rng(0).integers(len(values), size=(2000, len(values)))
+
+
+def _interval(drawn: NDArray) -> tuple[float, float]:
+    low, high = np.percentile(drawn, [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -67,7 +80,7 @@ def ratio(name: str, numerator: NDArray, denominator: NDArray, paper: str | None
     if not both.any():
         return None
     above, below = numerator[both], denominator[both]
-    drawn = np.random.default_rng(0).integers(len(above), size=(2000, len(above)))
+    drawn = _drawn(above)
     ratios = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
     spread = tuple(np.percentile(ratios, [2.5, 97.5]).round(4).tolist()) if len(above) > 1 else None
     return Claim(name=name, value=round(float(np.median(above) / np.median(below)), 4), paper=paper, goal=goal, spread=spread, runs=len(above))

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from .. import plots
 from ..analysis.ammonia_plane import PlaneSurface
-from ..analysis.paths import NudgedElasticBand, Path, inversion_path
+from ..analysis.paths import NoMinimum, NudgedElasticBand, Path, inversion_path
 from ..generation import Generation
 from ..studies.ammonia_recipes import KCAL
 from ..studies.ammonia_truth import Truth
@@ -35,7 +35,7 @@ class AmmoniaView:
         band = NudgedElasticBand(images=len(self._truth.path.images))
         try:
             found = inversion_path(generation.committee.mean, ground=self._truth.ground, band=band, device=generation.committee.device)
-        except RuntimeError:
+        except NoMinimum:
             found = None
         self._finished[generation.index] = found
         return found
@@ -52,7 +52,7 @@ class AmmoniaView:
             for adversary in generation.adversaries:
                 left.plot(*ground.project_frames(adversary.path, adversary.geometry.numbers).T, color=plots.ADVERSARIAL, lw=0.7, alpha=0.6)
         self.path(generation)
-        known = {f"generation {index + 1}": path for index, path in sorted(self._finished.items()) if path is not None}
+        known = {f"committee {index + 1}": path for index, path in sorted(self._finished.items()) if path is not None}
         plots.inversion_paths(right, {name: _along(path) for name, path in {"DFT": self._truth.path, **known}.items()}, barrier=self._truth.path.barrier / KCAL)
 
 

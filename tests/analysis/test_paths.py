@@ -13,7 +13,7 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 
 from agal_toolkit.analysis.ammonia_plane import Ground, ammonia, coordinates
-from agal_toolkit.analysis.paths import CommitteePaths, NudgedElasticBand, Path, inversion_path, relaxed
+from agal_toolkit.analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, Path, inversion_path, relaxed
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels, points
@@ -125,6 +125,19 @@ def test_a_committees_paths_and_where_they_start():
     assert paths.mean.barrier == pytest.approx(Springs(27.0, 6.0).barrier, abs=1e-5)
     again = band(committee.mean, paths.mean.images[0], paths.mean.images[-1], start=list(paths.mean.images))
     assert again.converged and again.steps == 0 and again.barrier == pytest.approx(paths.mean.barrier, abs=1e-12)
+
+
+def test_a_member_without_a_minimum_takes_no_path_from_the_others():
+    def find(potential):
+        if len(found) == 2:                                                    # the second member, after the mean and the first
+            found.append(None)
+            raise NoMinimum("it falls apart")
+        found.append(inversion_path(potential, ground=GROUND, band=NudgedElasticBand(images=3, fmax=1e-2)))
+        return found[-1]
+
+    found = []
+    paths = CommitteePaths.of(Committee([Differentiable(Springs(bond)) for bond in (30.0, 24.0, 27.0)]), find)
+    assert paths.members == (found[1], None, found[3]) and np.isnan(paths.barriers).tolist() == [False, True, False]
 
 
 def test_a_calculator_says_the_same_as_a_potential():

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
+import torch
 from ammonia_springs import Springs
 
+from agal_toolkit.analysis.paths import NoMinimum
+from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
+from agal_toolkit.potentials import Differentiable
 from agal_toolkit.store import RunDirectoryError
-from agal_toolkit.studies import ammonia, ammonia_convergence
+from agal_toolkit.studies import ammonia, ammonia_committees, ammonia_convergence
 from agal_toolkit.studies.ammonia_claims import barrier_errors
 from agal_toolkit.studies.ammonia_committees import R_EDGES, Z_EDGES
 from agal_toolkit.studies.ammonia_recipes import KCAL, PRESETS, initial, recipe
@@ -68,6 +72,21 @@ def test_the_truth_of_other_sizes_is_refused(folder):
         truth(folder / "results" / "ammonia" / "reference", Springs(), Sizes(heights=3, radii=5, images=3, fmax=0.3))
 
 
+def test_an_interrupted_truth_is_completed(tmp_path, known):
+    """Its settings are there before anything they are the settings of, and a path without its entry is made again."""
+    sizes = Sizes(heights=2, radii=3, images=3, fmax=0.3)
+    truth(tmp_path, Springs(), sizes)
+    stored = json.loads((tmp_path / "reference.json").read_text())
+    del stored["path"]
+    (tmp_path / "reference.json").write_text(json.dumps(stored))
+    assert truth(tmp_path, Springs(), sizes).path.barrier == pytest.approx(known.path.barrier, rel=1e-3)
+    fresh = tmp_path / "fresh"
+    with pytest.raises(AssertionError, match="labelled before"):
+        truth(fresh, Forgetful(), sizes)
+    with pytest.raises(RunDirectoryError, match="other settings"):
+        truth(fresh, Springs(), FAST.truth)
+
+
 def test_starts(known):
     hot, cold = (initial(start, FAST, known, 3) for start in ("thermal", "cold"))
     assert len(hot) == len(cold) == FAST.start
@@ -97,7 +116,14 @@ def test_attacks_distinct_structures_and_labels_are_counted(result, folder):
     label, zero = Springs(), truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth).zero
     np.testing.assert_allclose(attacks.energies, [label(g).energy for g in attacks], atol=1e-5)
     np.testing.assert_allclose(run["sets"]["attacks 1"]["energies"] + run["sets"]["attacks 2"]["energies"], (attacks.energies - zero) / KCAL, atol=1e-3)
-    assert len(Dataset.read(folder / "results" / "ammonia" / "fast" / "third-ours-thermal-0.extxyz")) == FAST.last
+    last = Dataset.read(folder / "results" / "ammonia" / "fast" / "third-ours-thermal-0.extxyz")
+    judged = Dataset.read(folder / "results" / "ammonia" / "fast" / "judged-ours-thermal-0.extxyz")
+    assert len(last) == FAST.last and 0 < len(judged) <= FAST.last
+    np.testing.assert_allclose(judged.energies, [label(g).energy for g in judged], atol=1e-5)
+    np.testing.assert_allclose(run["judged"]["reference"], (judged.energies - zero) / KCAL, atol=1e-3)
+    for geometry, said in zip(judged, run["judged"]["committee"], strict=True):
+        same = [k for k, other in enumerate(last) if np.array_equal(other.positions, geometry.positions)]
+        assert said == pytest.approx((last.energies[same[0]] - zero) / KCAL, abs=1e-3)
 
 
 def test_committees_are_examined(result, known):
@@ -134,6 +160,7 @@ def test_parts_of_a_job_are_read(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(Springs, "__call__", Forgetful.__call__)
     monkeypatch.setattr("agal_toolkit.training.TorchTrainer.fit", lambda *a, **k: pytest.fail("everything was trained before"))
     stored = read(folder / "results" / "ammonia_ours_thermal-fast.json")["records"]["runs"][0]
+    del stored["judged"]                                                       # made after all jobs
     again = ammonia.job("ours", "thermal", 0, "fast", folder / "runs" / "fast", folder / "results" / "ammonia", label=Springs())
     assert {**again, "seconds": 0, "rounds": [t["verdicts"] for t in again["rounds"]]} == {**stored, "seconds": 0, "rounds": [t["verdicts"] for t in stored["rounds"]]}
 
@@ -142,6 +169,60 @@ def test_a_job_of_other_settings_is_refused(folder, monkeypatch):
     monkeypatch.setitem(PRESETS, "fast", ammonia.replace(FAST, last=7))
     with pytest.raises(ValueError, match=r"sizes.last: 6 there, 7 here"):
         ammonia.study("fast", out=folder / "runs", results=folder / "results", label=Springs())
+
+
+def test_geometries_of_other_settings_are_refused(folder, known, monkeypatch):
+    data, reference, cache = folder / "results" / "ammonia", ammonia.Reference(Springs()), ammonia.Cache(folder / "labels")
+    place = data / "thermal-0.extxyz"
+    assert len(ammonia.labelled(place, initial("thermal", FAST, known, 0), reference, cache)) == FAST.start
+    with pytest.raises(ValueError, match="thermal-0.extxyz holds other geometries than are asked for"):
+        ammonia.labelled(place, initial("thermal", FAST, known, 1), reference, cache)
+
+
+def test_geometries_that_a_file_lacks_are_added(tmp_path, known):
+    asked, cache = ammonia.random(0.3, 6, known, 0), ammonia.Cache(None)
+    place, reference = tmp_path / "random.extxyz", ammonia.Reference(Springs())
+    few = ammonia.labelled(place, [asked[1], asked[4]], reference, cache)
+    heard = []
+    found = ammonia.labelled(place, asked, reference, cache, heard.append)
+    assert len(few) == 2 and len(found) == 6 and heard[-1].total == 4
+    np.testing.assert_allclose([g.positions for g in found], [g.positions for g in asked], atol=1e-7)
+    np.testing.assert_allclose(found.energies, [Springs()(g).energy for g in asked], atol=1e-6)
+
+
+def test_geometries_without_any_label_leave_no_file(tmp_path, known):
+    with pytest.raises(RuntimeError, match="none of the 3 geometries of .* got a label, the first because .*labelled before"):
+        ammonia.labelled(tmp_path / "random.extxyz", ammonia.random(0.3, 3, known, 0), ammonia.Reference(Forgetful()), ammonia.Cache(None))
+    assert not (tmp_path / "random.extxyz").exists()
+
+
+@pytest.mark.parametrize(("raised", "said"), [(NoMinimum("falls apart"), "no number"), (torch.OutOfMemoryError("no room"), "raised")])
+def test_only_a_missing_minimum_is_a_barrier_without_a_number(known, monkeypatch, raised, said):
+    def fails(*positional, **named):
+        raise raised
+
+    monkeypatch.setattr(ammonia_committees, "inversion_path", fails)
+    committee = Committee([Differentiable(Springs())])
+    if said == "raised":
+        with pytest.raises(torch.OutOfMemoryError):
+            ammonia_committees.Barrier(known.ground)(committee, known.plane)
+        with pytest.raises(torch.OutOfMemoryError):
+            ammonia_committees.paths(committee, known, FAST)
+    else:
+        assert np.isnan(ammonia_committees.Barrier(known.ground)(committee, known.plane))
+        assert ammonia_committees.paths(committee, known, FAST) == {"failed": "falls apart"}
+
+
+def test_committees_of_other_settings_are_refused(folder, monkeypatch):
+    (folder / "runs" / "fast" / "ours-thermal-0" / "job.json").unlink(missing_ok=True)
+    monkeypatch.setitem(PRESETS, "fast", ammonia.replace(FAST, picoseconds=0.03))
+    with pytest.raises(ValueError, match=r"first.json was made with other settings[\s\S]*picoseconds: 0.02 there, 0.03 here"):
+        ammonia.job("ours", "thermal", 0, "fast", folder / "runs" / "fast", folder / "results" / "ammonia", label=Springs())
+
+
+def test_a_negative_seed_is_refused(folder):
+    with pytest.raises(ValueError, match="give numbers from 0 on"):
+        ammonia.study("fast", seeds=[-1], out=folder / "runs", results=folder / "results", label=Springs())
 
 
 def test_no_job_begins_after_its_time(folder, tmp_path):
@@ -182,16 +263,31 @@ def test_the_last_doubling_counts_every_repeat():
     last = ammonia_convergence.STEPS[-1]
     moved = [0.02, 0.3, 0.04]
     fits = [
-        {"features": 64, "batch": 10, "committee": "first", "repeat": k, "steps": steps, "barrier": 6 + 0.1 * k + (moved[k] if steps == last else 0.0)}
+        {"features": 64, "batch": 10, "committee": "first", "start": "thermal", "repeat": k, "steps": steps, "barrier": 6 + 0.1 * k + (moved[k] if steps == last else 0.0)}
         for k in range(3) for steps in (last // 2, last)
     ]
-    doubled, scattered = ammonia_convergence.claims([*fits, {**fits[0], "batch": 30, "barrier": 9.0}, {**fits[1], "committee": "third"}], 64)
+    doubled, scattered = ammonia_convergence.claims([*fits, {**fits[0], "batch": 30, "barrier": 9.0}, {**fits[1], "committee": "third"}, {**fits[1], "start": "cold"}], 64)
     assert doubled.value == pytest.approx(0.04) and doubled.runs == 3 and doubled.met
     assert doubled.spread == pytest.approx((0.02, 0.3))
-    assert scattered.value == pytest.approx(np.std([6.02, 6.4, 6.24], ddof=1), abs=1e-4) and scattered.met is None
+    assert scattered.value == pytest.approx(6.4 - 6.02) and scattered.met is None
+
+
+def test_every_committee_is_doubled_at_the_end():
+    points = ammonia_convergence.plan(64)
+    assert len(set(points)) == len(points)
+    ends = {(point.committee, point.start, point.repeat) for point in points if (point.features, point.batch, point.steps) == (64, 10, ammonia_convergence.STEPS[-1])}
+    assert ends == {(*which, repeat) for which in ammonia_convergence.ENDS for repeat in range(ammonia_convergence.REPEATS)}
+
+
+def test_random_committees_have_curves_too(folder):
+    points = [ammonia_convergence.Fit(16, 10, 20, committee) for committee in ("random", "random and start")]
+    (folder / "results" / "ammonia_convergence-fast.json").unlink(missing_ok=True)
+    arguments = {"out": folder / "runs", "results": folder / "results", "label": Springs()}
+    fits = read(ammonia_convergence.study("fast", points=points, **arguments))["records"]["fits"]
+    assert [each["committee"] for each in fits] == ["random", "random and start"] and all(np.isfinite(each["training"]) for each in fits)
 
 
 def test_curves_of_the_third_committee_wait_for_the_first_job(folder, tmp_path):
     heard = []
     ammonia_convergence.study("fast", points=[ammonia_convergence.Fit(16, 10, 20, "third")], out=folder / "runs", results=tmp_path, label=Springs(), say=heard.append)
-    assert len(heard) == 1 and "before the first job is finished" in heard[0]
+    assert len(heard) == 1 and "before the first job of its start is finished" in heard[0]

@@ -49,7 +49,7 @@ def test_surface_structures_and_paths(panel, known):
     assert len([line for line in left.lines if len(line.get_xdata()) == len(second.adversaries[0].path)]) == len(second.adversaries)
     names = [text.get_text() for text in right.get_legend().get_texts()]
     found = [turn for turn in (first, second) if view.path(turn) is not None]
-    assert any("DFT" in name for name in names) and sum("generation" in name for name in names) == len(found)
+    assert any("DFT" in name for name in names) and sum("committee" in name for name in names) == len(found)
     highest = max(np.nanmax(line.get_ydata()) for line in right.lines if len(line.get_xdata()) == len(known.path.images))
     assert highest >= known.path.barrier / KCAL - 1e-6
 
