@@ -88,13 +88,14 @@ def test_an_interrupted_truth_is_completed(tmp_path, known):
 
 
 def test_starts(known):
-    hot, cold = (initial(start, FAST, known, 3) for start in ("thermal", "cold"))
-    assert len(hot) == len(cold) == FAST.start
+    hot, cold, frozen = (initial(start, FAST, known, 3) for start in ("thermal", "cold", "frozen"))
+    assert len(hot) == len(cold) == len(frozen) == FAST.start
     frames = min(FAST.start // 2, len(known.optimisation))
     for ours, theirs in zip(cold, known.optimisation.geometries[:frames], strict=False):
         np.testing.assert_array_equal(ours.positions, theirs.positions)
-    spread = [np.std([g.positions - known.ground.positions for g in each]) for each in (hot, cold[frames:])]
+    spread = [np.std([g.positions - known.ground.positions for g in each]) for each in (hot, cold[frames:], frozen[frames:])]
     assert 2 < spread[0] / spread[1] < 6                                     # the root of ten, on average
+    assert 1 < spread[1] / spread[2] < 3
     again = initial("thermal", FAST, known, 3)
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(hot, again, strict=True))
     assert not np.array_equal(initial("thermal", FAST, known, 4)[0].positions, hot[0].positions)
