@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -15,7 +17,7 @@ from .views import Once
 
 
 class AmmoniaView:
-    """The plane of Schwalbe-Koda 2021, Fig. 3e, and the path of Fig. 3d, which fills in as committees finish.
+    """The plane of Schwalbe-Koda 2021, Fig. 3e, and the paths of Fig. 3d, one more with every committee of a loop.
 
     Args:
         truth: the reference's surface, path and ground state.
@@ -28,20 +30,24 @@ class AmmoniaView:
         self._truth, self.zero = truth, truth.zero
         self.surface = Once(lambda generation: PlaneSurface.of(generation.committee, truth.surface.grid, truth.zero))
         self.path = Once(self._path)
-        self._finished: dict[int, Path | None] = {}
 
     def _path(self, generation: Generation) -> Path | None:
         """On the committee's mean; None where it has no minimum."""
         band = NudgedElasticBand(images=len(self._truth.path.images))
         try:
-            found = inversion_path(generation.committee.mean, ground=self._truth.ground, band=band, device=generation.committee.device)
+            return inversion_path(generation.committee.mean, ground=self._truth.ground, band=band, device=generation.committee.device)
         except NoMinimum:
-            found = None
-        self._finished[generation.index] = found
-        return found
+            return None
 
-    def draw(self, left: Axes, right: Axes, generation: Generation, paths: bool) -> None:
-        """Draws the surface with the structures of this generation, and the paths of all that were looked at."""
+    def prepare(self, generations: Sequence[Generation]) -> None:
+        """The surface of the last, and the paths of all."""
+        self.surface(generations[-1])
+        for generation in generations:
+            self.path(generation)
+
+    def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
+        """Draws the surface with the structures of the last, and the paths of all."""
+        generation = generations[-1]
         surface, ground = self.surface(generation), self._truth.surface.grid.ground
         initial, acquired = (generation.dataset[mask] for mask in (generation.dataset.generations == 0, generation.dataset.generations > 0))
         plots.plane_surface(
@@ -51,8 +57,7 @@ class AmmoniaView:
         if paths:
             for adversary in generation.adversaries:
                 left.plot(*ground.project_frames(adversary.path, adversary.geometry.numbers).T, color=plots.ADVERSARIAL, lw=0.7, alpha=0.6)
-        self.path(generation)
-        known = {f"committee {index + 1}": path for index, path in sorted(self._finished.items()) if path is not None}
+        known = {f"committee {each.index + 1}": path for each in generations if (path := self.path(each)) is not None}
         plots.inversion_paths(right, {name: _along(path) for name, path in {"DFT": self._truth.path, **known}.items()}, barrier=self._truth.path.barrier / KCAL)
 
 

@@ -2,11 +2,14 @@
 
 The loops take turns in one :class:`~agal_toolkit.widgets.background.Background`; the panel only listens. Everything it
 shows is drawn from finished records and from one account of the events, so it may be displayed before, while and after
-it runs, more than once, and a reloaded page finds it as it is. Buttons set the run's events and nothing else.
+it runs, more than once, and a reloaded page finds it as it is. Buttons set the run's events and nothing else. What the
+maps need is computed in a thread beside the run, which goes on, pauses and stops meanwhile.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,7 +21,7 @@ from .. import plots
 from ..events import Epoch, Report, Step
 from ..generation import Generation
 from .background import DONE, FAILED, IDLE, LIVE, PAUSED, PAUSING, RUNNING, STOPPED, STOPPING, Background
-from .picture import DPI, Picture, bundle, png, red
+from .picture import DPI, Latest, Picture, bundle, png, red
 from .progress import Account, Begun, Turn, clock
 from .views import PlaneView, View
 
@@ -53,7 +56,8 @@ class Monitor(ipywidgets.VBox):
         self.view = PlaneView() if view is None else view
         self._account = Account(tuple(loops), generations)
         self._following = False                          # the run moves a control, not a person
-        self._drawn: Generation | None = None            # in the maps
+        self._charted: tuple[str, tuple[Generation, ...], Exception | None] = ("", (), None)     # in the maps: strategy, generations, why they cannot be drawn
+        self._chart = Latest(self._on_chart)
         self._build()
         super().__init__([self._steering, self._progress, self._looking, self._maps, ipywidgets.HBox([self._curves, self._live]), self._trouble])
         self.layout.width, self.layout.max_width = f"{round(_WIDTH * DPI) + 8}px", "100%"
@@ -103,8 +107,16 @@ class Monitor(ipywidgets.VBox):
         return self
 
     def wait(self, timeout: float | None = None) -> Monitor:
-        """Blocks until the loops have ended or are paused; see :meth:`Background.wait`."""
+        """Blocks until the loops have ended or are paused, and, unless they were stopped, until that is drawn; see :meth:`Background.wait`."""
+        began = time.monotonic()
         self.background.wait(timeout)
+        if self.state in (DONE, PAUSED):
+            self.settle(math.inf if timeout is None else timeout - (time.monotonic() - began))
+        return self
+
+    def settle(self, timeout: float = 60.0) -> Monitor:
+        """Waits until the maps show what was asked for."""
+        self._chart.settle(timeout)
         return self
 
     def finish(self) -> Monitor:
@@ -132,22 +144,27 @@ class Monitor(ipywidgets.VBox):
 
     @property
     def shown(self) -> Generation | None:
-        """The generation that the maps show: of the chosen strategy, at the slider, or its newest before that."""
-        finished = self.runs[self._strategy.value]
-        return finished[min(self._slider.value, len(finished)) - 1] if finished else None
+        """The generation to show in the maps: of the chosen strategy, at the slider, or its newest before that."""
+        return (self._upto(self._strategy.value) or (None,))[-1]
+
+    def _upto(self, strategy: str) -> tuple[Generation, ...]:
+        """A strategy's generations up to the slider."""
+        return self.runs[strategy][: self._slider.value]
 
     def _draw_maps(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.075, right=0.93, top=0.91, bottom=0.14, wspace=0.28)
-        generation = self._drawn = self.shown
+        strategy, generations, error = self._charted
+        if error is not None:
+            raise error
         for axes, title in zip((left, right), self.view.titles, strict=True):
-            if generation is None:
+            if not generations:
                 _await(axes, title, "after the first generation")
-        if generation is None:
+        if not generations:
             return
-        self.view.draw(left, right, generation, self._paths.value)
+        self.view.draw(left, right, generations, self._paths.value)
         for axes, title in zip((left, right), self.view.titles, strict=True):
-            axes.set_title(f"{title}, {self._strategy.value}", fontsize=10)
+            axes.set_title(f"{title}, {strategy}", fontsize=10)
 
     def _draw_curves(self, figure: Figure) -> None:
         left, middle, right = figure.subplots(1, 3)
@@ -261,12 +278,12 @@ class Monitor(ipywidgets.VBox):
             return
         if self._slider.value < self._slider.max:
             self._newest.value = False
-        self._maps.request()
+        self._chart.request()
 
     def _on_strategy(self, _: Any) -> None:
         if not self._following:
             self._fit()
-            self._maps.request()
+            self._chart.request()
 
     def _fit(self) -> None:
         """The slider spans what is there."""
@@ -283,7 +300,19 @@ class Monitor(ipywidgets.VBox):
             self._fit()
         finally:
             self._following = False
-        self._maps.request()
+        self._chart.request()
+
+    def _on_chart(self) -> None:
+        """The maps anew, in a thread of its own: computed first, without the lock of all drawings."""
+        strategy, error = self._strategy.value, None
+        generations = self._upto(strategy)
+        try:
+            if generations:
+                self.view.prepare(generations)
+        except Exception as caught:
+            error = caught
+        self._charted = strategy, generations, error
+        self._maps.redraw()
 
     # -- what the worker tells
 
@@ -294,8 +323,8 @@ class Monitor(ipywidgets.VBox):
             self._fit()
         finally:
             self._following = False
-        if self.shown is not self._drawn:
-            self._maps.redraw()
+        if self.shown not in self._charted[1][-1:]:
+            self._chart.request()
         self._curves.redraw()
 
     def _on_live(self, event: Epoch | Step) -> None:

@@ -1,11 +1,12 @@
 """What a panel shows of one generation: for each kind of system another pair of pictures.
 
-A view draws on two axes and remembers what it computed of a committee, so looking again costs a drawing only.
+A view computes first and draws on two axes afterwards, so that what takes long does not hold up other drawings; it remembers
+what it computed of a committee, so looking again costs a drawing only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -17,7 +18,7 @@ from ..generation import Generation
 
 
 class View(Protocol):
-    """Two pictures of a generation.
+    """Two pictures of a generation, the last of those that a loop has made so far.
 
     Attributes:
         titles: of the two.
@@ -31,8 +32,11 @@ class View(Protocol):
     unit: float
     unit_name: str
 
-    def draw(self, left: Axes, right: Axes, generation: Generation, paths: bool) -> None:
-        """Draws; `paths` asks for the ways of the attacks."""
+    def prepare(self, generations: Sequence[Generation]) -> None:
+        """Computes what :meth:`draw` needs of the same generations; may take long."""
+
+    def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
+        """Draws the last of one loop's generations, at least one; the earlier ones are there to compare with. `paths` asks for the ways of the attacks."""
 
 
 class Once:
@@ -64,8 +68,13 @@ class PlaneView:
     def __init__(self, grid: Grid = Grid(points=60)) -> None:
         self.surface = Once(lambda generation: Surface.of(generation.committee, grid))
 
-    def draw(self, left: Axes, right: Axes, generation: Generation, paths: bool) -> None:
-        """Draws both surfaces with the structures on them."""
+    def prepare(self, generations: Sequence[Generation]) -> None:
+        """The surfaces of the last."""
+        self.surface(generations[-1])
+
+    def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
+        """Draws both surfaces of the last, with the structures on them."""
+        generation = generations[-1]
         surface = self.surface(generation)
         plots.committee_surface(left, generation, surface)
         plots.uncertainty_surface(right, generation, surface)

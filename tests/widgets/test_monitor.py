@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
 import time
 from functools import partial
 
 import numpy as np
 import pytest
-from helpers import labels_of, network, well_data
+from helpers import labels_of, network, picture, well_data
 from PIL import Image
 
 from agal_toolkit import Adam, Attack, BoltzmannVariance, Folds, FromDataset, Loop, Rattle, Recipe, Reference, TorchTrainer, until
@@ -17,6 +18,7 @@ from agal_toolkit.analysis.errors import rmse
 from agal_toolkit.analysis.surfaces import Grid
 from agal_toolkit.events import Epoch, Labelled, Stage
 from agal_toolkit.widgets import Monitor
+from agal_toolkit.widgets.picture import Picture
 from agal_toolkit.widgets.progress import Account, Begun, Turn, clock
 from agal_toolkit.widgets.views import PlaneView
 
@@ -48,7 +50,7 @@ def finished():
 
 def seen(monitor):
     """The three pictures."""
-    return [bytes(picture.value) for picture in (monitor._maps, monitor._curves, monitor._live)]
+    return [bytes(shown.value) for shown in (monitor._maps, monitor._curves, monitor._live)]
 
 
 def usable(monitor):
@@ -59,7 +61,7 @@ def test_loops_take_turns_and_pictures_follow(rng):
     monitor = small(pair(rng), generations=2)
     before = seen(monitor)
     assert monitor.state == "idle" and usable(monitor) == {"Start", "Step"}
-    assert all(picture.startswith(b"\x89PNG") for picture in before)
+    assert all(value.startswith(b"\x89PNG") for value in before)
     monitor.step().wait()
     assert [len(g) for g in monitor.runs.values()] == [1, 0] and monitor.state == "paused"
     assert usable(monitor) == {"Resume", "Step", "Stop"}
@@ -80,17 +82,17 @@ def test_the_slider_looks_back_and_the_toggle_at_the_other_loop(finished):
     assert monitor._slider.max == monitor._slider.value == 2 and monitor.shown is monitor.runs["adversarial"][1]
     newest = seen(monitor)[0]
     monitor._slider.value = 1
-    monitor._maps.settle()
+    monitor.settle()
     assert monitor.shown is monitor.runs["adversarial"][0] and seen(monitor)[0] != newest and not monitor._newest.value
     earlier = seen(monitor)[0]
     monitor._paths.value = True
-    monitor._maps.settle()
+    monitor.settle()
     assert seen(monitor)[0] != earlier
     monitor._newest.value = True
-    monitor._maps.settle()
+    monitor.settle()
     assert monitor._slider.value == 2
     monitor._strategy.value = "random"
-    monitor._maps.settle()
+    monitor.settle()
     assert monitor.shown is monitor.runs["random"][1]
 
 
@@ -98,10 +100,65 @@ def test_a_person_who_looks_back_is_left_alone(rng):
     monitor = small({"adversarial": pair(rng, count=3)["adversarial"]}, generations=3)
     monitor.step().wait().step().wait()
     monitor._slider.value = 1
-    monitor._maps.settle()
+    monitor.settle()
     looked_at = seen(monitor)[0]
     monitor.resume().wait()
     assert monitor._slider.value == 1 and monitor._slider.max == 3 and seen(monitor)[0] == looked_at
+
+
+class Slow:
+    """A view that computes until it is allowed to end."""
+
+    titles, zero, unit, unit_name = ("left", "right"), 0.0, 1.0, ""
+
+    def __init__(self):
+        self.begun, self.allowed = threading.Event(), threading.Event()
+        self.drawn = []
+
+    def prepare(self, generations):
+        self.begun.set()
+        assert self.allowed.wait(30)
+
+    def draw(self, left, right, generations, paths):
+        self.drawn.append(generations)
+
+
+def test_what_a_view_computes_holds_up_no_other_picture_and_no_stop(rng):
+    view = Slow()
+    monitor = Monitor({"adversarial": pair(rng, epochs=300)["adversarial"]}, view=view)
+    other = Picture(lambda figure: figure.subplots().plot([1, 2]), (2, 1))
+    monitor.start()
+    assert view.begun.wait(30)
+    began = time.monotonic()
+    other.redraw()
+    picture(monitor)
+    monitor.stop().wait()
+    assert monitor.state == "stopped" and view.drawn == [] and time.monotonic() - began < 10
+    view.allowed.set()
+    monitor.settle()
+    assert view.drawn == [monitor.runs["adversarial"][:1]]
+
+
+def test_a_view_gets_the_generations_of_the_shown_strategy_up_to_the_shown_one(rng):
+    view = Slow()
+    view.allowed.set()
+    monitor = Monitor(pair(rng), generations=2, view=view).start().wait()
+    for strategy, number in (("adversarial", 1), ("random", 2), ("random", 1)):
+        monitor._strategy.value, monitor._slider.value = strategy, number
+        monitor.settle()
+        assert view.drawn[-1] == monitor.runs[strategy][:number]
+
+
+def test_a_view_that_cannot_compute_says_so_in_its_place(rng, monkeypatch):
+    view = Slow()
+    monkeypatch.setattr(view, "prepare", lambda generations: 1 / 0)
+    monitor = Monitor(pair(rng, count=1), generations=1, view=view).start().wait()
+    assert isinstance(monitor._maps.error, ZeroDivisionError) and monitor.state == "done" and view.drawn == []
+    monkeypatch.undo()
+    view.allowed.set()
+    monitor._strategy.value = "random"
+    monitor.settle()
+    assert monitor._maps.error is None and len(view.drawn) == 1
 
 
 def test_stop_and_start_again_reads_what_is_on_disk(rng, tmp_path):
@@ -175,8 +232,8 @@ def test_static_readers_get_a_picture(rng, finished):
     after = base64.b64decode(bundle["image/png"])
     before = base64.b64decode(small(pair(rng))._repr_mimebundle_()["image/png"])
     assert before != after
-    picture = np.asarray(Image.open(io.BytesIO(after)).convert("RGB"))
-    assert picture.shape[1] <= 850 and (picture[0] == 255).all()        # white in a dark theme, too
+    pixels = np.asarray(Image.open(io.BytesIO(after)).convert("RGB"))
+    assert pixels.shape[1] <= 850 and (pixels[0] == 255).all()        # white in a dark theme, too
 
 
 def test_no_loops_is_an_error():
