@@ -35,6 +35,14 @@ def png(draw: Draw, size: tuple[float, float], dpi: float = DPI) -> bytes:
         return encoded(figure)
 
 
+def tried(draw: Draw, size: tuple[float, float]) -> tuple[bytes, Exception | None]:
+    """The figure as :func:`png` has it; or what went wrong said in its place, and the error."""
+    try:
+        return png(draw, size), None
+    except Exception as error:
+        return png(apology(error), size), error
+
+
 def encoded(figure: Figure) -> bytes:
     """The PNG of a figure whose canvas is Agg."""
     stream = io.BytesIO()
@@ -128,10 +136,7 @@ class Picture(ipywidgets.Image):
 
     def png(self) -> bytes:
         """Drawn now."""
-        try:
-            picture, self.error = png(self._draw, self._size), None
-        except Exception as error:
-            picture, self.error = png(apology(error), self._size), error
+        picture, self.error = tried(self._draw, self._size)
         return picture
 
     def redraw(self) -> None:

@@ -30,7 +30,7 @@ from ..geometry import Geometry, Labels
 from ..plots.molecules import heat
 from ..plots.scene import formula
 from .marked import Mark, Marked
-from .picture import Latest, apology, bundle, png, red
+from .picture import Latest, bundle, red, tried
 from .viewer import Molecule
 
 UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}      # of these in one eV
@@ -62,9 +62,10 @@ class AttackPlayer(ipywidgets.VBox):
         self.committee, self.adversaries = committee, tuple(adversaries)
         self._truth, self._zero, self._unit, self._scale = truth, zero, unit, UNITS[unit]
         self._courses: dict[int, Course] = {}
+        self._lock = threading.RLock()                              # for what is shown: nobody sees half of another attack
         self._shown: Course | None = None                           # None where the committee could not be asked
+        self._index, self._at, self._painted = 0, 0, False          # the attack, its step, and whether atoms have the colours of their uncertainty
         self._error: Exception | None = None
-        self._lock = threading.RLock()                              # the slider's thread must not see half of another attack
         self._answers: dict[int, float | Exception | None] = {}      # of the reference: eV, or why not
         self._molecule = Molecule(_VIEW)
         self._build()
@@ -88,6 +89,7 @@ class AttackPlayer(ipywidgets.VBox):
         if truth is None and isinstance(proposal, Generation):
             known = {geometry.digest(): labels for geometry, labels in zip(proposal.labelled.geometries, proposal.labelled.labels, strict=True)}
             truth = lambda geometry: known.get(geometry.digest())
+            return cls(proposal.committee, distinct or proposal.adversaries, truth, zero, unit).settle()       # it answers at once
         return cls(proposal.committee, distinct or proposal.adversaries, truth, zero, unit)
 
     # -- what is shown
@@ -115,9 +117,7 @@ class AttackPlayer(ipywidgets.VBox):
     @property
     def course(self) -> Course:
         """What the committee says along the chosen attack, computed once."""
-        if self.chosen not in self._courses:
-            self._courses[self.chosen] = Course.of(self.committee, self.adversaries[self.chosen])
-        return self._courses[self.chosen]
+        return self._course(self.chosen)
 
     def settle(self, timeout: float = 60.0) -> AttackPlayer:
         """Waits until everything asked for is drawn, and the reference has answered."""
@@ -131,22 +131,31 @@ class AttackPlayer(ipywidgets.VBox):
 
     # -- what happens
 
+    def _course(self, index: int) -> Course:
+        with self._lock:
+            if index not in self._courses:
+                self._courses[index] = Course.of(self.committee, self.adversaries[index])
+            return self._courses[index]
+
     def _choose(self) -> None:
         """Another adversary: to its kept step."""
         with self._lock:
+            index = self._index = self.chosen
             try:
-                self._shown = self.course
+                self._shown = self._course(index)
                 self._molecule.frames(self._shown.geometries, ghost=self._shown.geometries[0])
-                self._error, self._trouble.value = None, ""
             except Exception as error:
                 self._shown = None
+                self._molecule.clear()
+                self._scale_bar.value = ""
                 self._failed(error)
             last, kept = (1, 0) if self._shown is None else (len(self._shown) - 1, self._shown.kept)
             self._walk.max = self._play.max = last
             self._walk.value, self._walk.disabled = kept, self._shown is None
+            self._at = kept
             self._curves.redraw(kept)
             self._step()
-        if self._truth is not None and self.chosen not in self._answers:
+        if self._truth is not None and index not in self._answers:
             self._ask.request()
 
     def _step(self) -> None:
@@ -156,11 +165,13 @@ class AttackPlayer(ipywidgets.VBox):
             if course is None:
                 return
             try:
-                step, painted = self.step, self._painting.value == SIGMA
+                step, painted = min(self.step, len(course) - 1), self._painting.value == SIGMA        # another thread may have moved the slider of a longer attack
                 self._molecule.seek(step, heat(course.atomic[step], course.atomic.max()) if painted else None)
                 self._scale_bar.value = _gradient(course.atomic.max() * self._scale, f"{self._unit}/Å") if painted else ""
                 self._curves.move(step)
                 self._told.value = self._readout(course, step)
+                self._at, self._painted = step, painted
+                self._error, self._trouble.value = None, ""
             except Exception as error:
                 self._failed(error)
 
@@ -172,20 +183,20 @@ class AttackPlayer(ipywidgets.VBox):
             self._answers[index] = None if labels is None else labels.energy
         except Exception as error:
             self._answers[index] = error
-        if index == self.chosen:
-            with self._lock:
-                self._curves.redraw(self.step)
+        with self._lock:
+            if index == self._index:
+                self._curves.redraw(self._at)
                 self._step()
-        elif self.chosen not in self._answers:
+        if self.chosen not in self._answers:
             self._ask.request()
 
     def _failed(self, error: Exception) -> None:
-        self._error = error
+        self._error, self._told.value = error, ""
         self._trouble.value = red(f"{type(error).__name__}: {error}")
 
     def _answer(self) -> float | Exception | None:
         """The reference's energy of the kept structure in the player's unit, or why there is none."""
-        answer = self._answers.get(self.chosen)
+        answer = self._answers.get(self._index)
         return (answer - self._zero) * self._scale if isinstance(answer, float) else answer
 
     def _readout(self, course: Course, step: int) -> str:
@@ -200,7 +211,7 @@ class AttackPlayer(ipywidgets.VBox):
             parts.append(f"reference {answer:.3g} {self._unit} at step {course.kept}")
         elif answer is not None:
             parts.append(f'<span style="color:#922b21">no reference: {escape(str(answer))}</span>')
-        elif self._truth is not None and self.chosen not in self._answers:
+        elif self._truth is not None and self._index not in self._answers:
             parts.append("asking the reference …")
         return f'<div style="line-height:1.4">{" &nbsp;·&nbsp; ".join(parts)}</div>'
 
@@ -238,19 +249,23 @@ class AttackPlayer(ipywidgets.VBox):
 
     def _summary(self, figure: Figure) -> None:
         """The molecule and the curves, without controls."""
+        if self._error is not None:
+            raise self._error
+        course = self._shown
         left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
         self._molecule.draw(left.add_axes((0.0, 0.04, 1.0, 0.86)))
-        geometry = self.adversaries[self.chosen].geometry
-        colours = f"\nred: force uncertain by up to {self._shown.atomic.max() * self._scale:.2g} {self._unit}/Å" if self._painting.value == SIGMA else ""
-        left.text(0.5, 0.985, f"{formula(geometry)}, step {self.step} of {self._walk.max}; pale: the start{colours}", ha="center", va="top", fontsize=9)
+        colours = f"\nred: force uncertain by up to {course.atomic.max() * self._scale:.2g} {self._unit}/Å" if self._painted else ""
+        title = f"{formula(course.geometries[0])}, step {self._at} of {len(course) - 1}; pale: the start{colours}"
+        left.text(0.5, 0.985, title, ha="center", va="top", fontsize=9)
         mark = self._draw_curves(right)
-        for artist in mark(self.step):
+        for artist in mark(self._at):
             artist.set_animated(False)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        self.settle()
-        draw = self._summary if self._error is None else apology(self._error)
-        return bundle(super()._repr_mimebundle_(**options), png(draw, (_VIEW[0] + _CURVES[0], _CURVES[1])))
+        self._follow.settle()
+        with self._lock:                # before the lock of all drawings, as everywhere here
+            picture, _ = tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))
+        return bundle(super()._repr_mimebundle_(**options), picture)
 
     # -- its parts
 

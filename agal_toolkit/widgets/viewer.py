@@ -115,6 +115,17 @@ class Molecule(ipywidgets.VBox):
                 self._view.request()
         return self
 
+    def clear(self) -> Molecule:
+        """Shows nothing."""
+        with self._lock:
+            self.geometry = self._ghost = self._colours = self._labels = None
+            self._frames = ()
+            if self.live:
+                self._send([])
+            else:
+                self._view.request()
+        return self
+
     def frames(self, geometries: Sequence[Geometry], ghost: Geometry | None = None) -> Molecule:
         """Takes structures of the same atoms, whose cells may differ, of which :meth:`seek` shows one, and shows the first; the camera sees them all from where it is.
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import time
+import threading
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import ammonia, picture, schnet_committee
+from helpers import ammonia, crystal, pair_committee, picture, schnet_committee
 from matplotlib.figure import Figure
 
 from agal_toolkit import Adam, Attack, Ball, Dataset, Labels, Proposal, Variance
@@ -92,18 +93,23 @@ def test_atoms_can_have_the_colours_of_their_uncertainty(committee, adversaries)
 
 
 def test_the_reference_answers_in_the_background(committee, adversaries):
-    asked = []
+    """Nothing waits for it, not even a display."""
+    asked, allowed = [], threading.Event()
 
     def slow(geometry):
-        time.sleep(0.3)
         asked.append(geometry)
+        assert allowed.wait(30)
         return labels(-1.25)
 
-    began = time.monotonic()
     player = AttackPlayer(committee, adversaries, slow, zero=-1.5)
-    assert "asking the reference" in player._told.value or time.monotonic() - began > 0.3
+    before = picture(player)
+    player.step = 0
+    player._follow.settle()
+    assert "step 0</b>" in player._told.value and "asking the reference" in player._told.value and not allowed.is_set()
+    player.step = adversaries[0].kept
+    allowed.set()
     player.settle()
-    assert f"reference 0.25 eV at step {adversaries[0].kept}" in player._told.value
+    assert f"reference 0.25 eV at step {adversaries[0].kept}" in player._told.value and picture(player) != before
     assert [g.digest() for g in asked] == [adversaries[0].geometry.digest()]
     player.step = 0
     player.settle()
@@ -124,6 +130,67 @@ def test_a_committee_that_refuses_says_so_in_its_place(adversaries):
     player = AttackPlayer(schnet_committee(1), adversaries).settle()
     assert "at least two" in player._trouble.value and player._walk.disabled
     assert picture(player) != picture(AttackPlayer(schnet_committee(), adversaries))
+
+
+def test_an_attack_that_the_committee_refuses_is_not_shown_as_another(committee, adversaries):
+    refused = replace(adversaries[1], geometry=replace(adversaries[1].geometry, numbers=[7, 1, 1, 9]))
+    player = AttackPlayer(committee, [adversaries[0], refused, adversaries[2]]).settle()
+    still = picture(player)
+    player.chosen = 1
+    player.settle()
+    assert player._trouble.value != "" and player._told.value == "" and player._molecule.geometry is None and player._walk.disabled
+    assert picture(player) != still and player._walk.value == 0
+    player.chosen = 0
+    player.settle()
+    assert player._trouble.value == "" and "kept" in player._told.value and picture(player) == still
+
+
+def test_a_step_that_fails_is_said_until_one_goes_well(committee, adversaries, monkeypatch):
+    player = AttackPlayer(committee, adversaries).settle()
+    with monkeypatch.context() as context:
+        context.setattr(player._molecule, "seek", lambda *_: 1 / 0)
+        player.step = 1
+        assert "ZeroDivisionError" in player.settle()._trouble.value and player._told.value == ""
+    player.step = 2
+    assert player.settle()._trouble.value == "" and "step 2</b>" in player._told.value
+    picture(player)
+    assert player._error is None
+
+
+def test_another_attack_may_be_chosen_while_one_is_displayed(committee, adversaries, monkeypatch):
+    short = replace(adversaries[1], path=adversaries[1].path[:4], losses=adversaries[1].losses[:4], kept=3)
+    player = AttackPlayer(committee, [adversaries[0], short])
+    player.step = 12
+    player.settle()
+    choosing, seen = threading.Thread(target=lambda: setattr(player, "chosen", 1)), []
+    molecule, curves = player._molecule.draw, player._draw_curves
+
+    def draw_molecule(axes):
+        choosing.start()
+        choosing.join(0.3)
+        molecule(axes)
+
+    def draw_curves(figure):
+        seen.append(len(player._shown))
+        mark = curves(figure)
+        return lambda step: seen.append(step) or mark(step)
+
+    monkeypatch.setattr(player._molecule, "draw", draw_molecule)
+    monkeypatch.setattr(player, "_draw_curves", draw_curves)
+    picture(player)
+    choosing.join()
+    assert seen == [13, 12]                                            # steps of the first attack, and where it was
+    assert "step 3</b> of 3, <b>kept" in player.settle()._told.value
+
+
+def test_an_attack_that_moved_the_cell(rng):
+    committee = pair_committee()
+    adversary = Attack(Variance(), Adam(0.02, 3), cell=True)(committee, Dataset(), [crystal(rng, (4, 4, 4))], rng)[0]
+    player = AttackPlayer(committee, [adversary]).settle()
+    assert player._trouble.value == ""
+    for step in (0, 2):
+        player.step = step
+        np.testing.assert_array_equal(player.settle()._molecule.geometry.cell, adversary.cells[step])
 
 
 def test_of_a_generation_the_kept_ones_with_their_labels(committee, adversaries):

@@ -103,6 +103,16 @@ def test_frames_of_a_cell_that_moves(view, rng):
     assert view.geometry is strained and sent[0]["aim"] == sent[1]["aim"] and sent[0]["parts"][0]["begin"] != sent[1]["parts"][0]["begin"]
 
 
+def test_nothing_is_shown(view):
+    view, sent = view
+    empty = picture(view)
+    view.show(ammonia(), ghost=ammonia(), labels=list("NHHH"))
+    view.clear()
+    assert sent[-1]["parts"] == [] and view.geometry is None and picture(view) == empty
+    with pytest.raises(IndexError):
+        view.seek(0)
+
+
 def test_a_page_that_is_loaded_gets_the_scene(view):
     view, sent = view
     view._answer(None, {"type": "request_loaded", "data": True}, [])
