@@ -28,7 +28,7 @@ from ..dataset import Dataset
 from ..events import Event, Step
 from ..geometry import Geometry, Labels, as_geometry
 from ..plots.molecules import heat
-from .picture import Latest, Picture, bundle, png, red
+from .picture import Latest, Picture, bundle, red, tried
 from .player import Truth
 from .viewer import Molecule
 
@@ -286,7 +286,7 @@ class TargetPanel(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self.settle()
-        return bundle(super()._repr_mimebundle_(**options), png(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1])))
+        return bundle(super()._repr_mimebundle_(**options), tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0])
 
     # -- its parts
 

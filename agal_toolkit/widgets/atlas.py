@@ -24,7 +24,7 @@ from ..geometry import Geometry
 from ..plots.scene import formula
 from ..plots.style import CYCLE
 from .canvas import MISSING, board
-from .picture import DPI, DRAWING, Latest, bundle, png, red
+from .picture import DPI, DRAWING, Latest, bundle, red, tried, verbatim
 from .viewer import Molecule
 
 _MAP, _VIEW = (4.6, 4.5), (3.4, 2.9)         # inches
@@ -118,7 +118,7 @@ class Atlas(ipywidgets.VBox):
         figure.subplots_adjust(left=0.13, right=0.98, top=0.975 - 0.052 * rows, bottom=0.115)
         for group, colour in self._colours.items():
             mine = [k for k, name in enumerate(self.groups) if name == group]
-            axes.plot(*self.points[mine].T, "o", ms=4.5, color=colour, mec="white", mew=0.4, alpha=0.85, label=group)
+            axes.plot(*self.points[mine].T, "o", ms=4.5, color=colour, mec="white", mew=0.4, alpha=0.85, label=verbatim(group))
         axes.set(xlabel=self._names[0], ylabel=self._names[1])
         axes.set_aspect("equal", adjustable="datalim")
         axes.margins(0.06)
@@ -163,12 +163,12 @@ class Atlas(ipywidgets.VBox):
         lines = self._lines(self.chosen)
         for number, (name, value) in enumerate(lines.items()):
             high = 1.0 - share - 0.02 - min(0.041, (0.97 - share) / len(lines)) * number
-            right.text(0.06, high, name, fontsize=8.5, color="0.45", va="top")
-            right.text(0.42, high, value.replace("$", r"\$"), fontsize=8.5, va="top")
+            right.text(0.06, high, verbatim(name), fontsize=8.5, color="0.45", va="top")
+            right.text(0.42, high, verbatim(value), fontsize=8.5, va="top")
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self.settle()
-        return bundle(super()._repr_mimebundle_(**options), png(self._summary, (_MAP[0] + _VIEW[0], _MAP[1])))
+        return bundle(super()._repr_mimebundle_(**options), tried(self._summary, (_MAP[0] + _VIEW[0], _MAP[1]))[0])
 
     # -- its parts
 

@@ -30,7 +30,7 @@ from ..uncertainty import force_variance
 from .background import LIVE, PAUSED, Background
 from .canvas import MISSING, board
 from .maps import Said, draw_gain, draw_paths
-from .picture import DPI, DRAWING, Latest, Picture, bundle, png, red
+from .picture import DPI, DRAWING, Latest, Picture, bundle, red, tried
 
 _SIZE = (4.15, 3.6)         # inches, of the map and of the curves beside it
 _SHOWN = 600                # points of the paths at which energy and sigma are evaluated for the curves
@@ -289,7 +289,7 @@ class AttackExplorer(ipywidgets.VBox):
         self._draw_curves(right)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(super()._repr_mimebundle_(**options), png(self._summary, (2 * _SIZE[0], _SIZE[1])))
+        return bundle(super()._repr_mimebundle_(**options), tried(self._summary, (2 * _SIZE[0], _SIZE[1]))[0])
 
     # -- its parts
 

@@ -21,7 +21,7 @@ from .. import plots
 from ..events import Epoch, Report, Step
 from ..generation import Generation
 from .background import DONE, FAILED, IDLE, LIVE, PAUSED, PAUSING, RUNNING, STOPPED, STOPPING, Background
-from .picture import DPI, Latest, Picture, bundle, png, red
+from .picture import DPI, Latest, Picture, bundle, red, tried
 from .progress import Account, Begun, Turn, clock
 from .views import PlaneView, View
 
@@ -63,9 +63,11 @@ class Monitor(ipywidgets.VBox):
         self.layout.width, self.layout.max_width = f"{round(_WIDTH * DPI) + 8}px", "100%"
         self.background.observe(self._on_state, "state")
         self.background.subscribe(lambda message: self._account.hear(message))
-        self.background.subscribe(self._on_message, hz=4, failed=self._on_trouble)
-        self.background.subscribe(self._on_turn, hz=2, kinds=(Turn,), failed=self._on_trouble)
-        self.background.subscribe(self._on_live, hz=1, kinds=(Epoch, Step), failed=self._on_trouble)
+        self._followers = [
+            self.background.subscribe(self._on_message, hz=4, failed=self._on_trouble),
+            self.background.subscribe(self._on_turn, hz=2, kinds=(Turn,), failed=self._on_trouble),
+            self.background.subscribe(self._on_live, hz=1, kinds=(Epoch, Step), failed=self._on_trouble),
+        ]
         self._show_state()
 
     # -- the run
@@ -227,7 +229,7 @@ class Monitor(ipywidgets.VBox):
         self._draw_live(right)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(super()._repr_mimebundle_(**options), png(self._summary, (_WIDTH, 5.85)))
+        return bundle(super()._repr_mimebundle_(**options), tried(self._summary, (_WIDTH, 5.85))[0])
 
     # -- its parts
 
@@ -332,12 +334,21 @@ class Monitor(ipywidgets.VBox):
 
     def _on_message(self, message: Any) -> None:
         self._show_progress()
+        self._recover()
 
     def _on_trouble(self, error: Exception) -> None:
         self._trouble.value = red(f"this panel could not follow the run, which goes on: {type(error).__name__}: {error}")
 
-    def _on_state(self, _: Any) -> None:
+    def _recover(self) -> None:
+        """Says nothing more of trouble that has passed."""
+        if self.state != FAILED and all(follower.error is None for follower in self._followers):
+            self._trouble.value = ""
+
+    def _on_state(self, change: Any) -> None:
+        if change["old"] not in LIVE:
+            self._trouble.value = ""                    # of an earlier run
         self._show_state()
+        self._recover()
 
     def _show_progress(self) -> None:
         account, seconds = self._account, self.background.seconds

@@ -59,9 +59,14 @@ def apology(error: Exception) -> Draw:
         last = traceback.extract_tb(error.__traceback__)[-1:]
         where = f"in {last[0].name}, line {last[0].lineno}" if last else ""
         text = "\n".join(["this picture could not be drawn", *textwrap.wrap(f"{type(error).__name__}: {error}", width)[:8], where])
-        figure.text(0.03, 0.95, text.replace("$", r"\$"), va="top", fontsize=9, color="#922b21", family="monospace")
+        figure.text(0.03, 0.95, verbatim(text), va="top", fontsize=9, color="#922b21", family="monospace")
 
     return draw
+
+
+def verbatim(text: str) -> str:
+    """For matplotlib, which takes what is between two dollars for a formula."""
+    return text.replace("$", r"\$")
 
 
 def bundle(live: dict[str, Any] | None, picture: bytes) -> dict[str, Any]:

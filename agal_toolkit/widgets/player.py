@@ -264,7 +264,7 @@ class AttackPlayer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self._follow.settle()
         with self._lock:                # before the lock of all drawings, as everywhere here
-            picture, _ = tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))
+            picture = tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0]
         return bundle(super()._repr_mimebundle_(**options), picture)
 
     # -- its parts

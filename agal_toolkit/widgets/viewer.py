@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import plots
 from ..geometry import Geometry
 from ..plots.scene import GHOST, STICK, Scene, bearing, scenes
-from .picture import DPI, Picture, bundle, png, red
+from .picture import DPI, Picture, bundle, red, tried
 
 _EXTENSION = "nglview-js-widgets"
 _EDGE = 0.02                                         # angstrom, radius of a cell's edge
@@ -185,7 +185,7 @@ class Molecule(ipywidgets.VBox):
         self._view.send({"type": "call_method", "target": "Widget", "methodName": "executeCode", "args": [code], "kwargs": {}, "reconstruc_color_scheme": False})
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(super()._repr_mimebundle_(**options), png(self._draw, self._size))
+        return bundle(super()._repr_mimebundle_(**options), tried(self._draw, self._size)[0])
 
 
 def _alike(one: Geometry | None, other: Geometry) -> bool:

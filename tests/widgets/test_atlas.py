@@ -7,6 +7,8 @@ import importlib.util
 import numpy as np
 import pytest
 from helpers import ammonia, crystal, picture
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from agal_toolkit import Geometry
 from agal_toolkit.widgets import Atlas
@@ -102,6 +104,25 @@ def test_what_cannot_be_shown_is_said_in_its_place(parts):
     assert "at most three dimensions" in atlas.settle()._trouble.value
     atlas.chosen = 1
     assert atlas.settle()._trouble.value == ""
+
+
+def test_names_with_dollars_are_no_formulas(parts):
+    parts["groups"] = ["a $^{$ b"] * 12
+    parts["energies"] = {"e$^{$": np.arange(12.0)}
+    parts["geometries"] = [g.moved(g.positions, **{"o$^{$": "v$^{$"}) for g in parts["geometries"]]
+    atlas = Atlas(**parts)
+    figure = Figure()
+    atlas._summary(figure)
+    FigureCanvasAgg(figure).draw()
+    assert "e$^{$" in atlas._table.value and atlas._trouble.value == ""
+
+
+def test_a_static_picture_that_fails_says_so_in_its_place(parts, monkeypatch):
+    atlas = Atlas(**parts)
+    before = picture(atlas)
+    monkeypatch.setattr(atlas, "_lines", lambda index: 1 / 0)
+    data = atlas._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data and picture(atlas) != before
 
 
 def test_one_structure_is_a_map_too(parts):

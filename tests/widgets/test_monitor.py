@@ -202,6 +202,24 @@ def test_a_failing_run_says_so_in_the_panel():
     assert monitor.state == "failed" and "no &lt;labels&gt; for geometry 7" in monitor._trouble.value and "failed" in monitor._badge.value
 
 
+def test_the_trouble_of_a_run_is_forgotten_when_another_begins(rng):
+    tries, [(name, loop)] = [], [*pair(rng, count=1).items()][:1]
+
+    def second_time(report):
+        tries.append(0)
+        if len(tries) == 1:
+            raise RuntimeError("disk full")
+        return loop(report)
+
+    monitor = small({name: second_time}, generations=1)
+    with pytest.raises(RuntimeError, match="disk full"):
+        monitor.start().wait()
+    assert "disk full" in monitor._trouble.value
+    monitor.start()
+    assert monitor._trouble.value == ""
+    assert monitor.wait().state == "done" and monitor._trouble.value == ""
+
+
 def test_a_drawing_that_fails_says_so_in_its_place_and_the_run_goes_on(rng, monkeypatch):
     def fail(axes, *_):
         raise ZeroDivisionError("no points to draw")
@@ -211,6 +229,7 @@ def test_a_drawing_that_fails_says_so_in_its_place_and_the_run_goes_on(rng, monk
     empty = seen(monitor)[1]
     monitor.step().wait()
     assert isinstance(monitor._curves.error, ZeroDivisionError) and seen(monitor)[1] != empty
+    assert "application/vnd.jupyter.widget-view+json" in monitor._repr_mimebundle_()
     assert monitor._maps.error is None
     monkeypatch.undo()
     monitor.step().wait()
@@ -223,6 +242,9 @@ def test_a_view_that_fails_is_named_below_the_pictures(rng, monkeypatch):
     monkeypatch.setattr(monitor, "_fit", lambda: 1 / 0)
     monitor.step().wait()
     assert "could not follow the run, which goes on: ZeroDivisionError" in monitor._trouble.value
+    monkeypatch.undo()
+    monitor.step().wait()
+    assert monitor._trouble.value == ""                                # it follows again
     monitor.stop().wait()
 
 

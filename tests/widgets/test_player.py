@@ -157,6 +157,14 @@ def test_a_step_that_fails_is_said_until_one_goes_well(committee, adversaries, m
     assert player._error is None
 
 
+def test_a_static_picture_that_fails_says_so_in_its_place(committee, adversaries, monkeypatch):
+    player = AttackPlayer(committee, adversaries)
+    before = picture(player)
+    monkeypatch.setattr(player._molecule, "draw", lambda _: 1 / 0)
+    data = player._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in data and picture(player) != before
+
+
 def test_another_attack_may_be_chosen_while_one_is_displayed(committee, adversaries, monkeypatch):
     short = replace(adversaries[1], path=adversaries[1].path[:4], losses=adversaries[1].losses[:4], kept=3)
     player = AttackPlayer(committee, [adversaries[0], short])
