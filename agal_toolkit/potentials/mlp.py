@@ -8,11 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn.functional import softplus
 
 from ..geometry import Batch
-from .protocol import SlopedEnergy
+from .protocol import SlopedEnergy, once
 
 CACHED = 128                   # rows that a thread evaluates at a time where no graph is kept: the layers of more rows leave the cache
 
@@ -105,7 +104,7 @@ class _Slopes(torch.autograd.Function):
         return energy.squeeze(-1), above[-1]
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, d_energy: Tensor, d_slopes: Tensor) -> tuple[Tensor | None, ...]:
         hidden = (len(ctx.saved_tensors) - 2) // 5
         weights, values = ctx.saved_tensors[: hidden + 1], ctx.saved_tensors[hidden + 1 : 2 * hidden + 2]

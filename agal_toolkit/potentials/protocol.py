@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import wraps
 from types import MappingProxyType
 from typing import Any, Protocol
 
@@ -69,13 +70,33 @@ class SlopedEnergy(nn.Module, ABC):
         """
 
 
+def once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A written ``backward`` of which torch keeps no graph.
+
+    torch's ``once_differentiable`` refuses only where the incoming slope is itself to be differentiated: of the slope of a sum
+    it gives a constant, and whoever differentiates that again would get zero without a word.
+    """
+
+    @wraps(backward)
+    def guarded(ctx: Any, *slopes: Tensor) -> Any:
+        if torch.is_grad_enabled():                                            # true in a backward pass under create_graph only
+            raise RuntimeError(
+                "what this network predicts is differentiable once, and create_graph=True asks for more: for second derivatives of the energy differentiate "
+                "the forces of the prediction once, or the energies that the module itself says, module(batch), as often as you like"
+            )
+        return backward(ctx, *slopes)
+
+    return guarded
+
+
 def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = None) -> Prediction:
     """Energy, F = -dE/dx and stress = (dE/d strain) / volume (Schwalbe-Koda 2021, Eq. 6) of a batch.
 
     Args:
         energy: maps a batch to (B,), or to (M, B) where `members` is M; it then sees positions (M, N, d).
         batch: positions (N, d) or, with `members`, (M, N, d).
-        graph: keep the prediction differentiable (in positions, cell and the network's parameters).
+        graph: keep the prediction differentiable (in positions, cell and the network's parameters); once only where `energy` is a :class:`SlopedEnergy`
+            whose slopes are, so a Hessian is the slope of forces: differentiating such an energy twice is a RuntimeError.
         members: M, or None for a single potential without the member axis.
     """
     periodic = batch.pbc.all(-1)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+
+from .protocol import once
 
 FAINT = -50.0                  # exponents of Gaussians end here, below all rounding: exponentials that underflow take ten times as long
 
@@ -118,7 +119,7 @@ class Slopes(torch.autograd.Function):
         return energies, slopes
 
     @staticmethod
-    @once_differentiable
+    @once
     def backward(ctx: Any, d_energies: Tensor, d_slopes: Tensor) -> tuple[Tensor | None, ...]:
         """Up and down again, :func:`differentiate`; what it returns is not differentiable further."""
         cutoff, kinds, meeting = ctx.about

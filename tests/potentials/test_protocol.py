@@ -10,7 +10,7 @@ from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
 from agal_toolkit.geometry import Batch, Delta, Geometry, points
-from agal_toolkit.potentials import Baseline, CalculatorPotential, Differentiable, NoGraph, Stacked, derive
+from agal_toolkit.potentials import MLP, Baseline, CalculatorPotential, DensityNet, Differentiable, NoGraph, SchNet, Stacked, derive
 from agal_toolkit.references import DoubleWell
 
 
@@ -107,6 +107,36 @@ def test_a_graph_is_kept_only_on_request(rng):
         return float(potential(batch.at(torch.tensor(x))).forces[0, 0])
 
     np.testing.assert_allclose(second.numpy(), helpers.slope(force, batch.positions.numpy()), rtol=1e-6, atol=1e-6)
+
+
+NETWORKS = {
+    "MLP": lambda rng: (MLP(3, [1, 2], width=6, dtype=torch.float64), points(rng.normal(size=(1, 3)))),
+    "SchNet": lambda rng: (SchNet([1, 7], [1, 2], features=6, filters=5, interactions=2, gaussians=6, dtype=torch.float64), [helpers.ammonia()]),
+    "DensityNet": lambda rng: (DensityNet([1, 7], [1, 2], radial=3, channels=3, hidden=4, dtype=torch.float64), [helpers.ammonia()]),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("frozen", [False, True])
+def test_second_derivatives_of_an_energy_are_right_or_refused(name, frozen, rng):
+    """Never silently zero, which a written backward pass of constants would make them."""
+    module, structures = NETWORKS[name](rng)
+    potential, batch = Stacked(module.requires_grad_(not frozen)), Batch.of(structures)
+    jacobian, hessian = torch.autograd.functional.jacobian, torch.autograd.functional.hessian
+
+    def energy(x):
+        return potential(batch.at(x), graph=True).energy.sum()
+
+    right = -jacobian(lambda x: potential(batch.at(x), graph=True).forces.sum(0), batch.positions)
+    assert right.abs().max() > 1e-3
+    if name == "DensityNet":
+        torch.testing.assert_close(hessian(energy, batch.positions), right, rtol=1e-9, atol=1e-11)
+        return
+    x = batch.positions.clone().requires_grad_()
+    torch.testing.assert_close(torch.autograd.grad(energy(x), x)[0], -potential(batch).forces.sum(0))
+    with pytest.raises(RuntimeError, match="differentiable once.*the forces of the prediction once, or the energies that the module itself says"):
+        hessian(energy, batch.positions)
+    torch.testing.assert_close(hessian(lambda x: module(batch.at(x.expand(2, *x.shape))).sum(), batch.positions), right, rtol=1e-9, atol=1e-11)
 
 
 def test_derivatives_inside_no_grad(rng):
