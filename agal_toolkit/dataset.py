@@ -7,11 +7,13 @@ its training early is one matrix of weights and one mask, drawn by :class:`Folds
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from ase import Atoms
@@ -22,6 +24,7 @@ from numpy.typing import NDArray
 from .geometry import Geometry, Labels, as_geometry
 
 TRAIN, CALIBRATION = "train", "calibration"
+QUOTED = "percent-encoded:"    # begins strings of origins in files that are not written as they are
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -149,16 +152,55 @@ class Dataset(Sequence[Geometry]):
 
     @classmethod
     def read(cls, path: str | Path, energy: str | None = None, forces: str | None = None, stress: str | None = None) -> Dataset:
-        """A file of any format ASE reads (extxyz); the keys name where the labels are, as in :meth:`from_ase`."""
+        """A file of any format ASE reads (extxyz); the keys name where the labels are, as in :meth:`from_ase`. An empty file is an empty data set."""
         from ase.io import read  # half a second, which importing the package should not cost
 
-        return cls.from_ase(read(path, index=":"), energy, forces, stress)
+        if Path(path).is_file() and _is_empty(Path(path)):
+            return cls()
+        frames = read(path, index=":")
+        for atoms in frames:
+            if "origin" in atoms.info:
+                atoms.info["origin"] = _each_string(_unquoted, atoms.info["origin"])
+        return cls.from_ase(frames, energy, forces, stress)
 
     def write(self, path: str | Path) -> None:
-        """An extended-xyz file with energies, forces, stresses, roles, origins and dimensions; coordinates are rounded to 1e-8."""
+        """An extended-xyz file with energies, forces, stresses, roles, origins and dimensions; coordinates are rounded to 1e-8.
+
+        Strings of origins that JSON would escape are percent-encoded, and :meth:`read` decodes them: ASE's parser drops backslashes.
+        """
         from ase.io import write
 
-        write(path, self.to_ase(), format="extxyz")
+        frames = self.to_ase()
+        for atoms in frames:
+            atoms.info["origin"] = _each_string(_quoted, atoms.info["origin"])
+        write(path, frames, format="extxyz")
+
+
+def _is_empty(path: Path) -> bool:
+    """Whether a file, after decompression if its name says so, holds nothing."""
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rb") as stream:
+        return not stream.read(1)
+
+
+def _each_string(change: Callable[[str], str], value: Any) -> Any:
+    """JSON `value` with every string in it changed, those of keys too."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {_each_string(change, key): _each_string(change, item) for key, item in value.items()}
+    return [_each_string(change, item) for item in value] if isinstance(value, (list, tuple)) else value
+
+
+def _quoted(text: str) -> str:
+    """`text` without what JSON escapes, marked; itself where there is none of that."""
+    plain = json.dumps(text) == f'"{text}"' and not text.startswith(QUOTED)
+    return text if plain else QUOTED + quote(text, safe=" /:,;()+=", errors="surrogatepass")
+
+
+def _unquoted(text: str) -> str:
+    return unquote(text.removeprefix(QUOTED), errors="surrogatepass") if text.startswith(QUOTED) else text
 
 
 def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None, stress: str | None) -> Labels:

@@ -87,6 +87,37 @@ def test_an_extxyz_file_and_back(tmp_path, rng):
     np.testing.assert_allclose(again.labels[1].stress, data.labels[1].stress, rtol=1e-7)
 
 
+STRINGS = [
+    "", "a b", "it's", 'a"b', '"', "a\\b", "\\", '\\"', "ü", "日本", "🙂", "\ud800", "a\nb", "\t", "\x00\x7f", "{x}", "[1, 2]", "NaN", "T", "1", "=", "%22", "100 %", "%ZZ",
+    "percent-encoded:", "percent-encoded:%22", "_JSON [1]", "Error: \"SCF\" of C:\\tmp,\r\nno 'convergence' in 50 %",
+]
+
+
+@pytest.mark.parametrize("name", ["data.extxyz", "data.extxyz.gz"])
+def test_any_string_of_an_origin_survives_a_file(name, tmp_path):
+    origins = [{"by": text, "why": [text, {"inner": text}], f"key {text}": 3, "generation": 2, "no": None, "half": 0.5} for text in STRINGS]
+    data = Dataset([helpers.ammonia().moved(np.eye(4, 3), **origin) for origin in origins], [Labels(energy=0.0, forces=np.zeros((4, 3)))] * len(origins))
+    data.write(tmp_path / name)
+    assert [dict(g.origin) for g in Dataset.read(tmp_path / name)] == origins
+
+
+def test_origins_of_plain_strings_are_written_as_ase_does(tmp_path):
+    plain = [text for text in STRINGS if text.isascii() and text.isprintable() and not set(text) & {'"', "\\"} and not text.startswith("percent-encoded:")]
+    assert "100 %" in plain and "it's" in plain
+    data = Dataset([helpers.ammonia().moved(np.eye(4, 3), by=text, seed=3, all=[text]) for text in plain], [Labels(energy=0.0, forces=np.zeros((4, 3)))] * len(plain))
+    data.write(tmp_path / "ours.extxyz")
+    ase.io.write(tmp_path / "ase.extxyz", data.to_ase(), format="extxyz")
+    assert (tmp_path / "ours.extxyz").read_bytes() == (tmp_path / "ase.extxyz").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["data.extxyz", "data.extxyz.gz"])
+def test_an_empty_file_is_an_empty_data_set(name, tmp_path):
+    Dataset().write(tmp_path / name)
+    assert len(Dataset.read(tmp_path / name)) == 0
+    with pytest.raises(FileNotFoundError):
+        Dataset.read(tmp_path / "other.extxyz")
+
+
 def test_other_peoples_keys_are_mapped(tmp_path, rng):
     frames = []
     for energy in (-1.5, -2.5):
