@@ -123,7 +123,8 @@ class Dataset(Sequence[Geometry]):
         """From ASE structures: labels from the attached calculator, or from the named keys of ``info`` and ``arrays``.
 
         Raises:
-            ValueError: a structure without energy or forces; names it and the keys that it has.
+            ValueError: a structure without energy or forces, named with the keys that it has, or whose calculator, asked for any
+                label, last computed another structure.
         """
         frames = list(frames)
         geometries = []
@@ -205,12 +206,13 @@ def _unquoted(text: str) -> str:
 
 def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None, stress: str | None) -> Labels:
     """Labels of one ASE structure."""
-    if atoms.calc is not None and energy is None and atoms.calc.check_state(atoms):
+    known = {} if atoms.calc is None else {key: value for key, value in atoms.calc.results.items() if value is not None}
+    taken = energy is None or forces is None or (stress is None and "stress" in known)
+    if atoms.calc is not None and taken and atoms.calc.check_state(atoms):
         raise ValueError(
             f"structure {index} shares its calculator with others, or moved since: what {type(atoms.calc).__name__} last computed is of another structure; keep the "
-            "labels of each with a SinglePointCalculator of its own, or let a Reference label them"
+            "labels of each with a SinglePointCalculator of its own, name all of them with energy=, forces= and stress=, or let a Reference label them"
         )
-    known = {} if atoms.calc is None else {key: value for key, value in atoms.calc.results.items() if value is not None}
     try:
         e = known["energy"] if energy is None else atoms.info[energy]
         f = known["forces"] if forces is None else atoms.arrays[forces]

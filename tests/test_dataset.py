@@ -266,3 +266,13 @@ def test_labels_of_another_structure_are_not_taken(rng):
     with pytest.raises(ValueError, match="structure 0 shares its calculator with others, or moved since.*SinglePointCalculator"):
         Dataset.from_ase(frames)
     assert Dataset.from_ase(frames[1:]).energies[0] == frames[1].get_potential_energy()
+    for atoms in frames:
+        atoms.info.update(e=1.0, s=np.eye(3))
+        atoms.arrays["f"] = np.ones((4, 3))
+    assert "stress" in calculator.results
+    for keys in ({"energy": "e"}, {"energy": "e", "stress": "s"}, {"forces": "f", "stress": "s"}, {"energy": "e", "forces": "f"}):
+        with pytest.raises(ValueError, match="structure 0 shares its calculator"):
+            Dataset.from_ase(frames, **keys)
+    assert Dataset.from_ase(frames, "e", "f", "s").energies.tolist() == [1.0, 1.0]
+    del calculator.results["stress"]
+    assert Dataset.from_ase(frames, "e", "f").labels[0].stress is None
