@@ -68,9 +68,9 @@ class Descent:
             )
 
     def judge(self, losses: NDArray) -> None:
-        """Keeps the best weights of each member and lowers the rate of those that wait too long."""
+        """Keeps the best weights of each member and lowers the rate of those that wait too long; a loss (M,) that is NaN is no progress."""
         better = losses < self.best
-        self.best = np.minimum(losses, self.best)
+        self.best = np.fmin(losses, self.best)
         if self.keep_best and better.any():
             chosen = torch.tensor(np.flatnonzero(better), device=self.flat.device)
             self.best_weights[chosen] = self.flat[chosen]

@@ -45,7 +45,7 @@ class Trainer(Protocol):
 
 
 class TrainingFailed(RuntimeError):
-    """The loss of a member is no longer a number."""
+    """The loss of a member is no longer a number, or its validation loss never was one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +70,9 @@ class TorchTrainer:
         factor: by which it falls.
         keep_best: a member ends with the weights of its best validation epoch, not of its last.
         anneal: the learning rate also falls to zero along half a cosine, so that the last epochs settle what the first ones found.
-        large_force: where the largest labelled force of a structure exceeds this, its errors count relative to it: its loss is
-            divided by 1 + (force / large_force)^2; None counts all errors alike.
+        large_force: the loss of a structure is divided by 1 + (f / large_force)^2, where f is the largest component of its labelled
+            forces: little where f is small, by two where they are equal, and where f is much larger, errors count relative to it.
+            None counts all errors alike.
         baseline: isolated-atom energies in eV; None fits them to the initial structures, so that they stay the same when data grow.
         device: "cpu", "cuda", ...
         checkpoint: seconds between checkpoints of a long fit.
@@ -115,7 +116,7 @@ class TorchTrainer:
 
         Raises:
             ValueError: a member without training data, a damaged checkpoint.
-            TrainingFailed: a loss that is no longer a number.
+            TrainingFailed: a training loss that is no longer a number, or validation losses of which none is finite where `keep_best` needs one.
         """
         return self.fit_many([Task(data, weights, valid, rng)], report, scratch)[0]
 
@@ -167,16 +168,19 @@ class TorchTrainer:
                 validated[unchecked] = np.nan
             if not np.isfinite(train).all():
                 worst = int(np.argmin(np.isfinite(train)))
-                ends = np.cumsum([len(own) for own in seeds])
-                task = int(np.searchsorted(ends, worst, side="right"))
-                member = worst - int(ends[task]) + len(seeds[task])
-                where = f" of fit {task}" if len(tasks) > 1 else ""
-                raise TrainingFailed(f"the loss of member {member}{where} is {train[worst]} in epoch {epoch + 1}: lower the learning rate ({self.learning_rate}) or look for wrong labels")
-            descent.judge(np.where(np.isnan(validated), train, validated))
+                raise TrainingFailed(
+                    f"the loss of {_named(worst, seeds)} is {train[worst]} in epoch {epoch + 1}: lower the learning rate ({self.learning_rate}) or look for wrong labels"
+                )
+            descent.judge(np.where(unchecked, train, validated))
             report(Epoch(epoch + 1, self.epochs, train, validated, descent.rates * scale))
             if file is not None and time.monotonic() - saved > self.checkpoint:
                 descent.save(file, epoch + 1, rngs)
                 saved = time.monotonic()
+        if self.keep_best and not np.isfinite(descent.best).all():
+            worst = int(np.argmin(np.isfinite(descent.best)))
+            raise TrainingFailed(
+                f"no epoch's validation loss of {_named(worst, seeds)} was finite, so none is the best: look for wrong validation labels or structures, or set keep_best=False"
+            )
         descent.finish()
         fitted = Stacked(module.requires_grad_(False))                         # attacks differentiate in positions only
         ends = np.cumsum([len(own) for own in seeds])
@@ -216,3 +220,10 @@ class TorchTrainer:
         except RuntimeError as error:
             raise ValueError(f"the parameters in {folder} belong to another network than {module}: {error}") from None
         return Stacked(module.to(self.device).requires_grad_(False), Baseline(about["baseline"]))
+
+
+def _named(member: int, seeds: Sequence[Sequence[int]]) -> str:
+    """Which of all members of all fits this is, where each fit has its own `seeds`."""
+    ends = np.cumsum([len(own) for own in seeds])
+    fit = int(np.searchsorted(ends, member, side="right"))
+    return f"member {member - int(ends[fit]) + len(seeds[fit])}" + (f" of fit {fit}" if len(seeds) > 1 else "")

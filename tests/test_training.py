@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import helpers
@@ -201,6 +201,57 @@ def test_without_validation_data_the_training_loss_decides(rng):
     heard = []
     fit(replace(trainer, patience=2), data, *split(16, valid=0), report=heard.append)
     assert heard[-1].learning_rate.max() < 0.03
+
+
+@dataclass
+class Faulty:
+    """Networks that say `what` of any five points in the calls counted in `at`; otherwise they are in order."""
+
+    at: range
+    what: float
+    calls: int = 0
+
+    def __call__(self, seeds):
+        faults = self
+
+        class Network(torch.nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.inner = MLP(2, seeds, width=8, dtype=torch.float64)
+
+            def forward(self, batch):
+                said = self.inner(batch)
+                faults.calls += len(batch) == 5
+                return said + faults.what if len(batch) == 5 and faults.calls in faults.at else said
+
+        return Network()
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+@pytest.mark.parametrize("patience", [None, 3])
+def test_a_validation_loss_that_is_no_number_is_no_progress(what, patience, rng):
+    """It must not be replaced by the training loss, which may be far smaller than any validation loss."""
+    data = helpers.well_data(rng, 30)
+    data = data[np.argsort([np.abs(f).max() for f in data.forces])]                            # validation on the largest forces
+    trainer = replace(TRAINER, epochs=40, batch_size=25, learning_rate=0.01, patience=patience)
+    weights, valid = split(30, members=1)
+    heard = []
+    members = fit(replace(trainer, network=Faulty(range(3, 4), what)), data, weights, valid, report=heard.append)
+    losses = np.array([e.valid[0] for e in heard])
+    assert not np.isfinite(losses[2]) and np.isfinite(np.delete(losses, 2)).all() and heard[2].train[0] < np.nanmin(losses[np.isfinite(losses)])
+    members.module.requires_grad_(False)
+    np.testing.assert_allclose(error(members, data[25:]), losses[np.isfinite(losses)].min(), rtol=1e-9)
+
+
+@pytest.mark.parametrize("what", [np.nan, np.inf])
+def test_validation_that_never_is_a_number_keeps_no_untrained_weights(what, rng):
+    data, trainer = helpers.well_data(rng, 30), replace(TRAINER, epochs=4, batch_size=25, network=Faulty(range(10**6), what))
+    with pytest.raises(TrainingFailed, match="no epoch's validation loss of member 0 was finite.*look for wrong validation labels or structures, or set keep_best=False"):
+        fit(trainer, data, *split(30))
+    tasks = [Task(data[:25], *split(25, members=2, valid=0), np.random.default_rng(0)), Task(data, *split(30, members=2), np.random.default_rng(0))]
+    with pytest.raises(TrainingFailed, match="validation loss of member 0 of fit 1 was"):
+        trainer.fit_many(tasks)
+    fit(replace(trainer, keep_best=False), data, *split(30))
 
 
 # -- interruptions and files
