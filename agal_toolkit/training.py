@@ -203,16 +203,19 @@ class TorchTrainer:
         """Parameters as npz, everything else as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
         np.savez(folder / "parameters.npz", **{name: value.detach().cpu().numpy() for name, value in members.module.state_dict().items()})
-        (folder / "members.json").write_text(json.dumps({"members": len(members), "baseline": members.baseline.to_json()}))
+        about = {"members": len(members), "baseline": members.baseline.to_json(), "network": repr(members.module)}
+        (folder / "members.json").write_text(json.dumps(about))
 
     def load(self, folder: Path) -> Stacked:
         """What :meth:`save` wrote, with this trainer's network.
 
         Raises:
-            ValueError: parameters that do not fit the network.
+            ValueError: parameters of a network of other sizes or, as its ``repr`` tells, another order of elements or another cutoff.
         """
         about = json.loads((folder / "members.json").read_text())
         module = self.network([0] * about["members"])
+        if about.get("network", repr(module)) != repr(module):                  # older files do not say it
+            raise ValueError(f"the parameters in {folder} belong to another network than {module}: they are those of {about['network']}")
         with (folder / "parameters.npz").open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         try:

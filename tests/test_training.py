@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +14,7 @@ import torch
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Batch, Geometry, Labels, points
-from agal_toolkit.potentials import MLP, Baseline
+from agal_toolkit.potentials import MLP, Baseline, DensityNet, SchNet, Stacked
 from agal_toolkit.tasks import Task
 from agal_toolkit.training import TorchTrainer, TrainingFailed
 
@@ -323,6 +324,24 @@ def test_parameters_of_another_network_are_refused(rng, tmp_path):
         replace(TRAINER, network=partial(MLP, 2, width=99)).load(tmp_path)
 
 
+@pytest.mark.parametrize("network", [SchNet, DensityNet])
+def test_parameters_for_other_elements_or_cutoffs_are_refused(network, tmp_path):
+    """Where shapes are equal, nothing but the description tells."""
+    def trainer(elements, **changes):
+        return TorchTrainer(network=partial(network, elements, **changes), epochs=1)
+
+    members = Stacked(network([1, 7], [3, 4]))
+    trainer([1, 7]).save(members, tmp_path)
+    assert same(trainer([1, 7]).load(tmp_path), members)
+    for other in (trainer([7, 1]), trainer([1, 8]), trainer([1, 7], cutoff=4.0)):
+        with pytest.raises(ValueError, match=rf"the parameters in {tmp_path} belong to another network than {network.__name__}\(.*: they are those of {network.__name__}\(H, N;.* 5 A\)"):
+            other.load(tmp_path)
+    about = json.loads((tmp_path / "members.json").read_text())
+    del about["network"]
+    (tmp_path / "members.json").write_text(json.dumps(about))
+    assert same(trainer([1, 7]).load(tmp_path), members), "files of before there was a description"
+
+
 def test_trained_members_share_no_memory(rng):
     data = helpers.well_data(rng, 20)
     members = fit(replace(TRAINER, epochs=1), data, *split(20))
@@ -361,8 +380,6 @@ def molecules(rng, count):
     """Molecules of 2 to 5 atoms whose labels a small network knows."""
     truth = helpers.Blob([99])
     geometries = [Geometry(positions=g.positions, numbers=[8, 1, 1, 1, 1][: len(g)]) for g in (helpers.molecule(rng, 2 + i % 4) for i in range(count))]
-    from agal_toolkit.potentials import Stacked
-
     batch = Batch.of(geometries)
     said = Stacked(truth)(batch)
     shift = [-400.0 - 13.6 * (len(g) - 1) for g in geometries]

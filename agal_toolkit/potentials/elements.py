@@ -47,4 +47,4 @@ class Elements(nn.Module):
         return kinds
 
     def __repr__(self) -> str:
-        return ", ".join(chemical_symbols[z] for z in sorted(self.numbers))
+        return ", ".join(chemical_symbols[z] for z in self.numbers)
