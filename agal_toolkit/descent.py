@@ -89,12 +89,12 @@ class Descent:
         for p in self.parameters:
             p.data = p.data.clone(memory_format=torch.contiguous_format)
 
-    def save(self, file: Path, epoch: int, rngs: Sequence[Generator]) -> None:
-        """A checkpoint, written beside the old one and renamed."""
+    def save(self, file: Path, fit: str, epoch: int, rngs: Sequence[Generator]) -> None:
+        """A checkpoint of the `fit` of that name, written beside the old one and renamed."""
         part = file.with_suffix(".part")
         tensors = {"flat": self.flat, "best_weights": self.best_weights, "first": self.moments[0], "second": self.moments[1], "steps": torch.stack(self.steps)}
         arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-        about = json.dumps({"epoch": epoch, "rngs": [rng.bit_generator.state for rng in rngs]})
+        about = json.dumps({"fit": fit, "epoch": epoch, "rngs": [rng.bit_generator.state for rng in rngs]})
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as stream:
@@ -103,22 +103,29 @@ class Descent:
         except OSError as error:
             raise OSError(f"cannot write the checkpoint {file} ({error}): free the disk or give another directory; finished stages are kept") from error
 
-    def resume(self, file: Path, rngs: Sequence[Generator]) -> int:
+    def resume(self, file: Path, fit: str, rngs: Sequence[Generator]) -> int:
         """The epoch to go on with, after a checkpoint was read.
 
         Raises:
-            ValueError: a damaged file; names it.
+            ValueError: a damaged file, or one of a fit that is not called `fit`; names it.
         """
+        names = ("flat", "best_weights", "first", "second", "steps", "rates", "best", "reference", "waited", "about")
         try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                for name, tensor in (("flat", self.flat), ("best_weights", self.best_weights), ("first", self.moments[0]), ("second", self.moments[1])):
-                    tensor.copy_(torch.from_numpy(arrays[name]))
-                for own, steps in zip(self.steps, arrays["steps"], strict=True):
-                    own.fill_(float(steps))
-                self.rates, self.best, self.reference, self.waited = (arrays[name] for name in ("rates", "best", "reference", "waited"))
-                about = json.loads(str(arrays["about"]))
+            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in names}
+            about = json.loads(str(arrays["about"]))
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): delete it, and the fit starts from its beginning") from error
+        if about.get("fit") != fit:
+            raise ValueError(
+                f"the checkpoint {file} is of a fit of other data, weights, settings or random numbers: delete it, and this fit starts from its beginning, "
+                "or give it a folder of its own"
+            )
+        for name, tensor in zip(names[:4], (self.flat, self.best_weights, *self.moments), strict=True):
+            tensor.copy_(torch.from_numpy(arrays[name]))
+        for own, steps in zip(self.steps, arrays["steps"], strict=True):
+            own.fill_(float(steps))
+        self.rates, self.best, self.reference, self.waited = (arrays[name] for name in ("rates", "best", "reference", "waited"))
         for rng, state in zip(rngs, about["rngs"], strict=True):
             rng.bit_generator.state = state
         return about["epoch"]

@@ -6,11 +6,12 @@ so do, where structures are alike, the members of several independent fits.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Protocol
 
@@ -115,7 +116,7 @@ class TorchTrainer:
             scratch: folder for checkpoints; a fit that finds one goes on from it and ends the same. Remove it when the members are saved.
 
         Raises:
-            ValueError: a member without training data, a damaged checkpoint.
+            ValueError: a member without training data, a damaged checkpoint, or one of a fit of other data, weights, settings or random numbers.
             TrainingFailed: a training loss that is no longer a number, or validation losses of which none is finite where `keep_best` needs one.
         """
         return self.fit_many([Task(data, weights, valid, rng)], report, scratch)[0]
@@ -148,7 +149,8 @@ class TorchTrainer:
         every = 1 if self.keep_best or self.patience is not None else 10
         file = None if scratch is None else scratch / "fit.npz"
         rngs = [task.rng for task in tasks]
-        start = descent.resume(file, rngs) if file is not None and file.exists() else 0
+        name = "" if file is None else self._name(tasks, module, baselines)
+        start = descent.resume(file, name, rngs) if file is not None and file.exists() else 0
         saved = time.monotonic()
         for epoch in range(start, self.epochs):
             scale = (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.anneal else 1.0
@@ -174,7 +176,7 @@ class TorchTrainer:
             descent.judge(np.where(unchecked, train, validated))
             report(Epoch(epoch + 1, self.epochs, train, validated, descent.rates * scale))
             if file is not None and time.monotonic() - saved > self.checkpoint:
-                descent.save(file, epoch + 1, rngs)
+                descent.save(file, name, epoch + 1, rngs)
                 saved = time.monotonic()
         if self.keep_best and not np.isfinite(descent.best).all():
             worst = int(np.argmin(np.isfinite(descent.best)))
@@ -185,6 +187,20 @@ class TorchTrainer:
         fitted = Stacked(module.requires_grad_(False))                         # attacks differentiate in positions only
         ends = np.cumsum([len(own) for own in seeds])
         return [Stacked(fitted[np.arange(end - len(own), end)].module, baseline) for own, end, baseline in zip(seeds, ends, baselines, strict=True)]
+
+    def _name(self, tasks: Sequence[Task], module: nn.Module, baselines: Sequence[Baseline]) -> str:
+        """A digest of all that decides how a fit goes on, before its first step: settings, weights as they start, data and random numbers."""
+        settings = {f.name: repr(getattr(self, f.name)) for f in fields(self) if f.compare and f.name not in ("network", "baseline")}
+        told = [settings, repr(module), [baseline.to_json() for baseline in baselines], [task.rng.bit_generator.state for task in tasks]]
+        sha = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        for parameter in module.parameters():
+            sha.update(parameter.detach().cpu().numpy().tobytes())
+        for task in tasks:
+            for geometry, label in zip(task.data, task.data.labels, strict=True):
+                sha.update(geometry.digest().encode())
+                sha.update(b"".join(np.asarray(part, dtype=float).tobytes() for part in (label.energy, label.forces, label.stress) if part is not None))
+            sha.update(np.asarray(task.weights, dtype=float).tobytes() + np.asarray(task.valid, dtype=bool).tobytes())
+        return sha.hexdigest()
 
     def _worth(self, data: Dataset) -> NDArray:
         """(n,) what the loss of each structure is multiplied with, see `large_force`."""

@@ -280,6 +280,29 @@ def test_an_interrupted_fit_ends_bit_for_bit_like_an_uninterrupted_one(at, dtype
     assert same(fit(trainer, data, weights, valid, scratch=tmp_path / "scratch"), right)         # from what is left there
 
 
+OTHERS = {
+    "labels": lambda data, weights, valid: (TRAINER, altered(data, 3, 1e-9), weights, valid),
+    "positions": lambda data, weights, valid: (TRAINER, Dataset([g.moved(g.positions + 1e-9) for g in data], data.labels), weights, valid),
+    "weights": lambda data, weights, valid: (TRAINER, data, 2 * weights, valid),
+    "validation": lambda data, weights, valid: (TRAINER, data, weights, ~valid),
+    "learning rate": lambda data, weights, valid: (replace(TRAINER, learning_rate=1e-3), data, weights, valid),
+    "width": lambda data, weights, valid: (replace(TRAINER, network=partial(MLP, 2, width=9)), data, weights, valid),
+    "members": lambda data, weights, valid: (TRAINER, data, weights[:2], valid[:2]),
+    "random numbers": lambda data, weights, valid: (TRAINER, data, weights, valid),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_checkpoint_of_another_fit_is_refused(name, rng, tmp_path):
+    data = helpers.well_data(rng, 20)
+    weights, valid = split(20)
+    fit(replace(TRAINER, epochs=2, checkpoint=0.0), data, weights, valid, scratch=tmp_path)
+    trainer, *other = OTHERS[name](data, weights, valid)
+    with pytest.raises(ValueError, match=rf"the checkpoint {tmp_path / 'fit.npz'} is of a fit of other data, weights, settings or random numbers: delete it"):
+        fit(replace(trainer, epochs=2), *other, seed=2 if name == "random numbers" else 1, scratch=tmp_path)
+    assert same(fit(replace(TRAINER, epochs=2), data, weights, valid, scratch=tmp_path), fit(replace(TRAINER, epochs=2), data, weights, valid))
+
+
 def test_checkpoints_hold_no_pickles(rng, tmp_path):
     data = helpers.well_data(rng, 20)
 
