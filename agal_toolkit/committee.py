@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from .calibration import Calibration
-from .dataset import Dataset
+from .dataset import PARTICLES, Dataset, portions
 from .geometry import Batch, Geometry, Prediction, concatenate
 from .laws import CalibrationRefused, Form
 from .potentials.ase import CalculatorPotential
@@ -63,11 +63,11 @@ class Committee:
         """The structures as a batch on the committee's device."""
         return Batch.of(structures, self.device)
 
-    def predict(self, structures: Sequence[Geometry | Atoms], chunk: int = 4096) -> Prediction:
-        """What every member says of the structures, on the CPU in float64; evaluated `chunk` structures at a time."""
+    def predict(self, structures: Sequence[Geometry | Atoms], chunk: int = PARTICLES) -> Prediction:
+        """What every member says of the structures, on the CPU in float64; evaluated `chunk` particles at a time, or one larger structure."""
         if not len(structures):
             raise ValueError("there is nothing to predict: give at least one structure")
-        parts = [self(self.batch(structures[i : i + chunk])) for i in range(0, len(structures), chunk)]
+        parts = [self(self.batch(structures[part])) for part in portions([len(structure) for structure in structures], chunk)]
         whole = concatenate(parts)
         return Prediction(*(values.detach().double().cpu() for values in (whole.energy, whole.forces, whole.stress)))
 

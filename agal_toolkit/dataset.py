@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from .geometry import Geometry, Labels, as_geometry
 
 TRAIN, CALIBRATION = "train", "calibration"
+PARTICLES = 4096               # of structures evaluated in one call: enough to be quick, and a bound on memory
 QUOTED = "percent-encoded:"    # begins strings of origins in files that are not written as they are
 
 
@@ -232,6 +233,17 @@ def _labels_of(atoms: Atoms, index: int, energy: str | None, forces: str | None,
         return Labels(energy=e, forces=f, stress=s)
     except ValueError as error:
         raise ValueError(f"structure {index}: {error}") from None
+
+
+def portions(sizes: Sequence[int], room: int = PARTICLES) -> list[slice]:
+    """Slices of structures of so many particles, one after the other, each of at most `room` particles or of one structure."""
+    slices, start, held = [], 0, 0
+    for index, size in enumerate(sizes):
+        if held and held + size > room:
+            slices.append(slice(start, index))
+            start, held = index, 0
+        held += size
+    return [*slices, slice(start, len(sizes))]
 
 
 @dataclass(frozen=True)

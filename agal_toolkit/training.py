@@ -21,7 +21,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import nn
 
-from .dataset import Dataset
+from .dataset import Dataset, portions
 from .descent import Descent
 from .events import Epoch, Report, ignore
 from .potentials.protocol import Baseline, Members
@@ -145,6 +145,7 @@ class TorchTrainer:
             (task.valid * own)[:, check] / np.maximum(task.valid[:, check].sum(1, keepdims=True), 1)
             for task, own, check in zip(tasks, worth, checks, strict=True)
         ]
+        sizes = max(([len(task.data[int(i)]) for i in check] for task, check in zip(tasks, checks, strict=True)), key=len)
         unchecked = np.concatenate([~task.valid.any(axis=1) for task in tasks])
         every = 1 if self.keep_best or self.patience is not None else 10
         file = None if scratch is None else scratch / "fit.npz"
@@ -166,7 +167,8 @@ class TorchTrainer:
             train = total.cpu().numpy()
             validated = np.full(len(train), np.nan)
             if not unchecked.all() and (epoch % every == 0 or epoch == self.epochs - 1):
-                validated = together.losses(module, checks, check_weights, graph=False).cpu().numpy()
+                parts = [([own[part] for own in checks], [own[:, part] for own in check_weights]) for part in portions(sizes)]
+                validated = sum(together.losses(module, *part, graph=False) for part in parts).cpu().numpy()
                 validated[unchecked] = np.nan
             if not np.isfinite(train).all():
                 worst = int(np.argmin(np.isfinite(train)))

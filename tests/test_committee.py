@@ -106,6 +106,20 @@ def test_predictions_in_chunks_are_one_prediction(chunk, rng):
     assert said.stress.shape == (3, 5, 3, 3)
 
 
+def test_a_call_holds_so_many_particles_or_one_structure(rng):
+    some, held = [helpers.molecule(rng, n) for n in (3, 5, 2, 4, 9, 1, 1)], []
+
+    def potential(batch, *, graph=False):
+        held.append(batch.counts.tolist())
+        return Differentiable(helpers.PairEnergy())(batch, graph=graph)
+
+    Committee([potential]).predict(some, 8)
+    assert held == [[3, 5], [2, 4], [9], [1, 1]]
+    held.clear()
+    Committee([potential]).predict([helpers.molecule(rng, 300)] * 20)
+    assert [len(sizes) for sizes in held] == [13, 7]
+
+
 def test_predictions_are_double_precision_whatever_the_members(rng):
     assert helpers.mlp_committee(dtype=torch.float32).predict(points([[0.0, 0.0]])).forces.dtype == torch.float64
 

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from agal_toolkit.dataset import Dataset
+from agal_toolkit import training
+from agal_toolkit.dataset import Dataset, portions
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Batch, Geometry, Labels, points
 from agal_toolkit.potentials import MLP, Baseline, DensityNet, SchNet, Stacked
@@ -253,6 +254,33 @@ def test_validation_that_never_is_a_number_keeps_no_untrained_weights(what, rng)
     with pytest.raises(TrainingFailed, match="validation loss of member 0 of fit 1 was"):
         trainer.fit_many(tasks)
     fit(replace(trainer, keep_best=False), data, *split(30))
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_validation_in_portions_is_the_same_fit(several, rng, monkeypatch):
+    """So that its memory has a bound, however many structures validate."""
+    data, seen = helpers.well_data(rng, 40), []
+
+    class Network(MLP):
+        def slopes(self, batch):
+            seen.append(len(batch))
+            return super().slopes(batch)
+
+    trainer = replace(TRAINER, network=partial(Network, 2, width=12, dtype=torch.float64), epochs=5)
+
+    def fitted():
+        heard = []
+        tasks = [Task(data[:count], *split(count, valid=valid), np.random.default_rng(valid)) for count, valid in ((40, 30), (20, 12))[: 1 + several]]
+        return trainer.fit_many(tasks, heard.append), np.array([e.valid for e in heard])
+
+    whole, losses = fitted()
+    assert max(seen) == 30
+    seen.clear()
+    monkeypatch.setattr(training, "portions", lambda sizes: portions(sizes, 13))
+    parts, again = fitted()
+    assert max(seen) == 13
+    np.testing.assert_allclose(again, losses, rtol=1e-12)
+    assert all(same(one, other) for one, other in zip(whole, parts, strict=True))
 
 
 # -- interruptions and files
