@@ -28,11 +28,12 @@ class Committee:
     """Members whose predictions carry a leading member axis M.
 
     Args:
-        members: stacked members, or a sequence of potentials of any kind.
+        members: stacked members, or a sequence of potentials of any kind. Committees are joined member by member:
+            ``Committee([Committee(members[[m]]).mean for members in (one, other) for m in range(len(members))])``.
         calibration: what their disagreement is worth as an error; a choice of members keeps that of all of them.
 
     Raises:
-        ValueError: no members.
+        ValueError: no members, or several in one of a sequence.
     """
 
     members: Members

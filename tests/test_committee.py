@@ -25,6 +25,18 @@ def test_members_of_any_kind(rng):
         Committee([])
 
 
+def test_committees_in_a_list_are_refused_and_joined_member_by_member(rng):
+    one, other = helpers.mlp_committee(2).members, helpers.mlp_committee(3).members
+    for several in (one, Separate([Differentiable(helpers.PairEnergy())] * 2), Committee(one)):
+        with pytest.raises(ValueError, match=rf"potential 1 is a {type(several).__name__} of 2 members, not one potential: give its members one by one, \[Committee\(members"):
+            Committee([helpers.well_potential(), several])
+    joined = Committee([Committee(members[[m]]).mean for members in (one, other) for m in range(len(members))])
+    batch = joined.batch(points(rng.uniform(-1, 1, (4, 2))))
+    said, right = joined(batch), [members(batch) for members in (one, other)]
+    torch.testing.assert_close(said.energy, torch.cat([each.energy for each in right]))
+    torch.testing.assert_close(said.forces, torch.cat([each.forces for each in right]))
+
+
 def test_other_members_are_taken_as_they_are(rng):
     class Doubled:
         """Members of somebody else's making."""

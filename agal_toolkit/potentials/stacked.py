@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 
 import numpy as np
 import torch
@@ -64,12 +64,18 @@ class Separate:
         device: where they compute, so where batches should be.
 
     Raises:
-        ValueError: no potentials.
+        ValueError: no potentials, or several members in one of them.
     """
 
     def __init__(self, potentials: Sequence[Potential], device: torch.device | str = "cpu") -> None:
         if not potentials:
             raise ValueError("a committee needs at least one potential")
+        for index, potential in enumerate(potentials):
+            if isinstance(potential, Sized):
+                raise ValueError(
+                    f"potential {index} is a {type(potential).__name__} of {len(potential)} members, not one potential: give its members one by one, "
+                    "[Committee(members[[m]]).mean for m in range(len(members))]"
+                )
         self.potentials = tuple(potentials)
         self.device = torch.device(device)
 
