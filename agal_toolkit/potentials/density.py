@@ -18,7 +18,7 @@ from torch.nn.functional import silu
 
 from ..geometry import Batch
 from .elements import Elements
-from .neighbours import neighbours
+from .neighbours import misplaced, neighbours
 from .protocol import SlopedEnergy
 
 DEGREES = (0, 1, 1, 1, 2, 2, 2, 2, 2)        # l of each of the nine harmonics up to l = 2
@@ -102,7 +102,7 @@ class DensityNet(SlopedEnergy):
             moved = (moved - pulls.sum(2)).index_add(-2, seats.other.flatten(), pulls.flatten(1, 2))
             if batch.pbc.any():
                 strained = strained.index_add(1, batch.owner, seats.vectors(vectors).mT @ pulls)
-        return batch.sum(atoms), moved, strained if batch.pbc.any() else None
+        return batch.sum(atoms + misplaced(seen).to(atoms.dtype)), moved, strained if batch.pbc.any() else None
 
     def _harmonics(self, direction: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         """R_n(r) Y_lm of pairs, (L, P, n, 9), and its slope in the pair's vector, (L, P, 3, n, 9)."""

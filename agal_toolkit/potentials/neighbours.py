@@ -19,6 +19,7 @@ from ..geometry import Batch
 
 FEW = 128                      # particles of an open geometry up to which looking at all pairs is quicker than a cell list
 OVERLAP = 1e-6                 # angstrom; the slope of a distance has no direction there
+FLAT = 1e-4                    # of the cutoff; a cell this thin has more images than memory, and vesin dies of a flat one
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,11 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
     """The pairs closer than `cutoff` (angstrom), with their images; where members see positions of their own, all that any member has.
 
     A member's list may so hold pairs beyond the cutoff: whoever uses it lets pairs fade out toward the cutoff anyway.
-    Positions that are not numbers count as near, so that they reach the energy of their geometry, and of no other.
+    Positions that are not numbers count as near, so that they reach the energy of their geometry, and of no other; that of an
+    atom alone is in no pair, see :func:`misplaced`.
+
+    Raises:
+        ValueError: a periodic cell without a volume.
     """
     positions, cell = batch.positions.detach(), batch.cell.detach()
     members = positions if positions.ndim == 3 else positions[None]
@@ -77,9 +82,6 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
         members = members[:1]
     counts = batch.counts
     simple = ~batch.pbc.any(-1) & (counts <= FEW)
-    finite = members.isfinite().all(-1).all(0)
-    if not finite.all():
-        simple = simple.index_fill(0, batch.owner[~finite], True)
     pairs = _all(members, batch.owner, counts, simple, cutoff)
     rest = (~simple).nonzero().flatten().tolist()
     if not rest:
@@ -89,12 +91,17 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
     periodic, sizes = batch.pbc.cpu().numpy(), counts.tolist()
     library = NeighborList(cutoff=cutoff, full_list=False, sorted=True, n_threads=1)          # more threads shuffle the pairs, and rounding with them
     for b in rest:
-        rows = _listed(library, where[:, starts[b] : starts[b] + sizes[b]], cells[:, b], periodic[b])
+        rows = _listed(library, where[:, starts[b] : starts[b] + sizes[b]], cells[:, b], periodic[b], f"geometry {b} of the batch")
         first.append(torch.from_numpy(rows[:, 0] + starts[b]))
         second.append(torch.from_numpy(rows[:, 1] + starts[b]))
         shift.append(torch.from_numpy(rows[:, 2:].astype(float)))
     device = batch.positions.device
     return Pairs(torch.cat(first).to(device), torch.cat(second).to(device), torch.cat(shift).to(device))
+
+
+def misplaced(batch: Batch) -> Tensor:
+    """(..., N) zeros, and NaN where a position is no number: added to energies of atoms, so that an atom without neighbours tells, too."""
+    return (0 * batch.positions.detach()).sum(-1)
 
 
 def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff: float) -> Pairs:
@@ -111,8 +118,8 @@ def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff:
     return Pairs(first[near], second[near])
 
 
-def _listed(library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArray) -> NDArray:
-    """(P, 2 + d) int64: first, second and shift of each pair of one geometry that any of `members` (m, n, d) in `cells` (m or 1, d, d) has."""
+def _listed(library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArray, name: str) -> NDArray:
+    """(P, 2 + d) int64: first, second and shift of each pair of one geometry that any of `members` (m, n, d) in `cells` (m or 1, d, d) has; `name` is for errors."""
     d = members.shape[-1]
     cells = np.broadcast_to(cells, (max(len(members), len(cells)), d, d))
     members = np.broadcast_to(members, (len(cells), *members.shape[1:]))
@@ -120,6 +127,12 @@ def _listed(library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArra
     for m, (x, cell) in enumerate(zip(members, cells, strict=True)):
         if m and np.array_equal(x, members[0]) and np.array_equal(cell, cells[0]):
             continue
+        strange = ~np.isfinite(x).all(-1) | ~np.isfinite(cell).all()
+        if strange.any():                                                      # this member's energy is lost, those of the others are not
+            found.append(np.pad(np.argwhere(np.triu(strange[:, None] | strange, 1)), ((0, 0), (0, d))))
+            continue
+        if pbc.any() and np.linalg.svd(cell[pbc], compute_uv=False).min() <= FLAT * library.cutoff:
+            raise ValueError(f"the periodic cell vectors {cell[pbc].round(6).tolist()} of {name} lie in one plane or line: give a cell with a volume, or pbc=False")
         points, box, periodic = np.zeros((len(x), 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         points[:, :d], box[:d, :d], periodic[:d] = x, cell, pbc
         pairs, shift = library.compute(points, box, periodic, "PS")

@@ -17,7 +17,7 @@ from torch.nn.functional import softplus
 
 from ..geometry import Batch
 from .elements import Elements
-from .neighbours import neighbours
+from .neighbours import misplaced, neighbours
 from .protocol import SlopedEnergy
 from .schnet_passes import Meeting, Slopes, evaluate, split
 from .schnet_tables import FilterTable
@@ -86,7 +86,7 @@ class SchNet(SlopedEnergy):
             messages = _convolve(torch.bmm(features, block.send), filters, pairs.first, pairs.second)
             features = features + torch.baddbmm(block.update_bias, _ssp(torch.baddbmm(block.receive_bias, messages, block.receive)), block.update)
         energy = torch.baddbmm(self.outer_bias, _ssp(torch.baddbmm(self.inner_bias, features, self.inner)), self.outer)
-        return batch.sum(energy.squeeze(-1))
+        return batch.sum(energy.squeeze(-1) + misplaced(batch).to(energy.dtype))
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Energies and their slopes from one pass up the network and one down, with a written derivative."""
@@ -99,6 +99,7 @@ class SchNet(SlopedEnergy):
             atoms, slopes = Slopes.apply(distances, self.cutoff, kinds, meeting, *self._ordered())
         else:
             atoms, slopes, _ = evaluate(distances, self.cutoff, kinds, meeting, self._ordered(), keep=False, table=self._frozen_filters())
+        atoms = atoms + misplaced(batch).to(atoms.dtype)
         pulls = vectors * (slopes / lengths).unsqueeze(-1)
         moved = torch.zeros_like(batch.positions).index_add(-2, pairs.second, pulls).index_add(-2, pairs.first, pulls, alpha=-1)
         if not batch.pbc.any():

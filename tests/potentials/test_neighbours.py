@@ -182,6 +182,33 @@ def test_what_is_no_number_stays_in_its_geometry(name, rng):
         np.testing.assert_allclose(found[b], expected(geometries[b]), atol=1e-9)
 
 
+@pytest.mark.parametrize("name", ["cluster", "crystal", "cell of one atom", "slab"])
+def test_what_is_no_number_in_one_member_leaves_the_others_their_images(name, rng):
+    geometry = GEOMETRIES[name](rng)
+    batch = Batch.of([geometry])
+    own = batch.positions.repeat(3, 1, 1)
+    own[1, 0, 0], own[2, -1] = torch.nan, torch.inf
+    pairs = neighbours(batch.at(own), CUTOFF)
+    np.testing.assert_allclose(directed(pairs, batch)[0], expected(geometry), atol=1e-9)
+    for m, atom in ((1, 0), (2, len(geometry) - 1)):
+        lost = ~pairs.vectors(batch.at(own))[m].isfinite().all(-1)
+        assert set(pairs.first[lost].tolist()) | set(pairs.second[lost].tolist()) == set(range(len(geometry)))
+        assert ((pairs.first == atom) | (pairs.second == atom))[lost].all()
+
+
+@pytest.mark.parametrize(
+    ("cell", "pbc"),
+    [
+        ([[1, 0, 0], [0, 1, 0], [1, 1, 0]], True), ([[1, 0, 0], [0, 1, 0], [1, 1, 1e-9]], True), ([[1, 0, 0], [2, 0, 0], [0, 0, 0]], [True, True, False]),
+        ([[0, 1, 0], [1, 0, 0], [0, 2, 0]], [True, False, True]),
+    ],
+)
+def test_a_cell_without_a_volume_is_refused(cell, pbc, rng):
+    flat = Geometry(positions=[[0, 0, 0], [0.3, 0.3, 0.3]], numbers=[13] * 2, cell=cell, pbc=pbc)
+    with pytest.raises(ValueError, match=r"the periodic cell vectors \[\[.* of geometry 1 of the batch lie in one plane or line: give a cell with a volume, or pbc=False"):
+        neighbours(Batch.of([helpers.molecule(rng), flat]), 1.0)
+
+
 def test_atoms_at_the_same_place_are_named(rng):
     x = rng.normal(0, 2, (4, 3))
     x[3] = x[1] + 1e-9

@@ -139,6 +139,23 @@ def test_second_derivatives_of_an_energy_are_right_or_refused(name, frozen, rng)
     torch.testing.assert_close(hessian(lambda x: module(batch.at(x.expand(2, *x.shape))).sum(), batch.positions), right, rtol=1e-9, atol=1e-11)
 
 
+@pytest.mark.parametrize("network", [SchNet, DensityNet])
+@pytest.mark.parametrize("cell", [None, 3 * np.eye(3)])
+def test_an_atom_that_is_nowhere_has_no_energy_whoever_its_neighbours_are(network, cell):
+    sizes = {"features": 6, "filters": 5, "interactions": 1} if network is SchNet else {"radial": 3, "channels": 3, "hidden": 4}
+    module = network([1, 7], [1, 2], **sizes)
+    alone = Geometry(positions=np.zeros((1, 3)), numbers=[7], cell=cell, pbc=cell is not None)
+    batch = Batch.of([alone, helpers.ammonia(), alone])
+    own = batch.positions.repeat(2, 1, 1)
+    own[1, 0, 2], own[0, -1, 0] = torch.nan, torch.inf
+    for frozen in (False, True):
+        right, said = (Stacked(module.requires_grad_(not frozen))(batch.at(x)) for x in (batch.positions, own))
+        assert said.energy.isnan().tolist() == [[False, False, True], [True, False, False]]
+        keep = ~said.energy.isnan()
+        torch.testing.assert_close(said.energy[keep], right.energy[keep])
+        torch.testing.assert_close(said.forces[:, 1:5], right.forces[:, 1:5])
+
+
 def test_derivatives_inside_no_grad(rng):
     batch = Batch.of([helpers.molecule(rng)])
     with torch.no_grad():
