@@ -69,7 +69,7 @@ class SchNet(SlopedEnergy):
         self.interactions = nn.ModuleList([Interaction(generators, features, filters, gaussians, cutoff, dtype) for _ in range(interactions)])
         self.inner, self.inner_bias = _dense(generators, features, features // 2, dtype)
         self.outer, self.outer_bias = _dense(generators, features // 2, 1, dtype)
-        self._table: tuple[list[tuple[int, int]], FilterTable, list[Tensor]] | None = None
+        self._table: tuple[list[tuple[int, int]], FilterTable | None, list[Tensor]] | None = None
 
     def forward(self, batch: Batch) -> Tensor:
         """(M, B) in eV from positions (M, N, d), or from (N, d) where members see the same.
@@ -108,13 +108,14 @@ class SchNet(SlopedEnergy):
         return batch.sum(atoms), moved, strained.index_add(1, batch.owner[pairs.first], vectors.unsqueeze(-1) * pulls.unsqueeze(-2))
 
     def _frozen_filters(self) -> FilterTable | None:
-        """A table of the filters if none of the weights learns any more; float64 is for those who want the network itself."""
+        """A table of the filters if none of the weights learns any more and one agrees with them; float64 is for those who want the network itself."""
         weights = [p for block in self.interactions for p in block.parameters()]
-        if self.embedding.dtype != torch.float32 or any(p.requires_grad for p in weights):
+        if self.embedding.dtype != torch.float32 or any(p.requires_grad or p.is_inference() for p in weights):       # torch counts no changes of inference tensors
             return None
         made_of = [(p.data_ptr(), p._version) for p in weights]
         if self._table is None or self._table[0] != made_of:
-            self._table = made_of, FilterTable(split(self._ordered())[1], self.cutoff), [p.detach() for p in weights]      # held, so that no other weights get their place
+            table = FilterTable(split(self._ordered())[1], self.cutoff)
+            self._table = made_of, table if table.agrees else None, [p.detach() for p in weights]                           # held, so that no other weights get their place
         return self._table[1]
 
     def __getstate__(self) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 A filter of SchNet is a function of one number, and asking its network about every pair at every step of a simulation is
 asking the same again and again. Between knots a table holds the polynomial of fifth degree that has the filter's values and
 slopes at both ends and in the middle; knots are set closer until what is read agrees with the network within the rounding
-of float32, so nothing is traded for the speed. One pair's filter and its slope are each a weighted sum of six rows.
+of float32, so nothing is traded for the speed; where even the closest do not, there is no table, and the network is asked. One pair's filter and its slope are each a weighted sum of six rows.
 """
 
 from __future__ import annotations
@@ -27,14 +27,19 @@ class FilterTable:
     Args:
         blocks: the parameters of each interaction.
         cutoff: angstrom.
+
+    Attributes:
+        cells: between knots.
+        agrees: whether what is read agrees with the network; else the filters are too narrow for :data:`FINEST` cells.
     """
 
     def __init__(self, blocks: Sequence[Weights], cutoff: float) -> None:
         self.cutoff, self.members = cutoff, len(blocks[0].first)
         double = [Weights(*(parameter.detach().double() for parameter in block)) for block in blocks]
         self.cells = CELLS
-        while not self._fill(double) and self.cells < FINEST:
+        while not (agrees := self._fill(double)) and self.cells < FINEST:
             self.cells *= 2
+        self.agrees = agrees
 
     def _fill(self, blocks: Sequence[Weights]) -> bool:
         """Makes the rows (M cells 6, K) of each interaction; whether they agree with the network between their knots."""

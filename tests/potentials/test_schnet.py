@@ -14,7 +14,7 @@ from ase.neighborlist import neighbor_list
 from agal_toolkit.attack import Autograd, HessianVector, Variance
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Batch, Delta, Geometry
-from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive
+from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet_tables
 from agal_toolkit.potentials.neighbours import neighbours
 from agal_toolkit.potentials.schnet_passes import Envelope, Meeting, Slopes, Weights, filters, softplus, split
 from agal_toolkit.potentials.schnet_tables import FilterTable
@@ -170,6 +170,28 @@ def test_tables_get_finer_for_narrow_gaussians():
         exact = filters(Weights(*(p.double() for p in w)), r, Envelope.of(r, CUTOFF))[:2]
         for a, b in zip(exact, table.read(t, *table.place(r.float())), strict=True):
             assert (a - b).abs().max() < 1e-4 * a.abs().max()                                   # positions in float32 shift a slope this steep by as much
+
+
+def test_no_table_is_read_that_does_not_agree(rng, monkeypatch):
+    """Filters narrower than the closest knots are computed."""
+    monkeypatch.setattr(schnet_tables, "FINEST", schnet_tables.CELLS)
+    module, batch = network(dtype=torch.float32).requires_grad_(False), Batch.of([ammonia(rng)])
+    assert Stacked(module)(batch).energy.isfinite().all() and module._frozen_filters().agrees
+    for block in module.interactions:
+        block.widths *= 0.02
+    read = Stacked(module)(batch)
+    kept = module._table
+    assert module._frozen_filters() is None and module._table is kept, "asked once"
+    computed = Stacked(module.requires_grad_(True))(batch)
+    assert torch.equal(read.energy, computed.energy) and torch.equal(read.forces, computed.forces)
+
+
+def test_a_network_made_in_inference_mode_predicts(rng):
+    with torch.inference_mode():
+        module = network(dtype=torch.float32).requires_grad_(False)
+        said = Stacked(module)(Batch.of([ammonia(np.random.default_rng(0))])).energy
+    right = Stacked(network(dtype=torch.float32))(Batch.of([ammonia(np.random.default_rng(0))])).energy
+    torch.testing.assert_close(said.clone(), right)
 
 
 def test_a_table_is_made_anew_when_weights_change(rng):
