@@ -12,6 +12,7 @@ from ase import Atoms, units
 from ase.data import atomic_masses
 from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.verlet import VelocityVerlet
+from ase.neighborlist import neighbor_list
 
 from agal_toolkit.dynamics import EXPLODED, NOT_FINITE, Closer, EnergyBelow, Farther, Frames, Watch, ensemble, langevin, npt, nve, nvt
 from agal_toolkit.geometry import Batch, Geometry, Prediction, points
@@ -273,6 +274,37 @@ def test_distances_are_those_of_the_named_elements_and_nearest_images():
     assert Farther(1.3, (1, 1))(batch, said).tolist() == [True, False, True]
     assert not Closer(9.0, (8, 8))(batch, said).any()
     assert EnergyBelow(1.2)(batch, said).tolist() == [True, False, False]
+
+
+def test_nearest_images_are_those_of_ase_in_any_cell(rng):
+    """Also where the nearest image is not that of rounded fractions, and where it is an atom's own."""
+    geometries, nearest, own, none = [], [], [], Differentiable(helpers.Harmonic())
+    for _ in range(60):
+        cell = np.diag(rng.uniform(2.0, 4.0, 3)) + np.tril(rng.uniform(-4, 4, (3, 3)), -1)
+        geometries.append(Geometry(positions=rng.uniform(-3, 6, (3, 3)), numbers=[1, 1, 8], cell=cell, pbc=rng.random(3) < 0.7))
+        i, j, d = neighbor_list("ijd", geometries[-1].to_atoms(), 12.0)
+        nearest.append(np.array([[d[(i == a) & (j == b)].min(initial=99.0) for b in range(3)] for a in range(3)]))
+        own.append(min(nearest[-1].diagonal()))
+    batch = Batch.of(geometries)
+    said, apart = none(batch), np.array(nearest)
+    assert (np.array(own) < 2.5).any()
+    for limit in (1.0, 2.5, 4.0):
+        assert Closer(limit)(batch, said).tolist() == (apart < limit).any((1, 2)).tolist()
+        assert Closer(limit, (1, 8))(batch, said).tolist() == (apart[:, :2, 2] < limit).any(1).tolist()
+        assert Closer(limit, (1, 1))(batch, said).tolist() == (apart[:, :2, :2] < limit).any((1, 2)).tolist()
+        assert Farther(limit)(batch, said).tolist() == (apart[:, [0, 0, 1], [1, 2, 2]] > limit).any(1).tolist()
+        assert Farther(limit, (8, 1))(batch, said).tolist() == (apart[:, :2, 2] > limit).any(1).tolist()
+        assert Farther(limit, (1, 1))(batch, said).tolist() == (apart[:, 0, 1] > limit).tolist()
+        assert not Farther(limit, (8, 8))(batch, said).any()
+
+
+def test_what_is_no_number_is_neither_near_nor_far():
+    batch = Batch.of([TETRAHEDRON, TETRAHEDRON])
+    positions = batch.positions.clone()
+    positions[:3] = torch.nan
+    lost, said = batch.at(positions), None
+    assert Closer(1.6)(lost, said).tolist() == [False, True] and Farther(1.6)(lost, said).tolist() == [False, False]
+    assert Farther(1.4)(lost, said).tolist() == [False, True]
 
 
 def test_unmovable_atoms_stay_and_leave_the_rest_its_temperature(rng):

@@ -13,6 +13,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from ..geometry import Batch, Prediction
+from ..potentials.neighbours import Pairs, neighbours
 
 
 class Stop(Protocol):
@@ -26,23 +27,26 @@ class Stop(Protocol):
         """(B,) bool."""
 
 
-def _distances(batch: Batch, between: tuple[int, int] | None) -> tuple[Tensor, Tensor]:
-    """(B, k, k) distances, nearest images where periodic, between the k particles of a geometry that may matter; and which of them count."""
-    everyone = torch.ones_like(batch.numbers, dtype=torch.bool)
-    one, other = (everyone, everyone) if between is None else (batch.numbers == between[0], batch.numbers == between[1])
-    chosen = (one | other).nonzero().flatten()
-    owner = batch.owner[chosen]
-    counts = torch.bincount(owner, minlength=len(batch))
-    within = torch.arange(len(owner), device=owner.device) - (counts.cumsum(0) - counts)[owner]
-    k = int(counts.max())
-    x = batch.positions.new_zeros(len(batch), k, batch.dimension)
-    first, second = (torch.zeros(len(batch), k, dtype=torch.bool, device=owner.device) for _ in range(2))
-    x[owner, within], first[owner, within], second[owner, within] = batch.positions[chosen], one[chosen], other[chosen]
-    r = x[:, :, None] - x[:, None]
-    if batch.pbc.any():
-        cell = torch.where(batch.pbc[..., None], batch.cell, torch.eye(batch.dimension).to(batch.cell))[:, None]
-        r = r - torch.where(batch.pbc[:, None, None], (r @ torch.linalg.inv(cell)).round(), 0.0) @ cell
-    return r.square().sum(-1).sqrt(), first[:, :, None] & second[:, None] & ~torch.eye(k, dtype=torch.bool, device=owner.device)
+def _near(batch: Batch, between: tuple[int, int] | None, limit: float) -> tuple[Pairs, Tensor, Tensor]:
+    """Pairs with their images within `limit`, (P,) their distances, and (P,) which of them are `between` the two elements."""
+    pairs = neighbours(batch, limit)
+    one, other = batch.numbers[pairs.first], batch.numbers[pairs.second]
+    if between is None:
+        meant = torch.ones_like(one, dtype=torch.bool)
+    else:
+        meant = ((one == between[0]) & (other == between[1])) | ((one == between[1]) & (other == between[0]))
+    return pairs, pairs.vectors(batch).norm(dim=-1), meant
+
+
+def _count(batch: Batch, between: tuple[int, int] | None) -> Tensor:
+    """(B,) pairs of different particles `between` the two elements."""
+    def held(z: int) -> Tensor:
+        return batch.sum((batch.numbers == z).to(torch.int64))
+
+    if between is None or between[0] == between[1]:
+        n = batch.counts if between is None else held(between[0])
+        return n * (n - 1) // 2
+    return held(between[0]) * held(between[1])
 
 
 def _pair(between: tuple[int, int] | None) -> str:
@@ -51,7 +55,7 @@ def _pair(between: tuple[int, int] | None) -> str:
 
 @dataclass(frozen=True)
 class Closer:
-    """Two particles closer than `limit`, angstrom; `between` two atomic numbers, or any (None). O(n^2) for each geometry."""
+    """Two particles, or a particle and an image of itself, closer than `limit`, angstrom; `between` two atomic numbers, or any (None)."""
 
     limit: float
     between: tuple[int, int] | None = None
@@ -62,13 +66,15 @@ class Closer:
         return f"{_pair(self.between)} below {self.limit:g} A"
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
-        r, counted = _distances(batch, self.between)
-        return ((r < self.limit) & counted).flatten(1).any(1)
+        pairs, r, meant = _near(batch, self.between, self.limit)
+        met = torch.zeros(len(batch), dtype=torch.bool, device=r.device)
+        met[batch.owner[pairs.first[meant & (r < self.limit)]]] = True
+        return met
 
 
 @dataclass(frozen=True)
 class Farther:
-    """Two particles farther apart than `limit`, angstrom; `between` two atomic numbers, or any (None). O(n^2) for each geometry."""
+    """Two particles whose nearest images are farther apart than `limit`, angstrom; `between` two atomic numbers, or any (None)."""
 
     limit: float
     between: tuple[int, int] | None = None
@@ -79,8 +85,12 @@ class Farther:
         return f"{_pair(self.between)} above {self.limit:g} A"
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
-        r, counted = _distances(batch, self.between)
-        return ((r > self.limit) & counted).flatten(1).any(1)
+        pairs, r, meant = _near(batch, self.between, self.limit)
+        near = meant & ~(r > self.limit) & (pairs.first != pairs.second)                      # what is no number is not far
+        first, second, n = pairs.first[near], pairs.second[near], len(batch.numbers)
+        if pairs.shift is not None:                                                           # several images of a pair count once
+            first = (torch.minimum(first, second) * n + torch.maximum(first, second)).unique() // n
+        return torch.bincount(batch.owner[first], minlength=len(batch)) < _count(batch, self.between)
 
 
 @dataclass(frozen=True)
