@@ -1,6 +1,6 @@
 """What different ways to sample find: how similar their structures are, how high in energy, how far from the ground state.
 
-The groups of Schwalbe-Koda 2021, Figs. 3a-c; all three functions give a group the same look, see :func:`style.looks`.
+The groups of Schwalbe-Koda 2021, Figs. 3a-c, have the same look everywhere, see :func:`style.looks`.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from .style import Look, framed_legend, looks, plain_logarithm
+from .style import ADVERSARIAL, TRUTH, Look, framed_legend, looks, plain_logarithm
 
 
 def map_of(axes: Axes, groups: Mapping[str, NDArray], *, shown: Mapping[str, Look] | None = None, legend: bool = True) -> None:
@@ -92,6 +93,28 @@ def energy_against_rmsd(
     axes.grid(alpha=0.25)
     if legend:
         framed_legend(axes, place="lower right" if logarithmic else "upper left")
+
+
+def judged_energies(axes: Axes, true: NDArray, said: NDArray, *, wrong: float = 10.0) -> None:
+    """What a committee says of structures against the reference, a line where they agree, and how many it is wrong about.
+
+    Args:
+        true: (n,) the reference's energies above the ground state, kcal/mol.
+        said: (n,) the committee's.
+        wrong: difference above which a structure counts, kcal/mol; below this energy the axes are linear, beyond logarithmic.
+    """
+    true, said = np.asarray(true, dtype=float), np.asarray(said, dtype=float)
+    off = np.abs(said - true) > wrong
+    for chosen, colour, label in ((~off, "0.6", None), (off, ADVERSARIAL, f"{off.sum()} of {len(off)} wrong by more than {wrong:g}")):
+        axes.plot(true[chosen], said[chosen], "o", ms=3.5, color=colour, mec="white", mew=0.3, label=label, zorder=2)
+    ends = [min(0.0, *true, *said), max(wrong, *true, *said)]
+    axes.plot(ends, ends, "-", lw=0.8, color=TRUTH, zorder=1)
+    for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
+        set_scale("symlog", linthresh=wrong)
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.set(xlabel="DFT energy (kcal/mol)", ylabel="committee's energy (kcal/mol)")
+    axes.grid(alpha=0.25)
+    framed_legend(axes, place="upper left")
 
 
 def _points(look: Look) -> dict[str, object]:

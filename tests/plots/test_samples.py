@@ -75,3 +75,13 @@ def test_energies_against_distances(axes, drawn, logarithmic):
 def test_energies_below_the_ground_state_stay_in_the_picture(axes):
     plots.energy_against_rmsd(axes, {"generation 1": (np.array([0.1, 0.3]), np.array([-4.0, 9.0]))}, legend=False)
     assert axes.get_ylim()[0] < -4 and axes.get_legend() is None
+
+
+def test_judged_energies_count_what_is_wrong(axes, drawn):
+    true, said = np.array([1.0, 5.0, 99.0, 30.0]), np.array([1.2, 16.0, -7.0, 25.0])
+    plots.judged_energies(axes, true, said)
+    drawn(axes, "DFT energy (kcal/mol)", "committee's energy (kcal/mol)")
+    (text,) = axes.get_legend().get_texts()
+    assert text.get_text() == "2 of 4 wrong by more than 10"
+    red = next(line for line in axes.lines if line.get_label() == text.get_text())
+    np.testing.assert_array_equal(red.get_xydata(), [[5.0, 16.0], [99.0, -7.0]])

@@ -11,8 +11,10 @@ import torch
 from ammonia_springs import Springs
 
 from agal_toolkit.analysis.paths import NoMinimum
+from agal_toolkit.attack import Adam
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
+from agal_toolkit.geometry import Labels
 from agal_toolkit.potentials import Differentiable
 from agal_toolkit.store import RunDirectoryError
 from agal_toolkit.studies import ammonia, ammonia_committees, ammonia_convergence
@@ -21,6 +23,7 @@ from agal_toolkit.studies.ammonia_committees import R_EDGES, Z_EDGES
 from agal_toolkit.studies.ammonia_recipes import KCAL, PRESETS, initial, recipe
 from agal_toolkit.studies.ammonia_truth import Sizes, truth
 from agal_toolkit.studies.results import read
+from agal_toolkit.tasks import Order
 
 FAST = PRESETS["fast"]
 
@@ -231,6 +234,21 @@ def test_no_job_begins_after_its_time(folder, tmp_path):
     ammonia.study("fast", recipes=["printed"], out=tmp_path, results=folder / "results", label=Springs(), minutes=0.0, say=heard.append)
     assert heard == ["printed, thermal: no job is finished yet; the next call goes on"]
     assert not (folder / "results" / "ammonia_printed_thermal-fast.json").exists()
+
+
+def test_the_printed_recipe_is_the_papers(known):
+    """Schwalbe-Koda 2021, A.2.2; batches are shared by the members, whose own parts of 60 % make up all data."""
+    printed = recipe("printed", PRESETS["paper"], known).recipes[0]
+    trainer = printed.trainer
+    assert (trainer.epochs, trainer.learning_rate, trainer.batch_size, trainer.patience, trainer.factor) == (500, 3e-4, 30, 30, 0.5)
+    assert (trainer.energy_weight, trainer.forces_weight) == (0.1, 1.0)
+    assert trainer.network.keywords == {"features": 256, "filters": 256, "interactions": 4}
+    assert (printed.members, printed.folds.train, printed.folds.valid) == (5, 0.6, 0.2)
+    assert printed.attack.objective.kT == pytest.approx(20 * KCAL) and printed.attack.minimizer == Adam(0.01, 60) and printed.sampler.count == 30
+    data = Dataset([known.ground] * 78, [Labels(energy=0.0, forces=np.zeros((4, 3)))] * 78)
+    weights, _ = printed.folds(data, 5, np.random.default_rng(0))
+    batches = Order(weights, trainer.batch_size, np.ones(78)).shuffled(np.random.default_rng(0))
+    assert len(batches) == 3 and np.mean([(weights[:, batch] > 0).sum(1) for batch in batches[:2]]) == pytest.approx(18, abs=1.5)
 
 
 def test_a_recipe_that_does_not_exist(known):
