@@ -15,17 +15,17 @@ Recipes are
   end in the same place: one of each cluster is labelled. Members are trained side by side and share batches: 30 structures of the union of
   their training sets, of which each learns from its own, about 18; an epoch is three steps of them for 78 structures, five for 138.
 - "ours" was chosen on seeds from 100 on, before those that are reported, which start at 0 (seed 0 from the thermal start had been seen with
-  an earlier recipe). Training: batches of 10, a
-  learning rate annealed from 1e-3, and more steps than printed (:mod:`.ammonia_convergence`); each member keeps nine tenths of the
-  data; energies weigh twenty times as much as printed, or structures near the plane keep errors of 0.3 kcal/mol while their
-  forces fit; errors of structures with forces above 5 eV/angstrom count relative to the force, or a few high labels outweigh
-  everything near the barrier. Attacks: all printed ones run to the same few places, N-H pressed together. Ours start apart and
-  take few steps down the logarithm of Eq. 4, which has a slope everywhere. The first round goes wide, kT = 5 kcal/mol: half from
-  hot normal modes, which stretch every bond, but whose straight displacements never reach the plane without stretching; half
-  from where short simulations with the committee itself arrive, which end where the force variance exceeds (0.2 eV/angstrom)^2,
-  or they fall into holes of the first committee, high up in truth. The second round goes deep, to the barrier of 6: hotter
-  simulations with the better committee, up to 0.3 eV/angstrom, cross the plane, and kT = 3 kcal/mol brings them down on it. What each of these is worth:
-  :mod:`.ammonia_remedies`.
+  an earlier recipe). Training: batches of 10, a learning rate annealed from 1e-3, and more steps than printed
+  (:mod:`.ammonia_convergence`); each member keeps nine tenths of the data; energies weigh twenty times as much as printed, because structures
+  near the plane kept errors of 0.3 kcal/mol while their forces fitted; errors of structures with forces above 5 eV/angstrom count relative to the
+  force, lest a few high labels outweigh everything near the barrier. Attacks: all printed ones run to the same few places, N-H
+  pressed together. Ours start apart and take few steps down the logarithm of Eq. 4, which has a slope everywhere. The first round goes wide,
+  kT = 5 kcal/mol: half from hot normal modes, which stretch every bond, but whose straight displacements never reach the plane without
+  stretching; half from where short simulations with the committee itself arrive, which end where the force variance exceeds
+  (0.2 eV/angstrom)^2, or they fall into holes of the first committee, high up in truth. The second round goes deep, to the barrier of 6:
+  hotter simulations with the better committee, up to 0.3 eV/angstrom, cross the plane, and kT = 3 kcal/mol brings them down on it.
+  :mod:`.ammonia_remedies` takes these away one by one. With a run or two for each, its barriers differ by no more than those of equal
+  trainings do: it shows that none of them is decisive, not which is best.
 - "frames" is our recipe without the attack: the same starts, labelled as they are.
 - "converged" is the printed recipe with our training, to tell what the attacks are worth.
 """
