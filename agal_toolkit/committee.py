@@ -64,11 +64,11 @@ class Committee:
         """The structures as a batch on the committee's device."""
         return Batch.of(structures, self.device)
 
-    def predict(self, structures: Sequence[Geometry | Atoms], chunk: int = PARTICLES) -> Prediction:
-        """What every member says of the structures, on the CPU in float64; evaluated `chunk` particles at a time, or one larger structure."""
+    def predict(self, structures: Sequence[Geometry | Atoms], particles: int = PARTICLES) -> Prediction:
+        """What every member says of the structures, on the CPU in float64; evaluated `particles` particles at a time, or one larger structure."""
         if not len(structures):
             raise ValueError("there is nothing to predict: give at least one structure")
-        parts = [self(self.batch(structures[part])) for part in portions([len(structure) for structure in structures], chunk)]
+        parts = [self(self.batch(structures[part])) for part in portions([len(structure) for structure in structures], particles)]
         whole = concatenate(parts)
         return Prediction(*(values.detach().double().cpu() for values in (whole.energy, whole.forces, whole.stress)))
 

@@ -116,7 +116,9 @@ class Descent:
             about = json.loads(str(arrays["about"]))
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): delete it, and the fit starts from its beginning") from error
-        if about.get("fit") != fit:
+        if "fit" not in about:
+            raise ValueError(f"the checkpoint {file} was written by an older version and does not say of which fit: delete it, and the fit starts from its beginning")
+        if about["fit"] != fit:
             raise ValueError(
                 f"the checkpoint {file} is of a fit of other data, weights, settings or random numbers: delete it, and this fit starts from its beginning, "
                 "or give it a folder of its own"

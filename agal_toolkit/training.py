@@ -150,7 +150,7 @@ class TorchTrainer:
         every = 1 if self.keep_best or self.patience is not None else 10
         file = None if scratch is None else scratch / "fit.npz"
         rngs = [task.rng for task in tasks]
-        name = "" if file is None else self._name(tasks, module, baselines)
+        name = "" if file is None else self._name(tasks, module)
         start = descent.resume(file, name, rngs) if file is not None and file.exists() else 0
         saved = time.monotonic()
         for epoch in range(start, self.epochs):
@@ -190,13 +190,14 @@ class TorchTrainer:
         ends = np.cumsum([len(own) for own in seeds])
         return [Stacked(fitted[np.arange(end - len(own), end)].module, baseline) for own, end, baseline in zip(seeds, ends, baselines, strict=True)]
 
-    def _name(self, tasks: Sequence[Task], module: nn.Module, baselines: Sequence[Baseline]) -> str:
-        """A digest of all that decides how a fit goes on, before its first step: settings, weights as they start, data and random numbers."""
+    def _name(self, tasks: Sequence[Task], module: nn.Module) -> str:
+        """A digest of what decides a fit before its first step: settings, networks, data and random numbers.
+
+        Weights as they start and baselines follow from these; their last bits differ between processors, and a fit may go on on another one.
+        """
         settings = {f.name: repr(getattr(self, f.name)) for f in fields(self) if f.compare and f.name not in ("network", "baseline")}
-        told = [settings, repr(module), [baseline.to_json() for baseline in baselines], [task.rng.bit_generator.state for task in tasks]]
+        told = [settings, repr(module), repr(self.baseline), [task.rng.bit_generator.state for task in tasks]]
         sha = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for parameter in module.parameters():
-            sha.update(parameter.detach().cpu().numpy().tobytes())
         for task in tasks:
             for geometry, label in zip(task.data, task.data.labels, strict=True):
                 sha.update(geometry.digest().encode())

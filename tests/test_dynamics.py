@@ -276,6 +276,14 @@ def test_distances_are_those_of_the_named_elements_and_nearest_images():
     assert EnergyBelow(1.2)(batch, said).tolist() == [True, False, False]
 
 
+def test_no_nearest_image_is_infinitely_far():
+    """Nor are images listed as far as the limit reaches: at 1000 angstrom there would be millions."""
+    box = Geometry(positions=[[0.1, 0, 0], [2.6, 2.5, 2.5]], numbers=[1, 1], cell=5 * np.eye(3), pbc=True)
+    batch = Batch.of([box])
+    said = Differentiable(helpers.Harmonic())(batch)
+    assert [Farther(limit)(batch, said).item() for limit in (4.3, 4.34, 1000.0, np.inf)] == [True, False, False, False]
+
+
 def test_nearest_images_are_those_of_ase_in_any_cell(rng):
     """Also where the nearest image is not that of rounded fractions, and where it is an atom's own."""
     geometries, nearest, own, none = [], [], [], Differentiable(helpers.Harmonic())

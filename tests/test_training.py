@@ -331,6 +331,18 @@ def test_the_checkpoint_of_another_fit_is_refused(name, rng, tmp_path):
     assert same(fit(replace(TRAINER, epochs=2), data, weights, valid, scratch=tmp_path), fit(replace(TRAINER, epochs=2), data, weights, valid))
 
 
+def test_an_old_checkpoint_is_called_old(rng, tmp_path):
+    data = helpers.well_data(rng, 20)
+    fit(replace(TRAINER, epochs=2, checkpoint=0.0), data, *split(20), scratch=tmp_path)
+    with np.load(tmp_path / "fit.npz") as stored:
+        arrays = dict(stored)
+    about = json.loads(str(arrays["about"]))
+    del about["fit"]
+    np.savez(tmp_path / "fit.npz", **{**arrays, "about": np.array(json.dumps(about))})
+    with pytest.raises(ValueError, match="was written by an older version"):
+        fit(replace(TRAINER, epochs=2), data, *split(20), scratch=tmp_path)
+
+
 def test_checkpoints_hold_no_pickles(rng, tmp_path):
     data = helpers.well_data(rng, 20)
 

@@ -85,7 +85,10 @@ class Farther:
         return f"{_pair(self.between)} above {self.limit:g} A"
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
-        pairs, r, meant = _near(batch, self.between, self.limit)
+        reach = self.limit
+        if bool(batch.pbc.all()):                                                             # no nearest image lies beyond half the cell vectors
+            reach = min(reach, 0.5 * float(batch.cell.norm(dim=-1).sum(-1).max()) + 1e-6)
+        pairs, r, meant = _near(batch, self.between, reach)
         near = meant & ~(r > self.limit) & (pairs.first != pairs.second)                      # what is no number is not far
         first, second, n = pairs.first[near], pairs.second[near], len(batch.numbers)
         if pairs.shift is not None:                                                           # several images of a pair count once

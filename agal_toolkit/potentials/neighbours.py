@@ -19,7 +19,7 @@ from ..geometry import Batch
 
 FEW = 128                      # particles of an open geometry up to which looking at all pairs is quicker than a cell list
 OVERLAP = 1e-6                 # angstrom; the slope of a distance has no direction there
-FLAT = 1e-4                    # of the cutoff; a cell this thin has more images than memory, and vesin dies of a flat one
+FLAT = 1e-4                    # of the cutoff, or of the longest extent where that is less; a cell this thin has more images than memory, and vesin dies of a flat one
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,7 +131,8 @@ def _listed(library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArra
         if strange.any():                                                      # this member's energy is lost, those of the others are not
             found.append(np.pad(np.argwhere(np.triu(strange[:, None] | strange, 1)), ((0, 0), (0, d))))
             continue
-        if pbc.any() and np.linalg.svd(cell[pbc], compute_uv=False).min() <= FLAT * library.cutoff:
+        extents = np.linalg.svd(cell[pbc], compute_uv=False)
+        if pbc.any() and extents.min() <= FLAT * min(library.cutoff, extents.max()):
             raise ValueError(f"the periodic cell vectors {cell[pbc].round(6).tolist()} of {name} lie in one plane or line: give a cell with a volume, or pbc=False")
         points, box, periodic = np.zeros((len(x), 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         points[:, :d], box[:d, :d], periodic[:d] = x, cell, pbc

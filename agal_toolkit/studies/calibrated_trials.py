@@ -120,7 +120,7 @@ class Scene:
 
 def predicted(committee: Committee, geometries: Sequence[Geometry]) -> Prediction:
     """All members' predictions; boxes fill the memory one by one."""
-    return committee.predict(geometries, chunk=1)
+    return committee.predict(geometries, particles=1)
 
 
 def picked(said: Prediction, members: NDArray) -> Prediction:
