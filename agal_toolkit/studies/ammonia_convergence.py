@@ -59,11 +59,13 @@ class Fit:
 
 
 def plan(features: int) -> list[Fit]:
-    """Curves of both committees for the recipe's width and batch, and of the first for others about them; then the last doubling of all."""
+    """Curves of both committees for the recipe's width and batch, and of the first for others about them; then the last doublings of all."""
     curves = [(features, 10), (features // 2, 10), (features, 5), (features, 30), (2 * features, 10)]
     first = [Fit(width, batch, steps) for width, batch in curves for steps in STEPS[: 5 if (width, batch) == curves[0] else 4]]
     curved = [*first[:5], *(Fit(features, 10, steps, THIRD) for steps in STEPS[1:]), *first[5:]]
-    ends = [Fit(features, 10, steps, which, repeat, start) for repeat in range(REPEATS) for which, start in ENDS for steps in STEPS[-2:]]
+    ends = [
+        Fit(features, 10, steps, which, repeat, start) for repeat in range(REPEATS) for which, start in ENDS for steps in (*STEPS[-2:], *([2 * STEPS[-1]] if repeat == 0 else []))
+    ]
     return [*curved, *(point for point in ends if point not in curved)]
 
 
