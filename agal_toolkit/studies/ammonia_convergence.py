@@ -24,8 +24,9 @@ from ..committee import Committee
 from ..dataset import Dataset
 from ..identity import described
 from ..references import DFT, Cache, Reference
-from .ammonia import labelled, later
+from .ammonia import later
 from .ammonia_committees import Barrier, surface
+from .ammonia_labels import labelled
 from .ammonia_recipes import KCAL, PRESETS, initial, recipe
 from .ammonia_truth import truth
 from .results import Claim, agree, read, write

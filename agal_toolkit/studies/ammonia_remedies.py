@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 from ..references import DFT, Cache, Reference
-from .ammonia import labelled, loop, settings
+from .ammonia import loop, settings
 from .ammonia_committees import paths, surface
+from .ammonia_labels import labelled
 from .ammonia_recipes import KCAL, PRESETS, RECIPES, REMEDIES, STARTS, initial
 from .ammonia_truth import truth
 from .results import agree, read, write

@@ -17,7 +17,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Labels
 from agal_toolkit.potentials import Differentiable
 from agal_toolkit.store import RunDirectoryError
-from agal_toolkit.studies import ammonia, ammonia_committees, ammonia_convergence
+from agal_toolkit.studies import ammonia, ammonia_committees, ammonia_convergence, ammonia_labels
 from agal_toolkit.studies.ammonia_claims import barrier_errors
 from agal_toolkit.studies.ammonia_committees import R_EDGES, Z_EDGES
 from agal_toolkit.studies.ammonia_recipes import KCAL, PRESETS, initial, recipe
@@ -177,17 +177,17 @@ def test_a_job_of_other_settings_is_refused(folder, monkeypatch):
 def test_geometries_of_other_settings_are_refused(folder, known, monkeypatch):
     data, reference, cache = folder / "results" / "ammonia", ammonia.Reference(Springs()), ammonia.Cache(folder / "labels")
     place = data / "thermal-0.extxyz"
-    assert len(ammonia.labelled(place, initial("thermal", FAST, known, 0), reference, cache)) == FAST.start
+    assert len(ammonia_labels.labelled(place, initial("thermal", FAST, known, 0), reference, cache)) == FAST.start
     with pytest.raises(ValueError, match="thermal-0.extxyz holds other geometries than are asked for"):
-        ammonia.labelled(place, initial("thermal", FAST, known, 1), reference, cache)
+        ammonia_labels.labelled(place, initial("thermal", FAST, known, 1), reference, cache)
 
 
 def test_geometries_that_a_file_lacks_are_added(tmp_path, known):
     asked, cache = ammonia.random(0.3, 6, known, 0), ammonia.Cache(None)
     place, reference = tmp_path / "random.extxyz", ammonia.Reference(Springs())
-    few = ammonia.labelled(place, [asked[1], asked[4]], reference, cache)
+    few = ammonia_labels.labelled(place, [asked[1], asked[4]], reference, cache)
     heard = []
-    found = ammonia.labelled(place, asked, reference, cache, heard.append)
+    found = ammonia_labels.labelled(place, asked, reference, cache, heard.append)
     assert len(few) == 2 and len(found) == 6 and heard[-1].total == 4
     np.testing.assert_allclose([g.positions for g in found], [g.positions for g in asked], atol=1e-7)
     np.testing.assert_allclose(found.energies, [Springs()(g).energy for g in asked], atol=1e-6)
@@ -195,7 +195,7 @@ def test_geometries_that_a_file_lacks_are_added(tmp_path, known):
 
 def test_geometries_without_any_label_leave_no_file(tmp_path, known):
     with pytest.raises(RuntimeError, match="none of the 3 geometries of .* got a label, the first because .*labelled before"):
-        ammonia.labelled(tmp_path / "random.extxyz", ammonia.random(0.3, 3, known, 0), ammonia.Reference(Forgetful()), ammonia.Cache(None))
+        ammonia_labels.labelled(tmp_path / "random.extxyz", ammonia.random(0.3, 3, known, 0), ammonia.Reference(Forgetful()), ammonia.Cache(None))
     assert not (tmp_path / "random.extxyz").exists()
 
 
