@@ -11,23 +11,24 @@ Implements, and cites in its docstrings as "Schwalbe-Koda 2021" and "Cezar 2025"
   uncertainty-calibrated adversarial attacks", npj Computational Materials (2025), doi:10.1038/s41524-025-01703-5.
 """
 
-from .attack import (
-    LBFGS, Adam, Adversary, Apart, Attack, Autograd, Ball, Bias, BoltzmannVariance, BondLengths, EnergyVariance, FiniteDifference, GradientDescent, HessianVector,
-    TargetError, Variance,
-)
-from .calibration import Calibration
+from .attack import LBFGS, Adam, Adversary, Apart, Attack, Autograd, Ball, Bias, BoltzmannVariance, BondLengths, EnergyVariance, FiniteDifference, GradientDescent, HessianVector, TargetError, Variance
+from .uncertainty.calibration import Calibration
 from .committee import Committee
-from .dataset import Dataset, Folds
-from .generation import Generation, Proposal
-from .geometry import Batch, Delta, Geometry, Labels, Prediction, points
-from .laws import CalibrationRefused, Law
-from .loop import Loop, Recipe, Schedule
+from .dataset import Dataset
+from .training.folds import Folds
+from .loop.generation import Generation, Proposal
+from .batch import Batch, Delta, Prediction
+from .geometry import Geometry, Labels, points
+from .uncertainty.power_law import CalibrationRefused, Law
+from .loop.loop import Loop, Recipe, Schedule
 from .potentials import MLP, Baseline, CalculatorPotential, DensityNet, Differentiable, PotentialCalculator, SchNet, Separate, Stacked
 from .references import AMOEBA, DFT, ORCA, XTB, DoubleWell, Reference, basin, conformer, optimised, processes
-from .sampling import Copies, FromDataset, Mixture, MolecularDynamics, NormalModes, Rattle
+from .sampling.samplers import Copies, FromDataset, Mixture, Rattle
+from .sampling.molecular_dynamics import MolecularDynamics
+from .sampling.normal_modes import NormalModes
 from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
-from .stopping import Plateau, until
-from .training import TorchTrainer
+from .loop.stopping import Plateau, until
+from .training.trainer import TorchTrainer
 
 __all__ = [
     "AMOEBA", "DFT", "LBFGS", "MLP", "ORCA", "XTB", "Adam", "Adversary", "Apart", "AtMost", "Attack", "Autograd", "Ball", "Baseline", "Batch", "Bias",

@@ -13,14 +13,15 @@ from ase.calculators.calculator import Calculator
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 
-from .calibration import Calibration
+from .batch import Batch, Prediction, concatenate
 from .dataset import PARTICLES, Dataset, portions
-from .geometry import Batch, Geometry, Prediction, concatenate
-from .laws import CalibrationRefused, Form
+from .geometry import Geometry
 from .potentials.ase import CalculatorPotential
+from .potentials.members import Separate
 from .potentials.protocol import Members, Potential
-from .potentials.stacked import Separate
-from .uncertainty import component_variance
+from .uncertainty.calibration import Calibration
+from .uncertainty.power_law import CalibrationRefused, Form
+from .uncertainty.variance import component_variance
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from .committee import Committee
 from .dataset import TRAIN, Dataset
 from .geometry import Geometry
-from .uncertainty import component_variance
+from .uncertainty.variance import component_variance
 
 
 @dataclass(frozen=True, eq=False)

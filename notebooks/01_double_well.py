@@ -26,15 +26,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown, display
+from studies.double_well import ablations
+from studies.double_well import recipes as study
+from studies.double_well import study as double_well
+from studies.double_well.figures import position_density
+from studies.double_well.langevin import langevin
+from studies.results import chosen_preset, interval_of_median, read
 
 import agal_toolkit as agal
 from agal_toolkit import plots
 from agal_toolkit.analysis.errors import sigma_and_error
-from agal_toolkit.analysis.surfaces import Grid, Surface
-from agal_toolkit.dynamics import langevin
-from agal_toolkit.studies import ablations, double_well
-from agal_toolkit.studies import double_well_recipes as study
-from agal_toolkit.studies.results import chosen_preset, interval_of_median, read
+from agal_toolkit.analysis.grids import Grid, Surface
 from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
 
 torch.set_num_threads(1)  # small networks train faster on one thread while the page stays alive on another
@@ -239,7 +241,7 @@ fine = np.linspace(-1.5, 1.5, 400)
 density = np.exp(-well.energy(np.column_stack([fine, 0 * fine])) / 1.0)
 density /= density.sum() * (fine[1] - fine[0])
 figure, (where, cut) = plt.subplots(1, 2, figsize=(9.4, 3.3), layout="constrained")
-plots.position_density(where, trajectories, (fine, density))
+position_density(where, trajectories, (fine, density))
 where.set_title("where the particles were", fontsize=10)
 line = agal.points(np.column_stack([fine, 0 * fine]))
 for label, colour, generation in (("first committee", plots.RANDOM, adversarial[0]), ("last committee", plots.ADVERSARIAL, adversarial[-1])):
@@ -278,7 +280,7 @@ plots.attack_paths(axes, adversaries, colour="#76d7c4")
 # ## 7. Many pairs of loops, and what each part of the recipe is worth
 #
 # One pair of loops proves nothing. Fig. 2b of the paper shows medians and quartiles of more than a hundred; here is the same
-# from the committed records of `python -m agal_toolkit.studies.double_well`, first for the *printed* recipe. Random sampling
+# from the committed records of `python -m studies.double_well.study`, first for the *printed* recipe. Random sampling
 # takes its full twenty labels in each generation, and many of them are absurd:
 
 # %%

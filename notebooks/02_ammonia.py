@@ -28,21 +28,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown, display
+from studies.ammonia import figures, gallery, study
+from studies.ammonia.committees import R_EDGES, TEMPERATURES, Z_EDGES
+from studies.ammonia.plane import ammonia, distortions
+from studies.ammonia.recipes import KCAL, PRESETS, initial
+from studies.ammonia.truth import truth
+from studies.ammonia.view import AmmoniaView
+from studies.results import chosen_preset, read
 
 import agal_toolkit as agal
 from agal_toolkit import plots
-from agal_toolkit.analysis.ammonia_plane import ammonia, distortions
 from agal_toolkit.analysis.descriptors import Soap, Umap
-from agal_toolkit.analysis.distances import AlignedRmsd
+from agal_toolkit.analysis.rmsd import AlignedRmsd
 from agal_toolkit.references import Cache
-from agal_toolkit.studies import ammonia as study
-from agal_toolkit.studies import ammonia_gallery as gallery
-from agal_toolkit.studies.ammonia_committees import R_EDGES, TEMPERATURES, Z_EDGES
-from agal_toolkit.studies.ammonia_recipes import KCAL, PRESETS, initial
-from agal_toolkit.studies.ammonia_truth import truth
-from agal_toolkit.studies.results import chosen_preset, read
 from agal_toolkit.widgets import Atlas, AttackPlayer, Molecule, Monitor
-from agal_toolkit.widgets.ammonia_view import AmmoniaView
 
 torch.set_num_threads(1)
 name = chosen_preset(PRESETS)
@@ -72,9 +71,9 @@ pz81 = (other(known.path.images[top]).energy - other(known.path.images[0]).energ
 along = known.path.lengths / known.path.lengths[-1], (known.path.energies - known.path.energies[0]) / KCAL
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.2), layout="constrained")
-plots.inversion_paths(left, {"DFT": along}, barrier=barrier)
-plots.plane_surface(right, known.surface.grid.z, known.surface.grid.r, known.surface.energy / KCAL)
-plots.plane_bar([right])
+figures.inversion_paths(left, {"DFT": along}, barrier=barrier)
+figures.plane_surface(right, known.surface.grid.z, known.surface.grid.r, known.surface.energy / KCAL)
+figures.plane_bar([right])
 print(f"libxc's own P86, on another local functional, has a barrier of {pz81:.2f} at the same geometries")
 
 # %% [markdown]
@@ -95,7 +94,7 @@ print("wavenumbers / cm⁻¹:", ", ".join(f"{value:.0f}" for value in modes.wave
 
 figure, axes = plt.subplots(figsize=(6.4, 2.2), layout="constrained")
 cold = agal.Dataset.read(results / "ammonia" / f"cold-{seed}.extxyz")
-plots.energy_boxes(axes, {kind: (data.energies - known.zero) / KCAL for kind, data in (("thermal start", first), ("cold start", cold))})
+figures.energy_boxes(axes, {kind: (data.energies - known.zero) / KCAL for kind, data in (("thermal start", first), ("cold start", cold))})
 first
 
 # %% [markdown]
@@ -184,7 +183,7 @@ rounds[-1]
 # %% [markdown]
 # ## 6. What was sampled
 #
-# From here on the pictures show the committed records of `python -m agal_toolkit.studies.ammonia --preset laptop`: the run of seed 0
+# From here on the pictures show the committed records of `python -m studies.ammonia.study --preset laptop`: the run of seed 0
 # from the thermal start in full, and where it says so all seeds of other starts and of the paper's own recipe. Structures are compared by SOAP vectors, and UMAP lays them out in the
 # plane (Fig. 3a). Click on a point to see its structure.
 
@@ -207,9 +206,9 @@ Atlas(points, everything, groups, {"DFT": energies, **said}, colours={kind: look
 deviation = AlignedRmsd(reflections=True)
 split = np.cumsum([len(data) for data in sampled.values()])[:-1]
 figure, (boxes, scatter) = plt.subplots(1, 2, figsize=(9.4, 3.6), layout="constrained")
-plots.energy_boxes(boxes, dict(zip(sampled, np.split(energies, split), strict=True)), failed=gallery.failures(kinds, laptop), shown=look)
+figures.energy_boxes(boxes, dict(zip(sampled, np.split(energies, split), strict=True)), failed=gallery.failures(kinds, laptop), shown=look)
 far = {kind: (np.array([deviation(known.ground, g) for g in data]), (data.energies - known.zero) / KCAL) for kind, data in sampled.items()}
-plots.energy_against_rmsd(scatter, far, logarithmic=True, shown=look)
+figures.energy_against_rmsd(scatter, far, logarithmic=True, shown=look)
 
 # %% [markdown]
 # ## 7. The barrier
@@ -222,14 +221,14 @@ plots.energy_against_rmsd(scatter, far, logarithmic=True, shown=look)
 # %%
 figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
 path_curves, members = gallery.path_curves(run, along)
-plots.inversion_paths(axes, path_curves, members=members, barrier=barrier)
+figures.inversion_paths(axes, path_curves, members=members, barrier=barrier)
 
 # %%
 files = {(which, begin): results / f"ammonia_{which}_{begin}-laptop.json" for begin in ("thermal", "cold", "frozen") for which in ("printed", "ours")}
 stored = {key: read(file)["records"]["runs"] for key, file in files.items() if file.exists()}
 figure, panels = plt.subplots(len(stored), 1, figsize=(7.2, 2.1 * len(stored) + 0.4), layout="constrained", squeeze=False)
 for axes, ((which, begin), runs) in zip(panels.flat, stored.items(), strict=True):
-    plots.barrier_errors(axes, gallery.errors_of_barriers(runs, barrier))
+    figures.barrier_errors(axes, gallery.errors_of_barriers(runs, barrier))
     axes.set_title(f"{which}, {begin} start; seeds: {len(runs)}", fontsize=10)
 
 # %% [markdown]
@@ -247,16 +246,16 @@ on_the_plane = {"committee 1": ("start", None), "committee 2": ("start", "attack
 for axes, (title, surface) in zip(panels.flat, surfaces.items(), strict=True):
     white, black = on_the_plane.get(title, (None, None))
     sets = {"structures": white, "attacks": black}
-    plots.plane_surface(axes, grid.z, grid.r, surface, **{key: np.array(run["sets"][value]["plane"]) for key, value in sets.items() if value})
+    figures.plane_surface(axes, grid.z, grid.r, surface, **{key: np.array(run["sets"][value]["plane"]) for key, value in sets.items() if value})
     axes.set_title(title, fontsize=10)
-plots.plane_bar(list(panels.flat))
+figures.plane_bar(list(panels.flat))
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.4), layout="constrained")
 caps, middle, spread = gallery.errors_below_caps(record["records"]["runs"])
 look = plots.looks(list(middle))
-plots.errors_below(left, caps, middle, spread=spread, shown=look)
-plots.stable_bars(right, gallery.stable_fractions(record["records"]["runs"]), paper={"committee 3": 0.83, "random": 0.63}, shown=look)
+figures.errors_below(left, caps, middle, spread=spread, shown=look)
+figures.stable_bars(right, gallery.stable_fractions(record["records"]["runs"]), paper={"committee 3": 0.83, "random": 0.63}, shown=look)
 
 # %% [markdown]
 # The surface shows symmetric geometries only. Structures that share $(Z, R)$ can be quite different (Fig. 4):
@@ -282,11 +281,11 @@ moved = run["committees"]["third"]["stability"]
 frames, counts_of = moved["frames"], {"stable": moved["stable"], "unstable": moved["runs"] - moved["stable"]}
 figure, panels = plt.subplots(1, 2, figsize=(9.4, 3.4), layout="constrained", sharey=True)
 for axes, (kind, counts) in zip(panels, frames.items(), strict=True):
-    plots.frame_density(
+    figures.frame_density(
         axes, Z_EDGES, R_EDGES, np.array(counts), contours=(grid.z, grid.r, known.surface.energy / KCAL), attacks=np.array(run["sets"]["attacks 3"]["plane"]),
     )
     axes.set_title(f"{counts_of[kind]} {kind} simulations", fontsize=10)
-plots.density_bar(list(panels))
+figures.density_bar(list(panels))
 
 # %% [markdown]
 # A simulation counts as broken, too, where the predicted energy lies more than 0.1 kcal/mol below the reference's ground state. A committee
@@ -312,7 +311,7 @@ _ = panels[0, -1].legend(fontsize=9)
 figure, panels = plt.subplots(1, len(begins), figsize=(9.4, 3.1), layout="constrained", sharex=True, sharey=True, squeeze=False)
 for axes, begin in zip(panels.flat, begins, strict=True):
     said, true = np.hstack([np.array([each["judged"][key] for key in ("committee", "reference")]) for each in stored["ours", begin]])
-    plots.judged_energies(axes, true, said)
+    figures.judged_energies(axes, true, said)
     axes.set_title(f"{begin} start, {len(stored['ours', begin])} seeds", fontsize=10)
     axes.label_outer()
 

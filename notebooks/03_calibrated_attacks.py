@@ -33,16 +33,17 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown
+from studies.calibrated import gallery, study
+from studies.calibrated.costs_figure import gradient_costs
+from studies.calibrated.recipes import ABSOLUTE, MULTIPLES, PRESETS
+from studies.calibrated.recipes import trials as known_trials
+from studies.calibrated.trials import NORMS, predicted
+from studies.calibrated.ways import rattled
+from studies.results import chosen_preset, read
+from studies.water.truth import folded
 
 import agal_toolkit as agal
 from agal_toolkit import plots
-from agal_toolkit.studies import calibrated_attacks as study
-from agal_toolkit.studies import calibrated_gallery as gallery
-from agal_toolkit.studies.calibrated_recipes import ABSOLUTE, MULTIPLES, PRESETS, trials as known_trials
-from agal_toolkit.studies.calibrated_trials import NORMS, predicted
-from agal_toolkit.studies.calibrated_ways import rattled
-from agal_toolkit.studies.results import chosen_preset, read
-from agal_toolkit.studies.water_truth import folded
 from agal_toolkit.widgets import Molecule, TargetPanel
 
 torch.set_num_threads(1)
@@ -142,7 +143,7 @@ panel
 # ## 5. Promise and delivery
 #
 # Each target was attacked from forty structures of a simulation (at the laptop's preset). From here on the pictures show the records of
-# `python -m agal_toolkit.studies.calibrated_attacks`. Left: errors of all members on all atoms, of simulated structures and of those that
+# `python -m studies.calibrated.study`. Left: errors of all members on all atoms, of simulated structures and of those that
 # attacks at one target found, with and without calibration (Fig. 2c; dotted: the target). Middle: attacks with several targets (Fig. 3a).
 # Right: averages with their intervals.
 
@@ -312,7 +313,7 @@ figure, panels = plt.subplots(2, 3, figsize=(9.8, 6.4), layout="constrained", sh
 for row, (model, dtype) in zip(panels, (("torch", "float32"), ("black box", "float64")), strict=True):
     chosen = [each for each in costs["records"]["rows"] if each["structure"] == "argon" and each["model"] == model and each["dtype"] == dtype]
     for axes, key, label in zip(row, ("calls", "seconds", "error"), ("force calls of each member", "seconds", "relative error"), strict=True):
-        plots.gradient_costs(axes, chosen, key, f"{label}, {model}", shown=shown, named=False)
+        gradient_costs(axes, chosen, key, f"{label}, {model}", shown=shown, named=False)
 _ = figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
 
 # %%

@@ -24,6 +24,9 @@ import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 pytest.register_assert_rewrite("helpers")
 torch.set_num_threads(1)
@@ -61,3 +64,43 @@ def _alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def rng() -> np.random.Generator:
     """A random generator that starts anew, and equal, in every test."""
     return np.random.default_rng(20211)
+
+
+# -- pictures
+
+
+def canvas(**size) -> Figure:
+    """A figure of one's own, on a canvas without a display."""
+    figure = Figure(**size)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+@pytest.fixture
+def figure() -> Figure:
+    """An empty figure."""
+    return canvas(layout="constrained")
+
+
+@pytest.fixture
+def axes(figure) -> Axes:
+    """Empty axes."""
+    return figure.add_subplot()
+
+
+@pytest.fixture
+def new_axes():
+    """A function that makes further axes, each on a figure of its own."""
+    return lambda: canvas().add_subplot()
+
+
+@pytest.fixture
+def drawn():
+    """A function: the axes say what they show, and the canvas draws it; returns the picture's bytes."""
+
+    def check(axes: Axes, x: str, y: str) -> np.ndarray:
+        assert axes.get_xlabel() == x and axes.get_ylabel() == y
+        axes.figure.canvas.draw()
+        return np.asarray(axes.figure.canvas.buffer_rgba())
+
+    return check

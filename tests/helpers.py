@@ -12,15 +12,17 @@ import numpy as np
 import torch
 
 from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
+from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.committee import Committee
-from agal_toolkit.dataset import Dataset, Folds
-from agal_toolkit.geometry import Batch, Geometry, Labels, Prediction, points
-from agal_toolkit.loop import Loop, Recipe
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.geometry import Geometry, Labels, points
+from agal_toolkit.loop.loop import Loop, Recipe
 from agal_toolkit.potentials import MLP, Differentiable, SchNet, Separate, Stacked
 from agal_toolkit.references import DoubleWell, Reference
-from agal_toolkit.sampling import FromDataset
+from agal_toolkit.sampling.samplers import FromDataset
 from agal_toolkit.selection import AtMost, Deduplicate
-from agal_toolkit.training import TorchTrainer
+from agal_toolkit.training.folds import Folds
+from agal_toolkit.training.trainer import TorchTrainer
 
 
 @dataclass

@@ -17,7 +17,7 @@ import torch
 
 from agal_toolkit.events import Epoch, Event, Labelled, Stage, Step
 from agal_toolkit.geometry import Geometry, Labels
-from agal_toolkit.loop import Loop
+from agal_toolkit.loop.loop import Loop
 from agal_toolkit.references import DoubleWell
 
 MOMENTS = {"training": (Epoch, "epoch", 4), "attacking": (Step, "step", 2), "labelling": (Labelled, "done", 2)}

@@ -9,8 +9,9 @@ import torch
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
+from agal_toolkit.batch import Batch
 from agal_toolkit.committee import Committee
-from agal_toolkit.geometry import Batch, points
+from agal_toolkit.geometry import points
 from agal_toolkit.potentials import Differentiable, Separate, Stacked
 
 

@@ -10,8 +10,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from agal_toolkit.dataset import CALIBRATION, TRAIN, Dataset, Folds
+from agal_toolkit.dataset import CALIBRATION, TRAIN, Dataset
 from agal_toolkit.geometry import Geometry, Labels, points
+from agal_toolkit.training.folds import Folds
 
 
 def some(rng, count, generation=0, roles=None):

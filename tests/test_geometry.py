@@ -16,7 +16,8 @@ from ase.constraints import FixAtoms, FixBondLength
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agal_toolkit.geometry import Batch, Delta, Geometry, Labels, Prediction, as_geometry, concatenate, points
+from agal_toolkit.batch import Batch, Delta, Prediction, concatenate
+from agal_toolkit.geometry import Geometry, Labels, as_geometry, points
 
 FIELDS = [field.name for field in fields(Batch)]
 TWO = {"positions": [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], "numbers": [1, 8]}

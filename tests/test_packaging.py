@@ -140,15 +140,10 @@ def imported_roots(file: Path) -> set[str]:
     return roots
 
 
-ELSEWHERE = {"agal_toolkit/studies/schnetpack_step.py"}      # run by an interpreter of its own, whose packages it names
-
-
 def test_every_import_is_declared() -> None:
     providers, known = packages_distributions(), declared()
     undeclared = {}
     for file in sorted((ROOT / "agal_toolkit").rglob("*.py")):
-        if str(file.relative_to(ROOT)) in ELSEWHERE:
-            continue
         for root in imported_roots(file) - set(sys.stdlib_module_names) - {"agal_toolkit"}:
             names = {root, COMES_WITH.get(root, root), *providers.get(root, ())}
             if not known & {canonicalize_name(name) for name in names}:

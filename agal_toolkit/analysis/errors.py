@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..batch import Batch
 from ..committee import Committee
 from ..dataset import Dataset
-from ..geometry import Batch
-from ..identity import LATER
-from ..uncertainty import force_variance
+from ..uncertainty.variance import force_variance
 
 
 def rmse(committee: Committee, test: Dataset) -> float:
@@ -29,7 +28,7 @@ class RmseBelow:
     """
 
     cap: float
-    unit: float = field(default=1.0, metadata=LATER)
+    unit: float = 1.0
 
     def __call__(self, committee: Committee, test: Dataset) -> float:
         low = test.energies <= self.cap

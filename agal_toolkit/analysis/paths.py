@@ -19,13 +19,13 @@ from ase.mep import NEB
 from ase.optimize import FIRE
 from numpy.typing import NDArray
 
+from ..batch import Batch
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Progress, Report, ignore
-from ..geometry import Batch, Geometry, Labels
+from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
 from ..potentials.protocol import Potential
-from .ammonia_plane import inverted
 
 Model = Potential | Calculator
 
@@ -194,26 +194,6 @@ def relaxed(potential: Model, geometry: Geometry, *, fmax: float = 0.01, steps: 
     return geometry.moved(atoms.positions[:, : geometry.dimension])
 
 
-def inversion_path(
-    potential: Model, *, ground: Geometry, band: NudgedElasticBand = NudgedElasticBand(), start: Sequence[Geometry] | None = None, device: torch.device | str = "cpu",
-) -> Path:
-    """Nitrogen's inversion: from the potential's own minimum near `ground` to its mirror image (Schwalbe-Koda 2021, Fig. 3d).
-
-    Where the potential does not tell mirror images apart, the image in the middle of an odd number is planar, and the
-    path looks the same from both ends.
-
-    Args:
-        potential: as for :class:`NudgedElasticBand`.
-        ground: where the search for the minimum starts.
-        band: settings; its `fmax` is that of the minimum, too.
-        start: images to start from, as there.
-        device: where the potential computes.
-
-    Raises:
-        NoMinimum: the potential has none near `ground`.
-    """
-    first = relaxed(potential, ground, fmax=band.fmax, device=device)
-    return band(potential, first, inverted(first), start=start, device=device)
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from ..calibration import Samples
-from ..laws import Law
+from ..uncertainty.calibration import Samples
+from ..uncertainty.power_law import Law
 
 LEVELS = np.linspace(0.01, 0.99, 99)
 RATIOS = np.linspace(-6.0, 6.0, 61)             # edges of bins of r
@@ -65,7 +65,7 @@ def reliability(found: Samples, law: Law, *, bins: int = 12, draws: int = 400, s
     """Statistics of a law on structures that it was not fitted on.
 
     Args:
-        found: their uncertainties and errors, see :func:`~agal_toolkit.calibration.samples`.
+        found: their uncertainties and errors, see :func:`~agal_toolkit.uncertainty.calibration.samples`.
         law: to be judged; ``Law()`` for raw uncertainties.
         bins: of sigma_cal, equally filled.
         draws: bootstrap samples.

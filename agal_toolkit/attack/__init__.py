@@ -1,11 +1,12 @@
 """Objectives, gradients and minimizers, composed into an attack."""
 
-from .attack import Adversary, Attack, Ball
+from .attack import Adversary, Attack
+from .constraints import Ball
 from .gradients import Autograd, FiniteDifference, Gradient, HessianVector, NotConservative
-from .guards import Apart, BondLengths
+from .constraints import Apart, BondLengths
 from .minimizers import LBFGS, Adam, GradientDescent, Minimizer
 from .objectives import BoltzmannVariance, EnergyVariance, Loss, Objective, Variance
-from .targets import Bias, TargetError, TargetLoss
+from .target_error import Bias, TargetError, TargetLoss
 
 __all__ = [
     "LBFGS", "Adam", "Adversary", "Apart", "Attack", "Autograd", "Ball", "Bias", "BoltzmannVariance", "BondLengths", "EnergyVariance", "FiniteDifference", "Gradient", "GradientDescent",

@@ -7,7 +7,7 @@ for each seed. :meth:`Attack.iterate` is the same, step by step.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -16,39 +16,15 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..batch import Batch, Delta
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Report, Step, ignore
-from ..geometry import Batch, Delta, Geometry, as_geometry
-from ..identity import LATER
+from ..geometry import Geometry, as_geometry
+from .constraints import Ball
 from .gradients import Autograd, Gradient, HessianVector
 from .minimizers import Adam, Minimizer
 from .objectives import Aimed, Objective
-
-
-@dataclass(frozen=True)
-class Ball:
-    """The displacements with an l_p norm of at most `radius` (Schwalbe-Koda 2021, Sec. 2); an attack is projected onto it.
-
-    Attributes:
-        radius: epsilon, angstrom.
-        p: 2, the Euclidean norm over all coordinates of a geometry, or infinity, the largest coordinate.
-    """
-
-    radius: float
-    p: float = 2
-
-    def __post_init__(self) -> None:
-        if not self.radius > 0 or self.p not in (2, np.inf):
-            raise ValueError(f"Ball(radius={self.radius}, p={self.p}): the radius is positive, p is 2 or infinity")
-
-    def __call__(self, batch: Batch, delta: Delta) -> Delta:
-        """The nearest displacement inside the ball, for each geometry; a strain is left as it is."""
-        if self.p == np.inf:
-            return Delta(delta.shift.clamp(-self.radius, self.radius), delta.strain)
-        norm = batch.sum(delta.shift.square().sum(-1)).sqrt()
-        scale = (self.radius / norm.clamp(min=self.radius))[batch.owner, None]
-        return Delta(delta.shift * scale, delta.strain)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +74,7 @@ class Attack:
     gradient: Gradient = Autograd()
     start: float = 0.01
     bound: Ball | None = None
-    cell: bool = field(default=False, metadata=LATER)
+    cell: bool = False
     guard: Callable[[Batch], Tensor] | None = None
     members: int | None = None
     last: bool = False

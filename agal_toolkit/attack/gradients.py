@@ -23,8 +23,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..batch import Batch, Delta, Prediction
 from ..committee import Committee
-from ..geometry import Batch, Delta, Prediction
 from .objectives import Loss
 
 

@@ -15,10 +15,10 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from ..batch import Batch, Prediction
 from ..committee import Committee
 from ..dataset import TRAIN, Dataset
-from ..geometry import Batch, Prediction
-from ..uncertainty import energy_variance, force_variance
+from ..uncertainty.variance import energy_variance, force_variance
 
 Loss = Callable[[Prediction, Batch], Tensor]
 Objective = Callable[[Committee, Dataset], Loss]

@@ -1,7 +1,6 @@
-"""Molecular dynamics: many replicas as one batch, each watched and stopped by itself; ensembles of a model surface."""
+"""Molecular dynamics: many replicas as one batch, each watched and stopped by itself."""
 
-from .ensemble import Trajectory, langevin
-from .replicas import Frames, npt, nve, nvt
+from .run import Frames, npt, nve, nvt
 from .stops import EXPLODED, NOT_FINITE, Closer, EnergyBelow, Farther, Stop, Watch
 
-__all__ = ["EXPLODED", "NOT_FINITE", "Closer", "EnergyBelow", "Farther", "Frames", "Stop", "Trajectory", "Watch", "langevin", "npt", "nve", "nvt"]
+__all__ = ["EXPLODED", "NOT_FINITE", "Closer", "EnergyBelow", "Farther", "Frames", "Stop", "Watch", "npt", "nve", "nvt"]

@@ -12,7 +12,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor
 
-from ..geometry import Batch, Prediction
+from ..batch import Batch, Prediction
 from ..potentials.neighbours import Pairs, neighbours
 
 

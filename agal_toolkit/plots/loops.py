@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..generation import KEPT, Generation
+from ..loop.generation import KEPT, Generation
 from .style import ADVERSARIAL, framed_legend, plain_logarithm, strategy_colour
 
 

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from ..analysis.surfaces import Grid, Surface
+from ..analysis.grids import Grid, Surface
 from ..attack.attack import Adversary
 from ..dataset import Dataset
-from ..generation import Generation
+from ..loop.generation import Generation
 from .style import ADVERSARIAL, EARLIER, ENERGY_COLOURS, NEW, ORIGINAL, SIGMA_COLOURS, round_ticks, tag
 
 

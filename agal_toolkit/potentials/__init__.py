@@ -5,7 +5,7 @@ from .density import DensityNet
 from .mlp import MLP
 from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, derive
 from .schnet import SchNet
-from .stacked import Separate, Stacked
+from .members import Separate, Stacked
 
 __all__ = [
     "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Members", "NoGraph", "Potential", "PotentialCalculator", "SchNet",

@@ -14,7 +14,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from ..geometry import Batch, Geometry, Prediction
+from ..batch import Batch, Prediction
+from ..geometry import Geometry
 from .protocol import NoGraph, Potential
 
 _LOCKS: WeakKeyDictionary[Calculator, Any] = WeakKeyDictionary()      # a calculator remembers one geometry, and threads must not mix theirs

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from ..geometry import Batch
+from ..batch import Batch
 from .elements import Elements
 from .neighbours import misplaced, neighbours
 from .protocol import SlopedEnergy

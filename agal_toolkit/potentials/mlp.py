@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ..geometry import Batch
+from ..batch import Batch
 from .protocol import SlopedEnergy, once
 
 CACHED = 128                   # rows that a thread evaluates at a time where no graph is kept: the layers of more rows leave the cache

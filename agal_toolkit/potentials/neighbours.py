@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from vesin import NeighborList
 
-from ..geometry import Batch
+from ..batch import Batch
 
 FEW = 128                      # particles of an open geometry up to which looking at all pairs is quicker than a cell list
 OVERLAP = 1e-6                 # angstrom; the slope of a distance has no direction there

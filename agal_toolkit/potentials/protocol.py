@@ -19,7 +19,7 @@ from ase.data import chemical_symbols
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
-from ..geometry import Batch, Prediction
+from ..batch import Batch, Prediction
 
 
 class NoGraph(RuntimeError):

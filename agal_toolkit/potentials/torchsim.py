@@ -24,7 +24,8 @@ from torch_sim.models.interface import ModelInterface
 from torch_sim.quantities import calc_kinetic_energy
 from torch_sim.state import SimState
 
-from ..geometry import Batch, Geometry, Prediction
+from ..batch import Batch, Prediction
+from ..geometry import Geometry
 from .protocol import Potential
 
 CHAIN = 3

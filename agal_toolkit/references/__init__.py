@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from agal_toolkit.references.cache import Cache
-from agal_toolkit.references.dft import DFT, NotConverged
-from agal_toolkit.references.double_well import DoubleWell, basin
-from agal_toolkit.references.failures import LabelFailed, Refused
-from agal_toolkit.references.molecules import LabelCalculator, conformer, optimised
-from agal_toolkit.references.orca import ORCA
-from agal_toolkit.references.processes import processes
-from agal_toolkit.references.reference import Reference
-from agal_toolkit.references.water import AMOEBA
-from agal_toolkit.references.water_dynamics import WaterDynamics, packed
-from agal_toolkit.references.xtb import XTB
+from .cache import Cache
+from .pyscf import DFT, NotConverged
+from .double_well import DoubleWell, basin
+from .outcomes import LabelFailed, Refused
+from .molecules import LabelCalculator, conformer, optimised
+from .orca import ORCA
+from .processes import processes
+from .reference import Reference
+from .amoeba import AMOEBA
+from .xtb import XTB
 
 __all__ = [
-    "AMOEBA", "DFT", "ORCA", "XTB", "Cache", "DoubleWell", "LabelCalculator", "LabelFailed", "NotConverged", "Reference", "Refused", "WaterDynamics", "basin", "conformer",
-    "optimised", "packed", "processes",
+    "AMOEBA", "DFT", "ORCA", "XTB", "Cache", "DoubleWell", "LabelCalculator", "LabelFailed", "NotConverged", "Reference", "Refused", "basin", "conformer",
+    "optimised", "processes",
 ]

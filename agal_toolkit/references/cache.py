@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from agal_toolkit.geometry import Geometry, Labels
-from agal_toolkit.references.failures import LabelFailed
+from ..geometry import Geometry, Labels
+from .outcomes import LabelFailed
 
 
 def _write(path: Path, content: bytes) -> None:

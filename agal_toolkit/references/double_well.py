@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from agal_toolkit.geometry import Geometry, Labels, points
+from ..geometry import Geometry, Labels, points
 
 Array = TypeVar("Array", NDArray, Tensor)
 

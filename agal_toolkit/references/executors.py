@@ -11,9 +11,8 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 
-from agal_toolkit.geometry import Geometry, Labels
-from agal_toolkit.references.answers import Answer, Label, answer, packed
-from agal_toolkit.references.failures import LabelFailed
+from ..geometry import Geometry, Labels
+from .outcomes import Answer, Label, LabelFailed, answer, packed
 
 # What a label function raises is in its answer, so these are the executor's own.
 _UNUSABLE = (BrokenExecutor, pickle.PicklingError, AttributeError, TypeError, ImportError)

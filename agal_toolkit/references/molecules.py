@@ -13,8 +13,8 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from agal_toolkit.geometry import Geometry
-from agal_toolkit.references.answers import Label
+from ..geometry import Geometry
+from .outcomes import Label
 
 CLOSEST = 0.2          # angstrom; bound nuclei are never this close, and basis functions there cannot be told apart
 

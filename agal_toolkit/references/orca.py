@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from agal_toolkit.geometry import Geometry, Labels
-from agal_toolkit.references.molecules import check_molecule
+from ..geometry import Geometry, Labels
+from .molecules import check_molecule
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import wait
 
-from agal_toolkit.geometry import Geometry, Labels
-from agal_toolkit.references.answers import Answer, Label
-from agal_toolkit.references.failures import LabelFailed
-from agal_toolkit.references.worker import BEGUN, INTERRUPTED, Worker, portable
+from ..geometry import Geometry, Labels
+from .outcomes import Answer, Label, LabelFailed
+from .worker import BEGUN, INTERRUPTED, Worker, portable
 
 STARTUP = 300.0      # seconds a worker may take to start and to import the label function
 

@@ -16,14 +16,13 @@ from typing import Any
 
 from ase import Atoms
 
-from agal_toolkit.events import Labelled, Report, ignore
-from agal_toolkit.geometry import Geometry, Labels, as_geometry
-from agal_toolkit.identity import described, digest, is_frozen, name_of, parameters
-from agal_toolkit.references.answers import Label, here
-from agal_toolkit.references.cache import Cache
-from agal_toolkit.references.executors import through
-from agal_toolkit.references.failures import LabelFailed, Refused
-from agal_toolkit.references.processes import Processes, processes
+from ..events import Labelled, Report, ignore
+from ..geometry import Geometry, Labels, as_geometry
+from ..settings import described, digest, is_frozen, name_of, parameters
+from .cache import Cache
+from .executors import through
+from .outcomes import Label, LabelFailed, Refused, here
+from .processes import Processes, processes
 
 Ask = Callable[[Sequence[Geometry]], Iterator[tuple[int, Labels | LabelFailed]]]
 
@@ -40,7 +39,7 @@ class Reference:
     Attributes:
         label: Geometry -> Labels. What it raises, and nonsense it returns (NaN, other shapes or types), becomes a failure.
         settings: what identifies its labels (code, version, parameters), as JSON. Required, unless `label` is a frozen
-            dataclass: that is identified by its fields (see :mod:`agal_toolkit.identity`), to which these are added.
+            dataclass: that is identified by its fields (see :mod:`agal_toolkit.settings`), to which these are added.
         executor: where labels are computed: :func:`processes` (can kill), any concurrent.futures.Executor (cannot), or
             None for this thread, or, with a timeout, for one process of our own while a call lasts.
         timeout: seconds one label may take, not counting the start of its process.

@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection
 
 import torch
 
-from agal_toolkit.geometry import Geometry
-from agal_toolkit.references.answers import Label, answer, packed
+from ..geometry import Geometry
+from .outcomes import Label, answer, packed
 
 BEGUN, INTERRUPTED = "begun", "interrupted"
 _SPAWN = multiprocessing.get_context("spawn")

@@ -9,9 +9,9 @@ import numpy as np
 from ase import units
 from ase.data import chemical_symbols
 
-from agal_toolkit.geometry import Geometry, Labels
-from agal_toolkit.references.dft import NotConverged
-from agal_toolkit.references.molecules import check_electrons
+from ..geometry import Geometry, Labels
+from .molecules import check_electrons
+from .pyscf import NotConverged
 
 Method = Literal["GFN1-xTB", "GFN2-xTB"]
 

@@ -4,15 +4,15 @@ Importing this package tells a running IPython to show a Committee, a Dataset, a
 pictures; without one it does nothing. What draws in three dimensions is loaded when the first molecule is shown.
 """
 
-from .aim import Delivery, TargetPanel
+from .target_panel import Delivery, TargetPanel
 from .atlas import Atlas
 from .background import Background
-from .explorers import AttackExplorer
+from .attack_explorer import AttackExplorer
 from .formatters import register
-from .members import CommitteeView
+from .committee_view import CommitteeView
 from .monitor import Monitor
-from .player import AttackPlayer
-from .viewer import Molecule
+from .attack_player import AttackPlayer
+from .molecule import Molecule
 
 __all__ = ["Atlas", "AttackExplorer", "AttackPlayer", "Background", "CommitteeView", "Delivery", "Molecule", "Monitor", "TargetPanel"]
 

@@ -19,13 +19,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ..analysis.distances import AlignedRmsd
+from ..analysis.rmsd import AlignedRmsd
 from ..geometry import Geometry
 from ..plots.scene import formula
 from ..plots.style import CYCLE
 from .canvas import MISSING, board
+from .molecule import Molecule
 from .picture import DPI, DRAWING, Latest, bundle, red, tried, verbatim
-from .viewer import Molecule
 
 _MAP, _VIEW = (4.6, 4.5), (3.4, 2.9)         # inches
 _ONTO = AlignedRmsd(permutations=False)

@@ -19,16 +19,16 @@ from matplotlib.ticker import MaxNLocator
 
 from .. import plots
 from ..analysis.errors import sigma_and_error
-from ..analysis.surfaces import Grid, Surface
+from ..analysis.grids import Grid, Surface
 from ..attack import Attack
 from ..committee import Committee
 from ..dataset import Dataset
-from ..generation import Generation
-from ..identity import described
-from ..loop import Loop
+from ..loop.generation import Generation
+from ..loop.loop import Loop
 from ..plots.style import round_ticks
 from ..potentials import MLP, Stacked
-from ..uncertainty import force_variance
+from ..settings import described
+from ..uncertainty.variance import force_variance
 from .picture import png
 
 Box = tuple[str, Sequence[str]]

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.surfaces import Grid, Surface, ask
+from ..analysis.grids import Grid, Surface, ask
 from ..attack import Attack
+from ..batch import Batch, Prediction
 from ..committee import Committee
 from ..dataset import Dataset
-from ..geometry import Batch, Prediction
 from ..plots.wells import map_axes
-from ..uncertainty import force_variance
+from ..uncertainty.variance import force_variance
 
 _FADE = 4.0                 # decades of the loss that the map tells apart
 _COLOURS = "cividis"

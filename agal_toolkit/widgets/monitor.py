@@ -19,11 +19,11 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from .. import plots
 from ..events import Epoch, Report, Step
-from ..generation import Generation
+from ..loop.generation import Generation
 from .background import DONE, FAILED, IDLE, LIVE, PAUSED, PAUSING, RUNNING, STOPPED, STOPPING, Background
+from .generation_views import PlaneView, View
 from .picture import DPI, Latest, Picture, bundle, red, tried
 from .progress import Account, Begun, Turn, clock
-from .views import PlaneView, View
 
 Generations = Callable[[Report], Iterator[Generation]]
 

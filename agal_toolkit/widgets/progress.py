@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..events import Epoch, Labelled, Progress, Stage, Step
-from ..generation import Generation
+from ..loop.generation import Generation
 
 # About how a generation's time is shared before one has been measured.
 _SHARES = {"members": 0.85, "seeds": 0.01, "adversaries": 0.1, "verdicts": 0.01, "labels": 0.02, "metrics": 0.01}

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from agal_toolkit.analysis.errors import RmseBelow, rmse, sigma_and_error
-from agal_toolkit.analysis.surfaces import Grid, Surface
+from agal_toolkit.analysis.grids import Grid, Surface
 from agal_toolkit.references import DoubleWell
-from agal_toolkit.uncertainty import force_variance
+from agal_toolkit.uncertainty.variance import force_variance
 
 
 def test_rmse_is_of_the_mean_energy(rng):

@@ -11,9 +11,10 @@ import pytest
 from ase.calculators.lj import LennardJones
 from ase.mep import NEB
 from ase.optimize import FIRE
+from studies.ammonia.inversion import inversion_path
+from studies.ammonia.plane import Ground, ammonia, coordinates
 
-from agal_toolkit.analysis.ammonia_plane import Ground, ammonia, coordinates
-from agal_toolkit.analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, Path, inversion_path, relaxed
+from agal_toolkit.analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, Path, relaxed
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels, points

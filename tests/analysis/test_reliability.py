@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from agal_toolkit.analysis.reliability import binned, counted, coverage, reliability, within
-from agal_toolkit.calibration import Samples
-from agal_toolkit.laws import Law
+from agal_toolkit.uncertainty.calibration import Samples
+from agal_toolkit.uncertainty.power_law import Law
 
 
 def known(rng, a=1.5, b=0.8, structures=40, each=60, members=5):

@@ -11,10 +11,11 @@ import torch
 from ase.calculators.lj import LennardJones
 
 from agal_toolkit.attack import Adam, Attack, Autograd, Ball, BoltzmannVariance, FiniteDifference, GradientDescent, HessianVector, NotConservative, Variance
+from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Step
-from agal_toolkit.geometry import Batch, Delta, Geometry, Labels, points
+from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import Differentiable, Separate
 
 KNOWN = Dataset(points([[0.0, 0.0]]), [Labels(energy=0.0, forces=np.zeros((1, 2)))])

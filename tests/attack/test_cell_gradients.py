@@ -9,10 +9,10 @@ import torch
 
 from agal_toolkit.attack import Autograd, Bias, FiniteDifference, HessianVector, TargetError
 from agal_toolkit.attack.gradients import Frame
-from agal_toolkit.calibration import Calibration
+from agal_toolkit.batch import Delta
 from agal_toolkit.committee import Committee
-from agal_toolkit.geometry import Delta
-from agal_toolkit.laws import Law
+from agal_toolkit.uncertainty.calibration import Calibration
+from agal_toolkit.uncertainty.power_law import Law
 
 CALIBRATION = Calibration(Law(1.3, 0.7), Law(0.9, 1.2), Law(1.1, 0.8))               # not linear, so no rotation leaves a loss alone
 AIMS = [

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from agal_toolkit.attack import Autograd, BoltzmannVariance, EnergyVariance, FiniteDifference, HessianVector, NotConservative, Variance
+from agal_toolkit.batch import Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.geometry import Delta, Labels, points
+from agal_toolkit.geometry import Labels, points
 from agal_toolkit.potentials import NoGraph, Separate
 
 KNOWN = Dataset(points([[0.0, 0.0]]), [Labels(energy=0.0, forces=np.zeros((1, 2)))])

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from agal_toolkit.attack import BoltzmannVariance, EnergyVariance, Variance
+from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.geometry import Batch, Geometry, Labels, Prediction, points
+from agal_toolkit.geometry import Geometry, Labels, points
 
 SIZES = (3, 1, 2)
 

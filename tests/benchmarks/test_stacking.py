@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from benchmarks.model_surfaces import MEMBERS, cases, compare
 
 from agal_toolkit.attack import Adversary
-from agal_toolkit.geometry import Prediction
+from agal_toolkit.batch import Prediction
 from agal_toolkit.potentials import Stacked
-from agal_toolkit.studies.benchmarks import MEMBERS, cases, compare
 
 WIDTHS = (128, 1024)
 CASES = {(width, case.name): case for width in WIDTHS for case in cases(width) if case.ratio == "one by one over stacked"}

@@ -112,6 +112,6 @@ def test_a_person_uses_the_notebook(lab: Lab, tmp_path: Path):
     for index in runs[runs.index(finish) + 1 :]:
         lab.run_cell(index, timeout=60)
     assert "of the replicas settled in the right basin" in lab.text(lab.cell(text="replicas, steps"))
-    shoot(lab, tmp_path, "dynamics", lab.cell(text="plots.position_density"))
+    shoot(lab, tmp_path, "dynamics", lab.cell(text="position_density"))
     assert lab.errors == []
     assert lab.outside == []

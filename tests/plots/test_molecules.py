@@ -6,9 +6,9 @@ import helpers
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
+from studies.ammonia.plane import Ground, ammonia
 
 from agal_toolkit import plots, points
-from agal_toolkit.analysis.ammonia_plane import Ground, ammonia
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.plots.molecules import heat
 from agal_toolkit.plots.scene import Scene, element_colours

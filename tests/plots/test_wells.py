@@ -6,7 +6,7 @@ import helpers
 import numpy as np
 
 from agal_toolkit import plots
-from agal_toolkit.analysis.surfaces import Grid, Surface
+from agal_toolkit.analysis.grids import Grid, Surface
 
 
 def test_surfaces_show_the_points(axes, generations, drawn):

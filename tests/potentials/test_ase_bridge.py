@@ -17,7 +17,8 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.calculators.lj import LennardJones
 from ase.optimize import BFGS
 
-from agal_toolkit.geometry import Batch, Geometry, points
+from agal_toolkit.batch import Batch
+from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.potentials import CalculatorPotential, Differentiable, NoGraph, PotentialCalculator
 
 

@@ -11,11 +11,12 @@ from ase.neighborlist import neighbor_list
 from scipy.spatial.transform import Rotation
 
 from agal_toolkit.attack import Autograd, HessianVector, Variance
+from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.geometry import Batch, Delta, Geometry, Labels
+from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.potentials import DensityNet, Differentiable, Stacked
-from agal_toolkit.training import TorchTrainer
+from agal_toolkit.training.trainer import TorchTrainer
 
 CUTOFF = 3.0
 

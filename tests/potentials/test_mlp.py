@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from agal_toolkit.geometry import Batch, Geometry, points
+from agal_toolkit.batch import Batch
+from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.potentials import MLP, Stacked, derive, mlp
 
 

@@ -11,7 +11,8 @@ from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agal_toolkit.geometry import Batch, Geometry, points
+from agal_toolkit.batch import Batch
+from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.potentials import neighbours as module
 from agal_toolkit.potentials.neighbours import Pairs, neighbours
 

@@ -9,7 +9,8 @@ import torch
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
-from agal_toolkit.geometry import Batch, Delta, Geometry, points
+from agal_toolkit.batch import Batch, Delta
+from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.potentials import MLP, Baseline, CalculatorPotential, DensityNet, Differentiable, NoGraph, SchNet, Stacked, derive
 from agal_toolkit.references import DoubleWell
 

@@ -12,8 +12,9 @@ from ase.build import bulk, fcc111, make_supercell, molecule
 from ase.neighborlist import neighbor_list
 
 from agal_toolkit.attack import Autograd, HessianVector, Variance
+from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.committee import Committee
-from agal_toolkit.geometry import Batch, Delta, Geometry
+from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet_tables
 from agal_toolkit.potentials.neighbours import neighbours
 from agal_toolkit.potentials.schnet_passes import Envelope, Meeting, Slopes, Weights, filters, softplus, split

@@ -8,12 +8,13 @@ import helpers
 import numpy as np
 import torch
 
+from agal_toolkit.batch import Batch
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
-from agal_toolkit.geometry import Batch, Geometry, Labels
+from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.potentials import Differentiable, SchNet
-from agal_toolkit.tasks import Task
-from agal_toolkit.training import TorchTrainer
+from agal_toolkit.training.loss import Task
+from agal_toolkit.training.trainer import TorchTrainer
 
 
 class Heard(list):

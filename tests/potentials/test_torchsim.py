@@ -14,8 +14,9 @@ from ase.md.nose_hoover_chain import NoseHooverChainNVT
 from helpers import Springs, tetrahedron
 from torch_sim.models.interface import validate_model_outputs
 
-from agal_toolkit.dynamics.motion import Crowd
-from agal_toolkit.geometry import Batch, Geometry
+from agal_toolkit.batch import Batch
+from agal_toolkit.dynamics.engines import Crowd
+from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import Differentiable, PotentialCalculator
 from agal_toolkit.potentials.torchsim import PotentialModel, Replicas, nose_hoover, verlet
 

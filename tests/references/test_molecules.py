@@ -11,7 +11,8 @@ import pytest
 import torch
 from ase import Atoms
 
-from agal_toolkit.geometry import Batch, Geometry, Labels, points
+from agal_toolkit.batch import Batch
+from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import CalculatorPotential
 from agal_toolkit.references import DoubleWell, LabelCalculator, conformer, optimised
 from agal_toolkit.references.molecules import check_molecule

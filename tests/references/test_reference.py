@@ -15,7 +15,6 @@ from label_functions import GOOD, INTERRUPTS, NOT_A_NUMBER, RAISES, WRONG_SHAPE,
 from agal_toolkit.events import Labelled
 from agal_toolkit.geometry import Labels, points
 from agal_toolkit.references import DoubleWell, LabelFailed, Reference, Refused
-from agal_toolkit.references.reference import always
 
 MOODS = points([[mood, 0.5] for mood in (GOOD, RAISES, NOT_A_NUMBER, WRONG_SHAPE, WRONG_TYPE, 0.5)])
 
@@ -276,8 +275,8 @@ def test_the_identity_is_json_of_what_changes_results():
         "accept": {"name": f"{here}.small_force", "args": [], "keywords": {"limit": 3.0}},
     }
     assert Reference(DoubleWell()).identity == {
-        "label": "agal_toolkit.references.double_well.DoubleWell", "settings": {"y_power": 2},
-        "accept": f"{always.__module__}.always",
+        "label": "agal_toolkit.DoubleWell", "settings": {"y_power": 2},
+        "accept": "agal_toolkit.always",
     }
 
 

@@ -13,12 +13,12 @@ from ase.build import bulk, molecule
 pytest.importorskip("tblite", reason="tblite is in the extra `references`")
 
 from agal_toolkit.attack import LBFGS, Apart, Attack, HessianVector, TargetError
-from agal_toolkit.calibration import Calibration
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references import DFT, XTB, LabelCalculator, NotConverged
-from agal_toolkit.uncertainty import force_variance
+from agal_toolkit.uncertainty.calibration import Calibration
+from agal_toolkit.uncertainty.variance import force_variance
 
 
 def water(rng) -> Geometry:

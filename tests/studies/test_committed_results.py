@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from studies.ammonia import study as ammonia
+from studies.ammonia.recipes import PRESETS, RECIPES, STARTS
+from studies.ammonia.truth import truth
+from studies.calibrated import study as calibrated_attacks
+from studies.double_well import study as double_well
+from studies.double_well.recipes import PRESETS as WELL_PRESETS
+from studies.double_well.recipes import VARIANTS
+from studies.results import agree, read
 
 from agal_toolkit.references import DFT
-from agal_toolkit.studies import ammonia, calibrated_attacks, double_well
-from agal_toolkit.studies.ammonia_recipes import PRESETS, RECIPES, STARTS
-from agal_toolkit.studies.ammonia_truth import truth
-from agal_toolkit.studies.double_well_recipes import PRESETS as WELL_PRESETS
-from agal_toolkit.studies.double_well_recipes import VARIANTS
-from agal_toolkit.studies.results import agree, read
 
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 WELLS = [(preset, name) for preset in WELL_PRESETS for name in VARIANTS if (RESULTS / f"double_well_{name}-{preset}.json").exists()]

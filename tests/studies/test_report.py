@@ -6,9 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
-
-from agal_toolkit.studies import report
-from agal_toolkit.studies.results import Claim, chosen_preset, read, write
+from studies import report
+from studies.results import Claim, chosen_preset, read, write
 
 ROOT = Path(__file__).parents[2]
 
@@ -22,6 +21,12 @@ def test_a_result_is_written_whole_and_read_back(tmp_path):
     assert path.name == "toy-fast.json" and not list(tmp_path.glob("*.part"))
     result = read(path)
     assert result["claims"][0]["met"] is True and result["machine"] and result["versions"]["torch"]
+
+
+def test_a_file_of_another_format_is_refused(tmp_path):
+    (tmp_path / "old-fast.json").write_text('{"study": "old", "claims": []}')
+    with pytest.raises(ValueError, match="has format 1, this version reads format 2"):
+        read(tmp_path / "old-fast.json")
 
 
 @pytest.mark.parametrize(("value", "at_least", "met"), [(2.6, True, True), (2.4, True, False), (2.4, False, True), (2.6, False, False)])

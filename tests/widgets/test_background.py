@@ -12,7 +12,7 @@ from helpers import labels_of, network, well_data
 
 from agal_toolkit import Folds, FromDataset, Loop, Recipe, Reference, TorchTrainer, until
 from agal_toolkit.events import Epoch, Progress, Stage
-from agal_toolkit.generation import Generation
+from agal_toolkit.loop.generation import Generation
 from agal_toolkit.widgets import Background
 
 

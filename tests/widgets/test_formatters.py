@@ -31,7 +31,7 @@ from agal_toolkit import (
     UncertaintyPercentile,
     until,
 )
-from agal_toolkit.generation import Generation
+from agal_toolkit.loop.generation import Generation
 from agal_toolkit.selection import Candidate
 from agal_toolkit.widgets import formatters
 

@@ -15,12 +15,12 @@ from PIL import Image
 
 from agal_toolkit import Adam, Attack, BoltzmannVariance, Folds, FromDataset, Loop, Rattle, Recipe, Reference, TorchTrainer, until
 from agal_toolkit.analysis.errors import rmse
-from agal_toolkit.analysis.surfaces import Grid
+from agal_toolkit.analysis.grids import Grid
 from agal_toolkit.events import Epoch, Labelled, Stage
 from agal_toolkit.widgets import Monitor
+from agal_toolkit.widgets.generation_views import PlaneView
 from agal_toolkit.widgets.picture import Picture
 from agal_toolkit.widgets.progress import Account, Begun, Turn, clock
-from agal_toolkit.widgets.views import PlaneView
 
 
 def pair(rng, folder=None, count=2, epochs=3):

@@ -1,0 +1,8 @@
+"""The active-learning loop: train, attack, select, label, again; and its directory on disk."""
+
+from .generation import Generation, Proposal
+from .loop import Loop, Recipe, Schedule
+from .run_directory import RunDirectoryError
+from .stopping import Plateau, until
+
+__all__ = ["Generation", "Loop", "Plateau", "Proposal", "Recipe", "RunDirectoryError", "Schedule", "until"]

@@ -1,0 +1,94 @@
+"""Members of a committee: equal networks evaluated as one, or any potentials one by one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence, Sized
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import nn
+
+from ..batch import Batch, Prediction
+from .protocol import Baseline, Potential, derive
+
+
+class Stacked:
+    """M equal networks as one module with a member axis: every layer is one batched matrix product.
+
+    Args:
+        module: maps a batch with positions (M, N, d) to energies (M, B); every parameter has a leading axis M, every
+            buffer is shared by all members.
+        baseline: element energies added to what the module says, in float64.
+    """
+
+    def __init__(self, module: nn.Module, baseline: Baseline = Baseline()) -> None:
+        self.module = module
+        self.baseline = baseline
+        self._size = next(module.parameters()).shape[0]
+
+    def __len__(self) -> int:
+        return self._size
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.module.parameters()).device
+
+    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        prediction = derive(self.module, batch, graph=graph, members=self._size)
+        if not self.baseline.energies:
+            return prediction
+        return Prediction(prediction.energy + self.baseline(batch), prediction.forces, prediction.stress)
+
+    def __getitem__(self, indices: ArrayLike) -> Stacked:
+        """The chosen members, with weights of their own."""
+        chosen = np.atleast_1d(np.arange(self._size)[indices])
+        module = copy.deepcopy(self.module)
+        for owner in module.modules():
+            for name, value in list(owner.named_parameters(recurse=False)):
+                setattr(owner, name, nn.Parameter(value.detach()[chosen].clone(), value.requires_grad))
+        return Stacked(module, self.baseline)
+
+    def __repr__(self) -> str:
+        weights = sum(p.numel() for p in self.module.parameters()) // self._size
+        return f"Stacked({self._size} x {self.module}, {weights:,} weights each{', ' + repr(self.baseline) if self.baseline.energies else ''})"
+
+
+class Separate:
+    """Any potentials, evaluated one after the other.
+
+    Args:
+        potentials: at least one.
+        device: where they compute, so where batches should be.
+
+    Raises:
+        ValueError: no potentials, or several members in one of them.
+    """
+
+    def __init__(self, potentials: Sequence[Potential], device: torch.device | str = "cpu") -> None:
+        if not potentials:
+            raise ValueError("a committee needs at least one potential")
+        for index, potential in enumerate(potentials):
+            if isinstance(potential, Sized):
+                raise ValueError(
+                    f"potential {index} is a {type(potential).__name__} of {len(potential)} members, not one potential: give its members one by one, "
+                    "[Committee(members[[m]]).mean for m in range(len(members))]"
+                )
+        self.potentials = tuple(potentials)
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        return len(self.potentials)
+
+    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        said = [potential(batch.member(m), graph=graph) for m, potential in enumerate(self.potentials)]
+        return Prediction(*(torch.stack(parts) for parts in zip(*((p.energy, p.forces, p.stress) for p in said), strict=True)))
+
+    def __getitem__(self, indices: ArrayLike) -> Separate:
+        chosen = np.atleast_1d(np.arange(len(self))[indices])
+        return Separate([self.potentials[i] for i in chosen], self.device)
+
+    def __repr__(self) -> str:
+        return "Separate(" + ", ".join(repr(p) for p in self.potentials) + ")"

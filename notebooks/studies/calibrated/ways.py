@@ -1,0 +1,67 @@
+"""Ways to a structure that is as uncertain as a target asks for: an attack, a random displacement, a hot simulation."""
+
+from __future__ import annotations
+
+import torch
+from numpy.random import Generator
+from scipy.optimize import brentq
+
+from agal_toolkit.attack import Attack, TargetError
+from agal_toolkit.batch import Batch, Prediction
+from agal_toolkit.committee import Committee
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.dynamics import Watch, nve
+from agal_toolkit.geometry import Geometry
+
+HOT, STEP, LONGEST = 1000.0, 0.25, 200.0       # K, fs and fs: of simulations
+FARTHEST = 1.0                                 # angstrom: of random displacements
+
+
+def attacked(attack: Attack, committee: Committee, seed: Geometry, rng: Generator) -> tuple[Geometry, int]:
+    """The end of an attack, and its evaluations."""
+    (adversary,) = attack(committee, Dataset(), [seed], rng)
+    return adversary.geometry, len(adversary.losses)
+
+
+def rattled(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator) -> tuple[Geometry, int]:
+    """A random displacement as long as the target wants it, and evaluations."""
+    direction, loss, asked = rng.normal(size=seed.positions.shape), aim(committee, Dataset()), []
+
+    def beyond(amplitude: float) -> float:
+        batch = Batch.of([seed.moved(seed.positions + amplitude * direction)])
+        asked.append(float(loss.found(committee(batch), batch)[0]) - 1)
+        return asked[-1]
+
+    if beyond(0.0) >= 0:
+        return seed, 1
+    high = 0.02
+    while beyond(high) < 0:
+        high *= 1.5
+        if high > FARTHEST:
+            raise RuntimeError(f"no random displacement of up to {FARTHEST} angstrom is as uncertain as {aim.target:.3g}: take a smaller target")
+    return seed.moved(seed.positions + brentq(beyond, 0.0, high, rtol=0.01) * direction), len(asked)
+
+
+class _Watched:
+    """A committee's mean that remembers how uncertain all members were, and stops a simulation from there on."""
+
+    name = "uncertain"
+
+    def __init__(self, aim: TargetError, committee: Committee) -> None:
+        self._loss, self._committee, self._average, self.calls = aim(committee, Dataset()), committee, torch.zeros(1), 0
+
+    def potential(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        """The mean."""
+        said = self._committee(batch, graph=graph)
+        self._average, self.calls = self._loss.found(said, batch)[0], self.calls + 1
+        return said.mean()
+
+    def __call__(self, batch: Batch, prediction: Prediction) -> torch.Tensor:
+        return self._average >= 1
+
+
+def heated(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator) -> tuple[Geometry, int]:
+    """The first frame as uncertain as the target of a simulation at constant energy from hot velocities, or its last; and evaluations."""
+    watched = _Watched(aim, committee)
+    (frames,) = nve(watched.potential, [seed], HOT, timestep=STEP, steps=round(LONGEST / STEP), rng=rng, watch=Watch(every=1, stops=(watched,)))
+    return frames.geometry(-1), watched.calls

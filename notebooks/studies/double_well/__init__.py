@@ -1,0 +1,1 @@
+"""Adversarial against random sampling on the double well (Schwalbe-Koda 2021, Sec. 3.1)."""

@@ -1,0 +1,1 @@
+"""Liquid water: what AMOEBA knows of it."""

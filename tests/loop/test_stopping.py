@@ -1,0 +1,75 @@
+"""Rules that end a loop, on generations made by hand."""
+
+from __future__ import annotations
+
+import helpers
+import numpy as np
+import pytest
+
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.loop.generation import Generation
+from agal_toolkit.loop.stopping import Plateau, until
+
+
+def generations(labels=(2,) * 20, errors=None, start=10):
+    """What a loop would yield."""
+    rng, data = np.random.default_rng(0), helpers.well_data(np.random.default_rng(1), start)
+    for index, count in enumerate(labels):
+        new = helpers.well_data(rng, count) if count else Dataset()
+        metrics = {} if errors is None else {"rmse": errors[index]}
+        yield Generation(index=index, dataset=data, committee=None, adversaries=(), candidates=(), verdicts=(), labelled=new, failures={}, metrics=metrics)
+        data = data + new
+
+
+def count(made, **rules):
+    return len(list(until(made, **rules)))
+
+
+def test_a_number_of_generations():
+    assert count(generations(), count=3) == 3
+
+
+def test_a_budget_counts_all_structures():
+    assert count(generations(), budget=16) == 3
+    assert count(generations(), budget=5) == 1
+
+
+def test_generations_without_a_new_label_in_a_row():
+    assert count(generations((1, 0, 1, 0, 0, 1)), no_new=2) == 5
+
+
+def test_hours():
+    assert count(generations(), hours=0.0) == 1
+    assert count(generations((1,) * 4), hours=1.0) == 4
+
+
+@pytest.mark.parametrize(
+    ("errors", "patience", "ends"),
+    [
+        ([5.0, 4.0, 3.0, 3.0, 3.0, 1.0], 2, 5),
+        ([5.0, 4.0, 3.999, 3.998, 1.0], 2, 4),          # gains below the tolerance do not count
+        ([1.0, 2.0, 0.5, 2.0, 2.0, 2.0], 3, 6),
+        ([float("nan")] * 5, 2, 2),
+        ([-5.0, -4.99, -4.98, -6.0], 2, 3),             # a metric below zero
+        ([-5.0, -6.0, -7.0, -7.01, -7.02], 2, 5),
+    ],
+)
+def test_a_plateau(errors, patience, ends):
+    assert count(generations((1,) * len(errors), errors), plateau=Plateau("rmse", patience)) == ends
+
+
+def test_the_first_rule_that_holds():
+    assert count(generations(errors=[1.0] * 20), budget=100, plateau=Plateau("rmse", 4), count=9) == 5
+
+
+def test_no_rule_and_no_such_metric():
+    with pytest.raises(ValueError, match=r"give until\(\) at least one of budget, plateau, no_new, hours, count"):
+        next(until(generations()))
+    with pytest.raises(ValueError, match=r"no metric 'mae' to watch; the loop computes \['rmse'\]"):
+        list(until(generations(errors=[1.0] * 20), plateau=Plateau("mae")))
+
+
+def test_nothing_is_computed_beyond_the_last():
+    made = generations()
+    list(until(made, count=2))
+    assert next(made).index == 2

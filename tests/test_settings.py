@@ -1,0 +1,103 @@
+"""What a callable is, as JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
+from agal_toolkit.potentials import MLP
+from agal_toolkit.settings import described, digest, is_frozen, machine, name_of, parameters
+
+
+@dataclass(frozen=True)
+class Method:
+    """A label function as a dataclass."""
+
+    cutoff: float
+    threads: int = field(default=1, compare=False)
+
+
+@dataclass
+class Loose:
+    """Not frozen."""
+
+    cutoff: float
+
+
+def test_plain_values_stay_what_they_are():
+    plain = {"a": [1, 2.5, "x", None, True], "b": {"c": [[]]}}
+    assert described(plain) == plain
+
+
+def test_values_of_libraries_become_plain():
+    given = {"dtype": torch.float32, "array": np.eye(2), "number": np.int64(3), "path": Path("a/b"), "far": math.inf, "tuple": (1, 2), 5: 6}
+    right = {"dtype": "torch.float32", "array": [[1.0, 0.0], [0.0, 1.0]], "number": 3, "path": "a/b", "far": "inf", "tuple": [1, 2], "5": 6}
+    assert described(given) == right
+    json.dumps(described(given), allow_nan=False)
+
+
+def test_dataclasses_functions_and_partials_are_named():
+    assert described(Method(2.0)) == {"name": f"{__name__}.Method", "cutoff": 2.0}
+    assert described(partial(MLP, 2, width=8)) == {"name": "agal_toolkit.MLP", "args": [2], "keywords": {"width": 8}}
+    assert described(math.sqrt) == "math.sqrt" and described(Method) == f"{__name__}.Method"
+    assert described(Attack(BoltzmannVariance(5.0), Adam(0.1, 3)))["objective"]["kT"] == 5.0
+
+
+def test_fields_that_do_not_compare_change_nothing():
+    assert parameters(Method(2.0, threads=8)) == {"cutoff": 2.0}
+    assert digest(described(Method(2.0, threads=8))) == digest(described(Method(2.0)))
+    assert digest(described(Method(2.0))) != digest(described(Method(2.1)))
+
+
+def test_only_instances_of_frozen_dataclasses_are_frozen():
+    assert is_frozen(Method(1.0)) and not is_frozen(Method) and not is_frozen(Loose(1.0)) and not is_frozen(3)
+
+
+def test_names_of_callables():
+    assert name_of(partial(partial(math.hypot, 1), 2)) == "math.hypot"
+    assert name_of(Method(1.0)) == f"{__name__}.Method"
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "message"),
+    [
+        ({"a": [0, lambda x: x]}, ValueError, "<lambda> has no name to keep results under: define the function with def"),
+        ({"a": {"b": math.nan}}, ValueError, r"settings\['a'\]\['b'\] is nan"),
+        ({"a": Loose(1.0)}, TypeError, r"settings\['a'\] holds a Loose, which has no JSON.*field\(compare=False\)"),
+        ({(1, 2): 3}, TypeError, r"settings has the key \(1, 2\)"),
+        (partial(math.hypot, object()), TypeError, r"settings\[0\] holds a object"),
+    ],
+)
+def test_what_has_no_json_is_named_with_its_place(value, error, message):
+    with pytest.raises(error, match=message):
+        described(value)
+
+
+def test_the_order_of_keys_does_not_matter():
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert len(digest({})) == 16 and digest({"a": 1}) != digest({"a": 1.5})
+
+
+def test_the_machine_names_versions():
+    said = machine()
+    assert said["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    json.dumps(said)
+
+
+def test_a_closure_has_no_name():
+    def made(power):
+        def metric(committee, test):
+            return power
+
+        return metric
+
+    with pytest.raises(ValueError, match="captured variables have no name"):
+        described(made(2))
