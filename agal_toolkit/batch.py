@@ -1,6 +1,7 @@
 """Many structures as tensors of torch, their motion, and what is predicted of them.
 
-Coordinates are float64 everywhere; a network computes in its own precision. Units are those of :mod:`.geometry`.
+Coordinates are float64 everywhere; a network computes in its own precision. Units are those of
+:mod:`.geometry`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from .geometry import Geometry, as_geometry
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Many geometries of one dimension d as torch tensors on one device: N particles of B geometries.
+    """Many geometries of one dimension d as torch tensors on one device: N particles of B
+    geometries.
 
     Attributes:
         positions: (N, d) float64; or (M, N, d), where each of M members sees positions of its own.
@@ -41,7 +43,9 @@ class Batch:
     multiplicity: Tensor
 
     @classmethod
-    def of(cls, structures: Iterable[Geometry | Atoms], device: torch.device | str = "cpu") -> Batch:
+    def of(
+        cls, structures: Iterable[Geometry | Atoms], device: torch.device | str = "cpu"
+    ) -> Batch:
         """The structures, concatenated.
 
         Raises:
@@ -52,11 +56,17 @@ class Batch:
             raise ValueError("a batch needs at least one geometry")
         dimensions = sorted({geometry.dimension for geometry in geometries})
         if len(dimensions) > 1:
-            raise ValueError(f"geometries of {dimensions} dimensions cannot share a batch: batch them apart")
+            raise ValueError(
+                f"geometries of {dimensions} dimensions cannot share a batch: batch them apart"
+            )
         return cls(
-            positions=torch.tensor(np.concatenate([g.positions for g in geometries]), device=device),
+            positions=torch.tensor(
+                np.concatenate([g.positions for g in geometries]), device=device
+            ),
             numbers=torch.tensor(np.concatenate([g.numbers for g in geometries]), device=device),
-            owner=torch.tensor(np.repeat(np.arange(len(geometries)), [len(g) for g in geometries]), device=device),
+            owner=torch.tensor(
+                np.repeat(np.arange(len(geometries)), [len(g) for g in geometries]), device=device
+            ),
             cell=torch.tensor(np.stack([g.cell for g in geometries]), device=device),
             pbc=torch.tensor(np.stack([g.pbc for g in geometries]), device=device),
             charge=torch.tensor([g.charge for g in geometries], device=device),
@@ -100,7 +110,11 @@ class Batch:
         """What member m sees: itself where all members see the same."""
         if self.positions.ndim == 2:
             return self
-        return replace(self, positions=self.positions[m], cell=self.cell[m] if self.cell.ndim == 4 else self.cell)
+        return replace(
+            self,
+            positions=self.positions[m],
+            cell=self.cell[m] if self.cell.ndim == 4 else self.cell,
+        )
 
     def take(self, chosen: Tensor) -> tuple[Batch, Tensor]:
         """The `chosen` geometries (k,), and the indices of their particles."""
@@ -111,20 +125,33 @@ class Batch:
             first = counts.cumsum(0) - counts
             picked = counts[chosen]
             owner = torch.arange(len(chosen), device=chosen.device).repeat_interleave(picked)
-            within = torch.arange(len(owner), device=chosen.device) - (picked.cumsum(0) - picked)[owner]
+            within = (
+                torch.arange(len(owner), device=chosen.device) - (picked.cumsum(0) - picked)[owner]
+            )
             particles = first[chosen][owner] + within
         taken = Batch(
-            self.positions[..., particles, :], self.numbers[particles], owner, self.cell[..., chosen, :, :], self.pbc[chosen], self.charge[chosen],
+            self.positions[..., particles, :],
+            self.numbers[particles],
+            owner,
+            self.cell[..., chosen, :, :],
+            self.pbc[chosen],
+            self.charge[chosen],
             self.multiplicity[chosen],
         )
         return taken, particles
 
     def repeat(self, copies: int) -> Batch:
         """The whole batch `copies` times, one behind the other."""
-        offset = torch.arange(copies, device=self.owner.device).repeat_interleave(len(self.owner)) * len(self)
+        offset = torch.arange(copies, device=self.owner.device).repeat_interleave(
+            len(self.owner)
+        ) * len(self)
         return Batch(
-            positions=self.positions.repeat(copies, 1), numbers=self.numbers.repeat(copies), owner=self.owner.repeat(copies) + offset,
-            cell=self.cell.repeat(copies, 1, 1), pbc=self.pbc.repeat(copies, 1), charge=self.charge.repeat(copies),
+            positions=self.positions.repeat(copies, 1),
+            numbers=self.numbers.repeat(copies),
+            owner=self.owner.repeat(copies) + offset,
+            cell=self.cell.repeat(copies, 1, 1),
+            pbc=self.pbc.repeat(copies, 1),
+            charge=self.charge.repeat(copies),
             multiplicity=self.multiplicity.repeat(copies),
         )
 
@@ -140,7 +167,8 @@ class Delta:
 
     Attributes:
         shift: (N, d), angstrom.
-        strain: (B, d, d), symmetric, or None; x' = (x + shift)(1 + strain), cell' = cell (1 + strain).
+        strain: (B, d, d), symmetric, or None; x' = (x + shift)(1 + strain), cell' = cell (1 +
+            strain).
     """
 
     shift: Tensor
@@ -151,8 +179,12 @@ class Delta:
         positions = batch.positions + self.shift
         if self.strain is None:
             return batch.at(positions)
-        stretch = torch.eye(batch.dimension, dtype=positions.dtype, device=positions.device) + self.strain
-        return batch.at(torch.einsum("ni,nij->nj", positions, stretch[batch.owner]), batch.cell @ stretch)
+        stretch = (
+            torch.eye(batch.dimension, dtype=positions.dtype, device=positions.device) + self.strain
+        )
+        return batch.at(
+            torch.einsum("ni,nij->nj", positions, stretch[batch.owner]), batch.cell @ stretch
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,7 +194,8 @@ class Prediction:
     Attributes:
         energy: (..., B), eV.
         forces: (..., N, d), eV/angstrom.
-        stress: (..., B, d, d), eV/angstrom^3, positive under tension; NaN for geometries that are not periodic in all directions.
+        stress: (..., B, d, d), eV/angstrom^3, positive under tension; NaN for geometries that are
+            not periodic in all directions.
     """
 
     energy: Tensor

@@ -29,9 +29,11 @@ class Committee:
     """Members whose predictions carry a leading member axis M.
 
     Args:
-        members: stacked members, or a sequence of potentials of any kind. Committees are joined member by member:
-            ``Committee([Committee(members[[m]]).mean for members in (one, other) for m in range(len(members))])``.
-        calibration: what their disagreement is worth as an error; a choice of members keeps that of all of them.
+        members: stacked members, or a sequence of potentials of any kind. Committees are joined
+            member by member: ``Committee([Committee(members[[m]]).mean for members in (one, other)
+            for m in range(len(members))])``.
+        calibration: what their disagreement is worth as an error; a choice of members keeps that of
+            all of them.
 
     Raises:
         ValueError: no members, or several in one of a sequence.
@@ -40,13 +42,19 @@ class Committee:
     members: Members
     calibration: Calibration | None
 
-    def __init__(self, members: Members | Sequence[Potential], calibration: Calibration | None = None) -> None:
-        object.__setattr__(self, "members", Separate(members) if isinstance(members, Sequence) else members)
+    def __init__(
+        self, members: Members | Sequence[Potential], calibration: Calibration | None = None
+    ) -> None:
+        object.__setattr__(
+            self, "members", Separate(members) if isinstance(members, Sequence) else members
+        )
         object.__setattr__(self, "calibration", calibration)
 
     @classmethod
     def from_calculators(cls, calculators: Sequence[Calculator]) -> Committee:
-        """A committee of ASE calculators: models trained elsewhere, or methods that are no models at all."""
+        """A committee of ASE calculators: models trained elsewhere, or methods that are no models
+        at all.
+        """
         return cls(Separate([CalculatorPotential(calculator) for calculator in calculators]))
 
     def __len__(self) -> int:
@@ -65,13 +73,25 @@ class Committee:
         """The structures as a batch on the committee's device."""
         return Batch.of(structures, self.device)
 
-    def predict(self, structures: Sequence[Geometry | Atoms], particles: int = PARTICLES) -> Prediction:
-        """What every member says of the structures, on the CPU in float64; evaluated `particles` particles at a time, or one larger structure."""
+    def predict(
+        self, structures: Sequence[Geometry | Atoms], particles: int = PARTICLES
+    ) -> Prediction:
+        """What every member says of the structures, on the CPU in float64; evaluated `particles`
+        particles at a time, or one larger structure.
+        """
         if not len(structures):
             raise ValueError("there is nothing to predict: give at least one structure")
-        parts = [self(self.batch(structures[part])) for part in portions([len(structure) for structure in structures], particles)]
+        parts = [
+            self(self.batch(structures[part]))
+            for part in portions([len(structure) for structure in structures], particles)
+        ]
         whole = concatenate(parts)
-        return Prediction(*(values.detach().double().cpu() for values in (whole.energy, whole.forces, whole.stress)))
+        return Prediction(
+            *(
+                values.detach().double().cpu()
+                for values in (whole.energy, whole.forces, whole.stress)
+            )
+        )
 
     @property
     def mean(self) -> Mean:
@@ -79,10 +99,14 @@ class Committee:
         return Mean(self)
 
     def __getitem__(self, indices: ArrayLike) -> Committee:
-        """The chosen members as a committee; their uncertainties are read as those of the whole one (Cezar 2025, Fig. 3b)."""
+        """The chosen members as a committee; their uncertainties are read as those of the whole one
+        (Cezar 2025, Fig. 3b).
+        """
         return Committee(self.members[indices], self.calibration)
 
-    def calibrated(self, data: Dataset, form: Form = "power", *, of: Literal["members", "mean"] = "members") -> Committee:
+    def calibrated(
+        self, data: Dataset, form: Form = "power", *, of: Literal["members", "mean"] = "members"
+    ) -> Committee:
         """The same members, calibrated on labelled structures that none of them was trained on.
 
         Args:
@@ -94,7 +118,10 @@ class Committee:
             CalibrationRefused: data that cannot tell; says why.
         """
         if not len(data):
-            raise CalibrationRefused("there are no structures to calibrate on: give some of them the role 'calibration' in their Dataset")
+            raise CalibrationRefused(
+                "there are no structures to calibrate on: give some of them the role 'calibration'"
+                " in their Dataset"
+            )
         return Committee(self.members, Calibration.fit(self.predict(list(data)), data, form, of=of))
 
     def subset(self, size: int, rng: Generator) -> Committee:
@@ -107,9 +134,13 @@ class Committee:
             raise ValueError(f"a subset of {size} members cannot be drawn from {len(self)}")
         return self[np.sort(rng.choice(len(self), size, replace=False))]
 
-    def component_percentile(self, structures: Sequence[Geometry | Atoms], percentile: float) -> float:
+    def component_percentile(
+        self, structures: Sequence[Geometry | Atoms], percentile: float
+    ) -> float:
         """The percentile of all force-component variances over the structures, (eV/angstrom)^2."""
-        return float(np.percentile(component_variance(self.predict(structures)).numpy(), percentile))
+        return float(
+            np.percentile(component_variance(self.predict(structures)).numpy(), percentile)
+        )
 
     def __repr__(self) -> str:
         calibrated = "" if self.calibration is None else f", forces by {self.calibration.forces!r}"

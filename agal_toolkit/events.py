@@ -1,7 +1,8 @@
 """What a running computation tells its listener.
 
-``report(event)`` is the only hook: every long computation takes one callable and hands it frozen records. A listener
-that raises cancels the computation; nothing catches what it raises, and what is finished is already on disk.
+``report(event)`` is the only hook: every long computation takes one callable and hands it frozen
+records. A listener that raises cancels the computation; nothing catches what it raises, and what is
+finished is already on disk.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A stage of a generation begins (`status` "started"), ends ("finished") or is read from disk ("read")."""
+    """A stage of a generation begins (`status` "started"), ends ("finished") or is read from disk
+    ("read").
+    """
 
     generation: int
     name: str
@@ -25,7 +28,9 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """One training epoch ends: mean losses of each member, (M,); `valid` is NaN without validation data."""
+    """One training epoch ends: mean losses of each member, (M,); `valid` is NaN without validation
+    data.
+    """
 
     epoch: int
     epochs: int
@@ -55,7 +60,9 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A reference answered (or failed, with `error`) for the geometry at `index`; `cached` when it was read from disk."""
+    """A reference answered (or failed, with `error`) for the geometry at `index`; `cached` when it
+    was read from disk.
+    """
 
     index: int
     done: int

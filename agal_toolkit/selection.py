@@ -1,6 +1,7 @@
 """Which candidates are worth a label.
 
-Selectors are applied in order and each sees what the earlier ones kept; the first that drops a candidate is its verdict.
+Selectors are applied in order and each sees what the earlier ones kept; the first that drops a
+candidate is its verdict.
 """
 
 from __future__ import annotations
@@ -38,12 +39,19 @@ class Candidate:
 class Selector(Protocol):
     """A mask (n,) of the candidates to keep."""
 
-    def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray: ...
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        candidates: Sequence[Candidate],
+        rng: Generator,
+    ) -> NDArray: ...
 
 
 @dataclass(frozen=True)
 class UncertaintyPercentile:
-    """Keeps candidates *all* of whose force-component variances reach a percentile of the training set's (Schwalbe-Koda 2021, A.2.1).
+    """Keeps candidates *all* of whose force-component variances reach a percentile of the training
+    set's (Schwalbe-Koda 2021, A.2.1).
 
     Attributes:
         percentile: 0 to 100.
@@ -55,8 +63,16 @@ class UncertaintyPercentile:
         if not 0 <= self.percentile <= 100:
             raise ValueError(f"percentile is {self.percentile}, expected 0 to 100")
 
-    def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray:
-        threshold = committee.component_percentile(dataset.of_role(TRAIN).geometries, self.percentile)
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        candidates: Sequence[Candidate],
+        rng: Generator,
+    ) -> NDArray:
+        threshold = committee.component_percentile(
+            dataset.of_role(TRAIN).geometries, self.percentile
+        )
         geometries = [candidate.geometry for candidate in candidates]
         variance = component_variance(committee.predict(geometries)).numpy()
         ends = np.cumsum([len(geometry) for geometry in geometries])
@@ -72,7 +88,8 @@ def euclidean(one: Geometry, other: Geometry) -> float:
 
 @dataclass(frozen=True)
 class Deduplicate:
-    """Keeps one candidate, that of the lowest loss, of each cluster (hierarchical, single linkage; Schwalbe-Koda 2021, A.2.1).
+    """Keeps one candidate, that of the lowest loss, of each cluster (hierarchical, single linkage;
+    Schwalbe-Koda 2021, A.2.1).
 
     The paper does not say which of a cluster is kept.
 
@@ -84,7 +101,13 @@ class Deduplicate:
     threshold: float
     distance: Callable[[Geometry, Geometry], float] = euclidean
 
-    def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray:
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        candidates: Sequence[Candidate],
+        rng: Generator,
+    ) -> NDArray:
         from scipy.cluster.hierarchy import fcluster, linkage  # slow to import
         from scipy.spatial.distance import squareform
 
@@ -95,9 +118,13 @@ class Deduplicate:
         distances = np.zeros((n, n))
         for i in range(n):
             for k in range(i):
-                distances[i, k] = distances[k, i] = self.distance(candidates[i].geometry, candidates[k].geometry)
+                distances[i, k] = distances[k, i] = self.distance(
+                    candidates[i].geometry, candidates[k].geometry
+                )
         finite = np.nan_to_num(distances, posinf=1e300)
-        clusters = fcluster(linkage(squareform(finite, checks=False), "single"), self.threshold, "distance")
+        clusters = fcluster(
+            linkage(squareform(finite, checks=False), "single"), self.threshold, "distance"
+        )
         losses = np.nan_to_num([candidate.loss for candidate in candidates], nan=0.0, posinf=np.inf)
         for cluster in np.unique(clusters):
             inside = np.flatnonzero(clusters == cluster)
@@ -107,7 +134,8 @@ class Deduplicate:
 
 @dataclass(frozen=True)
 class MaxForce:
-    """Keeps candidates on which the committee's mean predicts no larger force than this (Cezar 2025 uses 40 eV/angstrom).
+    """Keeps candidates on which the committee's mean predicts no larger force than this (Cezar 2025
+    uses 40 eV/angstrom).
 
     Attributes:
         largest: norm of the force on a particle, eV/angstrom.
@@ -115,7 +143,13 @@ class MaxForce:
 
     largest: float
 
-    def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray:
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        candidates: Sequence[Candidate],
+        rng: Generator,
+    ) -> NDArray:
         batch = committee.batch([candidate.geometry for candidate in candidates])
         forces = committee(batch).forces.mean(0).norm(dim=-1)
         return (batch.largest(forces) <= self.largest).cpu().numpy()
@@ -131,14 +165,28 @@ class MinDistance:
 
     shortest: float
 
-    def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray:
-        return np.array([_shortest(candidate.geometry) >= self.shortest for candidate in candidates])
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        candidates: Sequence[Candidate],
+        rng: Generator,
+    ) -> NDArray:
+        return np.array(
+            [_shortest(candidate.geometry) >= self.shortest for candidate in candidates]
+        )
 
 
 def _shortest(geometry: Geometry) -> float:
     """The shortest distance between two particles, or of one to its own image, angstrom."""
     images = geometry.cell[geometry.pbc]
-    own = np.inf if not len(images) else np.linalg.norm(minkowski_reduce(geometry.to_atoms().cell, geometry.to_atoms().pbc)[0], axis=1)[geometry.to_atoms().pbc].min()
+    own = (
+        np.inf
+        if not len(images)
+        else np.linalg.norm(
+            minkowski_reduce(geometry.to_atoms().cell, geometry.to_atoms().pbc)[0], axis=1
+        )[geometry.to_atoms().pbc].min()
+    )
     if len(geometry) < 2:
         return float(own)
     distances = geometry.to_atoms().get_all_distances(mic=bool(geometry.pbc.any()))
@@ -159,7 +207,13 @@ class AtMost:
         if self.count < 1:
             raise ValueError(f"AtMost({self.count}) would keep nothing: give a positive number")
 
-    def __call__(self, committee: Committee, dataset: Dataset, candidates: Sequence[Candidate], rng: Generator) -> NDArray:
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        candidates: Sequence[Candidate],
+        rng: Generator,
+    ) -> NDArray:
         keep = np.zeros(len(candidates), dtype=bool)
         keep[rng.choice(len(candidates), min(self.count, len(candidates)), replace=False)] = True
         return keep

@@ -1,8 +1,9 @@
 """What a callable is, as JSON: the name under which its results may be kept and found again.
 
-Frozen dataclasses describe themselves. A field declared with ``field(compare=False)`` is left out: it takes no part in
-equality, so it does not change results either (a number of threads, a scratch folder). Classes and functions of this package
-are named without their module, so that files stay readable when code moves; a test keeps these names unique.
+Frozen dataclasses describe themselves. A field declared with ``field(compare=False)`` is left out:
+it takes no part in equality, so it does not change results either (a number of threads, a scratch
+folder). Classes and functions of this package are named without their module, so that files stay
+readable when code moves; a test keeps these names unique.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ def is_frozen(value: object) -> bool:
 
 
 def name_of(function: Callable) -> str:
-    """Module and qualified name of a function or class; of the class of any other callable; of what a partial calls.
+    """Module and qualified name of a function or class; of the class of any other callable; of what
+    a partial calls.
 
     The name of something of this package is ``agal_toolkit.<name>``, whatever its module.
 
@@ -38,9 +40,16 @@ def name_of(function: Callable) -> str:
     """
     if isinstance(function, partial):
         return name_of(function.func)
-    named = function if isinstance(function, (type, FunctionType, BuiltinFunctionType, MethodType)) else type(function)
+    named = (
+        function
+        if isinstance(function, (type, FunctionType, BuiltinFunctionType, MethodType))
+        else type(function)
+    )
     if "<lambda>" in named.__qualname__:
-        raise ValueError(f"{named.__module__}.{named.__qualname__} has no name to keep results under: define the function with def")
+        raise ValueError(
+            f"{named.__module__}.{named.__qualname__} has no name to keep results under: define the"
+            " function with def"
+        )
     package = __name__.partition(".")[0]
     module = package if named.__module__.partition(".")[0] == package else named.__module__
     return f"{module}.{named.__qualname__}"
@@ -57,7 +66,9 @@ def described(value: Any, where: str = "settings") -> Any:
         return value
     if isinstance(value, float):
         if math.isnan(value):
-            raise ValueError(f"{where} is {value}, which JSON does not know: give a number, or None")
+            raise ValueError(
+                f"{where} is {value}, which JSON does not know: give a number, or None"
+            )
         return float(value) if math.isfinite(value) else str(value)
     if isinstance(value, torch.dtype):
         return str(value)
@@ -68,30 +79,43 @@ def described(value: Any, where: str = "settings") -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, (str, int)):
-                raise TypeError(f"{where} has the key {key!r}, which JSON does not know: use a string")
+                raise TypeError(
+                    f"{where} has the key {key!r}, which JSON does not know: use a string"
+                )
         return {str(key): described(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [described(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if is_frozen(value):
         return {"name": name_of(type(value)), **parameters(value, where)}
     if isinstance(value, partial):
-        return {"name": name_of(value), "args": described(value.args, where), "keywords": described(value.keywords, where)}
-    if isinstance(value, FunctionType) and name_of(value) and value.__closure__:      # name_of refuses a lambda first
+        return {
+            "name": name_of(value),
+            "args": described(value.args, where),
+            "keywords": described(value.keywords, where),
+        }
+    if (
+        isinstance(value, FunctionType) and name_of(value) and value.__closure__
+    ):  # name_of refuses a lambda first
         raise ValueError(
-            f"{where} is {value.__qualname__}, whose captured variables have no name to keep results under: make it a frozen dataclass "
-            "or a functools.partial of its parameters"
+            f"{where} is {value.__qualname__}, whose captured variables have no name to keep"
+            " results under: make it a frozen dataclass or a functools.partial of its parameters"
         )
     if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
         return name_of(value)
     raise TypeError(
-        f"{where} holds a {type(value).__name__}, which has no JSON: give numbers, strings, lists, mappings or frozen dataclasses, "
-        "or, for a field of a dataclass that does not change results, declare it with field(compare=False)"
+        f"{where} holds a {type(value).__name__}, which has no JSON: give numbers, strings, lists,"
+        " mappings or frozen dataclasses, or, for a field of a dataclass that does not change"
+        " results, declare it with field(compare=False)"
     )
 
 
 def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
     """The fields of a dataclass instance that take part in equality, as plain JSON."""
-    return {field.name: described(getattr(value, field.name), f"{where}.{field.name}") for field in fields(value) if field.compare}
+    return {
+        field.name: described(getattr(value, field.name), f"{where}.{field.name}")
+        for field in fields(value)
+        if field.compare
+    }
 
 
 def digest(description: Mapping[str, Any]) -> str:
@@ -101,7 +125,15 @@ def digest(description: Mapping[str, Any]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what a result is computed: platform, threads, GPU, Python and the versions of the libraries that matter."""
+    """Where and with what a result is computed: platform, threads, GPU, Python and the versions of
+    the libraries that matter.
+    """
     libraries = {name: version(name) for name in ("torch", "numpy", "scipy", "ase", "agal_toolkit")}
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return {"machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads{gpu}", "python": platform.python_version(), "versions": libraries}
+    return {
+        "machine": (
+            f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads{gpu}"
+        ),
+        "python": platform.python_version(),
+        "versions": libraries,
+    }

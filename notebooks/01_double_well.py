@@ -26,6 +26,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown, display
+
+import agal_toolkit as agal
+from agal_toolkit import plots
+from agal_toolkit.analysis.errors import sigma_and_error
+from agal_toolkit.analysis.grids import Grid, Surface
+from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
 from studies.double_well import ablations
 from studies.double_well import recipes as study
 from studies.double_well import study as double_well
@@ -33,13 +39,9 @@ from studies.double_well.figures import position_density
 from studies.double_well.langevin import langevin
 from studies.results import chosen_preset, interval_of_median, read
 
-import agal_toolkit as agal
-from agal_toolkit import plots
-from agal_toolkit.analysis.errors import sigma_and_error
-from agal_toolkit.analysis.grids import Grid, Surface
-from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
-
-torch.set_num_threads(1)  # small networks train faster on one thread while the page stays alive on another
+torch.set_num_threads(
+    1
+)  # small networks train faster on one thread while the page stays alive on another
 name = chosen_preset(study.PRESETS)
 preset, variant, seed = study.PRESETS[name], "ours", 0
 print(f"preset {name}: {preset}")
@@ -86,7 +88,9 @@ data
 recipe = study.recipe("adversarial", preset, variant)
 weights, valid = recipe.folds(data, recipe.members, np.random.default_rng(seed))
 epochs = []
-committee = agal.Committee(recipe.trainer.fit(data, weights, valid, np.random.default_rng(seed), epochs.append))
+committee = agal.Committee(
+    recipe.trainer.fit(data, weights, valid, np.random.default_rng(seed), epochs.append)
+)
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
 plots.training_curves(left, epochs)
@@ -153,7 +157,9 @@ for axes, kT in zip(row, (1.0, 5.0, 20.0), strict=True):
 folder = mkdtemp(prefix="double-well-")
 panel = Monitor(
     {
-        strategy: lambda report, strategy=strategy: study.generations(strategy, preset, seed, folder, report, variant)
+        strategy: lambda report, strategy=strategy: study.generations(
+            strategy, preset, seed, folder, report, variant
+        )
         for strategy in study.STRATEGIES
     },
     generations=preset.generations,
@@ -176,9 +182,13 @@ shown.update(panel)
 adversarial, random = panel.runs["adversarial"], panel.runs["random"]
 columns = 3
 rows = -(-len(adversarial) // columns)
-figure, panels = plt.subplots(rows, columns, squeeze=False, figsize=(9.4, 2.95 * rows), layout="constrained")
+figure, panels = plt.subplots(
+    rows, columns, squeeze=False, figsize=(9.4, 2.95 * rows), layout="constrained"
+)
 for axes, generation in zip(panels.flat, adversarial, strict=False):
-    plots.committee_surface(axes, generation, Surface.of(generation.committee, Grid(points=60)), bar=False)
+    plots.committee_surface(
+        axes, generation, Surface.of(generation.committee, Grid(points=60)), bar=False
+    )
 
 # %% [markdown]
 # And the learning curves of this *one* pair of loops (the paper shows the median of more than a hundred, Fig. 2b; so does the
@@ -186,14 +196,17 @@ for axes, generation in zip(panels.flat, adversarial, strict=False):
 # asked for. Pairs differ a great deal: try another `seed`.
 
 # %%
-figure, (error_axes, data_axes, energy_axes) = plt.subplots(1, 3, figsize=(9.4, 2.9), layout="constrained")
+figure, (error_axes, data_axes, energy_axes) = plt.subplots(
+    1, 3, figsize=(9.4, 2.9), layout="constrained"
+)
 plots.learning_curves(error_axes, panel.runs)
 plots.data_curves(data_axes, panel.runs)
 plots.sampled_energies(energy_axes, panel.runs)
 ratio = random[-1].metrics["rmse"] / adversarial[-1].metrics["rmse"]
 print(
-    f"final RMSE: adversarial {adversarial[-1].metrics['rmse']:.2f} with {len(adversarial[-1].dataset)} points, "
-    f"random {random[-1].metrics['rmse']:.2f} with {len(random[-1].dataset)} points; ratio {ratio:.1f} (preset {name}, seed {seed})"
+    f"final RMSE: adversarial {adversarial[-1].metrics['rmse']:.2f} with"
+    f" {len(adversarial[-1].dataset)} points, random {random[-1].metrics['rmse']:.2f} with"
+    f" {len(random[-1].dataset)} points; ratio {ratio:.1f} (preset {name}, seed {seed})"
 )
 
 # %% [markdown]
@@ -222,7 +235,17 @@ surfaces = {
 }
 begin = agal.points([[-0.75, 0.0]])[0]
 trajectories = {
-    label: langevin(potential, begin, kT=1.0, timestep=0.02, steps=steps, friction=1.0, replicas=replicas, every=20, rng=np.random.default_rng(seed))
+    label: langevin(
+        potential,
+        begin,
+        kT=1.0,
+        timestep=0.02,
+        steps=steps,
+        friction=1.0,
+        replicas=replicas,
+        every=20,
+        rng=np.random.default_rng(seed),
+    )
     for label, potential in surfaces.items()
 }
 
@@ -244,11 +267,21 @@ figure, (where, cut) = plt.subplots(1, 2, figsize=(9.4, 3.3), layout="constraine
 position_density(where, trajectories, (fine, density))
 where.set_title("where the particles were", fontsize=10)
 line = agal.points(np.column_stack([fine, 0 * fine]))
-for label, colour, generation in (("first committee", plots.RANDOM, adversarial[0]), ("last committee", plots.ADVERSARIAL, adversarial[-1])):
+for label, colour, generation in (
+    ("first committee", plots.RANDOM, adversarial[0]),
+    ("last committee", plots.ADVERSARIAL, adversarial[-1]),
+):
     energies = generation.committee.predict(line).energy.numpy()
     cut.plot(fine, energies.mean(0), color=colour, label=label)
     cut.fill_between(fine, energies.min(0), energies.max(0), color=colour, alpha=0.2, lw=0)
-cut.plot(fine, well.energy(np.column_stack([fine, 0 * fine])), "--", color=plots.TRUTH, lw=1, label="true potential")
+cut.plot(
+    fine,
+    well.energy(np.column_stack([fine, 0 * fine])),
+    "--",
+    color=plots.TRUTH,
+    lw=1,
+    label="true potential",
+)
 cut.set(xlabel="x", ylabel="E(x, 0)", ylim=(-5, 8))
 cut.set_title("the committees along y = 0 (band: all members)", fontsize=10)
 _ = cut.legend(frameon=False, fontsize=8)
@@ -269,7 +302,9 @@ _ = cut.legend(frameon=False, fontsize=8)
 #    loop on it.
 
 # %%
-variance = agal.Attack(agal.Variance(), agal.Adam(0.01, 100), bound=agal.Ball(0.5))  # a start for exercise 2
+variance = agal.Attack(
+    agal.Variance(), agal.Adam(0.01, 100), bound=agal.Ball(0.5)
+)  # a start for exercise 2
 adversaries = variance(committee, data, list(data)[::6], np.random.default_rng(seed))
 figure, axes = plt.subplots(figsize=(4.4, 3.6), layout="constrained")
 plots.sigma_surface(axes, Surface.of(committee, Grid(points=60)))
@@ -285,13 +320,19 @@ plots.attack_paths(axes, adversaries, colour="#76d7c4")
 
 # %%
 results = Path("results")  # beside this notebook
-printed, ours = (read(results / f"double_well_{which}-laptop.json") for which in ("printed", "ours"))
+printed, ours = (
+    read(results / f"double_well_{which}-laptop.json") for which in ("printed", "ours")
+)
 
 
 def figure_2b(result):
     figure, panels = plt.subplots(1, 3, figsize=(9.4, 2.9), layout="constrained")
     plots.pairs_summary(*panels, result["records"]["pairs"], study.STRATEGIES)
-    figure.suptitle(f"{result['settings']['about']}, preset {result['preset']}, {result['settings']['pairs']} pairs", fontsize=10)
+    figure.suptitle(
+        f"{result['settings']['about']}, preset {result['preset']}, {result['settings']['pairs']}"
+        " pairs",
+        fontsize=10,
+    )
 
 
 figure_2b(printed)
@@ -310,8 +351,20 @@ for axes, result in zip(row, (printed, ours), strict=True):
     for strategy in study.STRATEGIES:
         loops = [pair[strategy] for pair in result["records"]["pairs"]]
         highest = [max(energy for r in loop for energy in r["energies"]) for loop in loops]
-        axes.loglog(highest, [loop[-1]["metrics"]["rmse"] for loop in loops], "o", ms=5, alpha=0.7, color=plots.strategy_colour(strategy), label=strategy)
-    axes.set(xlabel="highest energy that was labelled", ylabel="final RMSE on the grid", title=result["settings"]["about"])
+        axes.loglog(
+            highest,
+            [loop[-1]["metrics"]["rmse"] for loop in loops],
+            "o",
+            ms=5,
+            alpha=0.7,
+            color=plots.strategy_colour(strategy),
+            label=strategy,
+        )
+    axes.set(
+        xlabel="highest energy that was labelled",
+        ylabel="final RMSE on the grid",
+        title=result["settings"]["about"],
+    )
     axes.grid(alpha=0.25)
 _ = row[0].legend(frameon=False, fontsize=8)
 
@@ -322,7 +375,9 @@ figure_2b(ours)
 # The same picture from a few small pairs that are run here and now, side by side on the member axis:
 
 # %%
-live = double_well.study("fast", variant, pairs=2, out=Path(folder) / "pairs", results=Path(folder) / "results")
+live = double_well.study(
+    "fast", variant, pairs=2, out=Path(folder) / "pairs", results=Path(folder) / "results"
+)
 figure_2b(read(live))
 
 # %% [markdown]
@@ -336,4 +391,10 @@ Markdown(ablations.table(compared))
 
 # %%
 figure, axes = plt.subplots(figsize=(7.6, 0.32 * len(compared) + 0.8), layout="constrained")
-plots.error_rows(axes, [row.about for row in compared], [row.errors for row in compared], [interval_of_median(row.errors) for row in compared], "final RMSE on the grid")
+plots.error_rows(
+    axes,
+    [row.about for row in compared],
+    [row.errors for row in compared],
+    [interval_of_median(row.errors) for row in compared],
+    "final RMSE on the grid",
+)

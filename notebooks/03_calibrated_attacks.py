@@ -33,6 +33,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from IPython.display import Markdown
+
+import agal_toolkit as agal
+from agal_toolkit import plots
+from agal_toolkit.widgets import Molecule, TargetPanel
 from studies.calibrated import gallery, study
 from studies.calibrated.costs_figure import gradient_costs
 from studies.calibrated.recipes import ABSOLUTE, MULTIPLES, PRESETS
@@ -42,18 +46,26 @@ from studies.calibrated.ways import rattled
 from studies.results import chosen_preset, read
 from studies.water.truth import folded
 
-import agal_toolkit as agal
-from agal_toolkit import plots
-from agal_toolkit.widgets import Molecule, TargetPanel
-
 torch.set_num_threads(1)
 name = chosen_preset(PRESETS)
 preset, results = PRESETS[name], Path("results")  # beside this notebook
 place = results
 if name == "fast":  # a small committee, and a few structures of each kind
     place = Path(mkdtemp(prefix="calibrated-"))
-    shutil.copytree(results / "water", place / "water", ignore=shutil.ignore_patterns("committee-*"))
-    few = ("x1.4", "x2.0", "second x2.0", "raw", "rattle", "2 of all", "2 alone", "forces 0.01", "cell")
+    shutil.copytree(
+        results / "water", place / "water", ignore=shutil.ignore_patterns("committee-*")
+    )
+    few = (
+        "x1.4",
+        "x2.0",
+        "second x2.0",
+        "raw",
+        "rattle",
+        "2 of all",
+        "2 alone",
+        "forces 0.01",
+        "cell",
+    )
     study.study(name, only=few, out=place / "runs", results=place)
 print(f"preset {name}: {preset}")
 
@@ -83,8 +95,14 @@ print(scene.committee)
 print(f"trained for {record['seconds']['training']:.0f} s")
 print(f"held-out error: {1000 * held:.0f} meV/Å, norm over three components, average over atoms")
 for kind, error in about["heldout"].items():
-    print(f"  test, {kind}: {1000 * error['rms']:.0f} meV/Å; a single component {1000 * error['component']:.0f} meV/Å (rms)")
-print(f"energies {1000 * about['component error']['energy']:.2f} meV and virials {1000 * about['component error']['virial']:.1f} meV per atom")
+    print(
+        f"  test, {kind}: {1000 * error['rms']:.0f} meV/Å; a single component"
+        f" {1000 * error['component']:.0f} meV/Å (rms)"
+    )
+print(
+    f"energies {1000 * about['component error']['energy']:.2f} meV and virials"
+    f" {1000 * about['component error']['virial']:.1f} meV per atom"
+)
 
 # %% [markdown]
 # ## 3. From disagreement to error
@@ -98,24 +116,49 @@ print(f"energies {1000 * about['component error']['energy']:.2f} meV and virials
 ratios, kinds = about["ratios"], ("forces", "energy", "virial")
 figure, panels = plt.subplots(2, 3, figsize=(9.8, 6.6), layout="constrained")
 for above, below, quantity in zip(*panels, kinds, strict=True):
-    counts = {label: ratios[f"simulated, {quantity}, {form}"] for label, form in (("uncalibrated", "identity"), ("calibrated", "power"))}
+    counts = {
+        label: ratios[f"simulated, {quantity}, {form}"]
+        for label, form in (("uncalibrated", "identity"), ("calibrated", "power"))
+    }
     plots.ratio_densities(above, counts)
     above.set_title(quantity, fontsize=10)
     unit = "meV/Å" if quantity == "forces" else "meV per atom"
-    bins = {label: 1000 * np.array(about["reliability"][f"{tested}, {quantity}, {form}"]["bins"]) for label, tested, form in (("uncalibrated", "simulated", "identity"), ("calibrated", "simulated", "power"), ("calibrated, rattled", "rattled", "power"))}
+    bins = {
+        label: 1000 * np.array(about["reliability"][f"{tested}, {quantity}, {form}"]["bins"])
+        for label, tested, form in (
+            ("uncalibrated", "simulated", "identity"),
+            ("calibrated", "simulated", "power"),
+            ("calibrated, rattled", "rattled", "power"),
+        )
+    }
     plots.errors_against_sigma(below, bins, unit, named=False)
-_ = figure.legend(*below.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+_ = figure.legend(
+    *below.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9
+)
 
 # %%
 laws = about["laws"]
 print("forces:", agal.Law(**laws["power"]["forces"]), "and", agal.Law(**laws["linear"]["forces"]))
-Markdown(gallery.reliability_rows(about["reliability"], {
-    "simulated, uncalibrated": "simulated, forces, identity", "simulated, power law": "simulated, forces, power", "simulated, linear law": "simulated, forces, linear",
-    "of these O": "simulated, O, power", "of these H": "simulated, H, power", "O, a law of its own": "simulated, O, its own", "H, a law of its own": "simulated, H, its own",
-    "O, its own of simulations alone": "simulated, O, its own, simulations", "H, its own of simulations alone": "simulated, H, its own, simulations",
-    "rattled, power law": "rattled, forces, power",
-    "rattled, calibrated on simulations alone": "rattled, forces, simulations", "energies per atom": "simulated, energy, power", "virials per atom": "simulated, virial, power",
-}))
+Markdown(
+    gallery.reliability_rows(
+        about["reliability"],
+        {
+            "simulated, uncalibrated": "simulated, forces, identity",
+            "simulated, power law": "simulated, forces, power",
+            "simulated, linear law": "simulated, forces, linear",
+            "of these O": "simulated, O, power",
+            "of these H": "simulated, H, power",
+            "O, a law of its own": "simulated, O, its own",
+            "H, a law of its own": "simulated, H, its own",
+            "O, its own of simulations alone": "simulated, O, its own, simulations",
+            "H, its own of simulations alone": "simulated, H, its own, simulations",
+            "rattled, power law": "rattled, forces, power",
+            "rattled, calibrated on simulations alone": "rattled, forces, simulations",
+            "energies per atom": "simulated, energy, power",
+            "virials per atom": "simulated, virial, power",
+        },
+    )
+)
 
 # %% [markdown]
 # NLL is the mean negative log-likelihood of the errors, and the miscalibration area that between the observed and the promised share of
@@ -132,8 +175,12 @@ Markdown(gallery.reliability_rows(about["reliability"], {
 
 # %%
 calibrated = scene.committee.calibrated(scene.aside)
-attack = agal.Attack(agal.TargetError(1.5 * held), agal.LBFGS(preset.steps), start=0.0, guard=agal.Apart(0.75))
-panel = TargetPanel(calibrated, [folded(seed) for seed in data.second], agal.AMOEBA(stress=False), attack, held)
+attack = agal.Attack(
+    agal.TargetError(1.5 * held), agal.LBFGS(preset.steps), start=0.0, guard=agal.Apart(0.75)
+)
+panel = TargetPanel(
+    calibrated, [folded(seed) for seed in data.second], agal.AMOEBA(stress=False), attack, held
+)
 for multiple in (1.2, 1.6, 2.0):
     panel.target = multiple * held
     panel.start().settle()
@@ -153,13 +200,29 @@ abouts = {key: trial.about for key, trial in known_trials(preset).items()}
 multiples, absolute = [f"x{m}" for m in MULTIPLES], [f"{1000 * t:g} meV" for t in ABSOLUTE]
 attacked = gallery.there(trials, [*multiples, *absolute])
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 3.9), layout="constrained")
-errors = predicted(scene.committee, list(data.first)).forces.numpy() - np.concatenate(data.first.forces)
-densities = {"simulated": np.histogram(np.linalg.norm(errors, axis=-1), NORMS)[0], "attack": trials["x1.4"]["norms"], "attack, uncalibrated": trials["raw"]["norms"]}
+errors = predicted(scene.committee, list(data.first)).forces.numpy() - np.concatenate(
+    data.first.forces
+)
+densities = {
+    "simulated": np.histogram(np.linalg.norm(errors, axis=-1), NORMS)[0],
+    "attack": trials["x1.4"]["norms"],
+    "attack, uncalibrated": trials["raw"]["norms"],
+}
 plots.error_densities(left, densities, NORMS)
 left.axvline(trials["x1.4"]["target"], color="k", ls=":", lw=1.2)
 shown = gallery.there(trials, absolute) or attacked
-plots.error_densities(middle, {f"attack, {1000 * trials[key]['target']:.0f} meV/Å": trials[key]["norms"] for key in sorted(shown, key=lambda key: trials[key]["target"])}, NORMS)
-groups = {"attack, found": gallery.series(trials, attacked), "uncertainty": gallery.series(trials, attacked, "sigma")}
+plots.error_densities(
+    middle,
+    {
+        f"attack, {1000 * trials[key]['target']:.0f} meV/Å": trials[key]["norms"]
+        for key in sorted(shown, key=lambda key: trials[key]["target"])
+    },
+    NORMS,
+)
+groups = {
+    "attack, found": gallery.series(trials, attacked),
+    "uncertainty": gallery.series(trials, attacked, "sigma"),
+}
 plots.delivered(right, groups, "average over atoms", "meV/Å")
 right.axvline(1000 * held, color="0.5", ls=":", lw=1.2)
 _ = right.text(1000 * held, right.get_ylim()[1] * 0.03, " held-out error", fontsize=8, color="0.4")
@@ -186,15 +249,24 @@ Markdown(gallery.adversary_rows(trials, attacked, abouts))
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.2), layout="constrained", sharey=True)
 for axes, key in zip(panels, gallery.there(trials, ["x1.0", "50 meV"]) or ["x1.4", "x2.0"]):
-    plots.arrivals(axes, *(1000 * gallery.column(trials[key], column) for column in ("start", "sigma")), 1000 * trials[key]["target"], "uncertainty (meV/Å)")
-    axes.set_title(f"{abouts[key]}: {np.mean(trials[key]['structures']['reached']):.0%} reached", fontsize=10)
+    plots.arrivals(
+        axes,
+        *(1000 * gallery.column(trials[key], column) for column in ("start", "sigma")),
+        1000 * trials[key]["target"],
+        "uncertainty (meV/Å)",
+    )
+    axes.set_title(
+        f"{abouts[key]}: {np.mean(trials[key]['structures']['reached']):.0%} reached", fontsize=10
+    )
 
 # %% [markdown]
 # The same target with the members' disagreement as it is (Fig. 2c), with the linear law, calibrated on simulated structures alone, and
 # with a guard that keeps O-H bonds between 0.85 and 1.15 Å:
 
 # %%
-others = gallery.there(trials, ["x1.4", "raw", "x2.0", "linear x2.0", "simulations x2.0", "guarded x2.0"])
+others = gallery.there(
+    trials, ["x1.4", "raw", "x2.0", "linear x2.0", "simulations x2.0", "guarded x2.0"]
+)
 Markdown(gallery.trial_rows(trials, others, abouts))
 
 # %% [markdown]
@@ -209,8 +281,16 @@ Markdown(gallery.trial_rows(trials, others, abouts))
 
 # %%
 figure, axes = plt.subplots(figsize=(6.0, 3.9), layout="constrained")
-groups = {"attack, first round": [key for key in multiples if f"second {key}" in trials], "attack, second round": [f"second {key}" for key in multiples if f"second {key}" in trials]}
-plots.delivered(axes, {label: gallery.series(trials, keys) for label, keys in groups.items()}, "error found", "meV/Å")
+groups = {
+    "attack, first round": [key for key in multiples if f"second {key}" in trials],
+    "attack, second round": [f"second {key}" for key in multiples if f"second {key}" in trials],
+}
+plots.delivered(
+    axes,
+    {label: gallery.series(trials, keys) for label, keys in groups.items()},
+    "error found",
+    "meV/Å",
+)
 both = [key for keys in groups.values() for key in keys]
 Markdown(gallery.trial_rows(trials, both, abouts))
 
@@ -230,15 +310,27 @@ Markdown(gallery.adversary_rows(trials, both, abouts))
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.9), layout="constrained", sharex=True)
-for axes, how, title in zip(panels, ("of all", "alone"), ("calibrated by the whole committee", "calibrated by themselves"), strict=True):
+for axes, how, title in zip(
+    panels,
+    ("of all", "alone"),
+    ("calibrated by the whole committee", "calibrated by themselves"),
+    strict=True,
+):
     sizes = [size for size in preset.subsets if f"{size} {how}" in trials]
     boxes = {}
     for size in sizes:
-        boxes[f"attacked {size}"] = gallery.over_target(trials, {"": f"{size} {how}"}, "found attacked")[""]
-        boxes[f"the other {preset.members - size}"] = gallery.over_target(trials, {"": f"{size} {how}"}, "found rest")[""]
+        boxes[f"attacked {size}"] = gallery.over_target(
+            trials, {"": f"{size} {how}"}, "found attacked"
+        )[""]
+        boxes[f"the other {preset.members - size}"] = gallery.over_target(
+            trials, {"": f"{size} {how}"}, "found rest"
+        )[""]
     if "x1.4" in trials:
         boxes[f"attacked {preset.members}"] = gallery.over_target(trials, {"": "x1.4"})[""]
-    shown = {label: plots.Look(plots.ADVERSARIAL if label.startswith("attacked") else "0.6") for label in boxes}
+    shown = {
+        label: plots.Look(plots.ADVERSARIAL if label.startswith("attacked") else "0.6")
+        for label in boxes
+    }
     plots.boxes(axes, boxes, "error found over target", ideal=1.0, shown=shown)
     axes.set_title(title, fontsize=10)
 
@@ -257,7 +349,18 @@ Markdown(gallery.size_rows(trials, preset.subsets, preset.members))
 # squared over the property squared.
 
 # %%
-wishes = gallery.there(trials, ["x1.4", "forces 0.0001", "forces 0.001", "forces 0.01", "cell", "pressure -0.3", "pressure 0.3"])
+wishes = gallery.there(
+    trials,
+    [
+        "x1.4",
+        "forces 0.0001",
+        "forces 0.001",
+        "forces 0.01",
+        "cell",
+        "pressure -0.3",
+        "pressure 0.3",
+    ],
+)
 Markdown(gallery.wish_rows(trials, wishes, abouts))
 
 # %% [markdown]
@@ -275,7 +378,9 @@ Markdown(gallery.wish_rows(trials, wishes, abouts))
 
 # %%
 quantities = gallery.ways(trials, {"attack": "x1.4", "random rattle": "rattle", "heated": "heat"})
-figure, panels = plt.subplots(len(quantities), 1, figsize=(7.4, 1.45 * len(quantities)), layout="constrained")
+figure, panels = plt.subplots(
+    len(quantities), 1, figsize=(7.4, 1.45 * len(quantities)), layout="constrained"
+)
 for axes, (label, groups) in zip(panels, quantities.items(), strict=True):
     plots.boxes(axes, {key: values for key, values in groups.items() if len(values)}, label)
 
@@ -290,7 +395,11 @@ Markdown(gallery.trial_rows(trials, ["x1.4", "rattle", "heat"], abouts))
 rng = np.random.default_rng(0)
 aim, start = agal.TargetError(1.4 * held), data.second[0]
 sent = agal.Attack(aim, agal.LBFGS(preset.steps), start=0.0)
-structures = {"simulated": start, "attack": sent(calibrated, scene.aside, [start], rng)[0].geometry, "random rattle": rattled(aim, calibrated, start, rng)[0]}
+structures = {
+    "simulated": start,
+    "attack": sent(calibrated, scene.aside, [start], rng)[0].geometry,
+    "random rattle": rattled(aim, calibrated, start, rng)[0],
+}
 figure, panels = plt.subplots(1, 3, figsize=(9.8, 3.6), layout="constrained")
 for axes, (title, geometry) in zip(panels, structures.items(), strict=True):
     sigma = calibrated.calibration.atomic_variance(predicted(calibrated, [geometry])).sqrt().numpy()
@@ -310,16 +419,36 @@ plots.heat_bar(panels, 3000 * held, "uncertainty (meV/Å)")
 costs = read(results / "gradient_costs-cpu.json")
 shown = plots.looks(["Autograd", "HessianVector", "FiniteDifference"])
 figure, panels = plt.subplots(2, 3, figsize=(9.8, 6.4), layout="constrained", sharex=True)
-for row, (model, dtype) in zip(panels, (("torch", "float32"), ("black box", "float64")), strict=True):
-    chosen = [each for each in costs["records"]["rows"] if each["structure"] == "argon" and each["model"] == model and each["dtype"] == dtype]
-    for axes, key, label in zip(row, ("calls", "seconds", "error"), ("force calls of each member", "seconds", "relative error"), strict=True):
+for row, (model, dtype) in zip(
+    panels, (("torch", "float32"), ("black box", "float64")), strict=True
+):
+    chosen = [
+        each
+        for each in costs["records"]["rows"]
+        if each["structure"] == "argon" and each["model"] == model and each["dtype"] == dtype
+    ]
+    for axes, key, label in zip(
+        row,
+        ("calls", "seconds", "error"),
+        ("force calls of each member", "seconds", "relative error"),
+        strict=True,
+    ):
         gradient_costs(axes, chosen, key, f"{label}, {model}", shown=shown, named=False)
-_ = figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
+_ = figure.legend(
+    *panels[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9
+)
 
 # %%
 wet = [row for row in costs["records"]["rows"] if row["structure"] == "64 waters"]
-lines = ["| 64 waters and cell | members | precision | calls | seconds | relative error |", "|---|---|---|---|---|---|"]
-lines += [f"| {row['gradient']} | {row['members']} | {row['dtype']} | {row['calls']} | {row['seconds']:.3g} | {row['error']:.1e} |" for row in wet]
+lines = [
+    "| 64 waters and cell | members | precision | calls | seconds | relative error |",
+    "|---|---|---|---|---|---|",
+]
+lines += [
+    f"| {row['gradient']} | {row['members']} | {row['dtype']} | {row['calls']} |"
+    f" {row['seconds']:.3g} | {row['error']:.1e} |"
+    for row in wet
+]
 Markdown("\n".join(lines))
 
 # %% [markdown]
@@ -328,8 +457,17 @@ Markdown("\n".join(lines))
 # %%
 lines = ["| | paper | goal | here | interval | n | met |", "|---|---|---|---|---|---|---|"]
 for claim in record["claims"]:
-    low_high = "" if claim["spread"] is None else f"{claim['spread'][0]:.3g} to {claim['spread'][1]:.3g}"
-    goal = "" if claim["goal"] is None else f"{'at least' if claim['at_least'] else 'at most'} {claim['goal']:g}"
+    low_high = (
+        "" if claim["spread"] is None else f"{claim['spread'][0]:.3g} to {claim['spread'][1]:.3g}"
+    )
+    goal = (
+        ""
+        if claim["goal"] is None
+        else f"{'at least' if claim['at_least'] else 'at most'} {claim['goal']:g}"
+    )
     met = {True: "yes", False: "**no**", None: ""}[claim["met"]]
-    lines.append(f"| {claim['name']} | {claim['paper'] or ''} | {goal} | {claim['value']:.3g} {claim['unit']} | {low_high} | {claim['runs']} | {met} |")
+    lines.append(
+        f"| {claim['name']} | {claim['paper'] or ''} | {goal} | {claim['value']:.3g}"
+        f" {claim['unit']} | {low_high} | {claim['runs']} | {met} |"
+    )
 Markdown("\n".join(lines))

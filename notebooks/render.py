@@ -3,12 +3,15 @@
     python notebooks/render.py                          every notebook
     python notebooks/render.py 01_double_well           one of them
     python notebooks/render.py --preset fast            smaller sizes, see AGAL_PRESET
-    python notebooks/render.py --check                  run nothing; fail if a notebook is not its script's
+    python notebooks/render.py --check                  run nothing; fail if a notebook is not its
+    script's
 
-The percent script ``NAME.py`` is the source; ``NAME.ipynb`` beside it is made from it and from a run, never edited. Pictures
-stay. Live widgets go, for their state weighs megabytes and GitHub refuses to show it, so a widget has to give a picture of
-itself too: one that does not is an error here, as is anything a cell writes to stderr. Times of execution are left out and
-the names of cells follow from their contents, so that two runs differ where the results do.
+The percent script ``NAME.py`` is the source; ``NAME.ipynb`` beside it is made from it and from a
+run, never edited. Pictures stay. Live widgets go, for their state weighs megabytes and GitHub
+refuses to show it, so a widget has to give a picture of
+itself too: one that does not is an error here, as is anything a cell writes to stderr. Times of
+execution are left out and the names of cells follow from their contents, so that two runs differ
+where the results do.
 """
 
 from __future__ import annotations
@@ -35,7 +38,9 @@ PICTURES = ("image/png", "image/svg+xml", "image/jpeg")
 
 
 class RenderError(RuntimeError):
-    """A notebook ran, but a reader would miss something or see a warning; the message names the cells."""
+    """A notebook ran, but a reader would miss something or see a warning; the message names the
+    cells.
+    """
 
 
 def scripts(folder: Path = FOLDER) -> list[Path]:
@@ -44,7 +49,9 @@ def scripts(folder: Path = FOLDER) -> list[Path]:
 
 
 def sources(path: str | Path) -> list[tuple[str, str]]:
-    """The kind and text of every cell of a notebook, from its percent script or from its .ipynb: the two must be equal."""
+    """The kind and text of every cell of a notebook, from its percent script or from its .ipynb:
+    the two must be equal.
+    """
     fmt = "py:percent" if Path(path).suffix == ".py" else "ipynb"
     return [(cell.cell_type, cell.source) for cell in jupytext.read(path, fmt=fmt).cells]
 
@@ -56,7 +63,11 @@ def read(script: str | Path) -> NotebookNode:
     """
     notebook = jupytext.read(script, fmt="py:percent")
     notebook.metadata = NotebookNode(
-        kernelspec={"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        kernelspec={
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        },
         language_info={"name": "python"},
     )
     notebook.nbformat, notebook.nbformat_minor = 4, 5
@@ -68,7 +79,9 @@ def read(script: str | Path) -> NotebookNode:
     return notebook
 
 
-def execute(notebook: NotebookNode, preset: str, folder: str | Path = FOLDER, timeout: float | None = None) -> NotebookNode:
+def execute(
+    notebook: NotebookNode, preset: str, folder: str | Path = FOLDER, timeout: float | None = None
+) -> NotebookNode:
     """Run a notebook, in place, with a kernel of this very interpreter.
 
     Args:
@@ -81,22 +94,27 @@ def execute(notebook: NotebookNode, preset: str, folder: str | Path = FOLDER, ti
         nbclient.exceptions.CellExecutionError: a cell raised.
         RenderError: a cell wrote to stderr.
     """
-    # no folder of kernels: a `python3` that someone installed elsewhere would take the place of ours
+    # no folder of kernels: a `python3` that someone installed elsewhere would take the place of
+    # ours
     kernels = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
     client = NotebookClient(
         notebook,
         km=AsyncKernelManager(kernel_name="python3", kernel_spec_manager=kernels),
         timeout=timeout,
         resources={"metadata": {"path": str(folder)}},
-        coalesce_streams=True,  # a line of progress overwritten by the next is gone, as in a terminal
+        # a line of progress overwritten by the next is gone, as in a terminal
+        coalesce_streams=True,
         record_timing=False,
         store_widget_state=False,
         extra_arguments=["--log-level=ERROR"],  # of the kernel itself; what cells write is kept
     )
-    # MPLBACKEND would keep figures out of the notebook, and the debugger complains on stderr about frozen modules
+    # MPLBACKEND would keep figures out of the notebook, and the debugger complains on stderr about
+    # frozen modules
     variables = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     variables |= {"AGAL_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    client.execute(env=variables, cleanup_kc=True)  # nbclient ends only kernels whose manager it made, unless told
+    client.execute(
+        env=variables, cleanup_kc=True
+    )  # nbclient ends only kernels whose manager it made, unless told
     complaints = [
         f"cell {index} ({cell.source.splitlines()[0]!r}):\n{output.text}"
         for index, cell in enumerate(notebook.cells)
@@ -104,7 +122,9 @@ def execute(notebook: NotebookNode, preset: str, folder: str | Path = FOLDER, ti
         if output.output_type == "stream" and output.name == "stderr"
     ]
     if complaints:
-        raise RenderError("a notebook's reader should see no warning. On stderr:\n" + "\n".join(complaints))
+        raise RenderError(
+            "a notebook's reader should see no warning. On stderr:\n" + "\n".join(complaints)
+        )
     return notebook
 
 
@@ -121,12 +141,19 @@ def keep_pictures(notebook: NotebookNode) -> NotebookNode:
             if data.pop(WIDGET, None) is None:
                 continue
             if any(kind in data for kind in PICTURES):
-                data.pop("text/html", None)  # the picture once more (ipympl), or a script that needs the kernel
+                data.pop(
+                    "text/html", None
+                )  # the picture once more (ipympl), or a script that needs the kernel
                 data.pop("text/plain", None)  # a repr of traits and addresses, new in each run
             elif "text/html" not in data:
-                bare.append(f"cell {index} ({cell.source.splitlines()[-1]!r}): {data.get('text/plain', 'a widget')[:80]}")
+                bare.append(
+                    f"cell {index} ({cell.source.splitlines()[-1]!r}):"
+                    f" {data.get('text/plain', 'a widget')[:80]}"
+                )
     if bare:
-        raise RenderError("these widgets need `_repr_mimebundle_` to give image/png:\n" + "\n".join(bare))
+        raise RenderError(
+            "these widgets need `_repr_mimebundle_` to give image/png:\n" + "\n".join(bare)
+        )
     notebook.metadata.pop("widgets", None)
     # the kernel's answer names its Python's patch release and would change with the machine
     notebook.metadata.language_info = NotebookNode(name="python")
@@ -146,14 +173,19 @@ def render(script: Path, preset: str) -> Path:
 
 
 def fault(script: Path, preset: str) -> str | None:
-    """What is wrong with the notebook beside `script`, or None: it should hold the same cells, all run, at `preset`."""
+    """What is wrong with the notebook beside `script`, or None: it should hold the same cells, all
+    run, at `preset`.
+    """
     target = script.with_suffix(".ipynb")
     if not target.exists():
         return "there is none"
     if sources(script) != sources(target):
         return "its cells are not the script's"
     notebook = nbformat.read(target, as_version=4)
-    if any(cell.cell_type == "code" and cell.source and cell.execution_count is None for cell in notebook.cells):
+    if any(
+        cell.cell_type == "code" and cell.source and cell.execution_count is None
+        for cell in notebook.cells
+    ):
         return "it was not run to its end"
     rendered = notebook.metadata.get("agal_toolkit", {}).get("preset")
     return None if rendered == preset else f"it was run at the preset {rendered!r}, not {preset!r}"
@@ -161,11 +193,22 @@ def fault(script: Path, preset: str) -> str | None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; gives the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     known = {script.stem: script for script in scripts()}
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(known) or 'no notebook yet'}; default: all")
-    parser.add_argument("--preset", default="laptop", help="AGAL_PRESET of the run (default: %(default)s)")
-    parser.add_argument("--check", action="store_true", help="only say which notebooks are not their script's")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(known) or 'no notebook yet'}; default: all",
+    )
+    parser.add_argument(
+        "--preset", default="laptop", help="AGAL_PRESET of the run (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="only say which notebooks are not their script's"
+    )
     options = parser.parse_args(arguments)
     names = [Path(name).stem for name in options.names] or list(known)
     if unknown := [name for name in names if name not in known]:
@@ -180,7 +223,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             start = time.monotonic()
             target = render(known[name], options.preset)
-            print(f"{target.name}: {target.stat().st_size / 1e6:.1f} MB in {time.monotonic() - start:.0f} s", flush=True)
+            print(
+                f"{target.name}: {target.stat().st_size / 1e6:.1f} MB in"
+                f" {time.monotonic() - start:.0f} s",
+                flush=True,
+            )
     if faults:
         print(f"make them anew: python notebooks/render.py --preset {options.preset}")
     return 1 if faults else 0

@@ -1,4 +1,6 @@
-"""Ammonia whose energy is written by hand: springs along N-H and H-H, so that studies can be run without a quantum chemist."""
+"""Ammonia whose energy is written by hand: springs along N-H and H-H, so that studies can be run
+without a quantum chemist.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ class Springs:
 
     def __call__(self, geometry: Geometry) -> Labels:
         x, forces, energy = geometry.positions, np.zeros((4, 3)), self.zero
-        for first, second, stiffness, length in [(0, k, self.bond, 1.02) for k in (1, 2, 3)] + [(a, b, self.side, 1.62) for a, b in ((1, 2), (2, 3), (3, 1))]:
+        for first, second, stiffness, length in [(0, k, self.bond, 1.02) for k in (1, 2, 3)] + [
+            (a, b, self.side, 1.62) for a, b in ((1, 2), (2, 3), (3, 1))
+        ]:
             along = x[second] - x[first]
             r = np.linalg.norm(along)
             energy += 0.5 * stiffness * (r - length) ** 2
@@ -39,6 +43,9 @@ class Springs:
         for row in range(12):
             shift = np.zeros(12)
             shift[row] = step
-            ahead, behind = (self(geometry.moved(geometry.positions + sign * shift.reshape(4, 3))).forces for sign in (1, -1))
+            ahead, behind = (
+                self(geometry.moved(geometry.positions + sign * shift.reshape(4, 3))).forces
+                for sign in (1, -1)
+            )
             found[row] = (behind - ahead).ravel() / (2 * step)
         return (found + found.T) / 2

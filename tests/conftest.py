@@ -1,4 +1,6 @@
-"""What every test stands on: one thread, no display, no one's Jupyter settings, the same random numbers each time."""
+"""What every test stands on: one thread, no display, no one's Jupyter settings, the same random
+numbers each time.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,12 @@ from pathlib import Path
 # Read at import by the libraries below and by the kernels, servers and workers that tests start.
 os.environ["MPLBACKEND"] = "Agg"
 os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["JUPYTER_PLATFORM_DIRS"] = "1"  # without it jupyter_core warns, and a warning is an error here
-os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # the debugger's complaint about frozen modules would be a kernel's stderr
+os.environ["JUPYTER_PLATFORM_DIRS"] = (
+    "1"  # without it jupyter_core warns, and a warning is an error here
+)
+os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = (
+    "1"  # the debugger's complaint about frozen modules would be a kernel's stderr
+)
 _private = tempfile.TemporaryDirectory(prefix="agal-tests-")
 atexit.register(_private.cleanup)
 for _variable in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR"):
@@ -30,7 +36,8 @@ from matplotlib.figure import Figure  # noqa: E402
 
 pytest.register_assert_rewrite("helpers")
 torch.set_num_threads(1)
-# No deadline: on a shared machine it would measure the neighbours. Derandomized: a failure seen once is seen by everyone.
+# No deadline: on a shared machine it would measure the neighbours. Derandomized: a failure seen
+# once is seen by everyone.
 settings.register_profile("agal", deadline=None, derandomize=True)
 settings.load_profile("agal")
 
@@ -48,15 +55,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _alone(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """With several workers (-n 2), a browser test has the machine to itself: it measures how soon a page answers."""
+def _alone(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """With several workers (-n 2), a browser test has the machine to itself: it measures how soon a
+    page answers.
+    """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         yield
         return
     import fcntl  # not on Windows, where tests run in one worker
 
     with (tmp_path_factory.getbasetemp().parent / "turn").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX if request.node.get_closest_marker("browser") else fcntl.LOCK_SH)
+        fcntl.flock(
+            turn, fcntl.LOCK_EX if request.node.get_closest_marker("browser") else fcntl.LOCK_SH
+        )
         yield
 
 
@@ -96,10 +109,13 @@ def new_axes():
 
 @pytest.fixture
 def drawn():
-    """A function: the axes say what they show, and the canvas draws it; returns the picture's bytes."""
+    """A function: the axes say what they show, and the canvas draws it; returns the picture's
+    bytes.
+    """
 
     def check(axes: Axes, x: str, y: str) -> np.ndarray:
-        assert axes.get_xlabel() == x and axes.get_ylabel() == y
+        assert axes.get_xlabel() == x
+        assert axes.get_ylabel() == y
         axes.figure.canvas.draw()
         return np.asarray(axes.figure.canvas.buffer_rgba())
 

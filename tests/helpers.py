@@ -39,7 +39,9 @@ class Counted:
 
 @dataclass(frozen=True)
 class PairEnergy:
-    """sum of (20 exp(-a r^2) - b exp(-c r^2)) (1 - r^2 / R^2)^3 within the cutoff R, minimum image, twice continuously differentiable, O(n^2)."""
+    """sum of (20 exp(-a r^2) - b exp(-c r^2)) (1 - r^2 / R^2)^3 within the cutoff R, minimum image,
+    twice continuously differentiable, O(n^2).
+    """
 
     a: float = 2.0
     b: float = 0.6
@@ -60,11 +62,15 @@ class PairEnergy:
                 r = r - torch.where(pbc, fractional.detach().round(), 0.0) @ cell
             s = r.to(self.dtype).square().sum(-1)
             envelope = (1 - s / self.cutoff**2).clamp(min=0) ** 3
-            energies.append(((20.0 * torch.exp(-self.a * s) - self.b * torch.exp(-self.c * s)) * envelope).sum())
+            energies.append(
+                ((20.0 * torch.exp(-self.a * s) - self.b * torch.exp(-self.c * s)) * envelope).sum()
+            )
         return torch.stack(energies)
 
     def _near(self, x: torch.Tensor, cell: torch.Tensor, pbc: torch.Tensor) -> torch.Tensor:
-        """(2, pairs) that may be within the cutoff: only they are differentiated, which is what takes time."""
+        """(2, pairs) that may be within the cutoff: only they are differentiated, which is what
+        takes time.
+        """
         r = x[:, None] - x
         if pbc.any():
             r = r - torch.where(pbc, (r @ torch.linalg.inv(cell)).round_(), 0.0) @ cell
@@ -72,8 +78,13 @@ class PairEnergy:
         return near.triu(1).nonzero().T
 
 
-def pair_committee(members: int = 3, dtype: torch.dtype = torch.float64, counted: bool = False) -> Committee:
-    potentials = [Differentiable(PairEnergy(2.0 + 0.07 * m, 0.6 - 0.05 * m, 0.5 + 0.02 * m, dtype=dtype)) for m in range(members)]
+def pair_committee(
+    members: int = 3, dtype: torch.dtype = torch.float64, counted: bool = False
+) -> Committee:
+    potentials = [
+        Differentiable(PairEnergy(2.0 + 0.07 * m, 0.6 - 0.05 * m, 0.5 + 0.02 * m, dtype=dtype))
+        for m in range(members)
+    ]
     return Committee(Separate([Counted(p) for p in potentials] if counted else potentials))
 
 
@@ -81,13 +92,22 @@ def molecule(rng: np.random.Generator, atoms: int = 5) -> Geometry:
     return Geometry(positions=rng.normal(0, 1.2, (atoms, 3)), numbers=[6] * atoms)
 
 
-def crystal(rng: np.random.Generator, repeats: tuple[int, int, int] = (4, 4, 12), spacing: float = 1.9) -> Geometry:
+def crystal(
+    rng: np.random.Generator, repeats: tuple[int, int, int] = (4, 4, 12), spacing: float = 1.9
+) -> Geometry:
     """192 atoms, periodic, in a slightly skewed cell."""
-    grid = np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 3) * spacing
+    grid = (
+        np.stack(np.meshgrid(*map(np.arange, repeats), indexing="ij"), -1).reshape(-1, 3) * spacing
+    )
     cell = np.diag(np.array(repeats) * spacing)
     cell[1, 0] = 0.4
     positions = grid @ np.linalg.inv(np.diag(np.array(repeats) * spacing)) @ cell
-    return Geometry(positions=positions + rng.normal(0, 0.1, positions.shape), numbers=[6] * len(positions), cell=cell, pbc=True)
+    return Geometry(
+        positions=positions + rng.normal(0, 0.1, positions.shape),
+        numbers=[6] * len(positions),
+        cell=cell,
+        pbc=True,
+    )
 
 
 def well_data(rng: np.random.Generator, count: int = 40, limit: float = 1.2) -> Dataset:
@@ -100,8 +120,12 @@ def network(seeds, width: int = 16, dtype: torch.dtype = torch.float64) -> MLP:
     return MLP(2, seeds, width=width, dtype=dtype)
 
 
-def mlp_committee(members: int = 3, width: int = 16, dtype: torch.dtype = torch.float64) -> Committee:
-    """Random networks, with biases so that they are not odd functions, scaled up so that they disagree."""
+def mlp_committee(
+    members: int = 3, width: int = 16, dtype: torch.dtype = torch.float64
+) -> Committee:
+    """Random networks, with biases so that they are not odd functions, scaled up so that they
+    disagree.
+    """
     module = network(list(range(members)), width, dtype)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
@@ -147,12 +171,21 @@ def well_potential(well: DoubleWell = DoubleWell()) -> Differentiable:
 
 
 class Blob(torch.nn.Module):
-    """Energies of molecules of any size, M members: a small network of each atom's distance from the centre."""
+    """Energies of molecules of any size, M members: a small network of each atom's distance from
+    the centre.
+    """
 
     def __init__(self, seeds, width: int = 8) -> None:
         super().__init__()
-        draws = [torch.randn(3, width, generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float64) for seed in seeds]
-        self.inner, self.bias, self.outer = (torch.nn.Parameter(torch.stack([draw[i] for draw in draws])[:, None]) for i in range(3))
+        draws = [
+            torch.randn(
+                3, width, generator=torch.Generator().manual_seed(int(seed)), dtype=torch.float64
+            )
+            for seed in seeds
+        ]
+        self.inner, self.bias, self.outer = (
+            torch.nn.Parameter(torch.stack([draw[i] for draw in draws])[:, None]) for i in range(3)
+        )
 
     def forward(self, batch: Batch) -> torch.Tensor:
         x = batch.positions
@@ -175,7 +208,9 @@ class Harmonic:
 
 @dataclass(frozen=True)
 class Springs:
-    """E = sum over all pairs of k (r - r0)^2 / 2: molecules of equal size that cannot fall apart, but rotate and translate."""
+    """E = sum over all pairs of k (r - r0)^2 / 2: molecules of equal size that cannot fall apart,
+    but rotate and translate.
+    """
 
     stiffness: float = 10.0
     length: float = 1.5
@@ -202,7 +237,11 @@ def ammonia() -> Geometry:
 
 def schnet_committee(members: int = 3) -> Committee:
     """Small untrained networks of nitrogen and hydrogen."""
-    return Committee(Stacked(SchNet([1, 7], list(range(members)), features=8, filters=8, interactions=1, gaussians=8)))
+    return Committee(
+        Stacked(
+            SchNet([1, 7], list(range(members)), features=8, filters=8, interactions=1, gaussians=8)
+        )
+    )
 
 
 # -- loops
@@ -210,22 +249,38 @@ def schnet_committee(members: int = 3) -> Committee:
 
 def rmse(committee: Committee, test: Dataset) -> float:
     """Root mean square error of the mean energy."""
-    return float(np.sqrt(np.mean((committee.predict(test.geometries).energy.mean(0).numpy() - test.energies) ** 2)))
+    return float(
+        np.sqrt(
+            np.mean(
+                (committee.predict(test.geometries).energy.mean(0).numpy() - test.energies) ** 2
+            )
+        )
+    )
 
 
 def small_recipe(**changes) -> Recipe:
     """Two small networks, eight seeds, at most four labels a generation: a fraction of a second."""
-    trainer = TorchTrainer(network=partial(MLP, 2, width=8), epochs=6, batch_size=16, checkpoint=0.0)
+    trainer = TorchTrainer(
+        network=partial(MLP, 2, width=8), epochs=6, batch_size=16, checkpoint=0.0
+    )
     defaults = {
-        "trainer": trainer, "sampler": FromDataset(8), "attack": Attack(BoltzmannVariance(kT=5.0), Adam(0.05, 4)), "selectors": (Deduplicate(1e-6), AtMost(4)),
-        "members": 2, "folds": Folds(acquired=1.0),
+        "trainer": trainer,
+        "sampler": FromDataset(8),
+        "attack": Attack(BoltzmannVariance(kT=5.0), Adam(0.05, 4)),
+        "selectors": (Deduplicate(1e-6), AtMost(4)),
+        "members": 2,
+        "folds": Folds(acquired=1.0),
     }
     return Recipe(**{**defaults, **changes})
 
 
 def small_loop(label=DoubleWell(), recipe=None, **changes) -> Loop:
     reference = label if isinstance(label, Reference) else Reference(label)
-    defaults = {"test": well_data(np.random.default_rng(8), 10), "metrics": {"rmse": rmse}, "seed": 3}
+    defaults = {
+        "test": well_data(np.random.default_rng(8), 10),
+        "metrics": {"rmse": rmse},
+        "seed": 3,
+    }
     return Loop(small_recipe() if recipe is None else recipe, reference, **{**defaults, **changes})
 
 
@@ -239,7 +294,9 @@ def picture(widget) -> bytes:
 
 
 def contents(folder: Path) -> dict[str, object]:
-    """Everything in the generations and labels of a run directory, array by array and bit by bit; not when it was written."""
+    """Everything in the generations and labels of a run directory, array by array and bit by bit;
+    not when it was written.
+    """
     found = {}
     for file in sorted(folder.rglob("*")):
         name = str(file.relative_to(folder))
@@ -247,10 +304,15 @@ def contents(folder: Path) -> dict[str, object]:
             continue
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
-                found[name] = {key: (str(arrays[key].dtype), arrays[key].shape, arrays[key].tobytes()) for key in arrays.files}
+                found[name] = {
+                    key: (str(arrays[key].dtype), arrays[key].shape, arrays[key].tobytes())
+                    for key in arrays.files
+                }
         elif file.suffix == ".json":
             values = json.loads(file.read_text())
-            found[name] = {key: value for key, value in values.items() if key not in ("time", "traceback")}
+            found[name] = {
+                key: value for key, value in values.items() if key not in ("time", "traceback")
+            }
         else:
             found[name] = file.read_bytes()
     return found

@@ -1,7 +1,9 @@
-"""A run that stops dead at a chosen moment, for whoever wants to kill it: ``python killed_run.py FOLDER [MOMENT]``.
+"""A run that stops dead at a chosen moment, for whoever wants to kill it: ``python killed_run.py
+FOLDER [MOMENT]``.
 
-At the moment ("training", "attacking" or "labelling", in the second generation) its listener writes FOLDER/marker and waits
-to be killed; without one the run goes to its end. Every question to the label function is a line of FOLDER/asked.
+At the moment ("training", "attacking" or "labelling", in the second generation) its listener writes
+FOLDER/marker and waits to be killed; without one the run goes to its end. Every question to the
+label function is a line of FOLDER/asked.
 """
 
 from __future__ import annotations
@@ -20,7 +22,11 @@ from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.loop.loop import Loop
 from agal_toolkit.references import DoubleWell
 
-MOMENTS = {"training": (Epoch, "epoch", 4), "attacking": (Step, "step", 2), "labelling": (Labelled, "done", 2)}
+MOMENTS = {
+    "training": (Epoch, "epoch", 4),
+    "attacking": (Step, "step", 2),
+    "labelling": (Labelled, "done", 2),
+}
 GENERATIONS = 3
 
 
@@ -50,7 +56,11 @@ class Waits:
     def __call__(self, event: Event) -> None:
         if isinstance(event, Stage):
             self.generation = event.generation
-        if self.generation == 1 and isinstance(event, self.kind) and getattr(event, self.name) == self.value:
+        if (
+            self.generation == 1
+            and isinstance(event, self.kind)
+            and getattr(event, self.name) == self.value
+        ):
             self.marker.write_text("here")
             time.sleep(600)
 
@@ -58,7 +68,9 @@ class Waits:
 def main(folder: Path, moment: str | None = None) -> None:
     torch.set_num_threads(1)
     listener = {} if moment is None else {"report": Waits(moment, folder / "marker")}
-    for _ in islice(loop(folder).generations(helpers.first_data(), folder / "run", **listener), GENERATIONS):
+    for _ in islice(
+        loop(folder).generations(helpers.first_data(), folder / "run", **listener), GENERATIONS
+    ):
         pass
 
 

@@ -1,6 +1,7 @@
 """Label functions that misbehave on request, importable from a spawned process.
 
-What a label does is decided by the x coordinate of its particle, so one function answers a whole mixture of geometries.
+What a label does is decided by the x coordinate of its particle, so one function answers a whole
+mixture of geometries.
 """
 
 from __future__ import annotations
@@ -50,20 +51,28 @@ def environment(geometry: Geometry) -> Labels:
     """Energy: the process; forces: threads of torch and of OpenMP."""
     import torch
 
-    return Labels(energy=os.getpid(), forces=[[torch.get_num_threads(), float(os.environ["OMP_NUM_THREADS"])]])
+    return Labels(
+        energy=os.getpid(), forces=[[torch.get_num_threads(), float(os.environ["OMP_NUM_THREADS"])]]
+    )
 
 
 @dataclass(frozen=True)
 class Counted:
-    """:func:`moody`, with one file in `folder` for each time it was asked; the first `failures` times it raises."""
+    """:func:`moody`, with one file in `folder` for each time it was asked; the first `failures`
+    times it raises.
+    """
 
     folder: Path = field(compare=False)
     failures: int = 0
     scale: float = 1.0
 
     def __call__(self, geometry: Geometry) -> Labels:
-        # The x is in the name, so that a thread which counts never meets a file that another one has not filled yet.
-        (self.folder / f"{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}={float(geometry.positions[0, 0])!r}").touch()
+        # The x is in the name, so that a thread which counts never meets a file that another one
+        # has not filled yet.
+        (
+            self.folder
+            / f"{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}={float(geometry.positions[0, 0])!r}"
+        ).touch()
         if len(self.asked()) <= self.failures:
             raise RuntimeError("not this time")
         return moody(geometry)
@@ -75,7 +84,9 @@ class Counted:
 
 @dataclass(frozen=True)
 class WithProgram:
-    """:func:`squared`; where x is HANGS, starts a program as a quantum chemistry code would, writes its process id to `file` and waits."""
+    """:func:`squared`; where x is HANGS, starts a program as a quantum chemistry code would, writes
+    its process id to `file` and waits.
+    """
 
     file: Path
 

@@ -21,7 +21,8 @@ def test_members_of_any_kind(rng):
     one, other = Committee(potentials), Committee(Separate(potentials))
     assert len(one) == len(other) == 2
     assert torch.equal(one(one.batch(some)).forces, other(other.batch(some)).forces)
-    assert isinstance(one.members, Separate) and isinstance(helpers.mlp_committee().members, Stacked)
+    assert isinstance(one.members, Separate)
+    assert isinstance(helpers.mlp_committee().members, Stacked)
     with pytest.raises(ValueError, match="at least one potential"):
         Committee([])
 
@@ -29,9 +30,17 @@ def test_members_of_any_kind(rng):
 def test_committees_in_a_list_are_refused_and_joined_member_by_member(rng):
     one, other = helpers.mlp_committee(2).members, helpers.mlp_committee(3).members
     for several in (one, Separate([Differentiable(helpers.PairEnergy())] * 2), Committee(one)):
-        with pytest.raises(ValueError, match=rf"potential 1 is a {type(several).__name__} of 2 members, not one potential: give its members one by one, \[Committee\(members"):
+        with pytest.raises(
+            ValueError,
+            match=(
+                rf"potential 1 is a {type(several).__name__} of 2 members, not one potential: give"
+                r" its members one by one, \[Committee\(members"
+            ),
+        ):
             Committee([helpers.well_potential(), several])
-    joined = Committee([Committee(members[[m]]).mean for members in (one, other) for m in range(len(members))])
+    joined = Committee(
+        [Committee(members[[m]]).mean for members in (one, other) for m in range(len(members))]
+    )
     batch = joined.batch(points(rng.uniform(-1, 1, (4, 2))))
     said, right = joined(batch), [members(batch) for members in (one, other)]
     torch.testing.assert_close(said.energy, torch.cat([each.energy for each in right]))
@@ -54,7 +63,8 @@ def test_other_members_are_taken_as_they_are(rng):
             return self
 
     committee = Committee(Doubled())
-    assert len(committee) == 2 and committee(committee.batch([helpers.molecule(rng)])).energy.shape == (2, 1)
+    assert len(committee) == 2
+    assert committee(committee.batch([helpers.molecule(rng)])).energy.shape == (2, 1)
 
 
 def test_a_committee_of_calculators():
@@ -71,7 +81,8 @@ def test_the_mean_is_a_potential(rng):
     said, mean = committee(batch), committee.mean(batch)
     np.testing.assert_allclose(mean.energy.numpy(), said.energy.numpy().mean(0), rtol=1e-13)
     np.testing.assert_allclose(mean.forces.numpy(), said.forces.numpy().mean(0), rtol=1e-13)
-    assert committee.mean(batch, graph=True).forces.requires_grad and not mean.forces.requires_grad
+    assert committee.mean(batch, graph=True).forces.requires_grad
+    assert not mean.forces.requires_grad
 
 
 def test_a_subset_has_different_members_in_order(rng):
@@ -81,8 +92,12 @@ def test_a_subset_has_different_members_in_order(rng):
     drawn = set()
     for _ in range(20):
         part = committee.subset(3, rng)(batch).energy
-        rows = [next(m for m in range(6) if torch.allclose(row, said[m], rtol=1e-12, atol=0)) for row in part]
-        assert rows == sorted(set(rows)) and len(rows) == 3
+        rows = [
+            next(m for m in range(6) if torch.allclose(row, said[m], rtol=1e-12, atol=0))
+            for row in part
+        ]
+        assert rows == sorted(set(rows))
+        assert len(rows) == 3
         drawn |= set(rows)
     assert drawn == set(range(6))
     for size in (0, 7):
@@ -93,18 +108,30 @@ def test_a_subset_has_different_members_in_order(rng):
 def test_chosen_members(rng):
     committee = helpers.mlp_committee(4)
     batch = committee.batch(points(rng.uniform(-1, 1, (3, 2))))
-    assert len(committee[[0, 3]]) == 2 and len(committee[1]) == 1
-    torch.testing.assert_close(committee[[3, 0]](batch).energy, committee(batch).energy[[3, 0]], rtol=1e-13, atol=0)
+    assert len(committee[[0, 3]]) == 2
+    assert len(committee[1]) == 1
+    torch.testing.assert_close(
+        committee[[3, 0]](batch).energy, committee(batch).energy[[3, 0]], rtol=1e-13, atol=0
+    )
 
 
 def test_a_calibration_stays_with_chosen_members(rng):
     committee, data = helpers.mlp_committee(members=5), helpers.well_data(rng, 30)
     calibrated = committee.calibrated(data, "linear")
-    sigma, errors = committee.predict(list(data)).forces.numpy().std(0, ddof=1), committee.predict(list(data)).forces.numpy() - np.concatenate(data.forces)
-    assert committee.calibration is None and calibrated.calibration.forces.scale == pytest.approx(np.sqrt(np.mean((errors / sigma) ** 2)))
-    assert calibrated[[0, 3]].calibration is calibrated.calibration and calibrated.subset(2, rng).calibration is calibrated.calibration
+    sigma, errors = (
+        committee.predict(list(data)).forces.numpy().std(0, ddof=1),
+        committee.predict(list(data)).forces.numpy() - np.concatenate(data.forces),
+    )
+    assert committee.calibration is None
+    assert calibrated.calibration.forces.scale == pytest.approx(
+        np.sqrt(np.mean((errors / sigma) ** 2))
+    )
+    assert calibrated[[0, 3]].calibration is calibrated.calibration
+    assert calibrated.subset(2, rng).calibration is calibrated.calibration
     assert "forces by Law(sigma_cal = " in repr(calibrated)
-    with pytest.raises(ValueError, match="no structures to calibrate on: give some of them the role 'calibration'"):
+    with pytest.raises(
+        ValueError, match="no structures to calibrate on: give some of them the role 'calibration'"
+    ):
         committee.calibrated(data[:0])
 
 
@@ -134,14 +161,19 @@ def test_a_call_holds_so_many_particles_or_one_structure(rng):
 
 
 def test_predictions_are_double_precision_whatever_the_members(rng):
-    assert helpers.mlp_committee(dtype=torch.float32).predict(points([[0.0, 0.0]])).forces.dtype == torch.float64
+    assert (
+        helpers.mlp_committee(dtype=torch.float32).predict(points([[0.0, 0.0]])).forces.dtype
+        == torch.float64
+    )
 
 
 def test_the_percentile_of_component_variances(rng):
     committee = helpers.mlp_committee(4)
     some = points(rng.uniform(-1, 1, (30, 2)))
     forces = committee.predict(some).forces.numpy()
-    assert committee.component_percentile(some, 80) == pytest.approx(np.percentile(forces.var(0, ddof=1), 80), rel=1e-12)
+    assert committee.component_percentile(some, 80) == pytest.approx(
+        np.percentile(forces.var(0, ddof=1), 80), rel=1e-12
+    )
 
 
 def test_the_repr_counts_members():

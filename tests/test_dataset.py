@@ -23,33 +23,62 @@ def some(rng, count, generation=0, roles=None):
 
 def periodic(rng):
     """A molecule and a crystal with all that labels may have."""
-    water = Geometry(positions=rng.normal(size=(3, 3)), numbers=[8, 1, 1], charge=-1, multiplicity=2, movable=[False, True, True], origin={"by": "hand", "seed": 4})
+    water = Geometry(
+        positions=rng.normal(size=(3, 3)),
+        numbers=[8, 1, 1],
+        charge=-1,
+        multiplicity=2,
+        movable=[False, True, True],
+        origin={"by": "hand", "seed": 4},
+    )
     copper = Geometry.from_atoms(bulk("Cu", cubic=True))
     stress = rng.normal(size=(3, 3))
-    labels = [Labels(energy=-76.123456789, forces=rng.normal(size=(3, 3))), Labels(energy=1.25, forces=rng.normal(size=(4, 3)), stress=stress + stress.T)]
+    labels = [
+        Labels(energy=-76.123456789, forces=rng.normal(size=(3, 3))),
+        Labels(energy=1.25, forces=rng.normal(size=(4, 3)), stress=stress + stress.T),
+    ]
     return Dataset([water, copper], labels, [TRAIN, CALIBRATION])
 
 
 def test_roles_growth_and_slices(rng):
-    old, new = some(rng, 5, roles=[TRAIN, CALIBRATION, TRAIN, TRAIN, CALIBRATION]), some(rng, 3, generation=2)
+    old, new = (
+        some(rng, 5, roles=[TRAIN, CALIBRATION, TRAIN, TRAIN, CALIBRATION]),
+        some(rng, 3, generation=2),
+    )
     both = old + new
-    assert len(both) == 8 and len(old) == 5
+    assert len(both) == 8
+    assert len(old) == 5
     assert both.generations.tolist() == [0] * 5 + [2] * 3
-    assert len(both.of_role(CALIBRATION)) == 2 and len(both.of_role(TRAIN)) == 6
-    assert both[6] is new[1] and both[-1] is new[2]
-    assert isinstance(both[1:3], Dataset) and both[1:3].roles == (CALIBRATION, TRAIN)
+    assert len(both.of_role(CALIBRATION)) == 2
+    assert len(both.of_role(TRAIN)) == 6
+    assert both[6] is new[1]
+    assert both[-1] is new[2]
+    assert isinstance(both[1:3], Dataset)
+    assert both[1:3].roles == (CALIBRATION, TRAIN)
     np.testing.assert_array_equal(both[[7, 0]].energies, [both.energies[7], both.energies[0]])
-    np.testing.assert_array_equal(both[both.energies < 0].energies, both.energies[both.energies < 0])
-    assert len(both[[]]) == 0 and list(both)[3] is both[3]
+    np.testing.assert_array_equal(
+        both[both.energies < 0].energies, both.energies[both.energies < 0]
+    )
+    assert len(both[[]]) == 0
+    assert list(both)[3] is both[3]
     assert [f.shape for f in both.forces] == [(1, 2)] * 8
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda g, y: Dataset(g, y[:2]), "3 geometries, 2 labels and 3 roles: give one of each for every structure"),
-        (lambda g, y: Dataset(g, y, ["train", "test", "train"]), r"roles are \['test', 'train'\], expected 'train' or 'calibration'"),
-        (lambda g, y: Dataset(g, [y[0], y[1], Labels(energy=0.0, forces=np.zeros((2, 2)))]), r"forces of geometry 2 have shape \(2, 2\), its positions \(1, 2\): give one force"),
+        (
+            lambda g, y: Dataset(g, y[:2]),
+            "3 geometries, 2 labels and 3 roles: give one of each for every structure",
+        ),
+        (
+            lambda g, y: Dataset(g, y, ["train", "test", "train"]),
+            r"roles are \['test', 'train'\], expected 'train' or 'calibration'",
+        ),
+        (
+            lambda g, y: Dataset(g, [y[0], y[1], Labels(energy=0.0, forces=np.zeros((2, 2)))]),
+            r"forces of geometry 2 have shape \(2, 2\), its positions \(1, 2\): give one force",
+        ),
     ],
 )
 def test_what_a_dataset_refuses(make, message, rng):
@@ -64,7 +93,13 @@ def test_the_repr_is_a_table(rng):
     data = some(rng, 4, roles=[TRAIN, TRAIN, TRAIN, CALIBRATION]) + some(rng, 2, generation=3)
     lines = repr(data).splitlines()
     assert lines[0] == "Dataset: 6 structures, 1 of them for calibration"
-    assert lines[1].split() == ["generation", "0", "given", "4"] and lines[2].split() == ["generation", "3", "given", "2"]
+    assert lines[1].split() == ["generation", "0", "given", "4"]
+    assert lines[2].split() == [
+        "generation",
+        "3",
+        "given",
+        "2",
+    ]
     assert f"{data.energies.min():.4g}" in lines[3]
     assert repr(Dataset()) == "Dataset(empty)"
 
@@ -79,8 +114,14 @@ def test_an_extxyz_file_and_back(tmp_path, rng):
     assert again.roles == data.roles
     np.testing.assert_allclose(again.energies, data.energies, rtol=1e-12)
     for a, b, x, y in zip(again, data, again.labels, data.labels, strict=True):
-        assert a.numbers.tolist() == b.numbers.tolist() and (a.charge, a.multiplicity) == (b.charge, b.multiplicity)
-        assert dict(a.origin) == dict(b.origin) and a.movable.tolist() == b.movable.tolist() and a.pbc.tolist() == b.pbc.tolist()
+        assert a.numbers.tolist() == b.numbers.tolist()
+        assert (a.charge, a.multiplicity) == (
+            b.charge,
+            b.multiplicity,
+        )
+        assert dict(a.origin) == dict(b.origin)
+        assert a.movable.tolist() == b.movable.tolist()
+        assert a.pbc.tolist() == b.pbc.tolist()
         np.testing.assert_allclose(a.positions, b.positions, atol=1e-7)
         np.testing.assert_allclose(a.cell, b.cell, atol=1e-7)
         np.testing.assert_allclose(x.forces, y.forces, atol=1e-7)
@@ -89,23 +130,73 @@ def test_an_extxyz_file_and_back(tmp_path, rng):
 
 
 STRINGS = [
-    "", "a b", "it's", 'a"b', '"', "a\\b", "\\", '\\"', "ü", "日本", "🙂", "\ud800", "a\nb", "\t", "\x00\x7f", "{x}", "[1, 2]", "NaN", "T", "1", "=", "%22", "100 %", "%ZZ",
-    "percent-encoded:", "percent-encoded:%22", "_JSON [1]", "Error: \"SCF\" of C:\\tmp,\r\nno 'convergence' in 50 %",
+    "",
+    "a b",
+    "it's",
+    'a"b',
+    '"',
+    "a\\b",
+    "\\",
+    '\\"',
+    "ü",
+    "日本",
+    "🙂",
+    "\ud800",
+    "a\nb",
+    "\t",
+    "\x00\x7f",
+    "{x}",
+    "[1, 2]",
+    "NaN",
+    "T",
+    "1",
+    "=",
+    "%22",
+    "100 %",
+    "%ZZ",
+    "percent-encoded:",
+    "percent-encoded:%22",
+    "_JSON [1]",
+    "Error: \"SCF\" of C:\\tmp,\r\nno 'convergence' in 50 %",
 ]
 
 
 @pytest.mark.parametrize("name", ["data.extxyz", "data.extxyz.gz"])
 def test_any_string_of_an_origin_survives_a_file(name, tmp_path):
-    origins = [{"by": text, "why": [text, {"inner": text}], f"key {text}": 3, "generation": 2, "no": None, "half": 0.5} for text in STRINGS]
-    data = Dataset([helpers.ammonia().moved(np.eye(4, 3), **origin) for origin in origins], [Labels(energy=0.0, forces=np.zeros((4, 3)))] * len(origins))
+    origins = [
+        {
+            "by": text,
+            "why": [text, {"inner": text}],
+            f"key {text}": 3,
+            "generation": 2,
+            "no": None,
+            "half": 0.5,
+        }
+        for text in STRINGS
+    ]
+    data = Dataset(
+        [helpers.ammonia().moved(np.eye(4, 3), **origin) for origin in origins],
+        [Labels(energy=0.0, forces=np.zeros((4, 3)))] * len(origins),
+    )
     data.write(tmp_path / name)
     assert [dict(g.origin) for g in Dataset.read(tmp_path / name)] == origins
 
 
 def test_origins_of_plain_strings_are_written_as_ase_does(tmp_path):
-    plain = [text for text in STRINGS if text.isascii() and text.isprintable() and not set(text) & {'"', "\\"} and not text.startswith("percent-encoded:")]
-    assert "100 %" in plain and "it's" in plain
-    data = Dataset([helpers.ammonia().moved(np.eye(4, 3), by=text, seed=3, all=[text]) for text in plain], [Labels(energy=0.0, forces=np.zeros((4, 3)))] * len(plain))
+    plain = [
+        text
+        for text in STRINGS
+        if text.isascii()
+        and text.isprintable()
+        and not set(text) & {'"', "\\"}
+        and not text.startswith("percent-encoded:")
+    ]
+    assert "100 %" in plain
+    assert "it's" in plain
+    data = Dataset(
+        [helpers.ammonia().moved(np.eye(4, 3), by=text, seed=3, all=[text]) for text in plain],
+        [Labels(energy=0.0, forces=np.zeros((4, 3)))] * len(plain),
+    )
     data.write(tmp_path / "ours.extxyz")
     ase.io.write(tmp_path / "ase.extxyz", data.to_ase(), format="extxyz")
     assert (tmp_path / "ours.extxyz").read_bytes() == (tmp_path / "ase.extxyz").read_bytes()
@@ -127,7 +218,9 @@ def test_other_peoples_keys_are_mapped(tmp_path, rng):
         atoms.arrays["REF_forces"] = rng.normal(size=(3, 3))
         frames.append(atoms)
     ase.io.write(tmp_path / "ref.extxyz", frames, format="extxyz")
-    data = Dataset.read(tmp_path / "ref.extxyz", energy="REF_energy", forces="REF_forces", stress="REF_stress")
+    data = Dataset.read(
+        tmp_path / "ref.extxyz", energy="REF_energy", forces="REF_forces", stress="REF_stress"
+    )
     assert data.energies.tolist() == [-1.5, -2.5]
     np.testing.assert_allclose(data.forces[1], frames[1].arrays["REF_forces"], atol=1e-7)
     np.testing.assert_allclose(data.labels[0].stress, np.arange(9.0).reshape(3, 3) / 100)
@@ -137,15 +230,27 @@ def test_a_stress_of_six_numbers_is_voigt(rng):
     atoms = molecule("H2O", cell=[9.0, 9.0, 9.0], pbc=True)
     atoms.info.update(e=0.0, s=np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]))
     atoms.arrays["f"] = np.zeros((3, 3))
-    assert Dataset.from_ase([atoms], "e", "f", "s").labels[0].stress.tolist() == [[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]]
+    assert Dataset.from_ase([atoms], "e", "f", "s").labels[0].stress.tolist() == [
+        [1.0, 6.0, 5.0],
+        [6.0, 2.0, 4.0],
+        [5.0, 4.0, 3.0],
+    ]
 
 
 def test_missing_keys_are_named_with_those_that_are_there():
     atoms = molecule("H2O")
     atoms.info["REF_energy"] = 1.0
-    with pytest.raises(ValueError, match=r"structure 0 has no 'energy': its calculator holds \[\], its info \['REF_energy'\].*name the right keys with energy=, forces= and stress="):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"structure 0 has no 'energy': its calculator holds \[\], its info"
+            r" \['REF_energy'\].*name the right keys with energy=, forces= and stress="
+        ),
+    ):
         Dataset.from_ase([atoms])
-    with pytest.raises(ValueError, match=r"structure 0 has no 'REF_forces'.*its arrays \['numbers', 'positions'\]"):
+    with pytest.raises(
+        ValueError, match=r"structure 0 has no 'REF_forces'.*its arrays \['numbers', 'positions'\]"
+    ):
         Dataset.from_ase([atoms], "REF_energy", "REF_forces")
     atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((3, 3)))
     with pytest.raises(ValueError, match="structure 0 has no 'virial'"):
@@ -162,7 +267,8 @@ def _with(energy):
 
 def test_labels_on_fixed_atoms_are_not_masked(rng):
     data = periodic(rng)[:1]
-    assert not data[0].movable.all() and np.abs(data.forces[0][0]).min() > 0
+    assert not data[0].movable.all()
+    assert np.abs(data.forces[0][0]).min() > 0
     np.testing.assert_array_equal(Dataset.from_ase(data.to_ase()).forces[0], data.forces[0])
 
 
@@ -172,41 +278,60 @@ def test_labels_on_fixed_atoms_are_not_masked(rng):
 def test_fractions_of_a_split(rng):
     weights, valid = Folds(train=0.6, valid=0.2)(some(rng, 50), 4, rng)
     assert weights.shape == valid.shape == (4, 50)
-    assert weights.sum(1).tolist() == [30] * 4 and valid.sum(1).tolist() == [10] * 4
-    assert set(np.unique(weights)) == {0.0, 1.0} and not (weights.astype(bool) & valid).any()
+    assert weights.sum(1).tolist() == [30] * 4
+    assert valid.sum(1).tolist() == [10] * 4
+    assert set(np.unique(weights)) == {0.0, 1.0}
+    assert not (weights.astype(bool) & valid).any()
     assert len({row.tobytes() for row in weights}) == 4
 
 
 def test_a_shared_split_is_one_split(rng):
     weights, valid = Folds(shared=True)(some(rng, 20), 3, rng)
-    assert (weights == weights[0]).all() and (valid == valid[0]).all()
+    assert (weights == weights[0]).all()
+    assert (valid == valid[0]).all()
 
 
 def test_bootstrap_draws_with_replacement_from_the_training_part(rng):
     data = some(rng, 100)
     plain, valid = Folds(shared=True)(data, 3, np.random.default_rng(1))
     weights, same = Folds(shared=True, bootstrap=True)(data, 3, np.random.default_rng(1))
-    assert (valid == same).all() and weights.sum(1).tolist() == [60] * 3
-    assert weights.max() > 1 and len({row.tobytes() for row in weights}) == 3
+    assert (valid == same).all()
+    assert weights.sum(1).tolist() == [60] * 3
+    assert weights.max() > 1
+    assert len({row.tobytes() for row in weights}) == 3
     assert not weights[:, plain[0] == 0].any()
 
 
 def test_acquired_structures_have_their_weight_for_all_members(rng):
     data = some(rng, 20) + some(rng, 5, generation=1)
     weights, valid = Folds(acquired=4.0)(data, 3, rng)
-    assert (weights[:, 20:] == 4.0).all() and not valid[:, 20:].any()
+    assert (weights[:, 20:] == 4.0).all()
+    assert not valid[:, 20:].any()
     assert weights[:, :20].sum(1).tolist() == [12] * 3
 
 
 def test_calibration_data_are_never_learned_from(rng):
-    data = some(rng, 20, roles=[TRAIN, CALIBRATION] * 10) + some(rng, 4, generation=1, roles=[TRAIN, CALIBRATION] * 2)
+    data = some(rng, 20, roles=[TRAIN, CALIBRATION] * 10) + some(
+        rng, 4, generation=1, roles=[TRAIN, CALIBRATION] * 2
+    )
     for folds in (Folds(), Folds(acquired=1.0), Folds(bootstrap=True)):
         weights, valid = folds(data, 3, rng)
-        assert not weights[:, 1::2].any() and not valid[:, 1::2].any()
+        assert not weights[:, 1::2].any()
+        assert not valid[:, 1::2].any()
         assert weights[:, ::2].any()
 
 
-@pytest.mark.parametrize("folds", [Folds(), Folds(shared=True), Folds(bootstrap=True), Folds(acquired=4.0), Folds(bootstrap=True, acquired=2.0, shared=True)], ids=repr)
+@pytest.mark.parametrize(
+    "folds",
+    [
+        Folds(),
+        Folds(shared=True),
+        Folds(bootstrap=True),
+        Folds(acquired=4.0),
+        Folds(bootstrap=True, acquired=2.0, shared=True),
+    ],
+    ids=repr,
+)
 def test_a_structure_keeps_its_place_when_generations_are_appended(folds, rng):
     data = some(rng, 20)
     weights, valid = folds(data, 3, np.random.default_rng(7))
@@ -217,20 +342,35 @@ def test_a_structure_keeps_its_place_when_generations_are_appended(folds, rng):
         np.testing.assert_array_equal(checked[:, : valid.shape[1]], valid)
         weights, valid = more, checked
     if folds.acquired is None:
-        assert weights.sum(1).tolist() == [18] * 3 and valid.sum(1).tolist() == [6] * 3
+        assert weights.sum(1).tolist() == [18] * 3
+        assert valid.sum(1).tolist() == [6] * 3
 
 
 def test_the_whole_data_set_without_validation(rng):
     weights, valid = Folds(train=1, valid=0)(some(rng, 3), 2, rng)
-    assert (weights == 1).all() and not valid.any()
+    assert (weights == 1).all()
+    assert not valid.any()
 
 
 def test_too_small_or_empty_to_split(rng):
     for data in (Dataset(), some(rng, 2), some(rng, 9, roles=[CALIBRATION] * 9)):
-        with pytest.raises(ValueError, match=r"a data set of \d structures to split is too small for train=0.6 and valid=0.2: give more structures, or Folds\(train=1, valid=0\)"):
+        with pytest.raises(
+            ValueError,
+            match=(
+                r"a data set of \d structures to split is too small for train=0.6 and valid=0.2:"
+                r" give more structures, or Folds\(train=1, valid=0\)"
+            ),
+        ):
             Folds()(data, 2, rng)
-    for wrong in ({"train": 0.9, "valid": 0.2}, {"train": 0.0}, {"train": 1.1, "valid": 0.0}, {"valid": -0.1}):
-        with pytest.raises(ValueError, match=r"train=.* and valid=.* must be fractions whose sum is at most 1"):
+    for wrong in (
+        {"train": 0.9, "valid": 0.2},
+        {"train": 0.0},
+        {"train": 1.1, "valid": 0.0},
+        {"valid": -0.1},
+    ):
+        with pytest.raises(
+            ValueError, match=r"train=.* and valid=.* must be fractions whose sum is at most 1"
+        ):
             Folds(**wrong)
 
 
@@ -264,14 +404,24 @@ def test_labels_of_another_structure_are_not_taken(rng):
         atoms.rattle(0.05, rng=rng)
         atoms.calc = calculator
         atoms.get_forces()
-    with pytest.raises(ValueError, match="structure 0 shares its calculator with others, or moved since.*SinglePointCalculator"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"structure 0 shares its calculator with others, or moved since.*SinglePointCalculator"
+        ),
+    ):
         Dataset.from_ase(frames)
     assert Dataset.from_ase(frames[1:]).energies[0] == frames[1].get_potential_energy()
     for atoms in frames:
         atoms.info.update(e=1.0, s=np.eye(3))
         atoms.arrays["f"] = np.ones((4, 3))
     assert "stress" in calculator.results
-    for keys in ({"energy": "e"}, {"energy": "e", "stress": "s"}, {"forces": "f", "stress": "s"}, {"energy": "e", "forces": "f"}):
+    for keys in (
+        {"energy": "e"},
+        {"energy": "e", "stress": "s"},
+        {"forces": "f", "stress": "s"},
+        {"energy": "e", "forces": "f"},
+    ):
         with pytest.raises(ValueError, match="structure 0 shares its calculator"):
             Dataset.from_ase(frames, **keys)
     assert Dataset.from_ase(frames, "e", "f", "s").energies.tolist() == [1.0, 1.0]

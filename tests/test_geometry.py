@@ -1,4 +1,6 @@
-"""Structures and batches: what they refuse, what they keep exactly, and their algebra against plain numpy."""
+"""Structures and batches: what they refuse, what they keep exactly, and their algebra against plain
+numpy.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +26,14 @@ TWO = {"positions": [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], "numbers": [1, 8]}
 
 
 def mixed(rng):
-    """Sizes 3, 1, 2 in three dimensions, the second periodic; the first is an ion, the third a triplet."""
+    """Sizes 3, 1, 2 in three dimensions, the second periodic; the first is an ion, the third a
+    triplet.
+    """
     return [
         Geometry(positions=rng.normal(size=(3, 3)), numbers=[8, 1, 1], charge=-1, multiplicity=2),
-        Geometry(positions=rng.normal(size=(1, 3)), numbers=[6], cell=np.diag([3.0, 4.0, 5.0]), pbc=True),
+        Geometry(
+            positions=rng.normal(size=(1, 3)), numbers=[6], cell=np.diag([3.0, 4.0, 5.0]), pbc=True
+        ),
         Geometry(positions=rng.normal(size=(2, 3)), numbers=[7, 7], multiplicity=3),
     ]
 
@@ -35,10 +41,22 @@ def mixed(rng):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"positions": [0.0, 1.0]}, r"positions has shape \(2,\), expected \(particles, dimensions\)"),
-        ({"positions": np.zeros((0, 3)), "numbers": []}, r"positions has shape \(0, 3\).*neither of them zero"),
-        ({"positions": [[0.0, 0.0, np.nan], [1.0, 0.0, 0.0]]}, r"positions holds nan at index \[0, 2\]: remove or repair"),
-        ({"positions": [[0.0, 0.0, 0.0], [np.inf, 0.0, 0.0]]}, r"positions holds inf at index \[1, 0\]: remove or repair"),
+        (
+            {"positions": [0.0, 1.0]},
+            r"positions has shape \(2,\), expected \(particles, dimensions\)",
+        ),
+        (
+            {"positions": np.zeros((0, 3)), "numbers": []},
+            r"positions has shape \(0, 3\).*neither of them zero",
+        ),
+        (
+            {"positions": [[0.0, 0.0, np.nan], [1.0, 0.0, 0.0]]},
+            r"positions holds nan at index \[0, 2\]: remove or repair",
+        ),
+        (
+            {"positions": [[0.0, 0.0, 0.0], [np.inf, 0.0, 0.0]]},
+            r"positions holds inf at index \[1, 0\]: remove or repair",
+        ),
         ({"numbers": [1, 8, 8]}, r"numbers has shape \(3,\), expected \(2,\)"),
         ({"numbers": [1, -8]}, r"numbers holds -8: atomic numbers are 0 .* to 118"),
         ({"numbers": [1, 119]}, r"numbers holds 119: atomic numbers are 0 .* to 118"),
@@ -57,7 +75,11 @@ def test_what_a_geometry_refuses(changes, message):
 
 
 def test_an_origin_of_numpy_scalars_is_plain_numbers():
-    geometry = Geometry(positions=[[0.0, 0.0]], numbers=[0], origin={"seed": np.int64(3), "distance": np.float32(0.5), "by": "hand"})
+    geometry = Geometry(
+        positions=[[0.0, 0.0]],
+        numbers=[0],
+        origin={"seed": np.int64(3), "distance": np.float32(0.5), "by": "hand"},
+    )
     assert json.dumps(dict(geometry.origin)) == '{"seed": 3, "distance": 0.5, "by": "hand"}'
 
 
@@ -66,8 +88,11 @@ def test_defaults_and_read_only_copies():
     geometry = Geometry(positions=positions, numbers=[0, 0])
     positions[0, 0] = 9.0
     assert geometry.positions[0, 0] == 0.0
-    assert not geometry.cell.any() and not geometry.pbc.any() and geometry.movable.all()
-    assert len(geometry) == 2 and geometry.dimension == 2
+    assert not geometry.cell.any()
+    assert not geometry.pbc.any()
+    assert geometry.movable.all()
+    assert len(geometry) == 2
+    assert geometry.dimension == 2
     with pytest.raises(ValueError, match="read-only"):
         geometry.positions[0, 0] = 1.0
     with pytest.raises(TypeError):
@@ -78,7 +103,8 @@ def test_moved_keeps_the_particles_and_adds_to_the_origin():
     geometry = Geometry(**TWO, movable=[True, False], charge=-1, origin={"by": "hand", "seed": 3})
     moved = geometry.moved(geometry.positions + 1, by="attack")
     assert dict(moved.origin) == {"by": "attack", "seed": 3}
-    assert moved.charge == -1 and moved.movable.tolist() == [True, False]
+    assert moved.charge == -1
+    assert moved.movable.tolist() == [True, False]
     np.testing.assert_array_equal(moved.positions, geometry.positions + 1)
 
 
@@ -87,8 +113,13 @@ def test_the_digest_sees_every_bit_that_changes_a_label():
     nudged = np.array(TWO["positions"])
     nudged[1, 0] = np.nextafter(1.0, 2.0)
     others = [
-        base.moved(nudged), Geometry(positions=TWO["positions"], numbers=[8, 1]), Geometry(positions=TWO["positions"][::-1], numbers=[8, 1]),
-        Geometry(**TWO, charge=1), Geometry(**TWO, multiplicity=2), Geometry(**TWO, cell=np.eye(3)), Geometry(**TWO, cell=np.eye(3), pbc=True),
+        base.moved(nudged),
+        Geometry(positions=TWO["positions"], numbers=[8, 1]),
+        Geometry(positions=TWO["positions"][::-1], numbers=[8, 1]),
+        Geometry(**TWO, charge=1),
+        Geometry(**TWO, multiplicity=2),
+        Geometry(**TWO, cell=np.eye(3)),
+        Geometry(**TWO, cell=np.eye(3), pbc=True),
         Geometry(**TWO, cell=np.eye(3), pbc=[True, False, False]),
     ]
     assert len({g.digest() for g in [base, *others]}) == 1 + len(others)
@@ -99,19 +130,35 @@ def test_the_digest_leaves_out_what_does_not_change_a_label():
     negative = -np.zeros((2, 3))
     negative[1, 0] = 1.0
     assert np.signbit(negative[0, 0])
-    for same in (base.moved(negative), Geometry(**TWO, movable=[False, True]), Geometry(**TWO, origin={"by": "hand"}), Geometry(**TWO, cell=-np.zeros((3, 3)))):
+    for same in (
+        base.moved(negative),
+        Geometry(**TWO, movable=[False, True]),
+        Geometry(**TWO, origin={"by": "hand"}),
+        Geometry(**TWO, cell=-np.zeros((3, 3))),
+    ):
         assert same.digest() == base.digest()
 
 
 def test_shapes_cannot_be_confused_in_the_digest():
     flat = np.arange(6.0)
-    wide, tall = (Geometry(positions=flat.reshape(shape), numbers=[1] * shape[0]) for shape in ((2, 3), (3, 2)))
+    wide, tall = (
+        Geometry(positions=flat.reshape(shape), numbers=[1] * shape[0])
+        for shape in ((2, 3), (3, 2))
+    )
     assert wide.digest() != tall.digest()
 
 
 @given(st.lists(st.floats(-1e6, 1e6), min_size=6, max_size=6))
 def test_ase_and_back_is_exact(values):
-    geometry = Geometry(positions=np.reshape(values, (2, 3)), numbers=[1, 8], cell=np.diag([7.0, 8.0, 9.0]), pbc=[True, False, True], movable=[False, True], charge=1, multiplicity=3)
+    geometry = Geometry(
+        positions=np.reshape(values, (2, 3)),
+        numbers=[1, 8],
+        cell=np.diag([7.0, 8.0, 9.0]),
+        pbc=[True, False, True],
+        movable=[False, True],
+        charge=1,
+        multiplicity=3,
+    )
     again = Geometry.from_atoms(geometry.to_atoms())
     assert again.digest() == geometry.digest()
     assert again.movable.tolist() == [False, True]
@@ -137,14 +184,18 @@ def test_a_foreign_origin_is_kept_as_text():
 def test_other_constraints_and_other_things_are_refused():
     atoms = molecule("H2O")
     atoms.set_constraint(FixBondLength(0, 1))
-    with pytest.raises(ValueError, match="FixBondLength.* is not supported: use FixAtoms, or remove it"):
+    with pytest.raises(
+        ValueError, match=r"FixBondLength.* is not supported: use FixAtoms, or remove it"
+    ):
         Geometry.from_atoms(atoms)
     with pytest.raises(TypeError, match=r"expected a Geometry or an ase\.Atoms, got str"):
         as_geometry("H2O")
 
 
 def test_fewer_dimensions_are_lifted_with_zeros():
-    geometry = Geometry(positions=[[1.0, 2.0]], numbers=[0], cell=[[3.0, 0.0], [1.0, 4.0]], pbc=True)
+    geometry = Geometry(
+        positions=[[1.0, 2.0]], numbers=[0], cell=[[3.0, 0.0], [1.0, 4.0]], pbc=True
+    )
     atoms = geometry.to_atoms()
     assert atoms.positions.tolist() == [[1.0, 2.0, 0.0]]
     assert atoms.cell.array.tolist() == [[3.0, 0.0, 0.0], [1.0, 4.0, 0.0], [0.0, 0.0, 0.0]]
@@ -152,10 +203,17 @@ def test_fewer_dimensions_are_lifted_with_zeros():
 
 
 def test_copies_and_pickles_are_equal_and_read_only():
-    geometry = Geometry(**TWO, cell=np.eye(3), pbc=True, movable=[True, False], charge=2, origin={"by": "hand"})
-    for again in (pickle.loads(pickle.dumps(geometry)), copy.copy(geometry), copy.deepcopy(geometry)):
+    geometry = Geometry(
+        **TWO, cell=np.eye(3), pbc=True, movable=[True, False], charge=2, origin={"by": "hand"}
+    )
+    for again in (
+        pickle.loads(pickle.dumps(geometry)),
+        copy.copy(geometry),
+        copy.deepcopy(geometry),
+    ):
         assert again.digest() == geometry.digest()
-        assert again.movable.tolist() == [True, False] and dict(again.origin) == {"by": "hand"}
+        assert again.movable.tolist() == [True, False]
+        assert dict(again.origin) == {"by": "hand"}
         assert not again.positions.flags.writeable
 
 
@@ -167,18 +225,36 @@ def test_points_are_single_nameless_particles():
 
 
 def test_the_repr_names_the_formula_and_the_origin():
-    assert repr(Geometry(**TWO, cell=np.eye(3), pbc=True, origin={"by": "hand"})) == "Geometry(HO, 3d, periodic, from {'by': 'hand'})"
+    assert (
+        repr(Geometry(**TWO, cell=np.eye(3), pbc=True, origin={"by": "hand"}))
+        == "Geometry(HO, 3d, periodic, from {'by': 'hand'})"
+    )
     assert repr(points([[0.0, 1.0]])[0]) == "Geometry(1 x, 2d)"
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"energy": np.nan, "forces": np.zeros((1, 2))}, "energy is nan: remove or repair this label"),
-        ({"energy": [1.0, 2.0], "forces": np.zeros((1, 2))}, r"energy has shape \(2,\), expected one number"),
-        ({"energy": 0.0, "forces": np.zeros(3)}, r"forces have shape \(3,\), expected \(particles, dimensions\)"),
-        ({"energy": 0.0, "forces": [[0.0, -np.inf]]}, r"forces holds -inf at index \[0, 1\]: remove or repair"),
-        ({"energy": 0.0, "forces": np.zeros((1, 3)), "stress": np.zeros(6)}, r"stress has shape \(6,\), expected \(3, 3\)"),
+        (
+            {"energy": np.nan, "forces": np.zeros((1, 2))},
+            "energy is nan: remove or repair this label",
+        ),
+        (
+            {"energy": [1.0, 2.0], "forces": np.zeros((1, 2))},
+            r"energy has shape \(2,\), expected one number",
+        ),
+        (
+            {"energy": 0.0, "forces": np.zeros(3)},
+            r"forces have shape \(3,\), expected \(particles, dimensions\)",
+        ),
+        (
+            {"energy": 0.0, "forces": [[0.0, -np.inf]]},
+            r"forces holds -inf at index \[0, 1\]: remove or repair",
+        ),
+        (
+            {"energy": 0.0, "forces": np.zeros((1, 3)), "stress": np.zeros(6)},
+            r"stress has shape \(6,\), expected \(3, 3\)",
+        ),
     ],
 )
 def test_what_labels_refuse(values, message):
@@ -189,7 +265,13 @@ def test_what_labels_refuse(values, message):
 def test_labels_of_another_geometry_are_refused():
     labels = Labels(energy=np.array([1.5]), forces=np.zeros((4, 2)))
     assert labels.energy == 1.5
-    with pytest.raises(ValueError, match=r"forces of geometry 7 have shape \(4, 2\), its positions \(2, 3\): give one force per coordinate"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"forces of geometry 7 have shape \(4, 2\), its positions \(2, 3\): give one force per"
+            r" coordinate"
+        ),
+    ):
         labels.check(Geometry(**TWO), "geometry 7")
 
 
@@ -199,21 +281,35 @@ def test_labels_of_another_geometry_are_refused():
 def test_a_batch_concatenates_and_remembers_owners(rng):
     geometries = mixed(rng)
     batch = Batch.of(geometries)
-    assert len(batch) == 3 and batch.dimension == 3
-    assert batch.owner.tolist() == [0, 0, 0, 1, 2, 2] and batch.counts.tolist() == [3, 1, 2]
-    np.testing.assert_array_equal(batch.positions.numpy(), np.concatenate([g.positions for g in geometries]))
-    assert batch.positions.dtype == torch.float64 and batch.pbc.tolist() == [[False] * 3, [True] * 3, [False] * 3]
+    assert len(batch) == 3
+    assert batch.dimension == 3
+    assert batch.owner.tolist() == [0, 0, 0, 1, 2, 2]
+    assert batch.counts.tolist() == [3, 1, 2]
+    np.testing.assert_array_equal(
+        batch.positions.numpy(), np.concatenate([g.positions for g in geometries])
+    )
+    assert batch.positions.dtype == torch.float64
+    assert batch.pbc.tolist() == [
+        [False] * 3,
+        [True] * 3,
+        [False] * 3,
+    ]
     assert [part.tolist() for part in batch.split(batch.numbers)] == [[8, 1, 1], [6], [7, 7]]
-    assert batch.charge.tolist() == [-1, 0, 0] and batch.multiplicity.tolist() == [2, 1, 3]
+    assert batch.charge.tolist() == [-1, 0, 0]
+    assert batch.multiplicity.tolist() == [2, 1, 3]
     assert batch.charge.dtype == batch.multiplicity.dtype == torch.int64
     moved = Delta(torch.ones_like(batch.positions), torch.zeros_like(batch.cell)).apply(batch)
-    assert moved.charge is batch.charge and moved.multiplicity is batch.multiplicity
+    assert moved.charge is batch.charge
+    assert moved.multiplicity is batch.multiplicity
 
 
 def test_what_a_batch_refuses():
     with pytest.raises(ValueError, match="at least one geometry"):
         Batch.of([])
-    with pytest.raises(ValueError, match=r"geometries of \[2, 3\] dimensions cannot share a batch: batch them apart"):
+    with pytest.raises(
+        ValueError,
+        match=r"geometries of \[2, 3\] dimensions cannot share a batch: batch them apart",
+    ):
         Batch.of([*points([[0.0, 1.0]]), Geometry(**TWO)])
 
 
@@ -228,8 +324,15 @@ def test_reductions_over_geometries(single, rng):
     parts = [values[:, batch.owner.numpy() == i] for i in range(len(batch))]
     for name, numpy in {"sum": np.sum, "mean": np.mean, "largest": np.max}.items():
         right = np.stack([numpy(part, axis=1) for part in parts], axis=1)
-        np.testing.assert_allclose(getattr(batch, name)(torch.tensor(values)).numpy(), right, rtol=1e-14, err_msg=name)
-        np.testing.assert_allclose(getattr(batch, name)(torch.tensor(values[0])).numpy(), right[0], rtol=1e-14, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(batch, name)(torch.tensor(values)).numpy(), right, rtol=1e-14, err_msg=name
+        )
+        np.testing.assert_allclose(
+            getattr(batch, name)(torch.tensor(values[0])).numpy(),
+            right[0],
+            rtol=1e-14,
+            err_msg=name,
+        )
 
 
 @pytest.mark.parametrize("single", [True, False], ids=["points", "mixed sizes"])
@@ -245,9 +348,13 @@ def test_take_is_the_batch_of_the_chosen(single, rng):
 
 def test_take_keeps_the_member_axis(rng):
     batch = Batch.of(mixed(rng))
-    spread = batch.at(torch.stack([batch.positions, batch.positions + 1]), torch.stack([batch.cell, batch.cell * 2]))
+    spread = batch.at(
+        torch.stack([batch.positions, batch.positions + 1]),
+        torch.stack([batch.cell, batch.cell * 2]),
+    )
     taken, _ = spread.take(torch.tensor([1, 2]))
-    assert taken.positions.shape == (2, 3, 3) and taken.cell.shape == (2, 2, 3, 3)
+    assert taken.positions.shape == (2, 3, 3)
+    assert taken.cell.shape == (2, 2, 3, 3)
     assert torch.equal(taken.member(1).positions, batch.positions[3:] + 1)
     assert torch.equal(taken.member(1).cell, batch.cell[1:] * 2)
     assert taken.member(1).multiplicity.tolist() == [1, 3]
@@ -276,7 +383,9 @@ def test_a_displacement_with_strain_by_hand(rng):
             right = (geometry.positions[k] + shift[at]) @ (np.eye(3) + strain[i])
             np.testing.assert_allclose(moved.positions[at].numpy(), right, rtol=1e-13)
             at += 1
-        np.testing.assert_allclose(moved.cell[i].numpy(), geometry.cell @ (np.eye(3) + strain[i]), rtol=1e-13, atol=1e-15)
+        np.testing.assert_allclose(
+            moved.cell[i].numpy(), geometry.cell @ (np.eye(3) + strain[i]), rtol=1e-13, atol=1e-15
+        )
     plain = Delta(torch.tensor(shift)).apply(batch)
     np.testing.assert_array_equal(plain.positions.numpy(), batch.positions.numpy() + shift)
     assert plain.cell is batch.cell
@@ -285,19 +394,27 @@ def test_a_displacement_with_strain_by_hand(rng):
 def test_a_uniform_strain_keeps_fractional_coordinates(rng):
     crystal = helpers.crystal(rng, (2, 2, 3))
     batch = Batch.of([crystal])
-    strain = torch.tensor([[[0.1, 0.02, 0.0], [0.02, -0.05, 0.01], [0.0, 0.01, 0.03]]], dtype=torch.float64)
+    strain = torch.tensor(
+        [[[0.1, 0.02, 0.0], [0.02, -0.05, 0.01], [0.0, 0.01, 0.03]]], dtype=torch.float64
+    )
     moved = Delta(torch.zeros_like(batch.positions), strain).apply(batch)
     fractional = crystal.positions @ np.linalg.inv(crystal.cell)
-    np.testing.assert_allclose(moved.positions.numpy() @ np.linalg.inv(moved.cell[0].numpy()), fractional, atol=1e-13)
+    np.testing.assert_allclose(
+        moved.positions.numpy() @ np.linalg.inv(moved.cell[0].numpy()), fractional, atol=1e-13
+    )
 
 
 def test_predictions_are_averaged_indexed_and_concatenated(rng):
     def prediction(b, n):
-        return Prediction(*(torch.tensor(rng.normal(size=(4, *shape))) for shape in ((b,), (n, 3), (b, 3, 3))))
+        return Prediction(
+            *(torch.tensor(rng.normal(size=(4, *shape))) for shape in ((b,), (n, 3), (b, 3, 3)))
+        )
 
     one, two = prediction(2, 5), prediction(3, 4)
     both = concatenate([one, two])
-    assert both.energy.shape == (4, 5) and both.forces.shape == (4, 9, 3) and both.stress.shape == (4, 5, 3, 3)
+    assert both.energy.shape == (4, 5)
+    assert both.forces.shape == (4, 9, 3)
+    assert both.stress.shape == (4, 5, 3, 3)
     assert torch.equal(both.forces[:, 5:], two.forces)
     torch.testing.assert_close(both.mean().energy, both.energy.sum(0) / 4)
     assert torch.equal(both[[1, 3]].stress, both.stress[[1, 3]])

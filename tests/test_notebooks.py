@@ -12,7 +12,11 @@ SCRIPTS = render.scripts()
 
 
 def test_there_are_notebooks():
-    assert [script.stem for script in SCRIPTS][:3] == ["01_double_well", "02_ammonia", "03_calibrated_attacks"]
+    assert [script.stem for script in SCRIPTS][:3] == [
+        "01_double_well",
+        "02_ammonia",
+        "03_calibrated_attacks",
+    ]
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
@@ -23,7 +27,9 @@ def test_the_notebook_has_the_cells_of_its_script(script: Path):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_the_notebook_reads_well_without_running(script: Path):
     notebook = nbformat.read(script.with_suffix(".ipynb"), 4)
-    outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
+    outputs = [
+        output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs
+    ]
     assert not [output for output in outputs if output.output_type == "error"]
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert len(pictures) >= 8

@@ -1,4 +1,6 @@
-"""What a stranger is told agrees with what is there: README, pyproject.toml, environment.yml, CITATION.cff, .ci/run."""
+"""What a stranger is told agrees with what is there: README, pyproject.toml, environment.yml,
+CITATION.cff, .ci/run.
+"""
 
 from __future__ import annotations
 
@@ -37,17 +39,28 @@ def requirements() -> dict[str, list[Requirement]]:
 
 def declared() -> set[str]:
     """The canonical names of all distributions that pyproject.toml asks for; `test` does not count."""
-    return {canonicalize_name(need.name) for group, needs in requirements().items() if group != "test" for need in needs}
+    return {
+        canonicalize_name(need.name)
+        for group, needs in requirements().items()
+        if group != "test"
+        for need in needs
+    }
 
 
 def bash_blocks() -> list[str]:
     """The fenced bash blocks of the README."""
-    return re.findall(r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
+    return re.findall(
+        r"^```bash\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE
+    )
 
 
 def extras_in(text: str) -> set[str]:
     """The extras with which `text` installs this folder: those of ``.[references,md]``."""
-    return {extra.strip() for group in re.findall(r"(?<![\w.])\.\[([\w, ]+)\]", text) for extra in group.split(",")}
+    return {
+        extra.strip()
+        for group in re.findall(r"(?<![\w.])\.\[([\w, ]+)\]", text)
+        for extra in group.split(",")
+    }
 
 
 def test_extras_in_a_command() -> None:
@@ -69,7 +82,9 @@ def test_readme_names_only_extras_that_exist() -> None:
 
 
 def test_ci_runs_the_test_command_of_the_readme() -> None:
-    printed = subprocess.run([ROOT / ".ci" / "run", "--command"], capture_output=True, text=True, check=True).stdout.strip()
+    printed = subprocess.run(
+        [ROOT / ".ci" / "run", "--command"], capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert printed in [block.strip() for block in bash_blocks()]
     assert "pytest" in printed
     assert extras_in(printed) == {"references", "md", "map", "test"}
@@ -81,11 +96,18 @@ def test_ci_writes_no_test_command_of_its_own() -> None:
 
 def test_constraints_satisfy_pyproject() -> None:
     lines = (ROOT / ".ci" / "constraints.txt").read_text().splitlines()
-    pins = {canonicalize_name(name): version for name, version in (line.split("==") for line in lines if line and line[0] != "#")}
+    pins = {
+        canonicalize_name(name): version
+        for name, version in (line.split("==") for line in lines if line and line[0] != "#")
+    }
     tested = ("", "references", "md", "map", "test")
     needs = [need for group in tested for need in requirements()[group]]
     unpinned = [str(need) for need in needs if canonicalize_name(need.name) not in pins]
-    outside = [str(need) for need in needs if not need.specifier.contains(pins.get(canonicalize_name(need.name), "0"))]
+    outside = [
+        str(need)
+        for need in needs
+        if not need.specifier.contains(pins.get(canonicalize_name(need.name), "0"))
+    ]
     assert not unpinned
     assert not outside
 
@@ -96,15 +118,21 @@ def test_constraints_satisfy_pyproject() -> None:
 def test_environment_installs_the_package_as_the_readme_does() -> None:
     dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     [by_pip] = [entry["pip"] for entry in dependencies if isinstance(entry, dict)]
-    assert len(by_pip) == 1, "versions live in pyproject.toml: environment.yml asks pip for the package and nothing else"
+    assert len(by_pip) == 1, (
+        "versions live in pyproject.toml: environment.yml asks pip for the package and nothing else"
+    )
     assert by_pip[0].startswith("-e .[")
     assert extras_in(by_pip[0]) in [extras_in(block) for block in bash_blocks()]
 
 
 def test_environment_names_no_version_but_a_fitting_python() -> None:
     dependencies = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    [python] = [entry for entry in dependencies if isinstance(entry, str) and entry.startswith("python")]
-    assert [entry for entry in dependencies if isinstance(entry, str) and entry != python] == ["pip"]
+    [python] = [
+        entry for entry in dependencies if isinstance(entry, str) and entry.startswith("python")
+    ]
+    assert [entry for entry in dependencies if isinstance(entry, str) and entry != python] == [
+        "pip"
+    ]
     assert SpecifierSet(PROJECT["requires-python"]).contains(python.removeprefix("python="))
 
 
@@ -117,8 +145,13 @@ def test_citation_has_both_papers_and_the_version() -> None:
     assert citation["license"] == PROJECT["license"]
     papers = {entry["doi"]: entry["title"] for entry in citation["references"]}
     assert papers == {
-        "10.1038/s41467-021-25342-8": "Differentiable sampling of molecular geometries with uncertainty-based adversarial attacks",
-        "10.1038/s41524-025-01703-5": "Learning atomic forces from uncertainty-calibrated adversarial attacks",
+        "10.1038/s41467-021-25342-8": (
+            "Differentiable sampling of molecular geometries with uncertainty-based adversarial"
+            " attacks"
+        ),
+        "10.1038/s41524-025-01703-5": (
+            "Learning atomic forces from uncertainty-calibrated adversarial attacks"
+        ),
     }
 
 
@@ -152,16 +185,22 @@ def test_every_import_is_declared() -> None:
 
 
 def top_level() -> set[str]:
-    """What lies in the repository's root: what git knows or would add, or without git what .gitignore lets through."""
+    """What lies in the repository's root: what git knows or would add, or without git what
+    .gitignore lets through.
+    """
     listed = subprocess.run(
-        ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"], capture_output=True, text=True
+        ["git", "-C", ROOT, "ls-files", "--cached", "--others", "--exclude-standard"],
+        capture_output=True,
+        text=True,
     )
     if listed.returncode == 0:
         return {line.partition("/")[0] for line in listed.stdout.splitlines()}
     lines = (ROOT / ".gitignore").read_text().splitlines()
     ignored = [line.rstrip("/") for line in lines if line and not line.startswith("#")]
     names = {entry.name for entry in ROOT.iterdir()} - {".git"}
-    return {name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in ignored)}
+    return {
+        name for name in names if not any(fnmatch.fnmatch(name, pattern) for pattern in ignored)
+    }
 
 
 def test_top_level_holds_nothing_else() -> None:

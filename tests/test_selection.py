@@ -8,12 +8,23 @@ import pytest
 from ase.build import molecule
 
 from agal_toolkit.geometry import Geometry, points
-from agal_toolkit.selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile, euclidean
+from agal_toolkit.selection import (
+    AtMost,
+    Candidate,
+    Deduplicate,
+    MaxForce,
+    MinDistance,
+    UncertaintyPercentile,
+    euclidean,
+)
 
 
 def candidates(positions, losses=None):
     losses = np.full(len(positions), np.nan) if losses is None else losses
-    return [Candidate(g, i, loss) for i, (g, loss) in enumerate(zip(points(positions), losses, strict=True))]
+    return [
+        Candidate(g, i, loss)
+        for i, (g, loss) in enumerate(zip(points(positions), losses, strict=True))
+    ]
 
 
 def test_uncertainty_must_reach_the_percentile_in_every_component(rng):
@@ -30,7 +41,9 @@ def test_uncertainty_of_molecules_of_different_sizes(rng):
     committee = helpers.pair_committee()
     data_geometries = [helpers.molecule(rng, 4) for _ in range(5)]
     data = type(helpers.well_data(rng, 1))(data_geometries, [_zero(g) for g in data_geometries])
-    some = [Candidate(helpers.molecule(rng, n), n, 0.0) for n in (2, 6, 3)] + [Candidate(Geometry(positions=np.diag([90.0, 90.0, 90.0]), numbers=[6] * 3), 9, 0.0)]
+    some = [Candidate(helpers.molecule(rng, n), n, 0.0) for n in (2, 6, 3)] + [
+        Candidate(Geometry(positions=np.diag([90.0, 90.0, 90.0]), numbers=[6] * 3), 9, 0.0)
+    ]
     keep = UncertaintyPercentile(0)(committee, data, some, rng)
     lowest = component_minimum(committee, data)
     assert keep.tolist() == [component_minimum(committee, [c.geometry]) >= lowest for c in some]
@@ -63,13 +76,18 @@ def test_each_cluster_keeps_its_lowest_loss(rng):
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_few_candidates_are_not_clustered(count, rng):
-    assert Deduplicate(1.0)(None, None, candidates(np.zeros((count, 2))), rng).tolist() == [True] * count
+    assert (
+        Deduplicate(1.0)(None, None, candidates(np.zeros((count, 2))), rng).tolist()
+        == [True] * count
+    )
 
 
 def test_different_compositions_never_share_a_cluster(rng):
     one, other = (Geometry(positions=np.zeros((1, 3)), numbers=[z]) for z in (1, 2))
     assert euclidean(one, other) == np.inf
-    keep = Deduplicate(1e6)(None, None, [Candidate(one, 0, 0.0), Candidate(other, 1, 0.0), Candidate(one, 2, -1.0)], rng)
+    keep = Deduplicate(1e6)(
+        None, None, [Candidate(one, 0, 0.0), Candidate(other, 1, 0.0), Candidate(one, 2, -1.0)], rng
+    )
     assert keep.tolist() == [False, True, True]
 
 
@@ -77,26 +95,41 @@ def test_the_distance_is_exchangeable(rng):
     def along_x(one, other):
         return abs(one.positions[0, 0] - other.positions[0, 0])
 
-    keep = Deduplicate(0.1, along_x)(None, None, candidates([[0.0, 0.0], [0.0, 5.0], [1.0, 0.0]]), rng)
+    keep = Deduplicate(0.1, along_x)(
+        None, None, candidates([[0.0, 0.0], [0.0, 5.0], [1.0, 0.0]]), rng
+    )
     assert keep.tolist() == [True, False, True]
 
 
 def test_a_loss_that_is_no_number_or_infinite_is_last_but_does_no_harm(rng):
     together = [[0.0, 0.0], [0.0, 0.01]]
-    assert Deduplicate(0.1)(None, None, candidates(together, [np.inf, -1.0]), rng).tolist() == [False, True]
-    assert Deduplicate(0.1)(None, None, candidates(together, [np.nan, -1.0]), rng).tolist() == [False, True]
+    assert Deduplicate(0.1)(None, None, candidates(together, [np.inf, -1.0]), rng).tolist() == [
+        False,
+        True,
+    ]
+    assert Deduplicate(0.1)(None, None, candidates(together, [np.nan, -1.0]), rng).tolist() == [
+        False,
+        True,
+    ]
 
 
 def test_the_largest_mean_force(rng):
     committee = helpers.pair_committee()
     some = [Candidate(helpers.molecule(rng, n), n, 0.0) for n in (2, 5, 3, 4)]
-    forces = [np.linalg.norm(committee.predict([c.geometry]).forces.numpy().mean(0), axis=1).max() for c in some]
+    forces = [
+        np.linalg.norm(committee.predict([c.geometry]).forces.numpy().mean(0), axis=1).max()
+        for c in some
+    ]
     limit = float(np.median(forces))
-    np.testing.assert_array_equal(MaxForce(limit)(committee, None, some, rng), np.array(forces) <= limit)
+    np.testing.assert_array_equal(
+        MaxForce(limit)(committee, None, some, rng), np.array(forces) <= limit
+    )
 
 
 def test_close_pairs_and_periodic_images(rng):
-    pair = Geometry(positions=[[0.1, 0.0, 0.0], [4.8, 0.0, 0.0]], numbers=[1, 1], cell=np.eye(3) * 5, pbc=True)
+    pair = Geometry(
+        positions=[[0.1, 0.0, 0.0], [4.8, 0.0, 0.0]], numbers=[1, 1], cell=np.eye(3) * 5, pbc=True
+    )
     opened = Geometry(positions=pair.positions, numbers=[1, 1])
     alone = points([[0.0, 0.0]])[0]
     water = Geometry.from_atoms(molecule("H2O"))
@@ -108,7 +141,8 @@ def test_close_pairs_and_periodic_images(rng):
 def test_at_most(rng):
     some = candidates(rng.normal(size=(10, 2)))
     kept = np.array([AtMost(3)(None, None, some, rng) for _ in range(60)])
-    assert (kept.sum(1) == 3).all() and kept.any(0).all()
+    assert (kept.sum(1) == 3).all()
+    assert kept.any(0).all()
     assert AtMost(99)(None, None, some, rng).all()
     with pytest.raises(ValueError, match=r"AtMost\(0\) would keep nothing: give a positive number"):
         AtMost(0)

@@ -38,16 +38,37 @@ def test_plain_values_stay_what_they_are():
 
 
 def test_values_of_libraries_become_plain():
-    given = {"dtype": torch.float32, "array": np.eye(2), "number": np.int64(3), "path": Path("a/b"), "far": math.inf, "tuple": (1, 2), 5: 6}
-    right = {"dtype": "torch.float32", "array": [[1.0, 0.0], [0.0, 1.0]], "number": 3, "path": "a/b", "far": "inf", "tuple": [1, 2], "5": 6}
+    given = {
+        "dtype": torch.float32,
+        "array": np.eye(2),
+        "number": np.int64(3),
+        "path": Path("a/b"),
+        "far": math.inf,
+        "tuple": (1, 2),
+        5: 6,
+    }
+    right = {
+        "dtype": "torch.float32",
+        "array": [[1.0, 0.0], [0.0, 1.0]],
+        "number": 3,
+        "path": "a/b",
+        "far": "inf",
+        "tuple": [1, 2],
+        "5": 6,
+    }
     assert described(given) == right
     json.dumps(described(given), allow_nan=False)
 
 
 def test_dataclasses_functions_and_partials_are_named():
     assert described(Method(2.0)) == {"name": f"{__name__}.Method", "cutoff": 2.0}
-    assert described(partial(MLP, 2, width=8)) == {"name": "agal_toolkit.MLP", "args": [2], "keywords": {"width": 8}}
-    assert described(math.sqrt) == "math.sqrt" and described(Method) == f"{__name__}.Method"
+    assert described(partial(MLP, 2, width=8)) == {
+        "name": "agal_toolkit.MLP",
+        "args": [2],
+        "keywords": {"width": 8},
+    }
+    assert described(math.sqrt) == "math.sqrt"
+    assert described(Method) == f"{__name__}.Method"
     assert described(Attack(BoltzmannVariance(5.0), Adam(0.1, 3)))["objective"]["kT"] == 5.0
 
 
@@ -58,7 +79,10 @@ def test_fields_that_do_not_compare_change_nothing():
 
 
 def test_only_instances_of_frozen_dataclasses_are_frozen():
-    assert is_frozen(Method(1.0)) and not is_frozen(Method) and not is_frozen(Loose(1.0)) and not is_frozen(3)
+    assert is_frozen(Method(1.0))
+    assert not is_frozen(Method)
+    assert not is_frozen(Loose(1.0))
+    assert not is_frozen(3)
 
 
 def test_names_of_callables():
@@ -69,9 +93,17 @@ def test_names_of_callables():
 @pytest.mark.parametrize(
     ("value", "error", "message"),
     [
-        ({"a": [0, lambda x: x]}, ValueError, "<lambda> has no name to keep results under: define the function with def"),
+        (
+            {"a": [0, lambda x: x]},
+            ValueError,
+            "<lambda> has no name to keep results under: define the function with def",
+        ),
         ({"a": {"b": math.nan}}, ValueError, r"settings\['a'\]\['b'\] is nan"),
-        ({"a": Loose(1.0)}, TypeError, r"settings\['a'\] holds a Loose, which has no JSON.*field\(compare=False\)"),
+        (
+            {"a": Loose(1.0)},
+            TypeError,
+            r"settings\['a'\] holds a Loose, which has no JSON.*field\(compare=False\)",
+        ),
         ({(1, 2): 3}, TypeError, r"settings has the key \(1, 2\)"),
         (partial(math.hypot, object()), TypeError, r"settings\[0\] holds a object"),
     ],
@@ -83,7 +115,8 @@ def test_what_has_no_json_is_named_with_its_place(value, error, message):
 
 def test_the_order_of_keys_does_not_matter():
     assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-    assert len(digest({})) == 16 and digest({"a": 1}) != digest({"a": 1.5})
+    assert len(digest({})) == 16
+    assert digest({"a": 1}) != digest({"a": 1.5})
 
 
 def test_the_machine_names_versions():

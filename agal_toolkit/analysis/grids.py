@@ -35,7 +35,9 @@ class Grid:
 
     @property
     def positions(self) -> NDArray:
-        """(points^2, 2); reshaping a column to (points, points) gives rows of constant y, as contour plots take it."""
+        """(points^2, 2); reshaping a column to (points, points) gives rows of constant y, as
+        contour plots take it.
+        """
         x, y = np.meshgrid(self.axis, self.axis)
         return np.column_stack([x.ravel(), y.ravel()])
 
@@ -50,10 +52,16 @@ class Grid:
 
 
 def ask(committee: Committee, positions: NDArray) -> tuple[Prediction, Batch]:
-    """What a committee says of a particle at each of `positions` (n, 2), on the CPU in float64; without n structures on the way."""
+    """What a committee says of a particle at each of `positions` (n, 2), on the CPU in float64;
+    without n structures on the way.
+    """
     here = Batch.of(points(positions[:1])).repeat(len(positions)).at(torch.tensor(positions))
-    said = committee(Batch(*(getattr(here, field.name).to(committee.device) for field in fields(here))))
-    return Prediction(*(values.detach().double().cpu() for values in (said.energy, said.forces, said.stress))), here
+    said = committee(
+        Batch(*(getattr(here, field.name).to(committee.device) for field in fields(here)))
+    )
+    return Prediction(
+        *(values.detach().double().cpu() for values in (said.energy, said.forces, said.stress))
+    ), here
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,4 +84,6 @@ class Surface:
         said, batch = ask(committee, grid.positions)
         variance = force_variance(said, batch)
         shape = (grid.points, grid.points)
-        return cls(grid, said.energy.mean(0).numpy().reshape(shape), variance.sqrt().numpy().reshape(shape))
+        return cls(
+            grid, said.energy.mean(0).numpy().reshape(shape), variance.sqrt().numpy().reshape(shape)
+        )

@@ -1,8 +1,8 @@
 """Minimum-energy paths between two structures, by ASE's nudged elastic band.
 
-All images that move are one batch, so a committee evaluates a band for the price of one structure; whatever says energy and
-forces is a potential here, ASE calculators too. Atoms keep their places in the list along a path:
-an end whose equal atoms were exchanged is another end.
+All images that move are one batch, so a committee evaluates a band for the price of one structure;
+whatever says energy and forces is a potential here, ASE calculators too. Atoms keep their places in
+the list along a path: an end whose equal atoms were exchanged is another end.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Path:
     """A band of images from one structure to another.
 
     Attributes:
-        images: the structures with the energies (eV) and forces (eV/angstrom) of the potential, from first to last; a
-            Dataset, so that it can be written and read.
+        images: the structures with the energies (eV) and forces (eV/angstrom) of the potential,
+            from first to last; a Dataset, so that it can be written and read.
         converged: every force on the band fell below the wanted one.
         steps: of the optimiser.
     """
@@ -57,30 +57,37 @@ class Path:
 
     @property
     def lengths(self) -> NDArray:
-        """(images,) length of the path up to each image, the Euclidean norm over all coordinates, angstrom."""
+        """(images,) length of the path up to each image, the Euclidean norm over all coordinates,
+        angstrom.
+        """
         steps = np.diff(self.positions, axis=0)
         return np.concatenate([[0.0], np.cumsum(np.sqrt(np.square(steps).sum((1, 2))))])
 
     @property
     def barrier(self) -> float:
-        """Energy of the highest image above the first one, eV (Schwalbe-Koda 2021, Fig. 3d); 0 where none is higher."""
+        """Energy of the highest image above the first one, eV (Schwalbe-Koda 2021, Fig. 3d); 0
+        where none is higher.
+        """
         return float(self.energies.max() - self.energies[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class NudgedElasticBand:
-    """Relaxes a band of images with FIRE (Schwalbe-Koda 2021, A.2.2; improved tangents of Henkelman 2000).
+    """Relaxes a band of images with FIRE (Schwalbe-Koda 2021, A.2.2; improved tangents of Henkelman
+    2000).
 
     The paper gives the number of images and the optimiser; the other settings are ours.
 
     Attributes:
-        images: along the path, both ends included. An odd number leaves one in the middle, which on a path with mirror
-            symmetry is the transition state.
+        images: along the path, both ends included. An odd number leaves one in the middle, which on
+            a path with mirror symmetry is the transition state.
         climb: once the band has converged, its highest image climbs along the path to the saddle.
-        fmax: norm of the force on any particle of the band below which it has converged, eV/angstrom.
+        fmax: norm of the force on any particle of the band below which it has converged,
+            eV/angstrom.
         spring: constant of the springs between images, eV/angstrom^2.
         steps: of the optimiser at most, with and without climbing together.
-        idpp: images start where the distances between atoms are interpolated (Smidstrup 2014), not the coordinates. Between
+        idpp: images start where the distances between atoms are interpolated (Smidstrup 2014), not
+            the coordinates. Between
             mirror images it has nothing to say: their distances are equal.
     """
 
@@ -93,58 +100,104 @@ class NudgedElasticBand:
 
     def __post_init__(self) -> None:
         if self.images < 3 or not self.fmax > 0 or not self.spring > 0 or self.steps < 1:
-            raise ValueError(f"images={self.images}, fmax={self.fmax}, spring={self.spring}, steps={self.steps}: at least three images, the others positive")
+            raise ValueError(
+                f"images={self.images}, fmax={self.fmax}, spring={self.spring}, steps={self.steps}:"
+                " at least three images, the others positive"
+            )
 
     def __call__(
-        self, potential: Model, first: Geometry, last: Geometry, *, start: Sequence[Geometry] | None = None, device: torch.device | str = "cpu",
+        self,
+        potential: Model,
+        first: Geometry,
+        last: Geometry,
+        *,
+        start: Sequence[Geometry] | None = None,
+        device: torch.device | str = "cpu",
         report: Report = ignore,
     ) -> Path:
         """The path from `first` to `last`, which stay as they are.
 
         Args:
-            potential: a potential or an ASE calculator; a label function as :class:`~agal_toolkit.references.LabelCalculator`.
-            first: one end, a minimum of the potential (see :func:`relaxed`) if the barrier is to mean something.
+            potential: a potential or an ASE calculator; a label function as
+                :class:`~agal_toolkit.references.LabelCalculator`.
+            first: one end, a minimum of the potential (see :func:`relaxed`) if the barrier is to
+                mean something.
             last: the other end, its particles in the same order.
-            start: the images to start from, ends included, instead of interpolation: a path found on another potential.
+            start: the images to start from, ends included, instead of interpolation: a path found
+                on another potential.
             device: where the potential computes, a committee's ``device``.
             report: hears a Progress at each step.
 
         Raises:
-            ValueError: ends of different particles or cells, or another number of images in `start`.
+            ValueError: ends of different particles or cells, or another number of images in
+                `start`.
         """
-        if not (np.array_equal(first.numbers, last.numbers) and np.array_equal(first.cell, last.cell) and np.array_equal(first.pbc, last.pbc)):
-            raise ValueError(f"{first!r} and {last!r} are no ends of one path: they must have the same particles in the same order, and the same cell")
+        if not (
+            np.array_equal(first.numbers, last.numbers)
+            and np.array_equal(first.cell, last.cell)
+            and np.array_equal(first.pbc, last.pbc)
+        ):
+            raise ValueError(
+                f"{first!r} and {last!r} are no ends of one path: they must have the same particles"
+                " in the same order, and the same cell"
+            )
         images = self._start(first, last, start)
         band = _Band(images, potential, first, device, k=self.spring)
         taken, converged = 0, False
         for climb in (False, True)[: 1 + self.climb]:
             band.climb = climb
             optimiser = FIRE(band, logfile=None)
-            optimiser.attach(lambda before=taken, optimiser=optimiser: report(Progress("path", before + optimiser.nsteps, self.steps)))
+            optimiser.attach(
+                lambda before=taken, optimiser=optimiser: report(
+                    Progress("path", before + optimiser.nsteps, self.steps)
+                )
+            )
             converged = bool(optimiser.run(fmax=self.fmax, steps=self.steps - taken))
             taken += optimiser.nsteps
             if not converged:
                 break
-        found = [first, *(first.moved(image.positions[:, : first.dimension]) for image in images[1:-1]), last]
+        found = [
+            first,
+            *(first.moved(image.positions[:, : first.dimension]) for image in images[1:-1]),
+            last,
+        ]
         return Path(Dataset(found, band.labels()), converged, taken)
 
-    def _start(self, first: Geometry, last: Geometry, start: Sequence[Geometry] | None) -> list[Atoms]:
+    def _start(
+        self, first: Geometry, last: Geometry, start: Sequence[Geometry] | None
+    ) -> list[Atoms]:
         """Where the images start, as ASE structures."""
         if start is not None:
-            if len(start) != self.images or any(not np.array_equal(image.numbers, first.numbers) for image in start):
-                raise ValueError(f"start has {len(start)} images, expected {self.images} with the particles of the ends")
+            if len(start) != self.images or any(
+                not np.array_equal(image.numbers, first.numbers) for image in start
+            ):
+                raise ValueError(
+                    f"start has {len(start)} images, expected {self.images} with the particles of"
+                    " the ends"
+                )
             return [geometry.to_atoms() for geometry in (first, *start[1:-1], last)]
         images = [first.to_atoms() for _ in range(self.images - 1)] + [last.to_atoms()]
-        NEB(images, method="improvedtangent").interpolate("idpp" if self.idpp else "linear", mic=bool(first.pbc.any()), apply_constraint=False)
+        NEB(images, method="improvedtangent").interpolate(
+            "idpp" if self.idpp else "linear", mic=bool(first.pbc.any()), apply_constraint=False
+        )
         return images
 
 
 class _Band(NEB):
     """ASE's band, whose moving images are evaluated together."""
 
-    def __init__(self, images: list[Atoms], potential: Model, like: Geometry, device: torch.device | str, k: float) -> None:
+    def __init__(
+        self,
+        images: list[Atoms],
+        potential: Model,
+        like: Geometry,
+        device: torch.device | str,
+        k: float,
+    ) -> None:
         super().__init__(images, k=k, method="improvedtangent")
-        self._potential = CalculatorPotential(potential) if isinstance(potential, Calculator) else potential
+        self._potential = (
+            CalculatorPotential(potential) if isinstance(potential, Calculator) else potential
+        )
         self._like, self._device, self._at = like, device, None
         self._evaluate([images[0], images[-1]])
 
@@ -161,7 +214,9 @@ class _Band(NEB):
             image.calc = SinglePointCalculator(image, energy=float(energy), forces=force)
 
     def get_forces(self) -> NDArray:
-        """(moving particles, 3); ASE's optimisers ask twice at one place, the potential hears it once."""
+        """(moving particles, 3); ASE's optimisers ask twice at one place, the potential hears it
+        once.
+        """
         positions = self.get_positions()
         if self._at is None or not np.array_equal(positions, self._at):
             self._evaluate(self.images[1:-1])
@@ -172,28 +227,47 @@ class _Band(NEB):
         """What the potential said of each image where it is."""
         self.get_forces()
         d = self._like.dimension
-        return [Labels(energy=image.get_potential_energy(), forces=image.get_forces(apply_constraint=False)[:, :d]) for image in self.images]
+        return [
+            Labels(
+                energy=image.get_potential_energy(),
+                forces=image.get_forces(apply_constraint=False)[:, :d],
+            )
+            for image in self.images
+        ]
 
 
 class NoMinimum(RuntimeError):
     """A structure that does not come to rest on a potential."""
 
 
-def relaxed(potential: Model, geometry: Geometry, *, fmax: float = 0.01, steps: int = 500, device: torch.device | str = "cpu") -> Geometry:
-    """The minimum that FIRE reaches from `geometry`, at a fixed cell; `fmax` as in :class:`NudgedElasticBand`.
+def relaxed(
+    potential: Model,
+    geometry: Geometry,
+    *,
+    fmax: float = 0.01,
+    steps: int = 500,
+    device: torch.device | str = "cpu",
+) -> Geometry:
+    """The minimum that FIRE reaches from `geometry`, at a fixed cell; `fmax` as in
+    :class:`NudgedElasticBand`.
 
     Raises:
         NoMinimum: within so many steps.
     """
     atoms = geometry.to_atoms()
-    calculator = potential if isinstance(potential, Calculator) else PotentialCalculator(potential, dimension=geometry.dimension, device=device)
+    calculator = (
+        potential
+        if isinstance(potential, Calculator)
+        else PotentialCalculator(potential, dimension=geometry.dimension, device=device)
+    )
     atoms.calc = calculator
     if not FIRE(atoms, logfile=None).run(fmax=fmax, steps=steps):
         left = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-        raise NoMinimum(f"a force of {left:.3g} eV/angstrom is left after {steps} steps: allow more, or look whether {geometry!r} falls apart on this potential")
+        raise NoMinimum(
+            f"a force of {left:.3g} eV/angstrom is left after {steps} steps: allow more, or look"
+            f" whether {geometry!r} falls apart on this potential"
+        )
     return geometry.moved(atoms.positions[:, : geometry.dimension])
-
-
 
 
 @dataclass(frozen=True)
@@ -215,7 +289,8 @@ class CommitteePaths:
 
     @classmethod
     def of(cls, committee: Committee, find: Callable[[Potential], Path]) -> CommitteePaths:
-        """What `find` makes of the committee's mean and of each member: a partial of :func:`inversion_path`, for example.
+        """What `find` makes of the committee's mean and of each member: a partial of
+        :func:`inversion_path`, for example.
 
         Raises:
             NoMinimum: the mean has none.
@@ -227,4 +302,6 @@ class CommitteePaths:
             except NoMinimum:
                 return None
 
-        return cls(find(committee.mean), tuple(found(committee[[m]]) for m in range(len(committee))))
+        return cls(
+            find(committee.mean), tuple(found(committee[[m]]) for m in range(len(committee)))
+        )

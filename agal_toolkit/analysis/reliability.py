@@ -1,7 +1,8 @@
-"""Whether calibrated uncertainties are errors: the ratio r = e / sigma_cal against the normal, and errors against sigma (Cezar 2025, Figs. 2a and 2b).
+"""Whether calibrated uncertainties are errors: the ratio r = e / sigma_cal against the normal, and
+errors against sigma (Cezar 2025, Figs. 2a and 2b).
 
-To be asked on structures that served neither for training nor for the fit. Components of one structure err together, so
-intervals are bootstraps over structures.
+To be asked on structures that served neither for training nor for the fit. Components of one
+structure err together, so intervals are bootstraps over structures.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ..uncertainty.calibration import Samples
 from ..uncertainty.power_law import Law
 
 LEVELS = np.linspace(0.01, 0.99, 99)
-RATIOS = np.linspace(-6.0, 6.0, 61)             # edges of bins of r
+RATIOS = np.linspace(-6.0, 6.0, 61)  # edges of bins of r
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,14 @@ class Reliability:
     """What a law is worth on other structures than those of its fit.
 
     Attributes:
-        spread: standard deviation of r; 1 where sigma_cal is the size of errors, more where it is too small.
+        spread: standard deviation of r; 1 where sigma_cal is the size of errors, more where it is
+            too small.
         within_1, within_2: shares of |r| below 1 and 2; 0.683 and 0.954 for normal errors.
         nll: mean negative logarithm of the likelihood of the errors.
-        area: miscalibration area, between the observed and the expected coverage of central intervals of all levels; 0 to 1/2.
-        slope: of ln(rms error) against ln(sigma_cal) in bins of equal numbers of samples; 1 where the law holds throughout.
+        area: miscalibration area, between the observed and the expected coverage of central
+            intervals of all levels; 0 to 1/2.
+        slope: of ln(rms error) against ln(sigma_cal) in bins of equal numbers of samples; 1 where
+            the law holds throughout.
         bins: (K, 2) root mean squares of sigma_cal and of the errors in each bin.
         structures: that it rests on.
     """
@@ -61,11 +65,14 @@ class Reliability:
     structures: int
 
 
-def reliability(found: Samples, law: Law, *, bins: int = 12, draws: int = 400, seed: int = 0) -> Reliability:
+def reliability(
+    found: Samples, law: Law, *, bins: int = 12, draws: int = 400, seed: int = 0
+) -> Reliability:
     """Statistics of a law on structures that it was not fitted on.
 
     Args:
-        found: their uncertainties and errors, see :func:`~agal_toolkit.uncertainty.calibration.samples`.
+        found: their uncertainties and errors, see
+            :func:`~agal_toolkit.uncertainty.calibration.samples`.
         law: to be judged; ``Law()`` for raw uncertainties.
         bins: of sigma_cal, equally filled.
         draws: bootstrap samples.
@@ -75,27 +82,50 @@ def reliability(found: Samples, law: Law, *, bins: int = 12, draws: int = 400, s
         ValueError: fewer samples than bins, or values that are no numbers.
     """
     sigma = law.at(found.sigma)
-    if len(sigma) < bins or not np.isfinite(sigma).all() or not np.isfinite(found.errors).all() or (sigma <= 0).any():
-        raise ValueError(f"{len(sigma)} samples for {bins} bins, all of which must be numbers with a positive sigma: give more structures, or drop broken ones")
+    if (
+        len(sigma) < bins
+        or not np.isfinite(sigma).all()
+        or not np.isfinite(found.errors).all()
+        or (sigma <= 0).any()
+    ):
+        raise ValueError(
+            f"{len(sigma)} samples for {bins} bins, all of which must be numbers with a positive"
+            " sigma: give more structures, or drop broken ones"
+        )
     names, owner = np.unique(found.owner, return_inverse=True)
     members = [np.flatnonzero(owner == k) for k in range(len(names))]
-    drawn = np.random.default_rng(seed).integers(len(names), size=(draws if len(names) > 1 else 0, len(names)))
+    drawn = np.random.default_rng(seed).integers(
+        len(names), size=(draws if len(names) > 1 else 0, len(names))
+    )
     chosen = [np.concatenate([members[k] for k in row]) for row in drawn]
 
     def value(statistic: Callable[[NDArray, NDArray], float]) -> Value:
         whole = statistic(sigma, found.errors)
-        spread = np.percentile([statistic(sigma[rows], found.errors[:, rows]) for rows in chosen], [2.5, 97.5]) if chosen else (whole, whole)
+        spread = (
+            np.percentile(
+                [statistic(sigma[rows], found.errors[:, rows]) for rows in chosen], [2.5, 97.5]
+            )
+            if chosen
+            else (whole, whole)
+        )
         return Value(float(whole), float(spread[0]), float(spread[1]))
 
     return Reliability(
-        spread=value(lambda s, e: (e / s).std()), within_1=value(lambda s, e: (np.abs(e) < s).mean()), within_2=value(lambda s, e: (np.abs(e) < 2 * s).mean()),
-        nll=value(lambda s, e: 0.5 * np.log(2 * np.pi) + np.mean(np.log(s) + 0.5 * (e / s) ** 2)), area=value(_area), slope=value(lambda s, e: _slope(binned(s, e, bins))),
-        bins=binned(sigma, found.errors, bins), structures=len(names),
+        spread=value(lambda s, e: (e / s).std()),
+        within_1=value(lambda s, e: (np.abs(e) < s).mean()),
+        within_2=value(lambda s, e: (np.abs(e) < 2 * s).mean()),
+        nll=value(lambda s, e: 0.5 * np.log(2 * np.pi) + np.mean(np.log(s) + 0.5 * (e / s) ** 2)),
+        area=value(_area),
+        slope=value(lambda s, e: _slope(binned(s, e, bins))),
+        bins=binned(sigma, found.errors, bins),
+        structures=len(names),
     )
 
 
 def counted(ratios: ArrayLike) -> NDArray:
-    """(62,) how many ratios r, of any shape, lie below, in each bin between, and above the edges RATIOS."""
+    """(62,) how many ratios r, of any shape, lie below, in each bin between, and above the edges
+    RATIOS.
+    """
     return np.histogram(ratios, [-np.inf, *RATIOS, np.inf])[0]
 
 
@@ -106,7 +136,10 @@ def within(counts: ArrayLike, limit: float) -> float:
         ValueError: a limit that is none of RATIOS.
     """
     if not np.isclose(RATIOS, limit).any():
-        raise ValueError(f"limit is {limit}, and ratios are counted between {RATIOS[0]:g}, {RATIOS[1]:g}, ..., {RATIOS[-1]:g}")
+        raise ValueError(
+            f"limit is {limit}, and ratios are counted between {RATIOS[0]:g}, {RATIOS[1]:g}, ...,"
+            f" {RATIOS[-1]:g}"
+        )
     counts, edges = np.asarray(counts), np.array([-np.inf, *RATIOS, np.inf])
     inside = (edges[:-1] > -limit - 1e-9) & (edges[1:] < limit + 1e-9)
     return float(counts[inside].sum() / counts.sum())
@@ -119,9 +152,16 @@ def coverage(sigma: NDArray, errors: NDArray) -> NDArray:
 
 
 def binned(sigma: NDArray, errors: NDArray, bins: int) -> NDArray:
-    """(bins, 2) root mean squares of sigma (n,) and of errors (M, n), in bins of equal numbers of samples, ascending."""
+    """(bins, 2) root mean squares of sigma (n,) and of errors (M, n), in bins of equal numbers of
+    samples, ascending.
+    """
     parts = np.array_split(np.argsort(sigma), bins)
-    return np.array([[np.sqrt(np.mean(sigma[rows] ** 2)), np.sqrt(np.mean(errors[:, rows] ** 2))] for rows in parts])
+    return np.array(
+        [
+            [np.sqrt(np.mean(sigma[rows] ** 2)), np.sqrt(np.mean(errors[:, rows] ** 2))]
+            for rows in parts
+        ]
+    )
 
 
 def _area(sigma: NDArray, errors: NDArray) -> float:

@@ -1,8 +1,11 @@
-"""How far apart two structures are, whatever their place in space and the order of their equal atoms.
+"""How far apart two structures are, whatever their place in space and the order of their equal
+atoms.
 
-Structures are superposed by Kabsch's rotation about their centroids (unweighted), for every permutation of equal atoms
-where there are few, and otherwise for permutations found by turns: the best assignment for a rotation (Hungarian
-method), the best rotation for an assignment, from many rotations. The second way can miss the best one: it is an upper bound.
+Structures are superposed by Kabsch's rotation about their centroids (unweighted), for every
+permutation of equal atoms
+where there are few, and otherwise for permutations found by turns: the best assignment for a
+rotation (Hungarian method), the best rotation for an assignment, from many rotations. The second
+way can miss the best one: it is an upper bound.
 """
 
 from __future__ import annotations
@@ -19,18 +22,24 @@ from ..geometry import Geometry
 
 @dataclass(frozen=True)
 class AlignedRmsd:
-    """Root mean square deviation after optimal superposition, minimised over permutations of equal atoms, angstrom.
+    """Root mean square deviation after optimal superposition, minimised over permutations of equal
+    atoms, angstrom.
 
-    The abscissa of Schwalbe-Koda 2021, Fig. 3c, which does not say how it is aligned; permutations and, for ammonia, reflections
-    are our choice. It may be the `distance` of :class:`~agal_toolkit.selection.Deduplicate`, but not for points of a model
+    The abscissa of Schwalbe-Koda 2021, Fig. 3c, which does not say how it is aligned; permutations
+    and, for ammonia, reflections are our choice. It may be the `distance` of
+    :class:`~agal_toolkit.selection.Deduplicate`, but not for points of a model
     surface: a lone particle can always be moved onto another.
 
     Attributes:
-        reflections: mirror images may be superposed too. Ammonia before and after its inversion are mirror images, and
-            so are most distorted geometries and their inverted selves, which have the same energy.
-        permutations: atoms of one element may change places; otherwise atom i is compared with atom i.
-        exact: up to so many permutations all are tried (ammonia has 6, methane 24); beyond, the distance is an upper bound.
-        starts: random rotations from which an inexact search begins, besides those that match principal axes.
+        reflections: mirror images may be superposed too. Ammonia before and after its inversion are
+            mirror images, and so are most distorted geometries and their inverted selves, which
+            have the same energy.
+        permutations: atoms of one element may change places; otherwise atom i is compared with atom
+            i.
+        exact: up to so many permutations all are tried (ammonia has 6, methane 24); beyond, the
+            distance is an upper bound.
+        starts: random rotations from which an inexact search begins, besides those that match
+            principal axes.
     """
 
     reflections: bool = False
@@ -50,22 +59,34 @@ class AlignedRmsd:
         return float(np.sqrt(np.square(fixed - moving).sum(1).mean()))
 
     def superpose(self, one: Geometry, other: Geometry) -> Geometry:
-        """`other`, turned onto `one` with its atoms in the order of the atoms of `one` that they match.
+        """`other`, turned onto `one` with its atoms in the order of the atoms of `one` that they
+        match.
 
         Raises:
             ValueError: different compositions, or a periodic structure.
         """
         if not comparable(one, other, ordered=not self.permutations):
-            raise ValueError(f"{other!r} cannot be superposed on {one!r}: they must consist of the same atoms")
+            raise ValueError(
+                f"{other!r} cannot be superposed on {one!r}: they must consist of the same atoms"
+            )
         _, moving, order = self._matched(one, other)
         return Geometry(
-            positions=moving + one.positions.mean(0), numbers=other.numbers[order], charge=other.charge, multiplicity=other.multiplicity,
-            movable=other.movable[order], origin=other.origin,
+            positions=moving + one.positions.mean(0),
+            numbers=other.numbers[order],
+            charge=other.charge,
+            multiplicity=other.multiplicity,
+            movable=other.movable[order],
+            origin=other.origin,
         )
 
     def _matched(self, one: Geometry, other: Geometry) -> tuple[NDArray, NDArray, NDArray]:
-        """Centred positions of `one` and of `other`, (n, d), the latter turned and permuted by its third value (n,)."""
-        fixed, moving = one.positions - one.positions.mean(0), other.positions - other.positions.mean(0)
+        """Centred positions of `one` and of `other`, (n, d), the latter turned and permuted by its
+        third value (n,).
+        """
+        fixed, moving = (
+            one.positions - one.positions.mean(0),
+            other.positions - other.positions.mean(0),
+        )
         orders = self._orders(one.numbers, other.numbers)
         if orders is None:
             order = self._searched(fixed, moving, one.numbers, other.numbers)
@@ -76,14 +97,18 @@ class AlignedRmsd:
         return fixed, matched @ rotation(matched, fixed, reflections=self.reflections), order
 
     def _orders(self, ours: NDArray, theirs: NDArray) -> NDArray | None:
-        """(k, n): every order of `theirs` that gives the elements of `ours`; None where there are too many."""
+        """(k, n): every order of `theirs` that gives the elements of `ours`; None where there are
+        too many.
+        """
         if not self.permutations:
             return np.arange(len(ours))[None]
         elements, counts = np.unique(ours, return_counts=True)
         if math.prod(math.factorial(int(count)) for count in counts) > self.exact:
             return None
         slots = [np.flatnonzero(ours == element) for element in elements]
-        choices = product(*(permutations(np.flatnonzero(theirs == element)) for element in elements))
+        choices = product(
+            *(permutations(np.flatnonzero(theirs == element)) for element in elements)
+        )
         orders = []
         for choice in choices:
             order = np.empty(len(ours), dtype=int)
@@ -94,7 +119,10 @@ class AlignedRmsd:
 
     def _searched(self, fixed: NDArray, moving: NDArray, ours: NDArray, theirs: NDArray) -> NDArray:
         """(n,) the best order that turns of assignment and rotation find."""
-        best, found = -np.inf, np.argsort(theirs, kind="stable")[np.argsort(np.argsort(ours, kind="stable"))]
+        best, found = (
+            -np.inf,
+            np.argsort(theirs, kind="stable")[np.argsort(np.argsort(ours, kind="stable"))],
+        )
         for turn in self._rotations(fixed, moving):
             order = None
             for _ in range(100):
@@ -109,11 +137,21 @@ class AlignedRmsd:
         return found
 
     def _rotations(self, fixed: NDArray, moving: NDArray) -> list[NDArray]:
-        """Where the search starts: as they are, principal axis on principal axis in every order and sense, and at random."""
+        """Where the search starts: as they are, principal axis on principal axis in every order and
+        sense, and at random.
+        """
         d, rng = fixed.shape[1], np.random.default_rng(0)
         ours, theirs = (np.linalg.svd(x, full_matrices=True)[2].T for x in (fixed, moving))
-        signed = [np.eye(d)[list(order)] * np.array(signs)[:, None] for order in permutations(range(d)) for signs in product((1, -1), repeat=d)]
-        turns = [np.eye(d), *(theirs @ s @ ours.T for s in signed), *(np.linalg.qr(rng.normal(size=(d, d)))[0] for _ in range(self.starts))]
+        signed = [
+            np.eye(d)[list(order)] * np.array(signs)[:, None]
+            for order in permutations(range(d))
+            for signs in product((1, -1), repeat=d)
+        ]
+        turns = [
+            np.eye(d),
+            *(theirs @ s @ ours.T for s in signed),
+            *(np.linalg.qr(rng.normal(size=(d, d)))[0] for _ in range(self.starts)),
+        ]
         return [turn for turn in turns if self.reflections or np.linalg.det(turn) > 0]
 
 
@@ -127,13 +165,19 @@ def comparable(one: Geometry, other: Geometry, *, ordered: bool = False) -> bool
         raise ValueError("periodic structures cannot be superposed: compare descriptors of them")
     if one.positions.shape != other.positions.shape:
         return False
-    return np.array_equal(one.numbers, other.numbers) if ordered else np.array_equal(np.sort(one.numbers), np.sort(other.numbers))
+    return (
+        np.array_equal(one.numbers, other.numbers)
+        if ordered
+        else np.array_equal(np.sort(one.numbers), np.sort(other.numbers))
+    )
 
 
 def rotation(moving: NDArray, fixed: NDArray, *, reflections: bool = False) -> NDArray:
-    """The orthogonal matrix R (d, d) for which `moving` @ R is closest to `fixed`, both (n, d) and centred.
+    """The orthogonal matrix R (d, d) for which `moving` @ R is closest to `fixed`, both (n, d) and
+    centred.
 
-    Kabsch 1976 (Acta Cryst. A 32, 922), with the sign that keeps R a proper rotation unless `reflections` are allowed.
+    Kabsch 1976 (Acta Cryst. A 32, 922), with the sign that keeps R a proper rotation unless
+    `reflections` are allowed.
     """
     u, _, vt = np.linalg.svd(moving.T @ fixed)
     if not reflections and np.linalg.det(u) * np.linalg.det(vt) < 0:
@@ -142,7 +186,9 @@ def rotation(moving: NDArray, fixed: NDArray, *, reflections: bool = False) -> N
 
 
 def _gains(covariance: NDArray, reflections: bool) -> NDArray:
-    """The largest trace of (k, d, d) with a rotation, (k,): half of what superposing takes off the squared distance."""
+    """The largest trace of (k, d, d) with a rotation, (k,): half of what superposing takes off the
+    squared distance.
+    """
     singular = np.linalg.svd(covariance, compute_uv=False)
     if not reflections:
         singular[:, -1] *= np.where(np.linalg.det(covariance) < 0, -1.0, 1.0)
@@ -150,7 +196,9 @@ def _gains(covariance: NDArray, reflections: bool) -> NDArray:
 
 
 def _assigned(fixed: NDArray, moving: NDArray, ours: NDArray, theirs: NDArray) -> NDArray:
-    """(n,) which atom of `moving` goes with each of `fixed`, elements kept, with the smallest sum of squared distances."""
+    """(n,) which atom of `moving` goes with each of `fixed`, elements kept, with the smallest sum
+    of squared distances.
+    """
     from scipy.optimize import linear_sum_assignment  # slow to import
 
     order = np.empty(len(ours), dtype=int)

@@ -40,15 +40,18 @@ class Apart:
 
 @dataclass(frozen=True)
 class BondLengths:
-    """No pair of these elements at a distance that is neither that of a bond nor of atoms that are not bonded.
+    """No pair of these elements at a distance that is neither that of a bond nor of atoms that are
+    not bonded.
 
-    An attack above the error of a simulation moves atoms mostly inside molecules, where members err together; limits on forces
-    and on the shortest distance do not see that, this does. A step that takes an atom from its bond to beyond `apart` passes.
+    An attack above the error of a simulation moves atoms mostly inside molecules, where members err
+    together; limits on forces and on the shortest distance do not see that, this does. A step that
+    takes an atom from its bond to beyond `apart` passes.
 
     Attributes:
         between: two atomic numbers.
         shortest, longest: of a bond, angstrom.
-        apart: from here on atoms are not bonded, angstrom; the hydrogen bonds of water begin at 1.5.
+        apart: from here on atoms are not bonded, angstrom; the hydrogen bonds of water begin at
+            1.5.
 
     Raises:
         ValueError: distances that do not ascend.
@@ -70,7 +73,9 @@ class BondLengths:
         one, other = batch.numbers[pairs.first], batch.numbers[pairs.second]
         low, high = self.between
         meant = ((one == low) & (other == high)) | ((one == high) & (other == low))
-        wrong = meant & (lengths < self.apart) & ((lengths < self.shortest) | (lengths > self.longest))
+        wrong = (
+            meant & (lengths < self.apart) & ((lengths < self.shortest) | (lengths > self.longest))
+        )
         broken = torch.zeros(len(batch), dtype=torch.bool, device=batch.positions.device)
         broken[batch.owner[pairs.first[wrong]]] = True
         return ~broken
@@ -78,11 +83,13 @@ class BondLengths:
 
 @dataclass(frozen=True)
 class Ball:
-    """The displacements with an l_p norm of at most `radius` (Schwalbe-Koda 2021, Sec. 2); an attack is projected onto it.
+    """The displacements with an l_p norm of at most `radius` (Schwalbe-Koda 2021, Sec. 2); an
+    attack is projected onto it.
 
     Attributes:
         radius: epsilon, angstrom.
-        p: 2, the Euclidean norm over all coordinates of a geometry, or infinity, the largest coordinate.
+        p: 2, the Euclidean norm over all coordinates of a geometry, or infinity, the largest
+            coordinate.
     """
 
     radius: float
@@ -90,7 +97,10 @@ class Ball:
 
     def __post_init__(self) -> None:
         if not self.radius > 0 or self.p not in (2, np.inf):
-            raise ValueError(f"Ball(radius={self.radius}, p={self.p}): the radius is positive, p is 2 or infinity")
+            raise ValueError(
+                f"Ball(radius={self.radius}, p={self.p}): the radius is positive, p is 2 or"
+                " infinity"
+            )
 
     def __call__(self, batch: Batch, delta: Delta) -> Delta:
         """The nearest displacement inside the ball, for each geometry; a strain is left as it is."""

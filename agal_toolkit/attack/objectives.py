@@ -1,8 +1,8 @@
 """What an attack makes small.
 
-An objective is a recipe; bound to the committee and the data of a generation it becomes a loss. A loss sees nothing but
-a prediction and its batch and returns one number for each geometry, *smaller is better*: the adversarial losses of the
-papers, which are maximised, appear with a minus sign.
+An objective is a recipe; bound to the committee and the data of a generation it becomes a loss. A
+loss sees nothing but a prediction and its batch and returns one number for each geometry, *smaller
+is better*: the adversarial losses of the papers, which are maximised, appear with a minus sign.
 """
 
 from __future__ import annotations
@@ -35,16 +35,19 @@ class Aimed(Protocol):
 
 @dataclass(frozen=True)
 class BoltzmannVariance:
-    """Uncertain *and* likely: -P sigma_F^2, with P = exp(-E/kT) / Z (Schwalbe-Koda 2021, Eqs. 3 and 4).
+    """Uncertain *and* likely: -P sigma_F^2, with P = exp(-E/kT) / Z (Schwalbe-Koda 2021, Eqs. 3 and
+    4).
 
-    E is the committee's mean energy. Z averages exp(-E/kT) over the given data, calibration aside (Eq. 3 prints the sum; the authors'
-    published code takes the mean): a constant of each generation, which does not move the attack.
+    E is the committee's mean energy. Z averages exp(-E/kT) over the given data, calibration aside
+    (Eq. 3 prints the sum; the authors' published code takes the mean): a constant of each
+    generation, which does not move the attack.
 
     Attributes:
         kT: eV, or the units of a model surface.
-        per_atom: divide energies by the number of atoms, as the authors' published code for ammonia does; kT = 20 then acts
-            like 80 on the total energy of NH3. Never compare the two.
-        log: minimise -(ln P + ln sigma_F^2) instead; the same optima, but its slope does not vanish far from them.
+        per_atom: divide energies by the number of atoms, as the authors' published code for ammonia
+            does; kT = 20 then acts like 80 on the total energy of NH3. Never compare the two.
+        log: minimise -(ln P + ln sigma_F^2) instead; the same optima, but its slope does not vanish
+            far from them.
     """
 
     kT: float
@@ -57,7 +60,9 @@ class BoltzmannVariance:
 
     def __call__(self, committee: Committee, dataset: Dataset) -> Loss:
         if not len(dataset):
-            raise ValueError("the partition function of Eq. 3 needs labelled data: the data set is empty")
+            raise ValueError(
+                "the partition function of Eq. 3 needs labelled data: the data set is empty"
+            )
         dataset = dataset.of_role(TRAIN)
         known = torch.tensor(dataset.energies)
         if self.per_atom:
@@ -79,7 +84,9 @@ class BoltzmannVariance:
 
 @dataclass(frozen=True)
 class Variance:
-    """Uncertain, wherever: -sigma_F^2 (Schwalbe-Koda 2021, Eq. 2); give the attack a :class:`Ball`, or it runs away."""
+    """Uncertain, wherever: -sigma_F^2 (Schwalbe-Koda 2021, Eq. 2); give the attack a :class:`Ball`,
+    or it runs away.
+    """
 
     def __call__(self, committee: Committee, dataset: Dataset) -> Loss:
         return lambda prediction, batch: -force_variance(prediction, batch).double()

@@ -3,4 +3,16 @@
 from .run import Frames, npt, nve, nvt
 from .stops import EXPLODED, NOT_FINITE, Closer, EnergyBelow, Farther, Stop, Watch
 
-__all__ = ["EXPLODED", "NOT_FINITE", "Closer", "EnergyBelow", "Farther", "Frames", "Stop", "Watch", "npt", "nve", "nvt"]
+__all__ = [
+    "EXPLODED",
+    "NOT_FINITE",
+    "Closer",
+    "EnergyBelow",
+    "Farther",
+    "Frames",
+    "Stop",
+    "Watch",
+    "npt",
+    "nve",
+    "nvt",
+]

@@ -1,7 +1,8 @@
 """Who moves: replicas before they start, and on their way.
 
-Two ways: :class:`Together` is one batch under a torch-sim integrator, :class:`OneByOne` is one ASE simulation for each
-replica. Whoever drives them sees the same: a step, a look, and which of them go on.
+Two ways: :class:`Together` is one batch under a torch-sim integrator, :class:`OneByOne` is one ASE
+simulation for each replica. Whoever drives them sees the same: a step, a look, and which of them go
+on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Crowd:
         temperatures: (R,) K.
         masses: R times (n,).
         momenta: R times (n, d), zero where unmovable.
-        freedom: (R,) degrees of freedom: d for each movable particle, less d where the centre of mass is at rest.
+        freedom: (R,) degrees of freedom: d for each movable particle, less d where the centre of
+            mass is at rest.
     """
 
     starts: list[Geometry]
@@ -52,34 +54,61 @@ class Crowd:
 
     @classmethod
     def of(
-        cls, starts: Sequence[Geometry | Atoms], temperatures: ArrayLike, timestep: float, steps: int, velocities: Sequence[NDArray] | None,
-        rng: Generator | None, *, rest: bool,
+        cls,
+        starts: Sequence[Geometry | Atoms],
+        temperatures: ArrayLike,
+        timestep: float,
+        steps: int,
+        velocities: Sequence[NDArray] | None,
+        rng: Generator | None,
+        *,
+        rest: bool,
     ) -> Crowd:
-        """Velocities (angstrom/fs) as given or drawn; `rest` takes out the drift of several particles that are all movable.
+        """Velocities (angstrom/fs) as given or drawn; `rest` takes out the drift of several
+        particles that are all movable.
 
         Raises:
-            ValueError: values out of range, shapes that do not belong together, neither `rng` nor `velocities`.
+            ValueError: values out of range, shapes that do not belong together, neither `rng` nor
+                `velocities`.
         """
         geometries = [as_geometry(start) for start in starts]
         if not geometries or not timestep > 0 or steps < 1:
-            raise ValueError(f"{len(geometries)} starts, a timestep of {timestep} fs and {steps} steps: all must be positive")
+            raise ValueError(
+                f"{len(geometries)} starts, a timestep of {timestep} fs and {steps} steps: all must"
+                " be positive"
+            )
         kelvin = np.asarray(temperatures, dtype=float)
         if kelvin.shape not in ((), (len(geometries),)) or not (kelvin >= 0).all():
-            raise ValueError(f"temperatures are {kelvin}: give one for all, or one for each of {len(geometries)} starts, none below zero")
+            raise ValueError(
+                f"temperatures are {kelvin}: give one for all, or one for each of {len(geometries)}"
+                " starts, none below zero"
+            )
         if velocities is None and rng is None:
-            raise ValueError("velocities must come from somewhere: give rng, to draw them, or velocities")
-        if velocities is not None and [np.shape(v) for v in velocities] != [g.positions.shape for g in geometries]:
-            raise ValueError(f"velocities have shapes {[np.shape(v) for v in velocities]}, the positions {[g.positions.shape for g in geometries]}")
+            raise ValueError(
+                "velocities must come from somewhere: give rng, to draw them, or velocities"
+            )
+        if velocities is not None and [np.shape(v) for v in velocities] != [
+            g.positions.shape for g in geometries
+        ]:
+            raise ValueError(
+                f"velocities have shapes {[np.shape(v) for v in velocities]}, the positions"
+                f" {[g.positions.shape for g in geometries]}"
+            )
         kelvin = np.broadcast_to(kelvin, len(geometries))
         masses = [np.where(g.numbers > 0, atomic_masses[g.numbers], 1.0) for g in geometries]
         momenta, freedom = [], []
         for place, (geometry, m) in enumerate(zip(geometries, masses, strict=True)):
             if velocities is None:
-                p = rng.standard_normal(geometry.positions.shape) * np.sqrt(m * units.kB * kelvin[place])[:, None]
+                p = (
+                    rng.standard_normal(geometry.positions.shape)
+                    * np.sqrt(m * units.kB * kelvin[place])[:, None]
+                )
             else:
                 p = m[:, None] * np.asarray(velocities[place]) / units.fs
             at_rest = rest and len(geometry) > 1 and bool(geometry.movable.all())
-            momenta.append(p - m[:, None] * p.sum(0) / m.sum() if at_rest else p * geometry.movable[:, None])
+            momenta.append(
+                p - m[:, None] * p.sum(0) / m.sum() if at_rest else p * geometry.movable[:, None]
+            )
             freedom.append(geometry.dimension * (int(geometry.movable.sum()) - at_rest))
         return cls(geometries, kelvin, masses, momenta, np.array(freedom, dtype=float))
 
@@ -91,7 +120,9 @@ class Motion(Protocol):
         """One time step."""
 
     def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in ASE's units."""
+        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in
+        ASE's units.
+        """
 
     def keep(self, places: list[int]) -> None:
         """Goes on with these of them, at least one."""
@@ -104,15 +135,29 @@ class Together:
         from ..potentials.torchsim import Replicas
 
         self.model, self.integrator = model, integrator
-        self.state = Replicas.of(model, crowd.starts, np.concatenate(crowd.masses), np.concatenate(crowd.momenta), units.kB * crowd.temperatures, crowd.freedom)
+        self.state = Replicas.of(
+            model,
+            crowd.starts,
+            np.concatenate(crowd.masses),
+            np.concatenate(crowd.momenta),
+            units.kB * crowd.temperatures,
+            crowd.freedom,
+        )
 
     def step(self) -> None:
         """One time step."""
         self.state = self.integrator(self.state)
 
     def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in ASE's units."""
-        return self.model.batch, self.model.prediction, self.state.kinetic, self.state.velocities[:, : self.model.dimension]
+        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in
+        ASE's units.
+        """
+        return (
+            self.model.batch,
+            self.model.prediction,
+            self.state.kinetic,
+            self.state.velocities[:, : self.model.dimension],
+        )
 
     def keep(self, places: list[int]) -> None:
         """Goes on with these of them, at least one."""
@@ -134,19 +179,44 @@ class OneByOne:
     """Periodic boxes at constant pressure, each an ASE simulation of its own."""
 
     def __init__(
-        self, potential: Potential, crowd: Crowd, timestep: float, pressure: float, damping: float, pressure_damping: float, device: torch.device | str,
+        self,
+        potential: Potential,
+        crowd: Crowd,
+        timestep: float,
+        pressure: float,
+        damping: float,
+        pressure_damping: float,
+        device: torch.device | str,
     ) -> None:
         from ase.md.nose_hoover_chain import IsotropicMTKNPT
 
         self.running = []
-        for start, kelvin, masses, momenta in zip(crowd.starts, crowd.temperatures, crowd.masses, crowd.momenta, strict=True):
+        for start, kelvin, masses, momenta in zip(
+            crowd.starts, crowd.temperatures, crowd.masses, crowd.momenta, strict=True
+        ):
             atoms, asked = start.to_atoms(), _Remembered(potential)
             atoms.set_masses(masses)
             atoms.set_momenta(momenta)
             atoms.calc = PotentialCalculator(asked, device=device)
             atoms.get_potential_energy()
-            chains = {"tdamp": damping * units.fs, "pdamp": pressure_damping * units.fs, "tchain": 3, "pchain": 3}
-            self.running.append((IsotropicMTKNPT(atoms, timestep * units.fs, temperature_K=kelvin, pressure_au=pressure, **chains), asked))
+            chains = {
+                "tdamp": damping * units.fs,
+                "pdamp": pressure_damping * units.fs,
+                "tchain": 3,
+                "pchain": 3,
+            }
+            self.running.append(
+                (
+                    IsotropicMTKNPT(
+                        atoms,
+                        timestep * units.fs,
+                        temperature_K=kelvin,
+                        pressure_au=pressure,
+                        **chains,
+                    ),
+                    asked,
+                )
+            )
 
     def step(self) -> None:
         """One time step."""
@@ -154,17 +224,32 @@ class OneByOne:
             motion.step()
 
     def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in ASE's units."""
+        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in
+        ASE's units.
+        """
         batches = [asked.batch for _, asked in self.running]
         batch = Batch(
-            positions=torch.cat([b.positions for b in batches]), numbers=torch.cat([b.numbers for b in batches]),
-            owner=torch.cat([b.owner + i for i, b in enumerate(batches)]), cell=torch.cat([b.cell for b in batches]), pbc=torch.cat([b.pbc for b in batches]),
-            charge=torch.cat([b.charge for b in batches]), multiplicity=torch.cat([b.multiplicity for b in batches]),
+            positions=torch.cat([b.positions for b in batches]),
+            numbers=torch.cat([b.numbers for b in batches]),
+            owner=torch.cat([b.owner + i for i, b in enumerate(batches)]),
+            cell=torch.cat([b.cell for b in batches]),
+            pbc=torch.cat([b.pbc for b in batches]),
+            charge=torch.cat([b.charge for b in batches]),
+            multiplicity=torch.cat([b.multiplicity for b in batches]),
         )
         everyone = [motion.atoms for motion, _ in self.running]
-        kinetic = torch.tensor([atoms.get_kinetic_energy() for atoms in everyone], dtype=torch.float64, device=batch.positions.device)
+        kinetic = torch.tensor(
+            [atoms.get_kinetic_energy() for atoms in everyone],
+            dtype=torch.float64,
+            device=batch.positions.device,
+        )
         velocities = torch.tensor(np.concatenate([atoms.get_velocities() for atoms in everyone]))
-        return batch, concatenate([asked.prediction for _, asked in self.running]), kinetic, velocities
+        return (
+            batch,
+            concatenate([asked.prediction for _, asked in self.running]),
+            kinetic,
+            velocities,
+        )
 
     def keep(self, places: list[int]) -> None:
         """Goes on with these of them, at least one."""

@@ -1,6 +1,7 @@
 """What a replica of a simulation may not do, and how closely it is watched.
 
-A criterion is any callable with a name: the name is the reason that the record of a stopped replica tells.
+A criterion is any callable with a name: the name is the reason that the record of a stopped replica
+tells.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from ..potentials.neighbours import Pairs, neighbours
 
 
 class Stop(Protocol):
-    """A criterion: which geometries of a batch, whose prediction is given, must not go on; and the reason's name."""
+    """A criterion: which geometries of a batch, whose prediction is given, must not go on; and the
+    reason's name.
+    """
 
     @property
     def name(self) -> str:
@@ -27,19 +30,26 @@ class Stop(Protocol):
         """(B,) bool."""
 
 
-def _near(batch: Batch, between: tuple[int, int] | None, limit: float) -> tuple[Pairs, Tensor, Tensor]:
-    """Pairs with their images within `limit`, (P,) their distances, and (P,) which of them are `between` the two elements."""
+def _near(
+    batch: Batch, between: tuple[int, int] | None, limit: float
+) -> tuple[Pairs, Tensor, Tensor]:
+    """Pairs with their images within `limit`, (P,) their distances, and (P,) which of them are
+    `between` the two elements.
+    """
     pairs = neighbours(batch, limit)
     one, other = batch.numbers[pairs.first], batch.numbers[pairs.second]
     if between is None:
         meant = torch.ones_like(one, dtype=torch.bool)
     else:
-        meant = ((one == between[0]) & (other == between[1])) | ((one == between[1]) & (other == between[0]))
+        meant = ((one == between[0]) & (other == between[1])) | (
+            (one == between[1]) & (other == between[0])
+        )
     return pairs, pairs.vectors(batch).norm(dim=-1), meant
 
 
 def _count(batch: Batch, between: tuple[int, int] | None) -> Tensor:
     """(B,) pairs of different particles `between` the two elements."""
+
     def held(z: int) -> Tensor:
         return batch.sum((batch.numbers == z).to(torch.int64))
 
@@ -55,7 +65,9 @@ def _pair(between: tuple[int, int] | None) -> str:
 
 @dataclass(frozen=True)
 class Closer:
-    """Two particles, or a particle and an image of itself, closer than `limit`, angstrom; `between` two atomic numbers, or any (None)."""
+    """Two particles, or a particle and an image of itself, closer than `limit`, angstrom; `between`
+    two atomic numbers, or any (None).
+    """
 
     limit: float
     between: tuple[int, int] | None = None
@@ -74,7 +86,9 @@ class Closer:
 
 @dataclass(frozen=True)
 class Farther:
-    """Two particles whose nearest images are farther apart than `limit`, angstrom; `between` two atomic numbers, or any (None)."""
+    """Two particles whose nearest images are farther apart than `limit`, angstrom; `between` two
+    atomic numbers, or any (None).
+    """
 
     limit: float
     between: tuple[int, int] | None = None
@@ -86,14 +100,18 @@ class Farther:
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
         reach = self.limit
-        if bool(batch.pbc.all()):                                                             # no nearest image lies beyond half the cell vectors
+        if bool(batch.pbc.all()):  # no nearest image lies beyond half the cell vectors
             reach = min(reach, 0.5 * float(batch.cell.norm(dim=-1).sum(-1).max()) + 1e-6)
         pairs, r, meant = _near(batch, self.between, reach)
-        near = meant & ~(r > self.limit) & (pairs.first != pairs.second)                      # what is no number is not far
+        near = (
+            meant & ~(r > self.limit) & (pairs.first != pairs.second)
+        )  # what is no number is not far
         first, second, n = pairs.first[near], pairs.second[near], len(batch.numbers)
-        if pairs.shift is not None:                                                           # several images of a pair count once
+        if pairs.shift is not None:  # several images of a pair count once
             first = (torch.minimum(first, second) * n + torch.maximum(first, second)).unique() // n
-        return torch.bincount(batch.owner[first], minlength=len(batch)) < _count(batch, self.between)
+        return torch.bincount(batch.owner[first], minlength=len(batch)) < _count(
+            batch, self.between
+        )
 
 
 @dataclass(frozen=True)
@@ -118,8 +136,10 @@ NOT_FINITE, EXPLODED = "not finite", "exploded"
 class Watch:
     """What is kept of a replica, and what stops it.
 
-    Beside `stops`, a replica stops at once where an energy or a force is NaN or infinite, and where its potential or its kinetic
-    energy departs from that at its start by more than `explosion` for each particle: a network's abyss gives both.
+    Beside `stops`, a replica stops at once where an energy or a force is NaN or infinite, and where
+    its potential or its kinetic
+    energy departs from that at its start by more than `explosion` for each particle: a network's
+    abyss gives both.
 
     Attributes:
         every: steps between frames; the start and the last step are always kept.
@@ -135,10 +155,17 @@ class Watch:
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.check < 1 or not self.explosion > 0:
-            raise ValueError(f"Watch(every={self.every}, check={self.check}, explosion={self.explosion}): all must be positive")
+            raise ValueError(
+                f"Watch(every={self.every}, check={self.check}, explosion={self.explosion}): all"
+                " must be positive"
+            )
 
-    def reasons(self, batch: Batch, prediction: Prediction, departure: Tensor, check: bool) -> dict[int, str]:
-        """Why geometries of the batch stop: {place in the batch: reason}; `departure` (B,) of the energies, eV."""
+    def reasons(
+        self, batch: Batch, prediction: Prediction, departure: Tensor, check: bool
+    ) -> dict[int, str]:
+        """Why geometries of the batch stop: {place in the batch: reason}; `departure` (B,) of the
+        energies, eV.
+        """
         finite = (departure + batch.sum(prediction.forces.sum(-1))).isfinite()
         lost = ~(finite & (departure <= self.explosion * batch.counts))
         if not check and not lost.any():
@@ -148,7 +175,10 @@ class Watch:
         reasons: dict[int, str] = {}
         for name, met in found:
             if met.shape != (len(batch),):
-                raise ValueError(f"the criterion {name!r} says {tuple(met.shape)}, expected one bool for each of {len(batch)} geometries")
+                raise ValueError(
+                    f"the criterion {name!r} says {tuple(met.shape)}, expected one bool for each of"
+                    f" {len(batch)} geometries"
+                )
             for place in met.nonzero().flatten().tolist():
                 reasons.setdefault(place, name)
         return reasons

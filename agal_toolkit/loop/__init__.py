@@ -5,4 +5,13 @@ from .loop import Loop, Recipe, Schedule
 from .run_directory import RunDirectoryError
 from .stopping import Plateau, until
 
-__all__ = ["Generation", "Loop", "Plateau", "Proposal", "Recipe", "RunDirectoryError", "Schedule", "until"]
+__all__ = [
+    "Generation",
+    "Loop",
+    "Plateau",
+    "Proposal",
+    "Recipe",
+    "RunDirectoryError",
+    "Schedule",
+    "until",
+]

@@ -40,7 +40,11 @@ class Proposal:
     @property
     def geometries(self) -> list[Geometry]:
         """The structures to label, in the order of the candidates."""
-        return [candidate.geometry for candidate, verdict in zip(self.candidates, self.verdicts, strict=True) if verdict == KEPT]
+        return [
+            candidate.geometry
+            for candidate, verdict in zip(self.candidates, self.verdicts, strict=True)
+            if verdict == KEPT
+        ]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
@@ -64,8 +68,14 @@ class Generation(Proposal):
 
     def __repr__(self) -> str:
         lines = [
-            f"Generation {self.index + 1}: {len(self.dataset)} structures, {len(self.candidates)} candidates, {len(self.labelled)} labelled, {len(self.failures)} failed",
-            "  verdicts  " + ", ".join(f"{count} {verdict}" for verdict, count in Counter(self.verdicts).items()),
-            "  metrics   " + (", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()) or "none"),
+            (
+                f"Generation {self.index + 1}: {len(self.dataset)} structures,"
+                f" {len(self.candidates)} candidates, {len(self.labelled)} labelled,"
+                f" {len(self.failures)} failed"
+            ),
+            "  verdicts  "
+            + ", ".join(f"{count} {verdict}" for verdict, count in Counter(self.verdicts).items()),
+            "  metrics   "
+            + (", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()) or "none"),
         ]
         return "\n".join(lines)

@@ -1,9 +1,9 @@
 """The active-learning loop: train, attack, select, label, again (Schwalbe-Koda 2021, Fig. 1b).
 
-A :class:`Loop` holds settings; its :meth:`~Loop.generations` is an endless generator of frozen :class:`Generation`
-records. A generation is seven stages (members, calibration, seeds, adversaries, verdicts, labels, metrics), each with a random
-stream of its own where it draws, so what ran before does not change what runs next, and each is read from the run directory
-when it is there.
+A :class:`Loop` holds settings; its :meth:`~Loop.generations` is an endless generator of frozen
+:class:`Generation` records. A generation is seven stages (members, calibration, seeds, adversaries,
+verdicts, labels, metrics), each with a random stream of its own where it draws, so what ran before
+does not change what runs next, and each is read from the run directory when it is there.
 """
 
 from __future__ import annotations
@@ -38,8 +38,14 @@ from .records import pack_adversaries, pack_geometries, unpack_adversaries, unpa
 from .run_directory import RunDirectoryError, Store
 from .stages import Clock, candidates_of, judged, pack_labels, unpack_labels
 
-# From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed), which users draw from.
-_STREAMS = {name: number for number, name in enumerate(("folds", "members", "seeds", "adversaries", "verdicts", "roles"), 1)}
+# From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed),
+# which users draw from.
+_STREAMS = {
+    name: number
+    for number, name in enumerate(
+        ("folds", "members", "seeds", "adversaries", "verdicts", "roles"), 1
+    )
+}
 
 Metric = Callable[[Committee, Dataset], float]
 
@@ -55,9 +61,9 @@ class Recipe:
         selectors: applied in order; the first that drops a candidate is its verdict.
         members: size of the committee.
         folds: how the members share the data.
-        calibrate: share of the labelled structures that no member ever sees, drawn once when they are labelled: the committee is
-            calibrated on them, and attacks can have a target (Cezar 2025 puts a tenth aside). Structures that come with the
-            role "calibration" count, too.
+        calibrate: share of the labelled structures that no member ever sees, drawn once when they
+            are labelled: the committee is calibrated on them, and attacks can have a target (Cezar
+            2025 puts a tenth aside). Structures that come with the role "calibration" count, too.
     """
 
     trainer: Trainer
@@ -70,7 +76,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not 0 <= self.calibrate < 1:
-            raise ValueError(f"calibrate={self.calibrate} is a share of the labelled structures: at least 0, below 1")
+            raise ValueError(
+                f"calibrate={self.calibrate} is a share of the labelled structures: at least 0,"
+                " below 1"
+            )
         if self.members < 2:
             raise ValueError(f"members={self.members}: a committee needs at least two to disagree")
         object.__setattr__(self, "selectors", tuple(self.selectors))
@@ -88,7 +97,9 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if 0 not in self.recipes:
-            raise ValueError(f"a schedule starts at generation 0, this one has {sorted(self.recipes)}")
+            raise ValueError(
+                f"a schedule starts at generation 0, this one has {sorted(self.recipes)}"
+            )
 
     def __call__(self, generation: int) -> Recipe:
         return self.recipes[max(first for first in self.recipes if first <= generation)]
@@ -99,7 +110,8 @@ class Loop:
     """Settings of an active-learning run.
 
     Attributes:
-        recipe: what each generation does; or a callable that gives it for each generation, as :class:`Schedule`.
+        recipe: what each generation does; or a callable that gives it for each generation, as
+            :class:`Schedule`.
         reference: labels the chosen structures.
         test: data that are only reported on, fixed before generation 0.
         metrics: name -> (committee, test data) -> number.
@@ -114,7 +126,9 @@ class Loop:
 
     def __post_init__(self) -> None:
         if self.metrics and not self.test:
-            raise ValueError(f"metrics {sorted(self.metrics)} need test data: give Loop(test=...), not empty")
+            raise ValueError(
+                f"metrics {sorted(self.metrics)} need test data: give Loop(test=...), not empty"
+            )
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: random streams want one that is not negative")
         object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
@@ -123,27 +137,43 @@ class Loop:
         """The recipe of a generation."""
         return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(generation)
 
-    def generations(self, dataset: Dataset, directory: str | Path | None = None, report: Report = ignore) -> Iterator[Generation]:
-        """Generation after generation, without end; what `directory` already holds is read, not run.
+    def generations(
+        self, dataset: Dataset, directory: str | Path | None = None, report: Report = ignore
+    ) -> Iterator[Generation]:
+        """Generation after generation, without end; what `directory` already holds is read, not
+        run.
 
         Args:
             dataset: the labelled data to start from.
             directory: keeps every finished stage; None keeps nothing.
-            report: hears every event; where it raises, the loop stops, and what is finished is on disk.
+            report: hears every event; where it raises, the loop stops, and what is finished is on
+                disk.
 
         Raises:
-            ValueError: data too small to split, settings without a name to keep them under (a lambda).
+            ValueError: data too small to split, settings without a name to keep them under (a
+                lambda).
             RunDirectoryError: a directory of other settings, not writable, or damaged.
             TrainingFailed: a loss that is no longer a number.
         """
         store = self.opened(dataset, directory)
         generation = None
         while True:
-            generation = self.generation(dataset if generation is None else generation.grown, 0 if generation is None else generation.index + 1, store, report)
+            generation = self.generation(
+                dataset if generation is None else generation.grown,
+                0 if generation is None else generation.index + 1,
+                store,
+                report,
+            )
             report(Finished(generation))
             yield generation
 
-    def ask(self, dataset: Dataset, directory: str | Path | None = None, after: Generation | None = None, report: Report = ignore) -> Proposal:
+    def ask(
+        self,
+        dataset: Dataset,
+        directory: str | Path | None = None,
+        after: Generation | None = None,
+        report: Report = ignore,
+    ) -> Proposal:
         """What to label next; a person or a queue answers with :meth:`tell`.
 
         Args:
@@ -159,9 +189,14 @@ class Loop:
         return self._propose(current, index, store, report)
 
     def tell(
-        self, proposal: Proposal, answers: Sequence[Labels | Exception | None], directory: str | Path | None = None, report: Report = ignore,
+        self,
+        proposal: Proposal,
+        answers: Sequence[Labels | Exception | None],
+        directory: str | Path | None = None,
+        report: Report = ignore,
     ) -> Generation:
-        """The generation that a proposal becomes with the answers to its geometries, in their order.
+        """The generation that a proposal becomes with the answers to its geometries, in their
+        order.
 
         Args:
             proposal: what :meth:`ask` gave.
@@ -169,37 +204,68 @@ class Loop:
             directory: the one given to :meth:`ask`.
 
         Raises:
-            ValueError: not as many answers as geometries, or a generation that has been told before.
+            ValueError: not as many answers as geometries, or a generation that has been told
+                before.
             TypeError: an answer that is neither labels nor an exception nor None.
         """
         geometries = proposal.geometries
         if len(answers) != len(geometries):
-            raise ValueError(f"{len(answers)} answers to {len(geometries)} geometries: give one for each, None where there is none")
+            raise ValueError(
+                f"{len(answers)} answers to {len(geometries)} geometries: give one for each, None"
+                " where there is none"
+            )
         for i, answer in enumerate(answers):
             if not isinstance(answer, (Labels, Exception, type(None))):
-                raise TypeError(f"answer {i} is a {type(answer).__name__}: give Labels(energy=..., forces=...), an exception, or None where there is none")
+                raise TypeError(
+                    f"answer {i} is a {type(answer).__name__}: give Labels(energy=..., forces=...),"
+                    " an exception, or None where there is none"
+                )
             if isinstance(answer, Labels):
                 answer.check(geometries[i], f"geometry {i}")
         store = Store(None if directory is None else Path(directory))
         if store.has(proposal.index, "labels.npz"):
-            raise ValueError(f"generation {proposal.index + 1} has its labels already: ask again, or prepare its failures with retry({str(directory)!r})")
-        self._keep(store, [(g, answer) for g, answer in zip(geometries, answers, strict=True) if isinstance(answer, Labels)])
-        if store.folder is not None:                                           # what was told before a retry is known already
-            known = [None if isinstance(a, Labels) else store.cache.read(self.reference.settings_digest, g) for g, a in zip(geometries, answers, strict=True)]
-            answers = [k if isinstance(k, Labels) else a for k, a in zip(known, answers, strict=True)]
+            raise ValueError(
+                f"generation {proposal.index + 1} has its labels already: ask again, or prepare its"
+                f" failures with retry({str(directory)!r})"
+            )
+        self._keep(
+            store,
+            [
+                (g, answer)
+                for g, answer in zip(geometries, answers, strict=True)
+                if isinstance(answer, Labels)
+            ],
+        )
+        if store.folder is not None:  # what was told before a retry is known already
+            known = [
+                (
+                    None
+                    if isinstance(a, Labels)
+                    else store.cache.read(self.reference.settings_digest, g)
+                )
+                for g, a in zip(geometries, answers, strict=True)
+            ]
+            answers = [
+                k if isinstance(k, Labels) else a for k, a in zip(known, answers, strict=True)
+            ]
         return self._complete(proposal, lambda: enumerate(answers), store, report)
 
     def retry(self, directory: str | Path) -> int:
-        """Prepares the failed labels of the last generation that got some to be asked again; their number.
+        """Prepares the failed labels of the last generation that got some to be asked again; their
+        number.
 
-        Its labels are kept; whatever began after it is forgotten, for it learned from data which now change.
+        Its labels are kept; whatever began after it is forgotten, for it learned from data which
+        now change.
 
         Raises:
             RunDirectoryError: not a run directory.
         """
         store = Store(Path(directory))
         if not (store.folder / "run.json").exists():
-            raise RunDirectoryError(f"{store.folder} is not a run directory (it has no run.json): give the directory of a run")
+            raise RunDirectoryError(
+                f"{store.folder} is not a run directory (it has no run.json): give the directory of"
+                " a run"
+            )
         index = 0
         while store.has(index + 1, "labels.npz"):
             index += 1
@@ -227,27 +293,37 @@ class Loop:
         """Everything that changes results, as JSON.
 
         Raises:
-            ValueError, TypeError: settings that have no name to keep them under; the message names the place and the remedy.
+            ValueError, TypeError: settings that have no name to keep them under; the message names
+                the place and the remedy.
         """
         return {
             "dataset": digest_of(dataset),
             "recipe": described(self.recipe, "recipe"),
             "reference": self.reference.identity,
             "test": None if self.test is None else digest_of(self.test),
-            "metrics": {name: described(metric, f"metrics[{name!r}]") for name, metric in self.metrics.items()},
+            "metrics": {
+                name: described(metric, f"metrics[{name!r}]")
+                for name, metric in self.metrics.items()
+            },
             "seed": self.seed,
         }
 
     def opened(self, dataset: Dataset, directory: str | Path | None) -> Store:
-        """The run directory, made or found to belong to this loop and these data; it keeps nothing where `directory` is None.
+        """The run directory, made or found to belong to this loop and these data; it keeps nothing
+        where `directory` is None.
 
         Raises:
             TypeError, ValueError, RunDirectoryError: as :meth:`generations`.
         """
         if not isinstance(dataset, Dataset):
-            raise TypeError(f"a loop starts from a Dataset, not a {type(dataset).__name__}: give Dataset(geometries, labels)")
+            raise TypeError(
+                f"a loop starts from a Dataset, not a {type(dataset).__name__}: give"
+                " Dataset(geometries, labels)"
+            )
         if not len(dataset):
-            raise ValueError("the data set is empty: a loop needs labelled structures to start from")
+            raise ValueError(
+                "the data set is empty: a loop needs labelled structures to start from"
+            )
         store = Store(None if directory is None else Path(directory))
         if store.folder is not None:
             store.open(self.settings(dataset), machine())
@@ -260,19 +336,41 @@ class Loop:
         """What the members of a generation learn from."""
         return Task(dataset, *self._folded(dataset, index), self._rng(index, "members"))
 
-    def generation(self, dataset: Dataset, index: int, store: Store, report: Report = ignore, members: Members | None = None) -> Generation:
-        """One generation from its data, stage by stage; `members` where they were fitted elsewhere (:func:`~agal_toolkit.loop.lockstep.lockstep`)."""
+    def generation(
+        self,
+        dataset: Dataset,
+        index: int,
+        store: Store,
+        report: Report = ignore,
+        members: Members | None = None,
+    ) -> Generation:
+        """One generation from its data, stage by stage; `members` where they were fitted elsewhere
+        (:func:`~agal_toolkit.loop.lockstep.lockstep`).
+        """
         proposal = self._propose(dataset, index, store, report, members)
         cache = store.cache
-        return self._complete(proposal, lambda: self.reference(proposal.geometries, cache, report), store, report)
+        return self._complete(
+            proposal, lambda: self.reference(proposal.geometries, cache, report), store, report
+        )
 
     def _folded(self, dataset: Dataset, index: int) -> tuple[NDArray, NDArray]:
-        """Weights and validation mask of a generation's members; the split of the initial data is the same in all."""
+        """Weights and validation mask of a generation's members; the split of the initial data is
+        the same in all.
+        """
         recipe = self.recipe_of(index)
         return recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
 
-    def _propose(self, dataset: Dataset, index: int, store: Store, report: Report, members: Members | None = None) -> Proposal:
-        """Members (unless they come fitted), their calibration, seeds, adversaries and verdicts of a generation."""
+    def _propose(
+        self,
+        dataset: Dataset,
+        index: int,
+        store: Store,
+        report: Report,
+        members: Members | None = None,
+    ) -> Proposal:
+        """Members (unless they come fitted), their calibration, seeds, adversaries and verdicts of
+        a generation.
+        """
         recipe, clock = self.recipe_of(index), Clock(index, report)
         weights, valid = self._folded(dataset, index)
         learned = dataset[weights.any(axis=0)]
@@ -280,38 +378,78 @@ class Loop:
         def train() -> Members:
             if members is not None:
                 return members
-            return recipe.trainer.fit(dataset, weights, valid, self._rng(index, "members"), report, store.scratch(index, "members"))
+            return recipe.trainer.fit(
+                dataset,
+                weights,
+                valid,
+                self._rng(index, "members"),
+                report,
+                store.scratch(index, "members"),
+            )
 
         with clock("members", store.has(index, "members")):
-            committee = Committee(store.files(index, "members", train, recipe.trainer.save, recipe.trainer.load))
+            committee = Committee(
+                store.files(index, "members", train, recipe.trainer.save, recipe.trainer.load)
+            )
         aside = dataset.of_role(CALIBRATION)
         if len(aside):
             with clock("calibration", store.has(index, "calibration.json")):
-                stored = store.json(index, "calibration", lambda: Calibration.careful(committee.predict(list(aside)), aside).to_json())
+                stored = store.json(
+                    index,
+                    "calibration",
+                    lambda: Calibration.careful(committee.predict(list(aside)), aside).to_json(),
+                )
             committee = Committee(committee.members, Calibration.from_json(stored))
             for note in committee.calibration.notes:
                 report(Note(index, note))
         with clock("seeds", store.has(index, "seeds.npz")):
             rng, scratch = self._rng(index, "seeds"), store.scratch(index, "seeds")
-            seeds = store.arrays(index, "seeds", lambda: recipe.sampler(committee, learned, rng, report, scratch), pack_geometries, unpack_geometries)
+            seeds = store.arrays(
+                index,
+                "seeds",
+                lambda: recipe.sampler(committee, learned, rng, report, scratch),
+                pack_geometries,
+                unpack_geometries,
+            )
         adversaries: list[Adversary] = []
         if recipe.attack is not None:
             rng_attack = self._rng(index, "adversaries")
             with clock("adversaries", store.has(index, "adversaries.npz")):
                 adversaries = store.arrays(
-                    index, "adversaries", lambda: recipe.attack(committee, learned, seeds, rng_attack, report), pack_adversaries, unpack_adversaries,
+                    index,
+                    "adversaries",
+                    lambda: recipe.attack(committee, learned, seeds, rng_attack, report),
+                    pack_adversaries,
+                    unpack_adversaries,
                 )
         candidates = candidates_of(seeds, adversaries, index)
         with clock("verdicts", store.has(index, "verdicts.json")):
             rng_select = self._rng(index, "verdicts")
-            verdicts = store.json(index, "verdicts", lambda: {"verdicts": judged(recipe.selectors, committee, learned, candidates, adversaries, rng_select)})
+            verdicts = store.json(
+                index,
+                "verdicts",
+                lambda: {
+                    "verdicts": judged(
+                        recipe.selectors, committee, learned, candidates, adversaries, rng_select
+                    )
+                },
+            )
         return Proposal(
-            index=index, dataset=dataset, committee=committee, adversaries=tuple(adversaries), candidates=tuple(candidates),
-            verdicts=tuple(verdicts["verdicts"]), seconds=clock.seconds,
+            index=index,
+            dataset=dataset,
+            committee=committee,
+            adversaries=tuple(adversaries),
+            candidates=tuple(candidates),
+            verdicts=tuple(verdicts["verdicts"]),
+            seconds=clock.seconds,
         )
 
     def _complete(
-        self, proposal: Proposal, answers: Callable[[], Iterable[tuple[int, Labels | Exception | None]]], store: Store, report: Report,
+        self,
+        proposal: Proposal,
+        answers: Callable[[], Iterable[tuple[int, Labels | Exception | None]]],
+        store: Store,
+        report: Report,
     ) -> Generation:
         """Labels and metrics of a generation."""
         index, clock = proposal.index, Clock(proposal.index, report)
@@ -326,22 +464,41 @@ class Loop:
                 else:
                     failed[i] = "no answer" if answer is None else str(answer)
             order = sorted(found)
-            aside = self._rng(index, "roles").random(len(geometries)) < self.recipe_of(index).calibrate
+            aside = (
+                self._rng(index, "roles").random(len(geometries)) < self.recipe_of(index).calibrate
+            )
             roles = [CALIBRATION if aside[i] else TRAIN for i in order]
             return Dataset([geometries[i] for i in order], [found[i] for i in order], roles), failed
 
         with clock("labels", store.has(index, "labels.npz")):
             labelled, failures = store.arrays(index, "labels", label, pack_labels, unpack_labels)
         with clock("metrics", store.has(index, "metrics.json")):
-            said = store.json(index, "metrics", lambda: {name: float(metric(proposal.committee, self.test)) for name, metric in self.metrics.items()})
+            said = store.json(
+                index,
+                "metrics",
+                lambda: {
+                    name: float(metric(proposal.committee, self.test))
+                    for name, metric in self.metrics.items()
+                },
+            )
         return Generation(
-            index=index, dataset=proposal.dataset, committee=proposal.committee, adversaries=proposal.adversaries, candidates=proposal.candidates,
-            verdicts=proposal.verdicts, labelled=labelled, failures=failures, metrics=said, seconds={**proposal.seconds, **clock.seconds},
+            index=index,
+            dataset=proposal.dataset,
+            committee=proposal.committee,
+            adversaries=proposal.adversaries,
+            candidates=proposal.candidates,
+            verdicts=proposal.verdicts,
+            labelled=labelled,
+            failures=failures,
+            metrics=said,
+            seconds={**proposal.seconds, **clock.seconds},
         )
 
 
 def digest_of(dataset: Dataset) -> str:
-    """A name for exactly these structures with all that changes results: labels, roles, what may move and the generation that acquired each."""
+    """A name for exactly these structures with all that changes results: labels, roles, what may
+    move and the generation that acquired each.
+    """
     sha = hashlib.sha256()
     for geometry, label, role in zip(dataset, dataset.labels, dataset.roles, strict=True):
         sha.update(f"{geometry.digest()}|{role}|{geometry.origin.get('generation', 0)}|".encode())

@@ -1,7 +1,7 @@
 """Structures and what stages make of them as plain arrays, for npz files without pickles.
 
-Every ``pack_*`` gives named arrays, texts as JSON inside a zero-dimensional string array; every ``unpack_*`` reads them
-back exactly, float for float.
+Every ``pack_*`` gives named arrays, texts as JSON inside a zero-dimensional string array; every
+``unpack_*`` reads them back exactly, float for float.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ def pack_geometries(geometries: Sequence[Geometry]) -> dict[str, NDArray]:
     d = geometries[0].dimension if len(geometries) else 0
     if any(geometry.dimension != d for geometry in geometries):
         raise ValueError("geometries of different dimensions cannot be stored together")
-    about = [{"charge": g.charge, "multiplicity": g.multiplicity, "origin": dict(g.origin)} for g in geometries]
+    about = [
+        {"charge": g.charge, "multiplicity": g.multiplicity, "origin": dict(g.origin)}
+        for g in geometries
+    ]
     return {
         "counts": np.array([len(g) for g in geometries], dtype=np.int64),
         "positions": np.concatenate([np.zeros((0, d)), *(g.positions for g in geometries)]),
@@ -50,8 +53,12 @@ def unpack_geometries(arrays: Arrays) -> list[Geometry]:
     about = json.loads(str(arrays["about"]))
     return [
         Geometry(
-            positions=arrays["positions"][part], numbers=arrays["numbers"][part], movable=arrays["movable"][part],
-            cell=arrays["cell"][i], pbc=arrays["pbc"][i], **about[i],
+            positions=arrays["positions"][part],
+            numbers=arrays["numbers"][part],
+            movable=arrays["movable"][part],
+            cell=arrays["cell"][i],
+            pbc=arrays["pbc"][i],
+            **about[i],
         )
         for i, part in enumerate(_parts(arrays["counts"]))
     ]
@@ -65,7 +72,9 @@ def pack_dataset(dataset: Dataset) -> dict[str, NDArray]:
         **pack_geometries(dataset.geometries),
         "energy": dataset.energies.astype(float),
         "forces": np.concatenate([np.zeros((0, d)), *dataset.forces]),
-        "stress": np.array([nothing if label.stress is None else label.stress for label in dataset.labels]).reshape(len(dataset), d, d),
+        "stress": np.array(
+            [nothing if label.stress is None else label.stress for label in dataset.labels]
+        ).reshape(len(dataset), d, d),
         "has_stress": np.array([label.stress is not None for label in dataset.labels], dtype=bool),
         "roles": np.array(json.dumps(dataset.roles)),
     }
@@ -74,7 +83,11 @@ def pack_dataset(dataset: Dataset) -> dict[str, NDArray]:
 def unpack_dataset(arrays: Arrays) -> Dataset:
     """The inverse of :func:`pack_dataset`."""
     labels = [
-        Labels(energy=arrays["energy"][i], forces=arrays["forces"][part], stress=arrays["stress"][i] if arrays["has_stress"][i] else None)
+        Labels(
+            energy=arrays["energy"][i],
+            forces=arrays["forces"][part],
+            stress=arrays["stress"][i] if arrays["has_stress"][i] else None,
+        )
         for i, part in enumerate(_parts(arrays["counts"]))
     ]
     return Dataset(unpack_geometries(arrays), labels, json.loads(str(arrays["roles"])))
@@ -85,11 +98,17 @@ def pack_adversaries(adversaries: Sequence[Adversary]) -> dict[str, NDArray]:
     return {
         **pack_geometries([adversary.geometry for adversary in adversaries]),
         "seed": np.array([adversary.seed for adversary in adversaries], dtype=np.int64),
-        "paths": np.concatenate([adversary.path for adversary in adversaries], axis=1) if len(adversaries) else np.zeros((0, 0, 0)),
+        "paths": np.concatenate([adversary.path for adversary in adversaries], axis=1)
+        if len(adversaries)
+        else np.zeros((0, 0, 0)),
         "losses": np.array([adversary.losses for adversary in adversaries]),
         "kept": np.array([adversary.kept for adversary in adversaries], dtype=np.int64),
         "reached": np.array([adversary.reached for adversary in adversaries], dtype=bool),
-        **({"cells": np.stack([adversary.cells for adversary in adversaries])} if len(adversaries) and adversaries[0].cells is not None else {}),
+        **(
+            {"cells": np.stack([adversary.cells for adversary in adversaries])}
+            if len(adversaries) and adversaries[0].cells is not None
+            else {}
+        ),
     }
 
 
@@ -98,7 +117,12 @@ def unpack_adversaries(arrays: Arrays) -> list[Adversary]:
     geometries = unpack_geometries(arrays)
     return [
         Adversary(
-            int(arrays["seed"][i]), geometries[i], arrays["paths"][:, part], arrays["losses"][i], int(arrays["kept"][i]), bool(arrays["reached"][i]),
+            int(arrays["seed"][i]),
+            geometries[i],
+            arrays["paths"][:, part],
+            arrays["losses"][i],
+            int(arrays["kept"][i]),
+            bool(arrays["reached"][i]),
             arrays["cells"][i] if "cells" in arrays else None,
         )
         for i, part in enumerate(_parts(arrays["counts"]))

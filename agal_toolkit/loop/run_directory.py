@@ -1,8 +1,10 @@
-"""The run directory: every finished stage of a loop, written atomically and read back instead of run again.
+"""The run directory: every finished stage of a loop, written atomically and read back instead of
+run again.
 
 Layout: ``run.json`` (what changes results, compared when a run goes on; what does not, for people),
-``labels/`` (see :class:`~agal_toolkit.references.cache.Cache`), and for each generation a folder with one file or folder
-a stage. A file is written as ``name.part`` and renamed, so what has its name is complete.
+``labels/`` (see :class:`~agal_toolkit.references.cache.Cache`), and for each generation a folder
+with one file or folder a stage. A file is written as ``name.part`` and renamed, so what has its
+name is complete.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from ..references.cache import Cache
 from .records import Arrays
 
 T = TypeVar("T")
-FORMAT = 2                     # of run directories; 1 named classes with their modules
+FORMAT = 2  # of run directories; 1 named classes with their modules
 
 
 class RunDirectoryError(RuntimeError):
@@ -34,11 +36,23 @@ def differences(stored: Any, given: Any, where: str = "") -> list[str]:
     if isinstance(stored, Mapping) and isinstance(given, Mapping):
         lines = []
         for key in sorted(set(stored) | set(given)):
-            lines += differences(stored.get(key, "nothing"), given.get(key, "nothing"), f"{where}.{key}" if where else key)
+            lines += differences(
+                stored.get(key, "nothing"),
+                given.get(key, "nothing"),
+                f"{where}.{key}" if where else key,
+            )
         return lines
     if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        return [line for i, (a, b) in enumerate(zip(stored, given, strict=True)) for line in differences(a, b, f"{where}[{i}]")]
-    return [] if stored == given else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
+        return [
+            line
+            for i, (a, b) in enumerate(zip(stored, given, strict=True))
+            for line in differences(a, b, f"{where}[{i}]")
+        ]
+    return (
+        []
+        if stored == given
+        else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
+    )
 
 
 @dataclass(frozen=True)
@@ -52,10 +66,12 @@ class Store:
     folder: Path | None
 
     def open(self, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Makes the directory, or checks that it belongs to a run with these `settings`; `about` is only written down.
+        """Makes the directory, or checks that it belongs to a run with these `settings`; `about` is
+        only written down.
 
         Raises:
-            RunDirectoryError: not writable, not a run directory, or made with other settings (the differences are shown).
+            RunDirectoryError: not writable, not a run directory, or made with other settings (the
+                differences are shown).
         """
         if self.folder is None:
             return
@@ -65,18 +81,37 @@ class Store:
                 content = json.loads(file.read_text())
                 stored, found_format = content["settings"], content.get("format", 1)
             except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-                raise RunDirectoryError(f"{file} is damaged ({error}): give another directory") from error
+                raise RunDirectoryError(
+                    f"{file} is damaged ({error}): give another directory"
+                ) from error
             if found_format != FORMAT:
-                raise RunDirectoryError(f"{self.folder} has format {found_format}, this version reads format {FORMAT}: give another directory, or the version that made it")
+                raise RunDirectoryError(
+                    f"{self.folder} has format {found_format}, this version reads format {FORMAT}:"
+                    " give another directory, or the version that made it"
+                )
             found = differences(stored, json.loads(json.dumps(settings)))
             if found:
-                raise RunDirectoryError(f"{self.folder} was made with other settings; give another directory, or the old settings:\n  " + "\n  ".join(found))
+                raise RunDirectoryError(
+                    f"{self.folder} was made with other settings; give another directory, or the"
+                    " old settings:\n  " + "\n  ".join(found)
+                )
             if not os.access(self.folder, os.W_OK):
-                raise RunDirectoryError(f"cannot write to {self.folder}: make it writable, or copy it; what is finished is kept")
+                raise RunDirectoryError(
+                    f"cannot write to {self.folder}: make it writable, or copy it; what is finished"
+                    " is kept"
+                )
             return
         if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-            raise RunDirectoryError(f"{self.folder} exists and is not a run directory (it has no run.json): give another or an empty one")
-        self._write(file, lambda part: part.write_text(json.dumps({"format": FORMAT, "settings": settings, "about": about}, indent=1)))
+            raise RunDirectoryError(
+                f"{self.folder} exists and is not a run directory (it has no run.json): give"
+                " another or an empty one"
+            )
+        self._write(
+            file,
+            lambda part: part.write_text(
+                json.dumps({"format": FORMAT, "settings": settings, "about": about}, indent=1)
+            ),
+        )
 
     @property
     def cache(self) -> Cache:
@@ -88,7 +123,9 @@ class Store:
         return None if self.folder is None else self.folder / f"generation_{generation:03d}" / name
 
     def scratch(self, generation: int, name: str) -> Path | None:
-        """A folder for the checkpoints inside a long stage; it goes when the stage is finished and on disk."""
+        """A folder for the checkpoints inside a long stage; it goes when the stage is finished and
+        on disk.
+        """
         return self.place(generation, f"{name}.scratch")
 
     def has(self, generation: int, name: str) -> bool:
@@ -96,7 +133,14 @@ class Store:
         place = self.place(generation, name)
         return place is not None and place.exists()
 
-    def arrays(self, generation: int, name: str, compute: Callable[[], T], pack: Callable[[T], Arrays], unpack: Callable[[Arrays], T]) -> T:
+    def arrays(
+        self,
+        generation: int,
+        name: str,
+        compute: Callable[[], T],
+        pack: Callable[[T], Arrays],
+        unpack: Callable[[Arrays], T],
+    ) -> T:
         """A stage that is kept as arrays, read or computed.
 
         Raises:
@@ -105,7 +149,10 @@ class Store:
         place = self.place(generation, f"{name}.npz")
         if place is not None and place.exists():
             try:
-                with place.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:     # given a path, numpy leaks a damaged file
+                with (
+                    place.open("rb") as stream,
+                    np.load(stream, allow_pickle=False) as arrays,
+                ):  # given a path, numpy leaks a damaged file
                     return unpack(dict(arrays))
             except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
                 raise _damaged(place, error) from error
@@ -115,7 +162,9 @@ class Store:
             shutil.rmtree(self.scratch(generation, name), ignore_errors=True)
         return value
 
-    def json(self, generation: int, name: str, compute: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def json(
+        self, generation: int, name: str, compute: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
         """A stage that is kept as JSON, read or computed.
 
         Raises:
@@ -132,7 +181,14 @@ class Store:
             self._write(place, lambda part: part.write_text(json.dumps(value, indent=1)))
         return value
 
-    def files(self, generation: int, name: str, compute: Callable[[], T], save: Callable[[T, Path], None], load: Callable[[Path], T]) -> T:
+    def files(
+        self,
+        generation: int,
+        name: str,
+        compute: Callable[[], T],
+        save: Callable[[T, Path], None],
+        load: Callable[[Path], T],
+    ) -> T:
         """A stage that is kept as a folder of files, read or computed.
 
         Raises:
@@ -170,7 +226,10 @@ class Store:
                 _sync(file)
             os.replace(part, place)
         except OSError as error:
-            raise RunDirectoryError(f"cannot write {place} ({error}): give a directory that can be written to; what is finished is kept") from error
+            raise RunDirectoryError(
+                f"cannot write {place} ({error}): give a directory that can be written to; what is"
+                " finished is kept"
+            ) from error
 
 
 def _savez(part: Path, arrays: Arrays) -> None:
@@ -186,4 +245,7 @@ def _sync(file: Path) -> None:
 
 
 def _damaged(place: Path, error: Exception) -> RunDirectoryError:
-    return RunDirectoryError(f"{place} is damaged ({type(error).__name__}: {error}): delete it, and it will be computed again from the stages before it")
+    return RunDirectoryError(
+        f"{place} is damaged ({type(error).__name__}: {error}): delete it, and it will be computed"
+        " again from the stages before it"
+    )

@@ -1,4 +1,6 @@
-"""When a loop has gone on long enough (Schwalbe-Koda 2021, Sec. 2: "until the test error is sufficiently low")."""
+"""When a loop has gone on long enough (Schwalbe-Koda 2021, Sec. 2: "until the test error is
+sufficiently low").
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,12 @@ class Plateau:
 
 
 def until(
-    generations: Iterable[Generation], *, budget: int | None = None, plateau: Plateau | None = None, no_new: int | None = None, hours: float | None = None,
+    generations: Iterable[Generation],
+    *,
+    budget: int | None = None,
+    plateau: Plateau | None = None,
+    no_new: int | None = None,
+    hours: float | None = None,
     count: int | None = None,
 ) -> Iterator[Generation]:
     """The generations up to the first that fulfils one of the rules, that one included.
@@ -41,17 +48,24 @@ def until(
         count: number of generations.
 
     Raises:
-        ValueError: no rule (a loop has no end of its own), or a plateau of a metric that the loop does not compute.
+        ValueError: no rule (a loop has no end of its own), or a plateau of a metric that the loop
+            does not compute.
     """
     if all(rule is None for rule in (budget, plateau, no_new, hours, count)):
-        raise ValueError("a loop does not end by itself: give until() at least one of budget, plateau, no_new, hours, count")
+        raise ValueError(
+            "a loop does not end by itself: give until() at least one of budget, plateau, no_new,"
+            " hours, count"
+        )
     began, best, waited, barren = time.monotonic(), np.inf, 0, 0
     for number, generation in enumerate(generations, 1):
         yield generation
         barren = 0 if len(generation.labelled) else barren + 1
         if plateau is not None:
             if plateau.metric not in generation.metrics:
-                raise ValueError(f"there is no metric {plateau.metric!r} to watch; the loop computes {sorted(generation.metrics)}")
+                raise ValueError(
+                    f"there is no metric {plateau.metric!r} to watch; the loop computes"
+                    f" {sorted(generation.metrics)}"
+                )
             value = generation.metrics[plateau.metric]
             better = value < (best - plateau.tolerance * abs(best) if np.isfinite(best) else best)
             best, waited = min(best, value), 0 if better else waited + 1

@@ -1,8 +1,10 @@
-"""What all pictures share: colours that mean the same everywhere, axes with readable numbers, legends and tags.
+"""What all pictures share: colours that mean the same everywhere, axes with readable numbers,
+legends and tags.
 
-Red is adversarial, blue random, near-black the truth, purple an uncertainty; white points are the original data, gray ones acquired earlier,
-black ones new (Schwalbe-Koda 2021, Fig. 2a). Several groups of one kind are tones of its colour from light to dark, so
-that they can be told apart in print without colours; a marker and a line style tell the kinds apart there.
+Red is adversarial, blue random, near-black the truth, purple an uncertainty; white points are the
+original data, gray ones acquired earlier, black ones new (Schwalbe-Koda 2021, Fig. 2a). Several
+groups of one kind are tones of its colour from light to dark, so that they can be told apart in
+print without colours; a marker and a line style tell the kinds apart there.
 """
 
 from __future__ import annotations
@@ -17,8 +19,22 @@ from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 ADVERSARIAL, RANDOM, TRUTH, UNCERTAIN = "#c0392b", "#2471a3", "0.15", "#7d3c98"
-CYCLE = (RANDOM, ADVERSARIAL, "#1e8449", "#d68910", UNCERTAIN, "#17a2b8", "#873600", "#7f8c8d")     # of groups that have no colour of their own
-PLATE = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}                   # below a text on colours
+CYCLE = (
+    RANDOM,
+    ADVERSARIAL,
+    "#1e8449",
+    "#d68910",
+    UNCERTAIN,
+    "#17a2b8",
+    "#873600",
+    "#7f8c8d",
+)  # of groups that have no colour of their own
+PLATE = {
+    "boxstyle": "round,pad=0.2",
+    "fc": "white",
+    "ec": "none",
+    "alpha": 0.85,
+}  # below a text on colours
 ENERGY_COLOURS, SIGMA_COLOURS = "viridis", "magma"
 ORIGINAL, EARLIER, NEW = "white", "0.6", "black"
 
@@ -43,33 +59,53 @@ class Look:
     line: str = "-"
 
 
-# How words of a name begin -> tones from light to dark, marker and line; the first kind that fits counts.
+# How words of a name begin -> tones from light to dark, marker and line; the first kind that fits
+# counts.
 _KINDS: tuple[tuple[tuple[str, ...], tuple[str, ...], str, str], ...] = (
     (("dft", "tru", "reference"), (TRUTH,), "*", "-"),
     (("random",), ("#8fc3ea", RANDOM, "#123a63"), "s", "--"),
     (("displaced", "initial", "original"), ("0.75",), "D", ":"),
-    (("adversar", "attack", "generation", "committee"), ("#f2a590", ADVERSARIAL, "#66130d"), "o", "-"),
+    (
+        ("adversar", "attack", "generation", "committee"),
+        ("#f2a590", ADVERSARIAL, "#66130d"),
+        "o",
+        "-",
+    ),
 )
 _OTHERS = ("#1e8449", "#7d3c98", "#d68910", "#17a2b8", "#873600", "#5d6d7e")
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, from the words in it: "DFT", "random 0.3", "adversarial 2", "committee 3", "displaced".
+    """A look for each name, from the words in it: "DFT", "random 0.3", "adversarial 2", "committee
+    3", "displaced".
 
-    Reference and truth are near-black, random ones blue, displaced ones gray, attacks, generations and committees red; names of one
-    kind become darker in the order given, and other names have colours of their own. Give the same names, or the result
-    itself, to all panels of a figure.
+    Reference and truth are near-black, random ones blue, displaced ones gray, attacks, generations
+    and committees red; names of one kind become darker in the order given, and other names have
+    colours of their own. Give the same names, or the result itself, to all panels of a figure.
     """
     names = list(dict.fromkeys(names))
     kinds: dict[int, list[str]] = {}
     for name in names:
         words = name.lower().replace("-", " ").split()
-        found = next((k for k, (starts, *_) in enumerate(_KINDS) if any(word.startswith(starts) for word in words)), len(_KINDS))
+        found = next(
+            (
+                k
+                for k, (starts, *_) in enumerate(_KINDS)
+                if any(word.startswith(starts) for word in words)
+            ),
+            len(_KINDS),
+        )
         kinds.setdefault(found, []).append(name)
-    found = {name: Look(_OTHERS[k % len(_OTHERS)], "^", "-.") for k, name in enumerate(kinds.pop(len(_KINDS), []))}
+    found = {
+        name: Look(_OTHERS[k % len(_OTHERS)], "^", "-.")
+        for k, name in enumerate(kinds.pop(len(_KINDS), []))
+    }
     for kind, members in kinds.items():
         _, tones, marker, line = _KINDS[kind]
-        found |= {name: Look(colour, marker, line) for name, colour in zip(members, _tones(tones, len(members)), strict=True)}
+        found |= {
+            name: Look(colour, marker, line)
+            for name, colour in zip(members, _tones(tones, len(members)), strict=True)
+        }
     return {name: found[name] for name in names}
 
 
@@ -95,11 +131,33 @@ def round_ticks(axes: Axes) -> None:
 
 
 def framed_legend(axes: Axes, *, place: str = "best", columns: int = 1) -> None:
-    """A legend of all labelled artists, if there are any, in a light frame that keeps it readable where it lies on data."""
+    """A legend of all labelled artists, if there are any, in a light frame that keeps it readable
+    where it lies on data.
+    """
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc=place, ncols=columns, fontsize=9, framealpha=0.85, edgecolor="0.85", borderpad=0.3, labelspacing=0.3, columnspacing=1.2, handlelength=1.9)
+        axes.legend(
+            loc=place,
+            ncols=columns,
+            fontsize=9,
+            framealpha=0.85,
+            edgecolor="0.85",
+            borderpad=0.3,
+            labelspacing=0.3,
+            columnspacing=1.2,
+            handlelength=1.9,
+        )
 
 
 def tag(axes: Axes, text: str) -> None:
     """A label in the top left corner, readable on any colour."""
-    axes.text(0.03, 0.97, text, transform=axes.transAxes, va="top", ha="left", fontsize=9, zorder=9, bbox=PLATE)
+    axes.text(
+        0.03,
+        0.97,
+        text,
+        transform=axes.transAxes,
+        va="top",
+        ha="left",
+        fontsize=9,
+        zorder=9,
+        bbox=PLATE,
+    )

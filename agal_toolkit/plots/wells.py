@@ -1,4 +1,6 @@
-"""The plane of a two-dimensional model surface: energies, uncertainties, labelled points and attacks (Schwalbe-Koda 2021, Fig. 2a)."""
+"""The plane of a two-dimensional model surface: energies, uncertainties, labelled points and
+attacks (Schwalbe-Koda 2021, Fig. 2a).
+"""
 
 from __future__ import annotations
 
@@ -13,26 +15,70 @@ from ..analysis.grids import Grid, Surface
 from ..attack.attack import Adversary
 from ..dataset import Dataset
 from ..loop.generation import Generation
-from .style import ADVERSARIAL, EARLIER, ENERGY_COLOURS, NEW, ORIGINAL, SIGMA_COLOURS, round_ticks, tag
+from .style import (
+    ADVERSARIAL,
+    EARLIER,
+    ENERGY_COLOURS,
+    NEW,
+    ORIGINAL,
+    SIGMA_COLOURS,
+    round_ticks,
+    tag,
+)
 
 
-def energy_surface(axes: Axes, grid: Grid, energy: NDArray, *, top: float = 8.0, bottom: float = -5.0, bar: bool = True) -> None:
-    """Filled contours of an energy (points, points) with equal levels everywhere; values beyond them take the end colours."""
+def energy_surface(
+    axes: Axes,
+    grid: Grid,
+    energy: NDArray,
+    *,
+    top: float = 8.0,
+    bottom: float = -5.0,
+    bar: bool = True,
+) -> None:
+    """Filled contours of an energy (points, points) with equal levels everywhere; values beyond
+    them take the end colours.
+    """
     levels = np.linspace(bottom, top, 27)
-    filled = axes.contourf(grid.axis, grid.axis, energy, levels=levels, cmap=ENERGY_COLOURS, extend="both")
-    axes.contour(grid.axis, grid.axis, energy, levels=levels[::2], colors="k", linewidths=0.4, alpha=0.35)
+    filled = axes.contourf(
+        grid.axis, grid.axis, energy, levels=levels, cmap=ENERGY_COLOURS, extend="both"
+    )
+    axes.contour(
+        grid.axis, grid.axis, energy, levels=levels[::2], colors="k", linewidths=0.4, alpha=0.35
+    )
     map_axes(axes, grid)
     if bar:
-        axes.figure.colorbar(filled, ax=axes, label="energy", fraction=0.046, pad=0.03, ticks=MaxNLocator(8, integer=True))
+        axes.figure.colorbar(
+            filled,
+            ax=axes,
+            label="energy",
+            fraction=0.046,
+            pad=0.03,
+            ticks=MaxNLocator(8, integer=True),
+        )
 
 
 def sigma_surface(axes: Axes, surface: Surface, *, bar: bool = True) -> None:
     """Root of the force variance on a logarithmic scale (Schwalbe-Koda 2021, Eq. 10)."""
     values = np.log10(np.maximum(surface.sigma, 1e-3))
-    filled = axes.contourf(surface.grid.axis, surface.grid.axis, values, levels=np.linspace(-2, 2, 25), cmap=SIGMA_COLOURS, extend="both")
+    filled = axes.contourf(
+        surface.grid.axis,
+        surface.grid.axis,
+        values,
+        levels=np.linspace(-2, 2, 25),
+        cmap=SIGMA_COLOURS,
+        extend="both",
+    )
     map_axes(axes, surface.grid)
     if bar:
-        axes.figure.colorbar(filled, ax=axes, label=r"$\log_{10}\,\sigma_F$", fraction=0.046, pad=0.03, ticks=range(-2, 3))
+        axes.figure.colorbar(
+            filled,
+            ax=axes,
+            label=r"$\log_{10}\,\sigma_F$",
+            fraction=0.046,
+            pad=0.03,
+            ticks=range(-2, 3),
+        )
 
 
 def structures(axes: Axes, dataset: Dataset, new: Dataset | None = None) -> None:
@@ -43,17 +89,31 @@ def structures(axes: Axes, dataset: Dataset, new: Dataset | None = None) -> None
     axes.scatter(*positions[~later].T, c=ORIGINAL, edgecolors="k", label="original", **style)
     axes.scatter(*positions[later].T, c=EARLIER, edgecolors="k", label="earlier", **style)
     if new is not None and len(new):
-        axes.scatter(*np.array([geometry.positions[0] for geometry in new]).T, c=NEW, edgecolors="white", s=20, linewidths=0.5, zorder=4, label="new")
+        axes.scatter(
+            *np.array([geometry.positions[0] for geometry in new]).T,
+            c=NEW,
+            edgecolors="white",
+            s=20,
+            linewidths=0.5,
+            zorder=4,
+            label="new",
+        )
 
 
-def committee_surface(axes: Axes, generation: Generation, surface: Surface, *, bar: bool = True) -> None:
-    """The mean energy of a generation's committee with its data and what it asked for: a panel of Schwalbe-Koda 2021, Fig. 2a."""
+def committee_surface(
+    axes: Axes, generation: Generation, surface: Surface, *, bar: bool = True
+) -> None:
+    """The mean energy of a generation's committee with its data and what it asked for: a panel of
+    Schwalbe-Koda 2021, Fig. 2a.
+    """
     energy_surface(axes, surface.grid, surface.energy, bar=bar)
     structures(axes, generation.dataset, generation.labelled)
     tag(axes, f"generation {generation.index + 1}")
 
 
-def uncertainty_surface(axes: Axes, generation: Generation, surface: Surface, *, bar: bool = True) -> None:
+def uncertainty_surface(
+    axes: Axes, generation: Generation, surface: Surface, *, bar: bool = True
+) -> None:
     """The uncertainty of a generation's committee with the same points."""
     sigma_surface(axes, surface, bar=bar)
     structures(axes, generation.dataset, generation.labelled)
@@ -71,5 +131,11 @@ def attack_paths(axes: Axes, adversaries: Sequence[Adversary], colour: str = ADV
 
 def map_axes(axes: Axes, grid: Grid) -> None:
     """Limits, labels and ticks of a grid."""
-    axes.set(xlim=(-grid.limit, grid.limit), ylim=(-grid.limit, grid.limit), xlabel="x", ylabel="y", aspect="equal")
+    axes.set(
+        xlim=(-grid.limit, grid.limit),
+        ylim=(-grid.limit, grid.limit),
+        xlabel="x",
+        ylabel="y",
+        aspect="equal",
+    )
     round_ticks(axes)

@@ -2,12 +2,23 @@
 
 from .ase import CalculatorPotential, PotentialCalculator
 from .density import DensityNet
+from .members import Separate, Stacked
 from .mlp import MLP
 from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, derive
 from .schnet import SchNet
-from .members import Separate, Stacked
 
 __all__ = [
-    "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Members", "NoGraph", "Potential", "PotentialCalculator", "SchNet",
-    "Separate", "Stacked", "derive",
+    "MLP",
+    "Baseline",
+    "CalculatorPotential",
+    "DensityNet",
+    "Differentiable",
+    "Members",
+    "NoGraph",
+    "Potential",
+    "PotentialCalculator",
+    "SchNet",
+    "Separate",
+    "Stacked",
+    "derive",
 ]

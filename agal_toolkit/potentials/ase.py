@@ -18,20 +18,24 @@ from ..batch import Batch, Prediction
 from ..geometry import Geometry
 from .protocol import NoGraph, Potential
 
-_LOCKS: WeakKeyDictionary[Calculator, Any] = WeakKeyDictionary()      # a calculator remembers one geometry, and threads must not mix theirs
+_LOCKS: WeakKeyDictionary[Calculator, Any] = (
+    WeakKeyDictionary()
+)  # a calculator remembers one geometry, and threads must not mix theirs
 
 
 @dataclass(frozen=True)
 class CalculatorPotential:
     """A potential from an ASE calculator; geometries are evaluated one after the other, on the CPU.
 
-    ASE has no one place for charge and spin, so calculators look in different ones. The atoms carry both in ``info``
-    ("charge" and "multiplicity"), where MACE looks for a charge, and, unless they are a neutral singlet, spread evenly over
-    the initial charges and magnetic moments, whose sums tblite and xtb take. A calculator that has them among its
-    own parameters (ORCA, Psi4) heeds only those.
+    ASE has no one place for charge and spin, so calculators look in different ones. The atoms carry
+    both in ``info`` ("charge" and "multiplicity"), where MACE looks for a charge, and, unless they
+    are a neutral singlet, spread evenly over the initial charges and magnetic moments, whose sums
+    tblite and xtb take. A calculator that has them among its own parameters (ORCA, Psi4) heeds only
+    those.
 
     Attributes:
-        calculator: any ASE calculator with energy and forces; its stress is used for periodic geometries if it has one.
+        calculator: any ASE calculator with energy and forces; its stress is used for periodic
+            geometries if it has one.
     """
 
     calculator: Calculator
@@ -41,17 +45,28 @@ class CalculatorPotential:
             raise NoGraph(f"the calculator {type(self.calculator).__name__}")
         d, device = batch.dimension, batch.positions.device
         energies, forces, stresses = [], [], []
-        numbers, charges, multiplicities = batch.split(batch.numbers), batch.charge.tolist(), batch.multiplicity.tolist()
+        numbers, charges, multiplicities = (
+            batch.split(batch.numbers),
+            batch.charge.tolist(),
+            batch.multiplicity.tolist(),
+        )
         for i, positions in enumerate(batch.split(batch.positions)):
             geometry = Geometry(
-                positions=positions, numbers=numbers[i], cell=batch.cell[i].detach().cpu().numpy(), pbc=batch.pbc[i].cpu().numpy(),
-                charge=charges[i], multiplicity=multiplicities[i],
+                positions=positions,
+                numbers=numbers[i],
+                cell=batch.cell[i].detach().cpu().numpy(),
+                pbc=batch.pbc[i].cpu().numpy(),
+                charge=charges[i],
+                multiplicity=multiplicities[i],
             )
             atoms = geometry.to_atoms()
-            # Also what makes a calculator, which compares these arrays but not info, see that an ion is not its neutral twin.
+            # Also what makes a calculator, which compares these arrays but not info, see that an
+            # ion is not its neutral twin.
             if (geometry.charge, geometry.multiplicity) != (0, 1):
                 atoms.set_initial_charges(np.full(len(atoms), geometry.charge / len(atoms)))
-                atoms.set_initial_magnetic_moments(np.full(len(atoms), (geometry.multiplicity - 1) / len(atoms)))
+                atoms.set_initial_magnetic_moments(
+                    np.full(len(atoms), (geometry.multiplicity - 1) / len(atoms))
+                )
             with _LOCKS.setdefault(self.calculator, RLock()):
                 atoms.calc = self.calculator
                 energies.append(atoms.get_potential_energy())
@@ -83,39 +98,68 @@ def _state(atoms: Atoms) -> tuple[int, int]:
 
 
 class PotentialCalculator(Calculator):
-    """An ASE calculator from a potential, for ASE's dynamics, optimisers and paths; charge and multiplicity are those in ``atoms.info``.
+    """An ASE calculator from a potential, for ASE's dynamics, optimisers and paths; charge and
+    multiplicity are those in ``atoms.info``.
 
     Args:
         potential: what predicts; a committee's ``mean``, for example.
         dimension: 3, or fewer for a model surface, whose remaining coordinates are then ignored.
-        replicas: the atoms are this many independent copies of one geometry, one behind the other, evaluated as one batch;
-            the energy is their sum. So ASE moves a whole ensemble at once.
+        replicas: the atoms are this many independent copies of one geometry, one behind the other,
+            evaluated as one batch; the energy is their sum. So ASE moves a whole ensemble at once.
         device: where the potential computes.
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties: ClassVar[list[str]] = [
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    ]
 
-    def __init__(self, potential: Potential, *, dimension: int = 3, replicas: int = 1, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        potential: Potential,
+        *,
+        dimension: int = 3,
+        replicas: int = 1,
+        device: torch.device | str = "cpu",
+    ) -> None:
         super().__init__()
-        self.potential, self.dimension, self.replicas, self.device = potential, dimension, replicas, device
+        self.potential, self.dimension, self.replicas, self.device = (
+            potential,
+            dimension,
+            replicas,
+            device,
+        )
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE itself does not compare ``info``."""
         changes = super().check_state(atoms, tol=tol)
         return changes if changes or _state(atoms) == _state(self.atoms) else ["charge"]
 
-    def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",), system_changes: Any = all_changes) -> None:
-        """Fills ``results``: energy, forces, and stress of a single fully periodic structure in three dimensions."""
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """Fills ``results``: energy, forces, and stress of a single fully periodic structure in
+        three dimensions.
+        """
         super().calculate(atoms, properties, system_changes)
         charge, multiplicity = _state(self.atoms)
         d, n = self.dimension, len(self.atoms) // self.replicas
         pbc = np.tile(self.atoms.pbc[:d], (self.replicas, 1))
-        cell = np.tile(self.atoms.cell.array[:d, :d] * self.atoms.pbc[:d, None], (self.replicas, 1, 1))
+        cell = np.tile(
+            self.atoms.cell.array[:d, :d] * self.atoms.pbc[:d, None], (self.replicas, 1, 1)
+        )
         batch = Batch(
             positions=torch.tensor(self.atoms.positions[:, :d], device=self.device),
             numbers=torch.tensor(self.atoms.numbers, dtype=torch.int64, device=self.device),
             owner=torch.arange(self.replicas, device=self.device).repeat_interleave(n),
-            cell=torch.tensor(cell, device=self.device), pbc=torch.tensor(pbc, device=self.device),
+            cell=torch.tensor(cell, device=self.device),
+            pbc=torch.tensor(pbc, device=self.device),
             charge=torch.full((self.replicas,), charge, device=self.device),
             multiplicity=torch.full((self.replicas,), multiplicity, device=self.device),
         )
@@ -124,6 +168,13 @@ class PotentialCalculator(Calculator):
         forces[:, :d] = prediction.forces.cpu().numpy()
         energies = prediction.energy.double().cpu().numpy()
         total = float(energies.sum())
-        self.results = {"energy": total, "free_energy": total, "energies": energies, "forces": forces}
+        self.results = {
+            "energy": total,
+            "free_energy": total,
+            "energies": energies,
+            "forces": forces,
+        }
         if d == 3 and self.replicas == 1 and self.atoms.pbc.all():
-            self.results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
+            self.results["stress"] = full_3x3_to_voigt_6_stress(
+                prediction.stress[0].double().cpu().numpy()
+            )

@@ -24,7 +24,9 @@ class Elements(nn.Module):
         super().__init__()
         known = [int(z) for z in numbers]
         if not known or len(set(known)) < len(known) or not all(0 <= z <= 118 for z in known):
-            raise ValueError(f"elements are {known}: give each atomic number that structures hold once")
+            raise ValueError(
+                f"elements are {known}: give each atomic number that structures hold once"
+            )
         self.numbers, self._network = tuple(known), network
         rows = torch.full((119,), -1)
         rows[known] = torch.arange(len(known))
@@ -43,7 +45,10 @@ class Elements(nn.Module):
         if (kinds < 0).any():
             strange = ", ".join(chemical_symbols[z] for z in numbers[kinds < 0].unique().tolist())
             known = sorted({*self.numbers, *numbers.tolist()})
-            raise ValueError(f"this network has never seen {strange}; it knows {self}: build and train {self._network}({known}, ...)")
+            raise ValueError(
+                f"this network has never seen {strange}; it knows {self}: build and train"
+                f" {self._network}({known}, ...)"
+            )
         return kinds
 
     def __repr__(self) -> str:

@@ -18,8 +18,8 @@ class Stacked:
     """M equal networks as one module with a member axis: every layer is one batched matrix product.
 
     Args:
-        module: maps a batch with positions (M, N, d) to energies (M, B); every parameter has a leading axis M, every
-            buffer is shared by all members.
+        module: maps a batch with positions (M, N, d) to energies (M, B); every parameter has a
+            leading axis M, every buffer is shared by all members.
         baseline: element energies added to what the module says, in float64.
     """
 
@@ -40,7 +40,9 @@ class Stacked:
         prediction = derive(self.module, batch, graph=graph, members=self._size)
         if not self.baseline.energies:
             return prediction
-        return Prediction(prediction.energy + self.baseline(batch), prediction.forces, prediction.stress)
+        return Prediction(
+            prediction.energy + self.baseline(batch), prediction.forces, prediction.stress
+        )
 
     def __getitem__(self, indices: ArrayLike) -> Stacked:
         """The chosen members, with weights of their own."""
@@ -48,12 +50,17 @@ class Stacked:
         module = copy.deepcopy(self.module)
         for owner in module.modules():
             for name, value in list(owner.named_parameters(recurse=False)):
-                setattr(owner, name, nn.Parameter(value.detach()[chosen].clone(), value.requires_grad))
+                setattr(
+                    owner, name, nn.Parameter(value.detach()[chosen].clone(), value.requires_grad)
+                )
         return Stacked(module, self.baseline)
 
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.module.parameters()) // self._size
-        return f"Stacked({self._size} x {self.module}, {weights:,} weights each{', ' + repr(self.baseline) if self.baseline.energies else ''})"
+        return (
+            f"Stacked({self._size} x {self.module}, {weights:,} weights"
+            f" each{', ' + repr(self.baseline) if self.baseline.energies else ''})"
+        )
 
 
 class Separate:
@@ -73,8 +80,9 @@ class Separate:
         for index, potential in enumerate(potentials):
             if isinstance(potential, Sized):
                 raise ValueError(
-                    f"potential {index} is a {type(potential).__name__} of {len(potential)} members, not one potential: give its members one by one, "
-                    "[Committee(members[[m]]).mean for m in range(len(members))]"
+                    f"potential {index} is a {type(potential).__name__} of {len(potential)}"
+                    " members, not one potential: give its members one by one,"
+                    " [Committee(members[[m]]).mean for m in range(len(members))]"
                 )
         self.potentials = tuple(potentials)
         self.device = torch.device(device)
@@ -83,8 +91,15 @@ class Separate:
         return len(self.potentials)
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        said = [potential(batch.member(m), graph=graph) for m, potential in enumerate(self.potentials)]
-        return Prediction(*(torch.stack(parts) for parts in zip(*((p.energy, p.forces, p.stress) for p in said), strict=True)))
+        said = [
+            potential(batch.member(m), graph=graph) for m, potential in enumerate(self.potentials)
+        ]
+        return Prediction(
+            *(
+                torch.stack(parts)
+                for parts in zip(*((p.energy, p.forces, p.stress) for p in said), strict=True)
+            )
+        )
 
     def __getitem__(self, indices: ArrayLike) -> Separate:
         chosen = np.atleast_1d(np.arange(len(self))[indices])

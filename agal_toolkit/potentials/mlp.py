@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -13,33 +14,51 @@ from torch.nn.functional import softplus
 from ..batch import Batch
 from .protocol import SlopedEnergy, once
 
-CACHED = 128                   # rows that a thread evaluates at a time where no graph is kept: the layers of more rows leave the cache
+# rows that a thread evaluates at a time where no graph is kept: the layers of more rows leave the
+# cache
+CACHED = 128
 
 
 class MLP(SlopedEnergy):
-    """Energies of single particles in d dimensions: dense layers with shifted softplus, M members side by side.
+    """Energies of single particles in d dimensions: dense layers with shifted softplus, M members
+    side by side.
 
-    The network of Schwalbe-Koda 2021, A.2.1: the text says four layers, which the authors' published code reads as four
-    dense layers (d - width - width - width - 1) with Xavier weights and zero biases; here all layers have weights of
-    their own.
+    The network of Schwalbe-Koda 2021, A.2.1: the text says four layers, which the authors'
+    published code reads as four dense layers (d - width - width - width - 1) with Xavier weights
+    and zero biases; here all layers have weights of their own.
 
     Args:
         dimension: d.
-        seeds: one integer for each member; a member's weights depend on its seed alone, not on its neighbours.
+        seeds: one integer for each member; a member's weights depend on its seed alone, not on its
+            neighbours.
         width: units of a hidden layer.
         layers: dense layers, the last one included.
         dtype: precision in which the network computes.
     """
 
-    def __init__(self, dimension: int, seeds: Sequence[int], *, width: int = 128, layers: int = 4, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        dimension: int,
+        seeds: Sequence[int],
+        *,
+        width: int = 128,
+        layers: int = 4,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         if layers < 2 or width < 1:
-            raise ValueError(f"layers={layers} and width={width}: a network has at least two layers and one unit")
+            raise ValueError(
+                f"layers={layers} and width={width}: a network has at least two layers and one unit"
+            )
         sizes = [dimension] + [width] * (layers - 1) + [1]
         self.dimension, self.width = dimension, width
         members = [_xavier(sizes, int(seed)) for seed in seeds]
-        self.weights = nn.ParameterList([torch.stack(layer).to(dtype) for layer in zip(*members, strict=True)])
-        self.biases = nn.ParameterList([torch.zeros(len(members), 1, size, dtype=dtype) for size in sizes[1:]])
+        self.weights = nn.ParameterList(
+            [torch.stack(layer).to(dtype) for layer in zip(*members, strict=True)]
+        )
+        self.biases = nn.ParameterList(
+            [torch.zeros(len(members), 1, size, dtype=dtype) for size in sizes[1:]]
+        )
 
     def forward(self, batch: Batch) -> Tensor:
         """(M, B) from positions (M, N, d), N = B.
@@ -54,12 +73,17 @@ class MLP(SlopedEnergy):
         return torch.baddbmm(last_bias, hidden, last).squeeze(-1)
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Energies and slopes by one pass up and one down, whose derivative is written down as well: a third of autograd's kernels."""
+        """Energies and slopes by one pass up and one down, whose derivative is written down as
+        well: a third of autograd's kernels.
+        """
         x, parameters = self._input(batch), (*self.weights, *self.biases)
         if torch.is_grad_enabled() or x.device.type != "cpu":
             energy, slopes = _Slopes.apply(x, *parameters)
         else:
-            parts = [_Slopes.apply(part, *parameters) for part in x.split(CACHED * torch.get_num_threads(), 1)]
+            parts = [
+                _Slopes.apply(part, *parameters)
+                for part in x.split(CACHED * torch.get_num_threads(), 1)
+            ]
             energy, slopes = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         if not batch.pbc.any():
             return energy, slopes, None
@@ -69,8 +93,9 @@ class MLP(SlopedEnergy):
     def _input(self, batch: Batch) -> Tensor:
         if len(batch) != len(batch.owner) or batch.dimension != self.dimension:
             raise ValueError(
-                f"this network takes single particles in {self.dimension} dimensions, the batch has {len(batch.owner)} particles "
-                f"in {len(batch)} geometries of {batch.dimension} dimensions"
+                f"this network takes single particles in {self.dimension} dimensions, the batch has"
+                f" {len(batch.owner)} particles in {len(batch)} geometries of {batch.dimension}"
+                " dimensions"
             )
         return batch.positions.to(self.weights[0].dtype)
 
@@ -79,12 +104,14 @@ class MLP(SlopedEnergy):
 
 
 class _Slopes(torch.autograd.Function):
-    """Energies and slopes of dense layers with shifted softplus, and their reverse pass, in few passes over memory.
+    """Energies and slopes of dense layers with shifted softplus, and their reverse pass, in few
+    passes over memory.
 
-    With pre-activations z_l, values a_l = softplus(z_l) - ln 2 and s_l = sigmoid(z_l), the slope comes down the layers as
-    g_l = r_l s_l with r_l = g_{l+1} W_{l+1}^T. A loss that depends on energies and slopes is differentiated by one more pass
-    up, the derivative of every g_l along the loss's own direction d loss / d slope, and one down: three products of B rows a
-    layer and pass, where one tangent for each coordinate would need 1 + d blocks of B rows in each.
+    With pre-activations z_l, values a_l = softplus(z_l) - ln 2 and s_l = sigmoid(z_l), the slope
+    comes down the layers as g_l = r_l s_l with r_l = g_{l+1} W_{l+1}^T. A loss that depends on
+    energies and slopes is differentiated by one more pass up, the derivative of every g_l along the
+    loss's own direction d loss / d slope, and one down: three products of B rows a layer and pass,
+    where one tangent for each coordinate would need 1 + d blocks of B rows in each.
     """
 
     @staticmethod
@@ -107,8 +134,13 @@ class _Slopes(torch.autograd.Function):
     @once
     def backward(ctx: Any, d_energy: Tensor, d_slopes: Tensor) -> tuple[Tensor | None, ...]:
         hidden = (len(ctx.saved_tensors) - 2) // 5
-        weights, values = ctx.saved_tensors[: hidden + 1], ctx.saved_tensors[hidden + 1 : 2 * hidden + 2]
-        sigmoids, above, down = (ctx.saved_tensors[2 + k * hidden : 2 + (k + 1) * hidden] for k in (2, 3, 4))
+        weights, values = (
+            ctx.saved_tensors[: hidden + 1],
+            ctx.saved_tensors[hidden + 1 : 2 * hidden + 2],
+        )
+        sigmoids, above, down = (
+            ctx.saved_tensors[2 + k * hidden : 2 + (k + 1) * hidden] for k in (2, 3, 4)
+        )
         learning = any(ctx.needs_input_grad[1:])
         along, passed, curved = d_slopes, [d_slopes], []
         for weight, sigmoid, r in zip(weights[:-1], sigmoids, above, strict=True):
@@ -123,9 +155,15 @@ class _Slopes(torch.autograd.Function):
             d_biases.append(d_last.sum(1, keepdim=True))
         for layer in range(hidden - 1, -1, -1):
             sigmoid = sigmoids[layer]
-            d_z = torch.addcmul(curved[layer], curved[layer], sigmoid, value=-1).add_(back).mul_(sigmoid)
+            d_z = (
+                torch.addcmul(curved[layer], curved[layer], sigmoid, value=-1)
+                .add_(back)
+                .mul_(sigmoid)
+            )
             if learning:
-                d_weights.append(torch.bmm(passed[layer].mT, down[layer]).baddbmm_(values[layer].mT, d_z))
+                d_weights.append(
+                    torch.bmm(passed[layer].mT, down[layer]).baddbmm_(values[layer].mT, d_z)
+                )
                 d_biases.append(d_z.sum(1, keepdim=True))
             if layer or ctx.needs_input_grad[0]:
                 back = torch.bmm(d_z, weights[layer].mT)
@@ -136,10 +174,12 @@ class _Slopes(torch.autograd.Function):
 
 
 def _xavier(sizes: Sequence[int], seed: int) -> list[Tensor]:
-    """Xavier-uniform weights (in, out) of one member, drawn in float32 so that every precision starts alike."""
+    """Xavier-uniform weights (in, out) of one member, drawn in float32 so that every precision
+    starts alike.
+    """
     generator = torch.Generator().manual_seed(seed)
     layers = []
-    for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for fan_in, fan_out in itertools.pairwise(sizes):
         limit = math.sqrt(6.0 / (fan_in + fan_out))
         layers.append((torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * limit)
     return layers

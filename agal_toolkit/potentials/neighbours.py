@@ -1,8 +1,9 @@
 """Pairs of particles within a cutoff, for all geometries of a batch at once.
 
-A list belongs to the positions that it was made for: potentials build it anew at each call, from where particles are then.
-Small open geometries, which training visits thousands of times, get all their pairs by index arithmetic over the whole
-batch; for crystals, slabs and large molecules the library vesin finds the pairs and the images that they are made with.
+A list belongs to the positions that it was made for: potentials build it anew at each call, from
+where particles are then. Small open geometries, which training visits thousands of times, get all
+their pairs by index arithmetic over the whole batch; for crystals, slabs and large molecules the
+library vesin finds the pairs and the images that they are made with.
 """
 
 from __future__ import annotations
@@ -17,19 +18,25 @@ from vesin import NeighborList
 
 from ..batch import Batch
 
-FEW = 128                      # particles of an open geometry up to which looking at all pairs is quicker than a cell list
-OVERLAP = 1e-6                 # angstrom; the slope of a distance has no direction there
-FLAT = 1e-4                    # of the cutoff, or of the longest extent where that is less; a cell this thin has more images than memory, and vesin dies of a flat one
+# particles of an open geometry up to which looking at all pairs is quicker than a cell list
+FEW = 128
+OVERLAP = 1e-6  # angstrom; the slope of a distance has no direction there
+# of the cutoff, or of the longest extent where that is less; a cell this thin has more images than
+# memory, and vesin dies of a flat one
+FLAT = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """P pairs of particles, each once: where a particle meets images of itself, one of the two opposite ones.
+    """P pairs of particles, each once: where a particle meets images of itself, one of the two
+    opposite ones.
 
     Attributes:
         first: (P,) int64 particles of the batch.
-        second: (P,) int64 particles of the same geometry; the same as `first` for a particle and its own image.
-        shift: (P, d) float64, whole numbers: cell vectors to add to the second particle; None where all are zero.
+        second: (P,) int64 particles of the same geometry; the same as `first` for a particle and
+            its own image.
+        shift: (P, d) float64, whole numbers: cell vectors to add to the second particle; None where
+            all are zero.
     """
 
     first: Tensor
@@ -40,8 +47,12 @@ class Pairs:
         return len(self.first)
 
     def vectors(self, batch: Batch) -> Tensor:
-        """(..., P, d) float64 from the first particle to the image of the second, differentiable in positions and cell; angstrom."""
-        r = batch.positions.index_select(-2, self.second) - batch.positions.index_select(-2, self.first)
+        """(..., P, d) float64 from the first particle to the image of the second, differentiable in
+        positions and cell; angstrom.
+        """
+        r = batch.positions.index_select(-2, self.second) - batch.positions.index_select(
+            -2, self.first
+        )
         if self.shift is None:
             return r
         cell = batch.cell.index_select(-3, batch.owner[self.first])
@@ -60,18 +71,20 @@ class Pairs:
             b = int(batch.owner[self.first[pair]])
             start = int((batch.owner < b).sum())
             raise ValueError(
-                f"particles {int(self.first[pair]) - start} and {int(self.second[pair]) - start} of geometry {b} of the batch are at the same place: "
-                "move them apart, or drop such structures (MinDistance does among candidates)"
+                f"particles {int(self.first[pair]) - start} and {int(self.second[pair]) - start} of"
+                f" geometry {b} of the batch are at the same place: move them apart, or drop such"
+                " structures (MinDistance does among candidates)"
             )
         return r
 
 
 def neighbours(batch: Batch, cutoff: float) -> Pairs:
-    """The pairs closer than `cutoff` (angstrom), with their images; where members see positions of their own, all that any member has.
+    """The pairs closer than `cutoff` (angstrom), with their images; where members see positions of
+    their own, all that any member has.
 
-    A member's list may so hold pairs beyond the cutoff: whoever uses it lets pairs fade out toward the cutoff anyway.
-    Positions that are not numbers count as near, so that they reach the energy of their geometry, and of no other; that of an
-    atom alone is in no pair, see :func:`misplaced`.
+    A member's list may so hold pairs beyond the cutoff: whoever uses it lets pairs fade out toward
+    the cutoff anyway. Positions that are not numbers count as near, so that they reach the energy
+    of their geometry, and of no other; that of an atom alone is in no pair, see :func:`misplaced`.
 
     Raises:
         ValueError: a periodic cell without a volume.
@@ -86,28 +99,50 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
     rest = (~simple).nonzero().flatten().tolist()
     if not rest:
         return pairs
-    first, second, shift = [pairs.first.cpu()], [pairs.second.cpu()], [torch.zeros(len(pairs), batch.dimension, dtype=torch.float64)]
-    where, cells, starts = members.cpu().numpy(), cell.reshape(-1, *cell.shape[-3:]).cpu().numpy(), (counts.cumsum(0) - counts).tolist()
+    first, second, shift = (
+        [pairs.first.cpu()],
+        [pairs.second.cpu()],
+        [torch.zeros(len(pairs), batch.dimension, dtype=torch.float64)],
+    )
+    where, cells, starts = (
+        members.cpu().numpy(),
+        cell.reshape(-1, *cell.shape[-3:]).cpu().numpy(),
+        (counts.cumsum(0) - counts).tolist(),
+    )
     periodic, sizes = batch.pbc.cpu().numpy(), counts.tolist()
-    library = NeighborList(cutoff=cutoff, full_list=False, sorted=True, n_threads=1)          # more threads shuffle the pairs, and rounding with them
+    library = NeighborList(
+        cutoff=cutoff, full_list=False, sorted=True, n_threads=1
+    )  # more threads shuffle the pairs, and rounding with them
     for b in rest:
-        rows = _listed(library, where[:, starts[b] : starts[b] + sizes[b]], cells[:, b], periodic[b], f"geometry {b} of the batch")
+        rows = _listed(
+            library,
+            where[:, starts[b] : starts[b] + sizes[b]],
+            cells[:, b],
+            periodic[b],
+            f"geometry {b} of the batch",
+        )
         first.append(torch.from_numpy(rows[:, 0] + starts[b]))
         second.append(torch.from_numpy(rows[:, 1] + starts[b]))
         shift.append(torch.from_numpy(rows[:, 2:].astype(float)))
     device = batch.positions.device
-    return Pairs(torch.cat(first).to(device), torch.cat(second).to(device), torch.cat(shift).to(device))
+    return Pairs(
+        torch.cat(first).to(device), torch.cat(second).to(device), torch.cat(shift).to(device)
+    )
 
 
 def misplaced(batch: Batch) -> Tensor:
-    """(..., N) zeros, and NaN where a position is no number: added to energies of atoms, so that an atom without neighbours tells, too."""
+    """(..., N) zeros, and NaN where a position is no number: added to energies of atoms, so that an
+    atom without neighbours tells, too.
+    """
     return (0 * batch.positions.detach()).sum(-1)
 
 
 def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff: float) -> Pairs:
     """All pairs inside the `chosen` (B,) geometries that are near in any of `members` (m, N, d)."""
     index = torch.arange(len(owner), device=owner.device)
-    followers = (counts.cumsum(0)[owner] - index - 1) * chosen[owner]                         # each particle pairs with those after it
+    followers = (counts.cumsum(0)[owner] - index - 1) * chosen[
+        owner
+    ]  # each particle pairs with those after it
     first = index.repeat_interleave(followers)
     before = followers.cumsum(0) - followers
     second = first + 1 + torch.arange(len(first), device=owner.device) - before[first]
@@ -118,8 +153,12 @@ def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff:
     return Pairs(first[near], second[near])
 
 
-def _listed(library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArray, name: str) -> NDArray:
-    """(P, 2 + d) int64: first, second and shift of each pair of one geometry that any of `members` (m, n, d) in `cells` (m or 1, d, d) has; `name` is for errors."""
+def _listed(
+    library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArray, name: str
+) -> NDArray:
+    """(P, 2 + d) int64: first, second and shift of each pair of one geometry that any of `members`
+    (m, n, d) in `cells` (m or 1, d, d) has; `name` is for errors.
+    """
     d = members.shape[-1]
     cells = np.broadcast_to(cells, (max(len(members), len(cells)), d, d))
     members = np.broadcast_to(members, (len(cells), *members.shape[1:]))
@@ -128,12 +167,17 @@ def _listed(library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArra
         if m and np.array_equal(x, members[0]) and np.array_equal(cell, cells[0]):
             continue
         strange = ~np.isfinite(x).all(-1) | ~np.isfinite(cell).all()
-        if strange.any():                                                      # this member's energy is lost, those of the others are not
-            found.append(np.pad(np.argwhere(np.triu(strange[:, None] | strange, 1)), ((0, 0), (0, d))))
+        if strange.any():  # this member's energy is lost, those of the others are not
+            found.append(
+                np.pad(np.argwhere(np.triu(strange[:, None] | strange, 1)), ((0, 0), (0, d)))
+            )
             continue
         extents = np.linalg.svd(cell[pbc], compute_uv=False)
         if pbc.any() and extents.min() <= FLAT * min(library.cutoff, extents.max()):
-            raise ValueError(f"the periodic cell vectors {cell[pbc].round(6).tolist()} of {name} lie in one plane or line: give a cell with a volume, or pbc=False")
+            raise ValueError(
+                f"the periodic cell vectors {cell[pbc].round(6).tolist()} of {name} lie in one"
+                " plane or line: give a cell with a volume, or pbc=False"
+            )
         points, box, periodic = np.zeros((len(x), 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         points[:, :d], box[:d, :d], periodic[:d] = x, cell, pbc
         pairs, shift = library.compute(points, box, periodic, "PS")

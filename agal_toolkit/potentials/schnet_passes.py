@@ -1,10 +1,11 @@
 """Energies and slopes of SchNet as one function with a written derivative.
 
-An energy of pair distances has one slope for each pair. Filters are followed forward in the distance, W and dW/dr side by
-side in one product of twice the rows, atoms backward from the energy; so a pair's slope is what the messages owe to its
-filter, times dW/dr. A loss of energies and slopes is differentiated by one more pass up the atoms, along the loss's own
-direction, and one down everything, as in :mod:`.mlp`: six products for each layer, where autograd's nested passes
-spend most of their time between them.
+An energy of pair distances has one slope for each pair. Filters are followed forward in the
+distance, W and dW/dr side by side in one product of twice the rows, atoms backward from the energy;
+so a pair's slope is what the messages owe to its filter, times dW/dr. A loss of energies and slopes
+is differentiated by one more pass up the atoms, along the loss's own direction, and one down
+everything, as in :mod:`.mlp`: six products for each layer, where autograd's nested passes spend
+most of their time between them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from torch import Tensor
 
 from .protocol import once
 
-FAINT = -50.0                  # exponents of Gaussians end here, below all rounding: exponentials that underflow take ten times as long
+# exponents of Gaussians end here, below all rounding: exponentials that underflow take ten times as
+# long
+FAINT = -50.0
 
 
 class Weights(NamedTuple):
@@ -45,17 +48,24 @@ class Envelope(NamedTuple):
 
     @classmethod
     def of(cls, distances: Tensor, cutoff: float) -> Envelope:
-        """1 - 10 s^3 + 15 s^4 - 6 s^5 with s = r / cutoff, zero beyond s = 1, in a form that does not cancel near it."""
+        """1 - 10 s^3 + 15 s^4 - 6 s^5 with s = r / cutoff, zero beyond s = 1, in a form that does
+        not cancel near it.
+        """
         s = (distances / cutoff).unsqueeze(-1)
         left = (1 - s).clamp_(min=0)
         bend = s * left
-        return cls(left**3 * (6 * s.square() + 3 * s + 1), bend.square() * (-30 / cutoff), bend * (1 - 2 * s) * (-60 / cutoff**2))
+        return cls(
+            left**3 * (6 * s.square() + 3 * s + 1),
+            bend.square() * (-30 / cutoff),
+            bend * (1 - 2 * s) * (-60 / cutoff**2),
+        )
 
 
 class Meeting:
     """Who hears whom: index arithmetic of the filtered sums over P pairs of N atoms, for M members.
 
-    Each pair carries its filter both ways: (M, 2, P, K) holds what the second atom of a pair sends, then what the first does.
+    Each pair carries its filter both ways: (M, 2, P, K) holds what the second atom of a pair sends,
+    then what the first does.
     """
 
     def __init__(self, first: Tensor, second: Tensor, atoms: int, members: int) -> None:
@@ -73,16 +83,21 @@ class Meeting:
     def heard(self, messages: Tensor) -> Tensor:
         """(M, N, K): the sums over what each atom hears, of messages (M, 2, P, K)."""
         k = messages.shape[-1]
-        return torch.embedding_bag(messages.view(-1, k), self.order, self.starts, False, 0)[0].view(self.members, -1, k)
+        return torch.embedding_bag(messages.view(-1, k), self.order, self.starts, False, 0)[0].view(
+            self.members, -1, k
+        )
 
 
 def couple(a: Tensor, b: Tensor) -> Tensor:
-    """(M, P, K): what filtered sums owe to their filters, a_i b_j + a_j b_i of what both (M, 2, P, K) send."""
+    """(M, P, K): what filtered sums owe to their filters, a_i b_j + a_j b_i of what both (M, 2, P,
+    K) send.
+    """
     return torch.mul(a[:, 1], b[:, 0]).addcmul_(a[:, 0], b[:, 1])
 
 
 def softplus(z: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Shifted softplus, ln(1 + e^z) - ln 2, in `out` or else in the memory of `z`, and its slope s, the logistic function.
+    """Shifted softplus, ln(1 + e^z) - ln 2, in `out` or else in the memory of `z`, and its slope s,
+    the logistic function.
 
     As max(z, 0) - ln(1 + |2 s - 1|): one exponential serves both, and nothing overflows or cancels.
     """
@@ -104,14 +119,23 @@ class Table(Protocol):
 
 
 class Slopes(torch.autograd.Function):
-    """Energies of atoms (M, N) and the slope of their sum in each distance (M, P), from distances (M, P).
+    """Energies of atoms (M, N) and the slope of their sum in each distance (M, P), from distances
+    (M, P).
 
-    Arguments: distances, cutoff, row of the embedding of each atom (N,), :class:`Meeting`, then the parameters: embedding,
-    eleven of each interaction in the order of :class:`Weights`, and weight and bias of the two layers of the energy.
+    Arguments: distances, cutoff, row of the embedding of each atom (N,), :class:`Meeting`, then the
+    parameters: embedding, eleven of each interaction in the order of :class:`Weights`, and weight
+    and bias of the two layers of the energy.
     """
 
     @staticmethod
-    def forward(ctx: Any, distances: Tensor, cutoff: float, kinds: Tensor, meeting: Meeting, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any,
+        distances: Tensor,
+        cutoff: float,
+        kinds: Tensor,
+        meeting: Meeting,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, Tensor]:
         """Up and down the network, :func:`evaluate`."""
         energies, slopes, kept = evaluate(distances, cutoff, kinds, meeting, parameters, keep=True)
         ctx.about = cutoff, kinds, meeting
@@ -126,8 +150,16 @@ class Slopes(torch.autograd.Function):
         distances, *saved = ctx.saved_tensors
         count = len(ctx.needs_input_grad) - 4
         d_distances, d_parameters = differentiate(
-            distances, cutoff, kinds, meeting, saved[:count], saved[count:], d_energies, d_slopes.unsqueeze(-1),
-            moving=ctx.needs_input_grad[0], learning=any(ctx.needs_input_grad[4:]),
+            distances,
+            cutoff,
+            kinds,
+            meeting,
+            saved[:count],
+            saved[count:],
+            d_energies,
+            d_slopes.unsqueeze(-1),
+            moving=ctx.needs_input_grad[0],
+            learning=any(ctx.needs_input_grad[4:]),
         )
         return d_distances, None, None, None, *d_parameters
 
@@ -135,11 +167,17 @@ class Slopes(torch.autograd.Function):
 def split(parameters: Sequence[Tensor]) -> tuple[Tensor, list[Weights], Sequence[Tensor]]:
     """The embedding, the weights of each interaction, and those of the energy's layers."""
     size = len(Weights._fields)
-    return parameters[0], [Weights(*parameters[at : at + size]) for at in range(1, len(parameters) - 4, size)], parameters[-4:]
+    return (
+        parameters[0],
+        [Weights(*parameters[at : at + size]) for at in range(1, len(parameters) - 4, size)],
+        parameters[-4:],
+    )
 
 
 class Kept(NamedTuple):
-    """What the derivative of an interaction needs: features that it met, what they sent, heard and became, and slopes of the energy in these."""
+    """What the derivative of an interaction needs: features that it met, what they sent, heard and
+    became, and slopes of the energy in these.
+    """
 
     features: Tensor
     sent: Tensor
@@ -163,19 +201,39 @@ class Kept(NamedTuple):
 
 
 def evaluate(
-    distances: Tensor, cutoff: float, kinds: Tensor, meeting: Meeting, parameters: Sequence[Tensor], keep: bool, table: Table | None = None
+    distances: Tensor,
+    cutoff: float,
+    kinds: Tensor,
+    meeting: Meeting,
+    parameters: Sequence[Tensor],
+    keep: bool,
+    table: Table | None = None,
 ) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Energies of atoms (M, N), slopes (M, P), and with `keep` what :func:`differentiate` needs; without, filters may come from a `table`."""
+    """Energies of atoms (M, N), slopes (M, P), and with `keep` what :func:`differentiate` needs;
+    without, filters may come from a `table`.
+    """
     embedding, blocks, (inner, inner_bias, outer, outer_bias) = split(parameters)
     features, up = embedding.index_select(1, kinds), []
-    envelope, place = (Envelope.of(distances, cutoff), ()) if table is None else (None, table.place(distances))
+    envelope, place = (
+        (Envelope.of(distances, cutoff), ()) if table is None else (None, table.place(distances))
+    )
     for t, w in enumerate(blocks):
-        value, slope, kept = filters(w, distances, envelope) if table is None else (*table.read(t, *place), None)
-        sent = torch.bmm(features, w.send) if t else torch.bmm(embedding, w.send).index_select(1, kinds)
+        value, slope, kept = (
+            filters(w, distances, envelope) if table is None else (*table.read(t, *place), None)
+        )
+        sent = (
+            torch.bmm(features, w.send)
+            if t
+            else torch.bmm(embedding, w.send).index_select(1, kinds)
+        )
         heard = meeting.heard(meeting.sent(sent).mul_(value.unsqueeze(1)))
         hidden, rise = softplus(torch.baddbmm(w.receive_bias, heard, w.receive))
         before, features = features, torch.baddbmm(features, hidden, w.update).add_(w.update_bias)
-        up.append((before, sent, heard, rise, hidden, value, slope, kept) if keep else (None, sent, None, rise, None, value, slope, None))
+        up.append(
+            (before, sent, heard, rise, hidden, value, slope, kept)
+            if keep
+            else (None, sent, None, rise, None, value, slope, None)
+        )
     hidden, rise = softplus(torch.baddbmm(inner_bias, features, inner))
     energies = torch.baddbmm(outer_bias, hidden, outer).squeeze(-1)
     d_inner = rise * outer.mT
@@ -194,15 +252,39 @@ def evaluate(
             d_sent = meeting.heard(back.mul_(value.unsqueeze(1)))
             d_features = torch.baddbmm(d_features, d_sent, w.send.mT)
         if keep:
-            down += Kept(before, sent, heard, rise, hidden, above, d_received, d_heard, d_sent, owed, value, slope, *kept)
+            down += Kept(
+                before,
+                sent,
+                heard,
+                rise,
+                hidden,
+                above,
+                d_received,
+                d_heard,
+                d_sent,
+                owed,
+                value,
+                slope,
+                *kept,
+            )
     return energies, slopes, down if keep else []
 
 
 def differentiate(
-    distances: Tensor, cutoff: float, kinds: Tensor, meeting: Meeting, parameters: Sequence[Tensor], kept: Sequence[Tensor], d_energies: Tensor, d_slopes: Tensor,
-    moving: bool, learning: bool,
+    distances: Tensor,
+    cutoff: float,
+    kinds: Tensor,
+    meeting: Meeting,
+    parameters: Sequence[Tensor],
+    kept: Sequence[Tensor],
+    d_energies: Tensor,
+    d_slopes: Tensor,
+    moving: bool,
+    learning: bool,
 ) -> tuple[Tensor | None, list[Tensor | None]]:
-    """The slope of a loss in distances and parameters, from its slopes in energies (M, N) and in slopes (M, P, 1)."""
+    """The slope of a loss in distances and parameters, from its slopes in energies (M, N) and in
+    slopes (M, P, 1).
+    """
     embedding, blocks, (inner, _, outer, _) = split(parameters)
     features, hidden, rise, d_inner = kept[:4]
     size = len(Kept._fields)
@@ -219,7 +301,11 @@ def differentiate(
         heard = meeting.heard(messages)
         received = torch.bmm(heard, w.receive)
         hidden_along = received * k.rise
-        along = torch.bmm(hidden_along, w.update) if along is None else torch.baddbmm(along, hidden_along, w.update)
+        along = (
+            torch.bmm(hidden_along, w.update)
+            if along is None
+            else torch.baddbmm(along, hidden_along, w.update)
+        )
         up.append((before, bent, sent, sent_along, heard, received, hidden_along))
     d_last, grads = d_energies.unsqueeze(-1), []
     inner_along = torch.bmm(along, inner)
@@ -227,8 +313,16 @@ def differentiate(
     _activated(back, inner_along, d_inner, rise, back)
     if learning:
         d_outer = torch.bmm(hidden.mT, d_last).add_((inner_along * rise).sum(1).unsqueeze(-1))
-        grads = [torch.bmm(features.mT, back).baddbmm_(along.mT, d_inner), back.sum(1, keepdim=True), d_outer, d_last.sum(1, keepdim=True)]
-    d_features, d_distances = torch.bmm(back, inner.mT), torch.zeros_like(distances) if moving else None
+        grads = [
+            torch.bmm(features.mT, back).baddbmm_(along.mT, d_inner),
+            back.sum(1, keepdim=True),
+            d_outer,
+            d_last.sum(1, keepdim=True),
+        ]
+    d_features, d_distances = (
+        torch.bmm(back, inner.mT),
+        torch.zeros_like(distances) if moving else None,
+    )
     for t in range(len(blocks) - 1, -1, -1):
         w, k = blocks[t], keeps[t]
         before, bent, sent, sent_along, heard, received, hidden_along = up.pop()
@@ -238,38 +332,59 @@ def differentiate(
         d_heard = torch.bmm(back, w.receive.mT)
         if learning:
             own = [
-                torch.bmm(k.heard.mT, back).baddbmm_(heard.mT, k.d_received), back.sum(1, keepdim=True),
-                torch.bmm(k.hidden.mT, d_features).baddbmm_(hidden_along.mT, k.d_features), d_features.sum(1, keepdim=True),
+                torch.bmm(k.heard.mT, back).baddbmm_(heard.mT, k.d_received),
+                back.sum(1, keepdim=True),
+                torch.bmm(k.hidden.mT, d_features).baddbmm_(hidden_along.mT, k.d_features),
+                d_features.sum(1, keepdim=True),
             ]
         value_back, slope_back = meeting.sent(d_heard), meeting.sent(k.d_heard)
         d_filter = couple(value_back, sent)
         if sent_along is not None:
-            d_filter.addcmul_(slope_back[:, 1], sent_along[:, 0]).addcmul_(slope_back[:, 0], sent_along[:, 1])
+            d_filter.addcmul_(slope_back[:, 1], sent_along[:, 0]).addcmul_(
+                slope_back[:, 0], sent_along[:, 1]
+            )
         if t or learning:
-            d_sent = meeting.heard(value_back.mul_(k.filter.unsqueeze(1)).addcmul_(slope_back, bent.unsqueeze(1)))
+            d_sent = meeting.heard(
+                value_back.mul_(k.filter.unsqueeze(1)).addcmul_(slope_back, bent.unsqueeze(1))
+            )
         if t:
             if learning:
                 own.insert(0, torch.bmm(k.features.mT, d_sent).baddbmm_(before.mT, k.d_sent))
             d_features = torch.baddbmm(d_features, d_sent, w.send.mT)
         elif learning:
-            d_sent = torch.zeros_like(embedding[..., :1]).expand(*embedding.shape[:2], d_sent.shape[-1]).contiguous().index_add_(1, kinds, d_sent)
+            d_sent = (
+                torch.zeros_like(embedding[..., :1])
+                .expand(*embedding.shape[:2], d_sent.shape[-1])
+                .contiguous()
+                .index_add_(1, kinds, d_sent)
+            )
             own.insert(0, torch.bmm(embedding.mT, d_sent))
             d_embedding = torch.bmm(d_sent, w.send.mT).index_add_(1, kinds, d_features)
-        d_r, of_filter = filters_back(w, distances, envelope, k, d_filter, d_slopes, moving, learning)
+        d_r, of_filter = filters_back(
+            w, distances, envelope, k, d_filter, d_slopes, moving, learning
+        )
         if moving:
             d_distances += d_r
         grads = [*of_filter, *own, *grads]
     return d_distances, [d_embedding, *grads] if learning else [None] * len(parameters)
 
 
-def _activated(d_value: Tensor, tangent: Tensor, d_tangent: Tensor, rise: Tensor, out: Tensor) -> Tensor:
-    """Down through an activation, s d_value + s (1 - s) z' d_tangent, where `d_tangent` already holds a factor s; spends `d_value`, which may be `out`."""
+def _activated(
+    d_value: Tensor, tangent: Tensor, d_tangent: Tensor, rise: Tensor, out: Tensor
+) -> Tensor:
+    """Down through an activation, s d_value + s (1 - s) z' d_tangent, where `d_tangent` already
+    holds a factor s; spends `d_value`, which may be `out`.
+    """
     bend = tangent * d_tangent
     return torch.addcmul(bend, d_value.sub_(bend), rise, out=out)
 
 
-def filters(w: Weights, distances: Tensor, envelope: Envelope) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
-    """W and dW/dr (M, P, K), and what :func:`filters_back` needs: values in the first P rows, slopes in the others."""
+def filters(
+    w: Weights, distances: Tensor, envelope: Envelope
+) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
+    """W and dW/dr (M, P, K), and what :func:`filters_back` needs: values in the first P rows,
+    slopes in the others.
+    """
     pairs = distances.shape[1]
     inverse = w.widths.reciprocal()
     t = (distances.unsqueeze(-1) - w.centres).mul_(inverse)
@@ -284,16 +399,31 @@ def filters(w: Weights, distances: Tensor, envelope: Envelope) -> tuple[Tensor, 
     outer_tangent = z[:, pairs:]
     bare, outer_rise = softplus(z[:, :pairs].add_(w.second_bias))
     slope = (outer_rise * outer_tangent).mul_(envelope.value).addcmul_(bare, envelope.slope)
-    return bare * envelope.value, slope, (seen, between, inner_rise, inner_tangent, outer_rise, outer_tangent, bare)
+    return (
+        bare * envelope.value,
+        slope,
+        (seen, between, inner_rise, inner_tangent, outer_rise, outer_tangent, bare),
+    )
 
 
 def filters_back(
-    w: Weights, distances: Tensor, envelope: Envelope, k: Kept, d_value: Tensor, d_slopes: Tensor, moving: bool, learning: bool
+    w: Weights,
+    distances: Tensor,
+    envelope: Envelope,
+    k: Kept,
+    d_value: Tensor,
+    d_slopes: Tensor,
+    moving: bool,
+    learning: bool,
 ) -> tuple[Tensor | None, list[Tensor]]:
-    """The slope of a loss in distances (M, P) and in a filter's six parameters, from its slope in W and that in dW/dr, `k.owed` times `d_slopes`."""
+    """The slope of a loss in distances (M, P) and in a filter's six parameters, from its slope in W
+    and that in dW/dr, `k.owed` times `d_slopes`.
+    """
     pairs, d_distances = distances.shape[1], None
     if moving:
-        strength = (d_value * k.bare).sum(-1) + d_slopes.squeeze(-1) * (k.owed * (k.outer_rise * k.outer_tangent)).sum(-1)
+        strength = (d_value * k.bare).sum(-1) + d_slopes.squeeze(-1) * (
+            k.owed * (k.outer_rise * k.outer_tangent)
+        ).sum(-1)
         bend = d_slopes.squeeze(-1) * (k.owed * k.bare).sum(-1)
         d_distances = envelope.slope.squeeze(-1) * strength + envelope.curvature.squeeze(-1) * bend
     back = torch.empty_like(k.between)
@@ -315,6 +445,10 @@ def filters_back(
         return d_distances, []
     d_widths = (d_t * t + d_gaussian_slopes * gaussian_slopes * inverse).sum(1, keepdim=True).neg_()
     return d_distances, [
-        -d_t.sum(1, keepdim=True), d_widths, torch.bmm(k.seen.mT, front), front[:, :pairs].sum(1, keepdim=True),
-        torch.bmm(k.between.mT, back), back[:, :pairs].sum(1, keepdim=True),
+        -d_t.sum(1, keepdim=True),
+        d_widths,
+        torch.bmm(k.seen.mT, front),
+        front[:, :pairs].sum(1, keepdim=True),
+        torch.bmm(k.between.mT, back),
+        back[:, :pairs].sum(1, keepdim=True),
     ]

@@ -1,8 +1,10 @@
-"""Labels on disk, one small file each, under the digest of the settings and the digest of the geometry.
+"""Labels on disk, one small file each, under the digest of the settings and the digest of the
+geometry.
 
-A label is the expensive thing, so each is complete on disk before anybody sees it: written beside its place, synced,
-then renamed. Failures are kept as well, and read back instead of asked again. Files are npz without pickled objects and
-JSON; everything can be deleted by hand at any time, at the price of asking again.
+A label is the expensive thing, so each is complete on disk before anybody sees it: written beside
+its place, synced, then renamed. Failures are kept as well, and read back instead of asked again.
+Files are npz without pickled objects and JSON; everything can be deleted by hand at any time, at
+the price of asking again.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +41,35 @@ def _write(path: Path, content: bytes) -> None:
             Path(name).unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise OSError(f"cannot write {path} ({error}): give the cache a folder that can be written to") from error
+        raise OSError(
+            f"cannot write {path} ({error}): give the cache a folder that can be written to"
+        ) from error
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is damaged ({type(error).__name__}: {error}): delete it, its geometry will be asked again")
+    return ValueError(
+        f"{path} is damaged ({type(error).__name__}: {error}): delete it, its geometry will be"
+        " asked again"
+    )
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Labels and failures kept in `folder`, which is made when something is first kept; None keeps nothing.
+    """Labels and failures kept in `folder`, which is made when something is first kept; None keeps
+    nothing.
 
-    Layout: ``folder/<settings digest>/<geometry digest>.npz`` for labels, ``.failed.json`` for failures, and one
-    ``settings.json`` beside them for people. Several processes may use one folder.
+    Layout: ``folder/<settings digest>/<geometry digest>.npz`` for labels, ``.failed.json`` for
+    failures, and one ``settings.json`` beside them for people. Several processes may use one
+    folder.
     """
 
     folder: str | os.PathLike | None
 
-    def read(self, settings: str, geometry: Geometry, index: int = 0) -> Labels | LabelFailed | None:
-        """What is kept for `geometry` under the digest `settings`; None if nothing is. `index` is for the failure's name.
+    def read(
+        self, settings: str, geometry: Geometry, index: int = 0
+    ) -> Labels | LabelFailed | None:
+        """What is kept for `geometry` under the digest `settings`; None if nothing is. `index` is
+        for the failure's name.
 
         Raises:
             ValueError: the file is damaged; names it.
@@ -79,20 +91,29 @@ class Cache:
             return
         labels, failed = self._paths(settings, geometry)
         if isinstance(outcome, LabelFailed):
-            when = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            record = {"reason": outcome.reason, "traceback": outcome.traceback, "time": when, "origin": dict(geometry.origin)}
+            when = datetime.now(UTC).isoformat(timespec="seconds")
+            record = {
+                "reason": outcome.reason,
+                "traceback": outcome.traceback,
+                "time": when,
+                "origin": dict(geometry.origin),
+            }
             _write(failed, json.dumps(record, indent=1, default=str).encode())
             return
         arrays = {"energy": np.array(outcome.energy), "forces": outcome.forces}
         buffer = io.BytesIO()
-        np.savez(buffer, **arrays if outcome.stress is None else {**arrays, "stress": outcome.stress})
+        np.savez(
+            buffer, **arrays if outcome.stress is None else {**arrays, "stress": outcome.stress}
+        )
         _write(labels, buffer.getvalue())
         failed.unlink(missing_ok=True)
 
     def describe(self, settings: str, description: Mapping[str, Any]) -> None:
-        """Write the JSON `description` behind the digest `settings` beside the labels, unless it is there.
+        """Write the JSON `description` behind the digest `settings` beside the labels, unless it is
+        there.
 
-        Called before anything is asked, so that a folder that cannot be written to is found out before it costs a label.
+        Called before anything is asked, so that a folder that cannot be written to is found out
+        before it costs a label.
 
         Raises:
             OSError: the folder cannot be written to; names it.
@@ -103,7 +124,9 @@ class Cache:
         if not path.exists():
             _write(path, json.dumps(description, indent=1, sort_keys=True).encode())
         elif not os.access(path.parent, os.W_OK):
-            raise OSError(f"cannot write to {path.parent}: give the cache a folder that can be written to")
+            raise OSError(
+                f"cannot write to {path.parent}: give the cache a folder that can be written to"
+            )
 
     def retry(self) -> int:
         """Forget all failures, so that they are asked again; how many they were."""
@@ -122,8 +145,18 @@ def _read_labels(path: Path, geometry: Geometry) -> Labels:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
             stress = arrays["stress"] if "stress" in arrays.files else None
-            return Labels(energy=arrays["energy"], forces=arrays["forces"], stress=stress).check(geometry)
-    except (ValueError, TypeError, KeyError, EOFError, OSError, AttributeError, zipfile.BadZipFile) as error:
+            return Labels(energy=arrays["energy"], forces=arrays["forces"], stress=stress).check(
+                geometry
+            )
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        EOFError,
+        OSError,
+        AttributeError,
+        zipfile.BadZipFile,
+    ) as error:
         raise _damaged(path, error) from error
 
 

@@ -1,7 +1,7 @@
 """Labels through somebody's executor: threads, a process pool, a cluster.
 
-Such a task cannot be killed. One that runs past its time is abandoned: it is reported as failed and goes on in its
-place until it ends by itself.
+Such a task cannot be killed. One that runs past its time is abandoned: it is reported as failed and
+goes on in its place until it ends by itself.
 """
 
 from __future__ import annotations
@@ -19,16 +19,21 @@ _UNUSABLE = (BrokenExecutor, pickle.PicklingError, AttributeError, TypeError, Im
 
 
 def through(
-    executor: Executor, label: Label, geometries: Sequence[Geometry], timeout: float | None = None,
+    executor: Executor,
+    label: Label,
+    geometries: Sequence[Geometry],
+    timeout: float | None = None,
 ) -> Iterator[tuple[int, Labels | LabelFailed]]:
-    """Ask `label` about all `geometries` through `executor`; (index, labels or failure) as they arrive.
+    """Ask `label` about all `geometries` through `executor`; (index, labels or failure) as they
+    arrive.
 
     Args:
         executor: of concurrent.futures, or one that behaves like it.
         label: the label function.
         geometries: what it is asked about.
-        timeout: seconds from when the executor says that a task runs. Executors that never say so (dask) are not
-            limited here. Where abandoned tasks hold the executor, those that cannot start within `timeout` fail too.
+        timeout: seconds from when the executor says that a task runs. Executors that never say so
+            (dask) are not limited here. Where abandoned tasks hold the executor, those that cannot
+            start within `timeout` fail too.
 
     Raises:
         RuntimeError: the executor cannot run the label function, or broke.
@@ -42,7 +47,10 @@ def through(
         while pending:
             done, _ = wait(pending, clock.tick, FIRST_COMPLETED)
             for future in sorted(done, key=futures.__getitem__):
-                yield futures[future], _outcome(future, futures[future], geometries[futures[future]], executor)
+                yield (
+                    futures[future],
+                    _outcome(future, futures[future], geometries[futures[future]], executor),
+                )
             pending -= done
             for future, reason in clock.late(pending, moved=bool(done)):
                 pending.discard(future)
@@ -52,7 +60,9 @@ def through(
             future.cancel()
 
 
-def _outcome(future: Future[Answer], index: int, geometry: Geometry, executor: Executor) -> Labels | LabelFailed:
+def _outcome(
+    future: Future[Answer], index: int, geometry: Geometry, executor: Executor
+) -> Labels | LabelFailed:
     error = future.exception()
     if error is None:
         return future.result().settled(index, geometry)
@@ -60,8 +70,9 @@ def _outcome(future: Future[Answer], index: int, geometry: Geometry, executor: E
         raise error
     if isinstance(error, _UNUSABLE):
         raise RuntimeError(
-            f"{type(executor).__name__} could not run the label function ({type(error).__name__}: {error}): "
-            "put it into a module that can be imported; processes(n) survives a label that crashes"
+            f"{type(executor).__name__} could not run the label function ({type(error).__name__}:"
+            f" {error}): put it into a module that can be imported; processes(n) survives a label"
+            " that crashes"
         ) from error
     return LabelFailed(index, f"the executor gave it up ({type(error).__name__}: {error})")
 
@@ -74,10 +85,12 @@ class _Clock:
         self.tick = None if timeout is None else min(timeout / 10, 0.1)
         self._started: dict[Future, float] = {}
         self._abandoned: set[Future] = set()
-        self._moved = time.monotonic()      # when a task last started, ended or was given up
+        self._moved = time.monotonic()  # when a task last started, ended or was given up
 
     def late(self, pending: set[Future], moved: bool) -> list[tuple[Future, str]]:
-        """Those of `pending` that are abandoned now, with the reason; `moved` when a task has just ended."""
+        """Those of `pending` that are abandoned now, with the reason; `moved` when a task has just
+        ended.
+        """
         if self.timeout is None:
             return []
         now = time.monotonic()
@@ -90,9 +103,15 @@ class _Clock:
         if over:
             self._abandoned.update(over)
             self._moved = now
-            return [(future, f"no answer within {self.timeout:g} s; it could not be stopped") for future in over]
+            return [
+                (future, f"no answer within {self.timeout:g} s; it could not be stopped")
+                for future in over
+            ]
         held = not running and any(not future.done() for future in self._abandoned)
         if held and now - self._moved > self.timeout:
-            reason = f"not begun within {self.timeout:g} s: labels that do not answer hold the executor, processes(n) would stop them"
+            reason = (
+                f"not begun within {self.timeout:g} s: labels that do not answer hold the executor,"
+                " processes(n) would stop them"
+            )
             return [(future, reason) for future in pending if future.cancel()]
         return []

@@ -1,6 +1,8 @@
-"""Molecules for a quantum reference: the first structure, its relaxation, and what no reference could compute.
+"""Molecules for a quantum reference: the first structure, its relaxation, and what no reference
+could compute.
 
-A label function knows energies and forces; as an ASE calculator it serves ASE's optimisers and paths.
+A label function knows energies and forces; as an ASE calculator it serves ASE's optimisers and
+paths.
 """
 
 from __future__ import annotations
@@ -16,17 +18,22 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from ..geometry import Geometry
 from .outcomes import Label
 
-CLOSEST = 0.2          # angstrom; bound nuclei are never this close, and basis functions there cannot be told apart
+# angstrom; bound nuclei are never this close, and basis functions there cannot be told apart
+CLOSEST = 0.2
 
 
 def check_molecule(geometry: Geometry, name: str) -> None:
-    """Refuses what no program of quantum chemistry for molecules could compute; `name` is the reference's, for the error.
+    """Refuses what no program of quantum chemistry for molecules could compute; `name` is the
+    reference's, for the error.
 
     Raises:
         ValueError: periodic, or as :func:`check_electrons`.
     """
     if geometry.pbc.any():
-        raise ValueError(f"{name} labels isolated molecules and {geometry!r} is periodic: use a reference for crystals and liquids, or pbc=False")
+        raise ValueError(
+            f"{name} labels isolated molecules and {geometry!r} is periodic: use a reference for"
+            " crystals and liquids, or pbc=False"
+        )
     check_electrons(geometry, name)
 
 
@@ -34,19 +41,25 @@ def check_electrons(geometry: Geometry, name: str) -> None:
     """Refuses what has no electronic structure; `name` is the reference's, for the error.
 
     Raises:
-        ValueError: not three-dimensional, nameless particles, an impossible number of electrons or multiplicity, or atoms closer
-            than 0.2 angstrom, images counted.
+        ValueError: not three-dimensional, nameless particles, an impossible number of electrons or
+            multiplicity, or atoms closer than 0.2 angstrom, images counted.
     """
     if geometry.dimension != 3 or not geometry.numbers.all():
-        raise ValueError(f"{name} labels atoms in three dimensions and {geometry!r} is something else: give atomic numbers and (n, 3) positions")
+        raise ValueError(
+            f"{name} labels atoms in three dimensions and {geometry!r} is something else: give"
+            " atomic numbers and (n, 3) positions"
+        )
     electrons, unpaired = int(geometry.numbers.sum()) - geometry.charge, geometry.multiplicity - 1
     if electrons < 1:
-        raise ValueError(f"{geometry!r} with charge {geometry.charge} has no electrons left: give the charge in elementary charges")
+        raise ValueError(
+            f"{geometry!r} with charge {geometry.charge} has no electrons left: give the charge in"
+            " elementary charges"
+        )
     if unpaired > electrons or (electrons - unpaired) % 2:
         possible = 2 if electrons % 2 else 1
         raise ValueError(
-            f"{electrons} electrons cannot have multiplicity {geometry.multiplicity}, but {possible}, {possible + 2}, ...: "
-            f"give {geometry!r} another multiplicity or charge"
+            f"{electrons} electrons cannot have multiplicity {geometry.multiplicity}, but"
+            f" {possible}, {possible + 2}, ...: give {geometry!r} another multiplicity or charge"
         )
     if len(geometry) > 1:
         apart = geometry.to_atoms().get_all_distances(mic=bool(geometry.pbc.any()))
@@ -54,8 +67,9 @@ def check_electrons(geometry: Geometry, name: str) -> None:
         if near.any():
             first, second = np.argwhere(near)[0]
             raise ValueError(
-                f"atoms {first} and {second} of {geometry!r} are {apart[first, second]:.3g} angstrom apart, on top of each other: "
-                "drop the geometry (MinDistance before labelling)"
+                f"atoms {first} and {second} of {geometry!r} are {apart[first, second]:.3g}"
+                " angstrom apart, on top of each other: drop the geometry (MinDistance before"
+                " labelling)"
             )
 
 
@@ -70,16 +84,26 @@ class LabelCalculator(Calculator):
 
     def __init__(self, label: Label) -> None:
         super().__init__()
-        self.function = label          # ASE has a `label` of its own, a file name
+        self.function = label  # ASE has a `label` of its own, a file name
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """What has changed since the last calculation; ASE itself does not compare ``info``."""
         changes = super().check_state(atoms, tol=tol)
-        same = changes or all(atoms.info.get(name) == self.atoms.info.get(name) for name in ("charge", "multiplicity", "dimension"))
+        same = changes or all(
+            atoms.info.get(name) == self.atoms.info.get(name)
+            for name in ("charge", "multiplicity", "dimension")
+        )
         return changes if same else ["charge"]
 
-    def calculate(self, atoms: Atoms | None = None, properties: Sequence[str] = ("energy",), system_changes: Any = all_changes) -> None:
-        """Fills ``results``: energy, forces, and stress where the label has one in three dimensions."""
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """Fills ``results``: energy, forces, and stress where the label has one in three
+        dimensions.
+        """
         super().calculate(atoms, properties, system_changes)
         geometry = Geometry.from_atoms(self.atoms)
         labels = self.function(geometry)
@@ -91,7 +115,8 @@ class LabelCalculator(Calculator):
 
 
 def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int = 200) -> Geometry:
-    """`geometry` relaxed until no force on a movable atom exceeds `fmax` (ASE's BFGS); the cell stays.
+    """`geometry` relaxed until no force on a movable atom exceeds `fmax` (ASE's BFGS); the cell
+    stays.
 
     Args:
         label: Geometry -> Labels, a :class:`DFT` for example.
@@ -108,7 +133,10 @@ def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int =
     atoms.calc = LabelCalculator(label)
     if not BFGS(atoms, logfile=None).run(fmax=fmax, steps=steps):
         left = np.linalg.norm(atoms.get_forces(), axis=1).max()
-        raise RuntimeError(f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom, expected {fmax}: allow more steps, or start closer")
+        raise RuntimeError(
+            f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom, expected"
+            f" {fmax}: allow more steps, or start closer"
+        )
     return geometry.moved(atoms.positions[:, : geometry.dimension], by="optimised")
 
 
@@ -129,7 +157,10 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
         from rdkit import Chem, rdBase
         from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
     except ImportError as error:
-        raise ImportError("conformer() embeds with RDKit, which is missing: pip install 'agal_toolkit[references]'") from error
+        raise ImportError(
+            "conformer() embeds with RDKit, which is missing: pip install"
+            " 'agal_toolkit[references]'"
+        ) from error
     remedy = "hand in a geometry of your own"
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)
@@ -137,15 +168,19 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
             raise ValueError(f"RDKit cannot read the SMILES {smiles!r}: correct it, or {remedy}")
         molecule = Chem.AddHs(molecule)
         how = rdDistGeom.ETKDGv3()
-        how.randomSeed = seed + 1          # RDKit's 0 is its 1
+        how.randomSeed = seed + 1  # RDKit's 0 is its 1
         if rdDistGeom.EmbedMolecule(molecule, how) < 0:
-            raise ValueError(f"RDKit finds no structure of {smiles!r} in space: try another seed, or {remedy}")
+            raise ValueError(
+                f"RDKit finds no structure of {smiles!r} in space: try another seed, or {remedy}"
+            )
         if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
             raise ValueError(f"MMFF94 does not know all atoms of {smiles!r}: {remedy}")
         if rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, mmffVariant="MMFF94", maxIters=2000):
             raise ValueError(f"MMFF94 does not relax {smiles!r}: try another seed, or {remedy}")
     return Geometry(
-        positions=molecule.GetConformer().GetPositions(), numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
-        charge=Chem.GetFormalCharge(molecule), multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
+        positions=molecule.GetConformer().GetPositions(),
+        numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
+        charge=Chem.GetFormalCharge(molecule),
+        multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
         origin={"by": "conformer", "smiles": smiles, "seed": seed},
     )

@@ -1,6 +1,7 @@
 """ORCA through ASE's writers and readers: the program that Schwalbe-Koda 2021 used.
 
-Each label runs in a folder of its own, which is removed, so no calculation finds the orbitals of another one.
+Each label runs in a folder of its own, which is removed, so no calculation finds the orbitals of
+another one.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from .molecules import check_molecule
 class ORCA:
     """Labels isolated molecules with the program ORCA, in eV and eV/angstrom.
 
-    The defaults are the paper's BP86-D3/def2-SVP, damped as ORCA does by default (BJ). ORCA fits the Coulomb energy (RI-J)
-    where the functional is a pure one and PySCF does not, so total energies differ from those of :class:`DFT` by a little
-    that hardly depends on the geometry.
+    The defaults are the paper's BP86-D3/def2-SVP, damped as ORCA does by default (BJ). ORCA fits
+    the Coulomb energy (RI-J) where the functional is a pure one and PySCF does not, so total
+    energies differ from those of :class:`DFT` by a little that hardly depends on the geometry.
 
     Attributes:
-        command: the program's full path, which it needs to start in parallel. (On desktops a bare ``orca`` may be a screen
-            reader.)
+        command: the program's full path, which it needs to start in parallel. (On desktops a bare
+            ``orca`` may be a screen reader.)
         method: the simple input line; it must ask for the gradient.
         blocks: further lines of the input.
         cores: processes of one calculation.
@@ -60,7 +61,9 @@ class ORCA:
 
         check_molecule(geometry, "ORCA")
         parameters = {
-            "charge": geometry.charge, "mult": geometry.multiplicity, "orcasimpleinput": self.method,
+            "charge": geometry.charge,
+            "mult": geometry.multiplicity,
+            "orcasimpleinput": self.method,
             "orcablocks": "\n".join(filter(None, [f"%pal nprocs {self.cores} end", self.blocks])),
         }
         template = OrcaTemplate()
@@ -73,8 +76,8 @@ class ORCA:
         Raises:
             FileNotFoundError: no such program.
             ValueError: see :meth:`write`.
-            RuntimeError: ORCA stopped without a gradient or a converged field; the message names the geometry and ends with
-                the end of its output.
+            RuntimeError: ORCA stopped without a gradient or a converged field; the message names
+                the geometry and ends with the end of its output.
         """
         from ase.calculators.orca import OrcaProfile, OrcaTemplate
         from ase.io import ParseError
@@ -82,13 +85,18 @@ class ORCA:
 
         program = shutil.which(self.command)
         if program is None:
-            raise FileNotFoundError(f"there is no program {self.command!r}: install ORCA and give its full path, ORCA(command='/opt/orca/orca'), or use DFT()")
+            raise FileNotFoundError(
+                f"there is no program {self.command!r}: install ORCA and give its full path,"
+                " ORCA(command='/opt/orca/orca'), or use DFT()"
+            )
         with TemporaryDirectory(prefix="orca-", dir=self.scratch) as name:
             folder, template = Path(name), OrcaTemplate()
             output = folder / template.outputname
             self.write(geometry, folder)
             try:
-                template.execute(folder, OrcaProfile(command=shlex.quote(str(Path(program).resolve()))))
+                template.execute(
+                    folder, OrcaProfile(command=shlex.quote(str(Path(program).resolve())))
+                )
                 # Not template.read_results, which prints and is deprecated.
                 energy = read_orca_output(output, index=-1).get_potential_energy()
                 forces = read_orca_engrad(output.with_suffix(".engrad"))
@@ -101,5 +109,9 @@ class ORCA:
 
 def _end(output: Path) -> str:
     """The last lines of an output, as a sentence."""
-    lines = [line.strip() for line in output.read_text(errors="replace").splitlines() if line.strip()] if output.exists() else []
+    lines = (
+        [line.strip() for line in output.read_text(errors="replace").splitlines() if line.strip()]
+        if output.exists()
+        else []
+    )
     return "its output ends: " + " | ".join(lines[-5:]) if lines else "it wrote nothing"

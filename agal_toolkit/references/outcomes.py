@@ -1,8 +1,8 @@
 """One label function asked about one geometry, and its answer as plain data.
 
-Whoever asks, this thread, a process of ours or somebody's cluster, calls :func:`answer` and settles what it returns.
-Geometries and answers travel as builtin types and arrays, so an executor needs to know nothing of our classes, and the
-traceback of a label that raised arrives as text.
+Whoever asks, this thread, a process of ours or somebody's cluster, calls :func:`answer` and settles
+what it returns. Geometries and answers travel as builtin types and arrays, so an executor needs to
+know nothing of our classes, and the traceback of a label that raised arrives as text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class LabelFailed(Exception):
     Attributes:
         index: which of the geometries that were asked together.
         reason: what went wrong, in a sentence.
-        traceback: of the label function, as text; empty where there is none (a timeout, a process that died).
+        traceback: of the label function, as text; empty where there is none (a timeout, a process
+            that died).
     """
 
     def __init__(self, index: int, reason: str, traceback: str = "") -> None:
@@ -53,7 +54,9 @@ class Refused(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a label function said: the fields of its :class:`Labels`, or `reason` (and `traceback`) why there are none."""
+    """What a label function said: the fields of its :class:`Labels`, or `reason` (and `traceback`)
+    why there are none.
+    """
 
     energy: float = 0.0
     forces: NDArray | None = None
@@ -66,28 +69,41 @@ class Answer:
         if self.reason is not None:
             return LabelFailed(index, self.reason, self.traceback)
         try:
-            return Labels(energy=self.energy, forces=self.forces, stress=self.stress).check(geometry)
+            return Labels(energy=self.energy, forces=self.forces, stress=self.stress).check(
+                geometry
+            )
         except ValueError as error:
             return LabelFailed(index, str(error))
 
 
 def packed(geometry: Geometry) -> dict[str, Any]:
     """The fields of `geometry` as builtin types and arrays, ready to travel."""
-    return {field.name: getattr(geometry, field.name) for field in fields(Geometry)} | {"origin": dict(geometry.origin)}
+    return {field.name: getattr(geometry, field.name) for field in fields(Geometry)} | {
+        "origin": dict(geometry.origin)
+    }
 
 
 def answer(label: Label, geometry: Mapping[str, Any]) -> Answer:
-    """Ask `label` about the :func:`packed` `geometry`. What it raises becomes a reason, save interrupts and exits."""
+    """Ask `label` about the :func:`packed` `geometry`. What it raises becomes a reason, save
+    interrupts and exits.
+    """
     try:
         labels = label(Geometry(**geometry))
     except Exception as error:
         return Answer(reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
     if not isinstance(labels, Labels):
-        return Answer(reason=f"the label function returned {type(labels).__name__}, expected Labels: return Labels(energy=..., forces=...)")
+        return Answer(
+            reason=(
+                f"the label function returned {type(labels).__name__}, expected Labels: return"
+                " Labels(energy=..., forces=...)"
+            )
+        )
     return Answer(labels.energy, labels.forces, labels.stress)
 
 
-def here(label: Label, geometries: Sequence[Geometry]) -> Iterator[tuple[int, Labels | LabelFailed]]:
+def here(
+    label: Label, geometries: Sequence[Geometry]
+) -> Iterator[tuple[int, Labels | LabelFailed]]:
     """Ask in this thread, one after the other."""
     for index, geometry in enumerate(geometries):
         yield index, answer(label, packed(geometry)).settled(index, geometry)

@@ -1,8 +1,9 @@
 """A pool of processes in which a label that hangs or crashes costs one process, and nothing else.
 
-An executor of Python 3.11 can neither kill one task nor survive a crash in another. Workers are started when they are
-first needed, keep the label function (and what it loaded) between geometries and between runs, and are replaced when
-they die. A killed or abandoned run kills what was running; idle workers stay.
+An executor of Python 3.11 can neither kill one task nor survive a crash in another. Workers are
+started when they are first needed, keep the label function (and what it loaded) between geometries
+and between runs, and are replaced when they die. A killed or abandoned run kills what was running;
+idle workers stay.
 """
 
 from __future__ import annotations
@@ -21,12 +22,14 @@ from ..geometry import Geometry, Labels
 from .outcomes import Answer, Label, LabelFailed
 from .worker import BEGUN, INTERRUPTED, Worker, portable
 
-STARTUP = 300.0      # seconds a worker may take to start and to import the label function
+STARTUP = 300.0  # seconds a worker may take to start and to import the label function
 
 
 @dataclass(eq=False)
 class _Task:
-    """A geometry at a worker: from when on (monotonic clock) the worker is too late, and whether the label runs yet."""
+    """A geometry at a worker: from when on (monotonic clock) the worker is too late, and whether
+    the label runs yet.
+    """
 
     index: int
     geometry: Geometry
@@ -35,7 +38,9 @@ class _Task:
 
 
 class Processes:
-    """`n` worker processes with `threads` threads each. Made by :func:`processes`; a context manager, closed at exit at the latest."""
+    """`n` worker processes with `threads` threads each. Made by :func:`processes`; a context
+    manager, closed at exit at the latest.
+    """
 
     def __init__(self, n: int, threads: int = 1) -> None:
         for name, value in {"n": n, "threads": threads}.items():
@@ -59,22 +64,28 @@ class Processes:
         """Kill the workers. A later run starts new ones."""
         _kill(self._workers, os.getpid())
 
-    def run(self, label: Label, geometries: Sequence[Geometry], timeout: float | None = None) -> Iterator[tuple[int, Labels | LabelFailed]]:
+    def run(
+        self, label: Label, geometries: Sequence[Geometry], timeout: float | None = None
+    ) -> Iterator[tuple[int, Labels | LabelFailed]]:
         """Ask `label` about all `geometries`; (index, labels or failure) as they arrive.
 
         Args:
             label: a function of an importable module, or a picklable callable.
             geometries: what it is asked about.
-            timeout: seconds one label may take, counted from when the worker, started and with the label function imported, begins.
+            timeout: seconds one label may take, counted from when the worker, started and with the
+                label function imported, begins.
 
         Raises:
             TypeError: `label` cannot be sent to another process.
-            RuntimeError: the pool is running already, or a worker cannot start or cannot import `label`.
+            RuntimeError: the pool is running already, or a worker cannot start or cannot import
+                `label`.
             KeyboardInterrupt: `label` raised it.
         """
         code = portable(label)
         if not self._running.acquire(blocking=False):
-            raise RuntimeError(f"{self!r} is already running: let that run end, or make another pool")
+            raise RuntimeError(
+                f"{self!r} is already running: let that run end, or make another pool"
+            )
         busy: dict[Worker, _Task] = {}
         try:
             waiting = deque(enumerate(geometries))
@@ -86,7 +97,10 @@ class Processes:
                     worker.ask(code, geometry)
                 for worker, message in _heard(busy):
                     if message == BEGUN:
-                        busy[worker].begun, busy[worker].deadline = True, inf if timeout is None else time.monotonic() + timeout
+                        busy[worker].begun, busy[worker].deadline = (
+                            True,
+                            inf if timeout is None else time.monotonic() + timeout,
+                        )
                         continue
                     outcome = self._outcome(worker, busy[worker], message, timeout)
                     yield busy.pop(worker).index, outcome
@@ -109,20 +123,41 @@ class Processes:
             self._workers.remove(worker)
             worker.kill()
 
-    def _outcome(self, worker: Worker, task: _Task, message: Answer | str | None, timeout: float | None) -> Labels | LabelFailed:
-        """What the last `message` of `worker` about `task` means; None is silence beyond the deadline or death."""
+    def _outcome(
+        self, worker: Worker, task: _Task, message: Answer | str | None, timeout: float | None
+    ) -> Labels | LabelFailed:
+        """What the last `message` of `worker` about `task` means; None is silence beyond the
+        deadline or death.
+        """
         if isinstance(message, Answer):
             return message.settled(task.index, task.geometry)
         if message == INTERRUPTED:
             raise KeyboardInterrupt
         if message is not None:
-            raise RuntimeError(f"a worker process cannot import the label function ({message}): put it into a module that can be imported")
+            raise RuntimeError(
+                f"a worker process cannot import the label function ({message}): put it into a"
+                " module that can be imported"
+            )
         late = worker.alive() and time.monotonic() >= task.deadline
         self._drop(worker)
         if not task.begun:
-            what = f"was not ready within {STARTUP:.0f} s" if late else f"died (exit code {worker.exitcode}) before it could ask"
-            raise RuntimeError(f"a worker process {what}: a script must start processes below `if __name__ == '__main__':`")
-        return LabelFailed(task.index, f"no answer within {timeout:g} s" if late else f"the process died (exit code {worker.exitcode})")
+            what = (
+                f"was not ready within {STARTUP:.0f} s"
+                if late
+                else f"died (exit code {worker.exitcode}) before it could ask"
+            )
+            raise RuntimeError(
+                f"a worker process {what}: a script must start processes below `if __name__ =="
+                " '__main__':`"
+            )
+        return LabelFailed(
+            task.index,
+            (
+                f"no answer within {timeout:g} s"
+                if late
+                else f"the process died (exit code {worker.exitcode})"
+            ),
+        )
 
 
 def processes(n: int, threads: int = 1) -> Processes:
@@ -141,10 +176,17 @@ def _kill(workers: list[Worker], owner: int) -> None:
 
 
 def _heard(busy: dict[Worker, _Task]) -> list[tuple[Worker, Answer | str | None]]:
-    """Wait until a worker says something, dies or is late; the message of each that did, None for the dead and the late."""
+    """Wait until a worker says something, dies or is late; the message of each that did, None for
+    the dead and the late.
+    """
     soonest = min(task.deadline for task in busy.values())
     handles = {handle: worker for worker in busy for handle in (worker.pipe, worker.sentinel)}
-    loud = {handles[handle] for handle in wait(handles, None if soonest == inf else max(0.0, soonest - time.monotonic()))}
+    loud = {
+        handles[handle]
+        for handle in wait(
+            handles, None if soonest == inf else max(0.0, soonest - time.monotonic())
+        )
+    }
     late = {worker for worker, task in busy.items() if task.deadline <= time.monotonic()}
     return [(worker, _message(worker)) for worker in busy if worker in loud | late]
 

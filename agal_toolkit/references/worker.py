@@ -1,8 +1,9 @@
 """One process that answers for a label function, and can be killed in the middle of it.
 
-It is spawned, not forked: the parent may hold torch threads and CUDA. On POSIX it leads a process group of its own, so
-that killing it also kills what it started (a quantum chemistry program), an interrupt of the terminal reaches only the
-parent, and a parent that dies takes it along. Pickles travel between parent and worker only.
+It is spawned, not forked: the parent may hold torch threads and CUDA. On POSIX it leads a process
+group of its own, so that killing it also kills what it started (a quantum chemistry program), an
+interrupt of the terminal reaches only the parent, and a parent that dies takes it along. Pickles
+travel between parent and worker only.
 """
 
 from __future__ import annotations
@@ -37,18 +38,27 @@ def portable(label: Label) -> bytes:
     try:
         code = pickle.dumps(label)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise TypeError(f"the label function {label!r} cannot be sent to another process ({error}): {remedy}") from error
+        raise TypeError(
+            f"the label function {label!r} cannot be sent to another process ({error}): {remedy}"
+        ) from error
     if b"__main__" in code and getattr(sys.modules["__main__"], "__file__", None) is None:
-        raise TypeError(f"the label function {label!r} is defined in a notebook, which another process cannot import: {remedy}")
+        raise TypeError(
+            f"the label function {label!r} is defined in a notebook, which another process cannot"
+            f" import: {remedy}"
+        )
     return code
 
 
 class Worker:
-    """The parent's end of one process: `pipe` brings its messages, `exitcode` is known once it was killed."""
+    """The parent's end of one process: `pipe` brings its messages, `exitcode` is known once it was
+    killed.
+    """
 
     def __init__(self, threads: int) -> None:
         self.pipe, there = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(there, threads), daemon=True, name="agal_toolkit label")
+        self._process = _SPAWN.Process(
+            target=_work, args=(there, threads), daemon=True, name="agal_toolkit label"
+        )
         self._code: bytes | None = None
         self.exitcode: int | None = None
         with _threads_in_environment(threads):
@@ -61,7 +71,9 @@ class Worker:
         return self._process.is_alive()
 
     def ask(self, code: bytes, geometry: Geometry) -> None:
-        """Send `geometry`, and the label function if the process does not hold it yet; `sentinel` tells later if it was dead."""
+        """Send `geometry`, and the label function if the process does not hold it yet; `sentinel`
+        tells later if it was dead.
+        """
         with suppress(OSError):
             self.pipe.send((None if code == self._code else code, packed(geometry)))
         self._code = code
@@ -69,7 +81,7 @@ class Worker:
     def kill(self) -> None:
         """End the process and everything it started, at once."""
         if os.name == "posix":
-            with suppress(ProcessLookupError, PermissionError):      # no group yet: it is only starting
+            with suppress(ProcessLookupError, PermissionError):  # no group yet: it is only starting
                 os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
@@ -80,7 +92,9 @@ class Worker:
 
 @contextmanager
 def _threads_in_environment(threads: int) -> Iterator[None]:
-    """OMP_NUM_THREADS as the new process must see it: numerical libraries read it when they are loaded, before our code runs."""
+    """OMP_NUM_THREADS as the new process must see it: numerical libraries read it when they are
+    loaded, before our code runs.
+    """
     with _ENVIRONMENT:
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -100,7 +114,7 @@ def _work(pipe: Connection, threads: int) -> None:
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(threads)
     label = None
-    with suppress(EOFError, OSError):      # the parent is gone, or does not want the answer any more
+    with suppress(EOFError, OSError):  # the parent is gone, or does not want the answer any more
         while True:
             code, geometry = pipe.recv()
             try:

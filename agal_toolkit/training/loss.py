@@ -1,7 +1,8 @@
-"""What fits learn from: tasks, the loss of each structure, and the tensors and the order in which an epoch takes them.
+"""What fits learn from: tasks, the loss of each structure, and the tensors and the order in which
+an epoch takes them.
 
-One task may hold any structures; those of several tasks, one for each of as many independent fits, run in lockstep on the
-member axis where they are alike.
+One task may hold any structures; those of several tasks, one for each of as many independent fits,
+run in lockstep on the member axis where they are alike.
 """
 
 from __future__ import annotations
@@ -38,19 +39,28 @@ class Task:
     rng: Generator
 
     def check(self) -> None:
-        """Raises ValueError where shapes do not belong together or a member has nothing to learn from."""
+        """Raises ValueError where shapes do not belong together or a member has nothing to learn
+        from.
+        """
         if self.weights.shape != self.valid.shape or self.weights.shape[1] != len(self.data):
-            raise ValueError(f"weights {self.weights.shape} and valid {self.valid.shape} must both be (members, {len(self.data)})")
+            raise ValueError(
+                f"weights {self.weights.shape} and valid {self.valid.shape} must both be (members,"
+                f" {len(self.data)})"
+            )
         if (self.weights < 0).any():
             raise ValueError(f"weights go down to {self.weights.min()}: they must not be negative")
         learns = (self.weights > 0).any(axis=1)
         if not learns.all():
-            raise ValueError(f"member {int(np.argmin(learns))} has no training data: give it structures of positive weight")
+            raise ValueError(
+                f"member {int(np.argmin(learns))} has no training data: give it structures of"
+                " positive weight"
+            )
 
 
 @dataclass(frozen=True)
 class Loss:
-    """Squared errors of a structure's energy, force components and stress components (Schwalbe-Koda 2021, Eq. 8, means over components).
+    """Squared errors of a structure's energy, force components and stress components (Schwalbe-Koda
+    2021, Eq. 8, means over components).
 
     Attributes:
         energy, forces, stress: weights.
@@ -60,7 +70,16 @@ class Loss:
     forces: float
     stress: float
 
-    def __call__(self, module: nn.Module, batch: Batch, energy: Tensor, forces: Tensor, stress: Tensor, has_stress: Tensor, graph: bool) -> Tensor:
+    def __call__(
+        self,
+        module: nn.Module,
+        batch: Batch,
+        energy: Tensor,
+        forces: Tensor,
+        stress: Tensor,
+        has_stress: Tensor,
+        graph: bool,
+    ) -> Tensor:
         """(M, B) loss of each structure of a batch.
 
         Args:
@@ -72,12 +91,20 @@ class Loss:
         size = next(module.parameters()).shape[0]
         if self.forces == 0 and self.stress == 0:
             with torch.set_grad_enabled(graph):
-                return self.energy * (module(batch.at(batch.positions.expand(size, *batch.positions.shape[-2:]))) - energy).square()
+                return (
+                    self.energy
+                    * (
+                        module(batch.at(batch.positions.expand(size, *batch.positions.shape[-2:])))
+                        - energy
+                    ).square()
+                )
         said: Prediction = derive(module, batch, graph=graph, members=size)
         loss = self.energy * (said.energy - energy).square()
         loss = loss + self.forces * batch.mean((said.forces - forces).square().mean(-1))
         if self.stress and bool(has_stress.any()):
-            loss = loss + self.stress * torch.where(has_stress[:, None, None], said.stress - stress, 0.0).square().mean((-2, -1))
+            loss = loss + self.stress * torch.where(
+                has_stress[:, None, None], said.stress - stress, 0.0
+            ).square().mean((-2, -1))
         return loss
 
 
@@ -109,24 +136,48 @@ class Targets:
         if baseline.energies:
             energy = energy - baseline(batch)
         d = batch.dimension
-        stress = np.stack([np.zeros((d, d)) if label.stress is None else label.stress for label in data.labels])
-        has = np.array([label.stress is not None and g.pbc.all() for label, g in zip(data.labels, data, strict=True)])
+        stress = np.stack(
+            [np.zeros((d, d)) if label.stress is None else label.stress for label in data.labels]
+        )
+        has = np.array(
+            [
+                label.stress is not None and g.pbc.all()
+                for label, g in zip(data.labels, data, strict=True)
+            ]
+        )
         return cls(
-            batch, energy, torch.tensor(np.concatenate(data.forces), device=device),
-            torch.tensor(stress, device=device), torch.tensor(has, device=device), loss,
+            batch,
+            energy,
+            torch.tensor(np.concatenate(data.forces), device=device),
+            torch.tensor(stress, device=device),
+            torch.tensor(has, device=device),
+            loss,
         )
 
-    def losses(self, module: nn.Module, chosen: Sequence[NDArray], shares: Sequence[NDArray], graph: bool) -> Tensor:
-        """(M,) weighted sum over the chosen structures; there is one task, so one entry in each list."""
+    def losses(
+        self, module: nn.Module, chosen: Sequence[NDArray], shares: Sequence[NDArray], graph: bool
+    ) -> Tensor:
+        """(M,) weighted sum over the chosen structures; there is one task, so one entry in each
+        list.
+        """
         index = torch.tensor(chosen[0], device=self.energy.device)
         batch, particles = self.batch.take(index)
-        each = self.loss(module, batch, self.energy[index], self.forces[particles], self.stress[index], self.has_stress[index], graph)
+        each = self.loss(
+            module,
+            batch,
+            self.energy[index],
+            self.forces[particles],
+            self.stress[index],
+            self.has_stress[index],
+            graph,
+        )
         return (each * torch.tensor(shares[0], device=each.device)).sum(1)
 
 
 @dataclass(frozen=True)
 class Together:
-    """K tasks over structures of one composition, charge and multiplicity: each member sees those of its own task.
+    """K tasks over structures of one composition, charge and multiplicity: each member sees those
+    of its own task.
 
     Attributes:
         positions: (K, n, p, d), padded to the longest task.
@@ -151,13 +202,19 @@ class Together:
         Raises:
             ValueError: structures that differ in more than their positions, or are periodic.
         """
-        one, _ = targets[0].batch.take(torch.zeros(1, dtype=torch.int64, device=targets[0].batch.owner.device))
+        one, _ = targets[0].batch.take(
+            torch.zeros(1, dtype=torch.int64, device=targets[0].batch.owner.device)
+        )
         for each in targets:
             alike = one.repeat(len(each.batch))
-            same = all(torch.equal(getattr(each.batch, name), getattr(alike, name)) for name in ("numbers", "charge", "multiplicity"))
+            same = all(
+                torch.equal(getattr(each.batch, name), getattr(alike, name))
+                for name in ("numbers", "charge", "multiplicity")
+            )
             if not same or bool(each.batch.pbc.any()):
                 raise ValueError(
-                    "fits run in lockstep only where all structures have the same composition, charge and multiplicity, and no cell: fit them one by one"
+                    "fits run in lockstep only where all structures have the same composition,"
+                    " charge and multiplicity, and no cell: fit them one by one"
                 )
 
         def stack(values: Sequence[Tensor], *shape: int) -> Tensor:
@@ -165,19 +222,33 @@ class Together:
 
         d, p = one.dimension, len(one.numbers)
         return cls(
-            stack([t.batch.positions for t in targets], p, d), stack([t.energy for t in targets]), stack([t.forces for t in targets], p, d),
-            one, members, targets[0].loss,
+            stack([t.batch.positions for t in targets], p, d),
+            stack([t.energy for t in targets]),
+            stack([t.forces for t in targets], p, d),
+            one,
+            members,
+            targets[0].loss,
         )
 
-    def losses(self, module: nn.Module, chosen: Sequence[NDArray], shares: Sequence[NDArray], graph: bool) -> Tensor:
-        """(M,) weighted sums over the structures chosen for each task, padded with structures of no weight."""
+    def losses(
+        self, module: nn.Module, chosen: Sequence[NDArray], shares: Sequence[NDArray], graph: bool
+    ) -> Tensor:
+        """(M,) weighted sums over the structures chosen for each task, padded with structures of no
+        weight.
+        """
         device, longest = self.energy.device, max(map(len, chosen))
-        index, weight = np.zeros((len(chosen), longest), dtype=np.int64), np.zeros((sum(self.members), longest))
+        index, weight = (
+            np.zeros((len(chosen), longest), dtype=np.int64),
+            np.zeros((sum(self.members), longest)),
+        )
         row = 0
         for k, (own, share) in enumerate(zip(chosen, shares, strict=True)):
             index[k, : len(own)], weight[row : row + len(share), : len(own)] = own, share
             row += len(share)
-        task, spread = torch.arange(len(chosen), device=device)[:, None], torch.tensor(self.members, device=device)
+        task, spread = (
+            torch.arange(len(chosen), device=device)[:, None],
+            torch.tensor(self.members, device=device),
+        )
         picked = torch.tensor(index, device=device)
 
         def each(values: Tensor) -> Tensor:
@@ -185,18 +256,31 @@ class Together:
 
         p, d = len(self.one.numbers), self.one.dimension
         batch = Batch(
-            positions=each(self.positions).flatten(1, 2), numbers=self.one.numbers.repeat(longest),
-            owner=torch.arange(longest, device=device).repeat_interleave(p), cell=torch.zeros(longest, d, d, dtype=torch.float64, device=device),
-            pbc=torch.zeros(longest, d, dtype=torch.bool, device=device), charge=self.one.charge.expand(longest),
+            positions=each(self.positions).flatten(1, 2),
+            numbers=self.one.numbers.repeat(longest),
+            owner=torch.arange(longest, device=device).repeat_interleave(p),
+            cell=torch.zeros(longest, d, d, dtype=torch.float64, device=device),
+            pbc=torch.zeros(longest, d, dtype=torch.bool, device=device),
+            charge=self.one.charge.expand(longest),
             multiplicity=self.one.multiplicity.expand(longest),
         )
         none = torch.zeros(longest, dtype=torch.bool, device=device)
-        loss = self.loss(module, batch, each(self.energy), each(self.forces).flatten(1, 2), batch.cell, none, graph)
+        loss = self.loss(
+            module,
+            batch,
+            each(self.energy),
+            each(self.forces).flatten(1, 2),
+            batch.cell,
+            none,
+            graph,
+        )
         return (loss * torch.tensor(weight, device=device)).sum(1)
 
 
 class Order:
-    """Which structures an epoch visits, and the weight of each visit: `worth` (n,) multiplies what the visits are weighted with."""
+    """Which structures an epoch visits, and the weight of each visit: `worth` (n,) multiplies what
+    the visits are weighted with.
+    """
 
     def __init__(self, weights: NDArray, batch_size: int, worth: NDArray) -> None:
         seen = np.flatnonzero(weights.any(axis=0))

@@ -1,7 +1,8 @@
-"""How large an error a committee's disagreement stands for (Cezar 2025, Sec. II A): a law for each quantity.
+"""How large an error a committee's disagreement stands for (Cezar 2025, Sec. II A): a law for each
+quantity.
 
-Everything is fitted on structures of the calibration role, which no member has seen. Forces and virials are calibrated
-component by component, energies and virials per atom.
+Everything is fitted on structures of the calibration role, which no member has seen. Forces and
+virials are calibrated component by component, energies and virials per atom.
 """
 
 from __future__ import annotations
@@ -37,17 +38,23 @@ class Samples:
 
 
 QUANTITIES = ("forces", "energy", "virial")
-SELDOM = 0.01                  # share of samples on which members of low precision may agree by chance
+SELDOM = 0.01  # share of samples on which members of low precision may agree by chance
 
 
-def samples(prediction: Prediction, data: Dataset, quantity: str = "forces", of: Literal["members", "mean"] = "members") -> Samples:
+def samples(
+    prediction: Prediction,
+    data: Dataset,
+    quantity: str = "forces",
+    of: Literal["members", "mean"] = "members",
+) -> Samples:
     """What a committee said of labelled structures beside the labels.
 
     Args:
         prediction: (M, ...) of the structures of `data`, as ``committee.predict(data)`` gives it.
         data: B structures, N particles in d dimensions.
-        quantity: "forces", N d components, eV/angstrom; "energy", B values, eV per atom; "virial", d d components of the stress
-            times the volume of each structure that has a labelled stress, eV per atom.
+        quantity: "forces", N d components, eV/angstrom; "energy", B values, eV per atom; "virial",
+            d d components of the stress times the volume of each structure that has a labelled
+            stress, eV per atom.
         of: errors of every member (Cezar 2025, Eq. 1), or of the mean.
 
     Raises:
@@ -55,24 +62,45 @@ def samples(prediction: Prediction, data: Dataset, quantity: str = "forces", of:
     """
     batch = Batch.of(list(data))
     if quantity == "forces":
-        said, known, variance = prediction.forces, torch.tensor(np.concatenate(data.forces)), component_variance(prediction)
+        said, known, variance = (
+            prediction.forces,
+            torch.tensor(np.concatenate(data.forces)),
+            component_variance(prediction),
+        )
         owner = batch.owner[:, None].expand(variance.shape)
     elif quantity == "energy":
         said, known = prediction.energy / batch.counts, torch.tensor(data.energies) / batch.counts
-        variance, owner = energy_variance(prediction) / batch.counts.square(), torch.arange(len(batch))
+        variance, owner = (
+            energy_variance(prediction) / batch.counts.square(),
+            torch.arange(len(batch)),
+        )
     elif quantity == "virial":
-        has = [i for i, (label, geometry) in enumerate(zip(data.labels, data, strict=True)) if label.stress is not None and geometry.pbc.all()]
+        has = [
+            i
+            for i, (label, geometry) in enumerate(zip(data.labels, data, strict=True))
+            if label.stress is not None and geometry.pbc.all()
+        ]
         if not has:
-            raise ValueError("no structure has a labelled stress: virials need periodic structures and a reference that gives stress")
+            raise ValueError(
+                "no structure has a labelled stress: virials need periodic structures and a"
+                " reference that gives stress"
+            )
         size = (torch.linalg.det(batch.cell).abs() / batch.counts)[has, None, None]
-        said, known = prediction.stress[:, has] * size, torch.tensor(np.stack([data.labels[i].stress for i in has])) * size
+        said, known = (
+            prediction.stress[:, has] * size,
+            torch.tensor(np.stack([data.labels[i].stress for i in has])) * size,
+        )
         variance = virial_variance(prediction, batch)[has]
         owner = torch.tensor(has)[:, None, None].expand(variance.shape)
     else:
         raise ValueError(f"quantity is {quantity!r}, expected one of {', '.join(QUANTITIES)}")
     errors = said.double() - known
     errors = errors if of == "members" else errors.mean(0, keepdim=True)
-    return Samples(variance.double().sqrt().flatten().numpy(), errors.flatten(1).numpy(), owner.flatten().numpy())
+    return Samples(
+        variance.double().sqrt().flatten().numpy(),
+        errors.flatten(1).numpy(),
+        owner.flatten().numpy(),
+    )
 
 
 @dataclass(frozen=True)
@@ -93,7 +121,13 @@ class Calibration:
 
     @classmethod
     def fit(
-        cls, prediction: Prediction, data: Dataset, form: Form = "power", *, of: Literal["members", "mean"] = "members", quantities: tuple[str, ...] = QUANTITIES,
+        cls,
+        prediction: Prediction,
+        data: Dataset,
+        form: Form = "power",
+        *,
+        of: Literal["members", "mean"] = "members",
+        quantities: tuple[str, ...] = QUANTITIES,
     ) -> Calibration:
         """Laws of one form.
 
@@ -102,7 +136,8 @@ class Calibration:
             data: labelled structures that no member was trained on.
             form: of all laws.
             of: whose errors, see :func:`samples`.
-            quantities: that get a law; forces always do. Virials are left out where no stress is labelled.
+            quantities: that get a law; forces always do. Virials are left out where no stress is
+                labelled.
 
         Raises:
             CalibrationRefused: data that cannot tell, see :meth:`Law.fit`; the quantity is named.
@@ -117,10 +152,19 @@ class Calibration:
         return cls(**laws)
 
     @classmethod
-    def careful(cls, prediction: Prediction, data: Dataset, *, few: int = 5, of: Literal["members", "mean"] = "members") -> Calibration:
-        """Power laws, and where there are fewer than `few` structures or one is refused a linear law, which the notes say; what has neither is left out.
+    def careful(
+        cls,
+        prediction: Prediction,
+        data: Dataset,
+        *,
+        few: int = 5,
+        of: Literal["members", "mean"] = "members",
+    ) -> Calibration:
+        """Power laws, and where there are fewer than `few` structures or one is refused a linear
+        law, which the notes say; what has neither is left out.
 
-        So are samples of no uncertainty at all, where they are fewer than one in a hundred: two members in float32 agree now and then.
+        So are samples of no uncertainty at all, where they are fewer than one in a hundred: two
+        members in float32 agree now and then.
 
         Raises:
             CalibrationRefused: forces that not even a linear law fits.
@@ -131,11 +175,17 @@ class Calibration:
             found = samples(prediction, data, quantity, of)
             sound = found.sigma != 0
             if 0 < (~sound).mean() < SELDOM:
-                notes.append(f"{quantity}: {int((~sound).sum())} of {sound.size} uncertainties are zero and were left out")
+                notes.append(
+                    f"{quantity}: {int((~sound).sum())} of {sound.size} uncertainties are zero and"
+                    " were left out"
+                )
                 found = Samples(found.sigma[sound], found.errors[:, sound], found.owner[sound])
             for form in ("power", "linear"):
                 if form == "power" and (count := len(np.unique(found.owner))) < few:
-                    notes.append(f"{quantity}: a linear law, as {count} structures are too few for an exponent")
+                    notes.append(
+                        f"{quantity}: a linear law, as {count} structures are too few for an"
+                        " exponent"
+                    )
                     continue
                 try:
                     laws[quantity] = Law.fit(found.sigma, found.errors, form)
@@ -148,16 +198,24 @@ class Calibration:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, for a file; :meth:`from_json` reads them back."""
-        return {quantity: None if getattr(self, quantity) is None else asdict(getattr(self, quantity)) for quantity in QUANTITIES} | {"notes": list(self.notes)}
+        return {
+            quantity: None if getattr(self, quantity) is None else asdict(getattr(self, quantity))
+            for quantity in QUANTITIES
+        } | {"notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Calibration:
         """The inverse of :meth:`to_json`."""
-        laws = {quantity: None if stored[quantity] is None else Law(**stored[quantity]) for quantity in QUANTITIES}
+        laws = {
+            quantity: None if stored[quantity] is None else Law(**stored[quantity])
+            for quantity in QUANTITIES
+        }
         return cls(**laws, notes=tuple(stored["notes"]))
 
     def atomic_variance(self, prediction: Prediction) -> Tensor:
-        """(N,) (eV/angstrom)^2: calibrated force uncertainty of each atom squared, the sum over components (Cezar 2025, Eq. 9)."""
+        """(N,) (eV/angstrom)^2: calibrated force uncertainty of each atom squared, the sum over
+        components (Cezar 2025, Eq. 9).
+        """
         return self.forces(component_variance(prediction)).sum(-1)
 
     def energy_sigma(self, prediction: Prediction, batch: Batch) -> Tensor:
@@ -184,11 +242,15 @@ class Calibration:
         """
         law = getattr(self, quantity)
         if law is None:
-            raise ValueError(f"this calibration has no law for {quantity}: calibrate on data that are labelled with it")
+            raise ValueError(
+                f"this calibration has no law for {quantity}: calibrate on data that are labelled"
+                " with it"
+            )
         return law
 
     def outside(self, target: float, quantity: str = "forces", components: int = 1) -> str | None:
-        """A warning where a target lies outside the middle 95 % of the uncertainties that its law was fitted on; otherwise None.
+        """A warning where a target lies outside the middle 95 % of the uncertainties that its law
+        was fitted on; otherwise None.
 
         Args:
             target: eV/angstrom for forces, else eV per atom.
@@ -199,7 +261,10 @@ class Calibration:
         low, high = law.at([law.low, law.high]) * components**0.5
         if law.samples and not low <= target <= high:
             unit = "eV/Å" if quantity == "forces" else "eV per atom"
-            return f"{target:.3g} {unit} lies outside the calibrated range of {quantity}, {low:.2g} to {high:.2g}: what it will turn out to be is a guess"
+            return (
+                f"{target:.3g} {unit} lies outside the calibrated range of {quantity}, {low:.2g} to"
+                f" {high:.2g}: what it will turn out to be is a guess"
+            )
         return None
 
 
@@ -208,5 +273,8 @@ def _wanted(data: Dataset, quantities: tuple[str, ...]) -> Iterator[str]:
     yield "forces"
     if "energy" in quantities:
         yield "energy"
-    if "virial" in quantities and any(label.stress is not None and geometry.pbc.all() for label, geometry in zip(data.labels, data, strict=True)):
+    if "virial" in quantities and any(
+        label.stress is not None and geometry.pbc.all()
+        for label, geometry in zip(data.labels, data, strict=True)
+    ):
         yield "virial"

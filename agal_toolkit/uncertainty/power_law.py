@@ -1,13 +1,14 @@
 """Laws from a disagreement to the size of an error, sigma_cal = a sigma^b (Cezar 2025, Sec. II A).
 
-With e the error of a prediction and r = e / sigma_cal, a and b maximise the likelihood of normal errors (Cezar 2025, Eqs. 3
-to 5, whose constant should read ln 2 pi):
+With e the error of a prediction and r = e / sigma_cal, a and b maximise the likelihood of normal
+errors (Cezar 2025, Eqs. 3 to 5, whose constant should read ln 2 pi):
 
     NLL(ln a, b) = 1/2 ln 2 pi + mean[ s + e^2 exp(-2 s) / 2 ],    s = ln a + b ln sigma.
 
-It is convex in (ln a, b). For given b the best a is closed form, a^2 = mean(e^2 sigma^(-2b)), and b is the root of a function
-that only rises: where the mean of ln sigma weighted with e^2 sigma^(-2b) is the plain mean. So there is one fit, found
-without a starting point, and scaling energies or lengths scales it.
+It is convex in (ln a, b). For given b the best a is closed form, a^2 = mean(e^2 sigma^(-2b)), and b
+is the root of a function
+that only rises: where the mean of ln sigma weighted with e^2 sigma^(-2b) is the plain mean. So
+there is one fit, found without a starting point, and scaling energies or lengths scales it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor
 
 Form = Literal["power", "linear", "identity"]
 FORMS: tuple[Form, ...] = ("power", "linear", "identity")
-FLOOR = 1e-12                  # eV/angstrom and eV: under every root, whose slope is infinite where members agree
+FLOOR = 1e-12  # eV/angstrom and eV: under every root, whose slope is infinite where members agree
 
 
 class CalibrationRefused(ValueError):
@@ -38,7 +39,8 @@ class Law:
     Attributes:
         scale: a, in eV/angstrom or eV to the power 1 - b.
         exponent: b; 1 is a linear law, and a = b = 1 the identity.
-        low, high: between which the middle 95 % of the sigma of the fit lie; beyond, few samples say what the law is.
+        low, high: between which the middle 95 % of the sigma of the fit lie; beyond, few samples
+            say what the law is.
         samples: values of sigma in the fit.
         nll: what the fit reached, the mean negative logarithm of the likelihood.
     """
@@ -57,29 +59,44 @@ class Law:
         Args:
             sigma: (n,) standard deviations over members, positive.
             errors: (n,) or (M, n), predicted less true, of the mean or of each member.
-            form: "power"; "linear", b = 1; "identity", which fits nothing and tells how good raw values are.
+            form: "power"; "linear", b = 1; "identity", which fits nothing and tells how good raw
+                values are.
 
         Raises:
-            CalibrationRefused: no samples; values that are no numbers; sigma zero; errors all zero; for a power law also sigma
-                that is constant, or an exponent that is not positive, for then a larger disagreement would mean a smaller error.
+            CalibrationRefused: no samples; values that are no numbers; sigma zero; errors all zero;
+                for a power law also sigma that is constant, or an exponent that is not positive,
+                for then a larger disagreement would mean a smaller error.
         """
         sigma, errors = np.asarray(sigma, dtype=float).ravel(), np.asarray(errors, dtype=float)
         if form not in FORMS:
             raise ValueError(f"form is {form!r}, expected one of {', '.join(FORMS)}")
         if not sigma.size or errors.shape[-1:] != sigma.shape:
-            raise CalibrationRefused(f"{sigma.size} uncertainties and errors of shape {errors.shape}: give errors (n,) or (members, n) of the same n > 0 samples")
+            raise CalibrationRefused(
+                f"{sigma.size} uncertainties and errors of shape {errors.shape}: give errors (n,)"
+                " or (members, n) of the same n > 0 samples"
+            )
         if not np.isfinite(sigma).all() or not np.isfinite(errors).all():
-            raise CalibrationRefused("some uncertainties or errors are not numbers: drop the structures that they belong to")
+            raise CalibrationRefused(
+                "some uncertainties or errors are not numbers: drop the structures that they"
+                " belong to"
+            )
         if (sigma <= 0).any():
-            raise CalibrationRefused(f"{int((sigma <= 0).sum())} of {sigma.size} uncertainties are zero: do members share their weights, or a symmetry of all structures?")
+            raise CalibrationRefused(
+                f"{int((sigma <= 0).sum())} of {sigma.size} uncertainties are zero: do members"
+                " share their weights, or a symmetry of all structures?"
+            )
         squares = np.mean(np.square(errors.reshape(-1, sigma.size)), axis=0)
         if not squares.any():
-            raise CalibrationRefused("all errors are zero: calibrate on structures that the members were not trained on")
+            raise CalibrationRefused(
+                "all errors are zero: calibrate on structures that the members were not trained on"
+            )
         logs = np.log(sigma)
         exponent = _exponent(logs, squares) if form == "power" else 1.0
         log_scale = 0.0 if form == "identity" else 0.5 * _log_mean(squares, -2 * exponent * logs)
         s = log_scale + exponent * logs
-        nll = 0.5 * math.log(2 * math.pi) + float(np.mean(s) + 0.5 * math.exp(_log_mean(squares, -2 * s)))
+        nll = 0.5 * math.log(2 * math.pi) + float(
+            np.mean(s) + 0.5 * math.exp(_log_mean(squares, -2 * s))
+        )
         low, high = np.quantile(sigma, [0.025, 0.975])
         return cls(math.exp(log_scale), exponent, float(low), float(high), sigma.size, nll)
 
@@ -93,7 +110,9 @@ class Law:
 
     @property
     def crossing(self) -> float | None:
-        """The sigma from which on the calibrated value is below the raw one (b < 1), or up to which it is (b > 1); None for a linear law."""
+        """The sigma from which on the calibrated value is below the raw one (b < 1), or up to which
+        it is (b > 1); None for a linear law.
+        """
         return None if self.exponent == 1 else self.scale ** (1 / (1 - self.exponent))
 
     def __repr__(self) -> str:
@@ -115,7 +134,10 @@ def _exponent(logs: NDArray, squares: NDArray) -> float:
     """b of the power law."""
     spread = logs.max() - logs.min()
     if spread < 1e-9 * max(1.0, float(np.abs(logs).max())):
-        raise CalibrationRefused("all uncertainties are equal, so there is no exponent to fit: take the linear law, or more varied structures")
+        raise CalibrationRefused(
+            "all uncertainties are equal, so there is no exponent to fit: take the linear law, or"
+            " more varied structures"
+        )
     centred, log_squares = logs - logs.mean(), _log(squares)
 
     def tilt(b: float) -> float:
@@ -125,10 +147,14 @@ def _exponent(logs: NDArray, squares: NDArray) -> float:
     while tilt(-reach) <= 0 or tilt(reach) >= 0:
         reach *= 2
         if reach > 1e4:
-            raise CalibrationRefused("only structures of the lowest (or highest) uncertainty have errors: calibrate on more structures")
+            raise CalibrationRefused(
+                "only structures of the lowest (or highest) uncertainty have errors: calibrate on"
+                " more structures"
+            )
     found = float(brentq(tilt, -reach, reach, xtol=1e-12, rtol=1e-12))
     if found <= 0:
         raise CalibrationRefused(
-            f"the fitted exponent is {found:.3g}: a larger disagreement would mean a smaller error; take the linear law, more members, or more structures"
+            f"the fitted exponent is {found:.3g}: a larger disagreement would mean a smaller error;"
+            " take the linear law, more members, or more structures"
         )
     return found

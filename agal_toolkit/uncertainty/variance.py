@@ -1,7 +1,7 @@
 """How much the members of a committee disagree.
 
-Variances divide by M - 1 everywhere. Each takes a prediction with a leading member axis and keeps its graph, so an
-attack can differentiate it.
+Variances divide by M - 1 everywhere. Each takes a prediction with a leading member axis and keeps
+its graph, so an attack can differentiate it.
 """
 
 from __future__ import annotations
@@ -30,18 +30,23 @@ def component_variance(prediction: Prediction) -> Tensor:
 
 
 def force_variance(prediction: Prediction, batch: Batch) -> Tensor:
-    """(B,) (eV/angstrom)^2: variance of the forces, averaged over the n d components of a geometry (Schwalbe-Koda 2021, Eq. 10)."""
+    """(B,) (eV/angstrom)^2: variance of the forces, averaged over the n d components of a geometry
+    (Schwalbe-Koda 2021, Eq. 10).
+    """
     return batch.mean(component_variance(prediction).mean(-1))
 
 
 def virial_variance(prediction: Prediction, batch: Batch) -> Tensor:
-    """(B, d, d) eV^2: variance of the virial per atom, stress times volume over atoms; NaN where a geometry is not periodic in all directions."""
+    """(B, d, d) eV^2: variance of the virial per atom, stress times volume over atoms; NaN where a
+    geometry is not periodic in all directions.
+    """
     size = torch.linalg.det(batch.cell).abs() / batch.counts
     return _spread(prediction.stress.double() * size[..., None, None])
 
 
 def atomic_sigma(prediction: Prediction, floor: float = 1e-12) -> Tensor:
-    """(N,) eV/angstrom: uncertainty of the force on each atom, the norm over its components (Cezar 2025, Eq. 9).
+    """(N,) eV/angstrom: uncertainty of the force on each atom, the norm over its components (Cezar
+    2025, Eq. 9).
 
     `floor` is added under the root, whose slope is infinite where the members agree.
     """

@@ -1,8 +1,8 @@
 """Attacks on a two-dimensional surface, to be touched.
 
-:class:`AttackExplorer` pushes a point that a person drops on the map, live, in a worker of its own; the next drop cancels
-the push before it. It evaluates the committee on a grid once and redraws from what it has, so a slider costs a drawing
-and not a prediction.
+:class:`AttackExplorer` pushes a point that a person drops on the map, live, in a worker of its own;
+the next drop cancels the push before it. It evaluates the committee on a grid once and redraws from
+what it has, so a slider costs a drawing and not a prediction.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .canvas import MISSING, board
 from .maps import Said, draw_gain, draw_paths
 from .picture import DPI, DRAWING, Latest, Picture, bundle, red, tried
 
-_SIZE = (4.15, 3.6)         # inches, of the map and of the curves beside it
-_SHOWN = 600                # points of the paths at which energy and sigma are evaluated for the curves
+_SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
+_SHOWN = 600  # points of the paths at which energy and sigma are evaluated for the curves
 LOSS, ENERGY, SIGMA = "loss", "energy", "uncertainty"
 
 
@@ -48,13 +48,15 @@ class Iterate:
 class AttackExplorer(ipywidgets.VBox):
     """A map of what an attack sees; a point dropped on it is pushed by the attack.
 
-    A click drops a point (or :meth:`drop`, or "all training points"); its path is drawn while it is computed. The
-    sliders change the attack, and the last drop is pushed again with the new settings.
+    A click drops a point (or :meth:`drop`, or "all training points"); its path is drawn while it is
+    computed. The sliders change the attack, and the last drop is pushed again with the new
+    settings.
 
     Args:
         committee: of potentials of one particle in the plane.
         dataset: its labelled data: drawn, and the partition function of the objective.
-        attack: settings to begin with; None is ``Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))``.
+        attack: settings to begin with; None is ``Attack(BoltzmannVariance(kT=5.0), Adam(0.01,
+            200))``.
         limit: the map spans [-limit, limit] in both coordinates.
         truth: of the surface, for its energy along the path.
         points: of the map's grid, along each side.
@@ -68,14 +70,29 @@ class AttackExplorer(ipywidgets.VBox):
     """
 
     def __init__(
-        self, committee: Committee, dataset: Dataset, attack: Attack | None = None, limit: float = 1.5,
-        truth: Callable[[Geometry], Labels] | None = None, *, points: int = 80, seconds: float = 2.0,
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        attack: Attack | None = None,
+        limit: float = 1.5,
+        truth: Callable[[Geometry], Labels] | None = None,
+        *,
+        points: int = 80,
+        seconds: float = 2.0,
     ) -> None:
         if not len(dataset) or any(geometry.positions.shape != (1, 2) for geometry in dataset):
             what = repr(dataset[0]) if len(dataset) else "nothing"
-            raise ValueError(f"this map shows single particles in the plane, the data set holds {what}: give the data that the committee learned from")
+            raise ValueError(
+                f"this map shows single particles in the plane, the data set holds {what}: give the"
+                " data that the committee learned from"
+            )
         self.background: Background[Iterate] | None = None
-        self._committee, self._dataset, self._truth, self._seconds = committee, dataset, truth, seconds
+        self._committee, self._dataset, self._truth, self._seconds = (
+            committee,
+            dataset,
+            truth,
+            seconds,
+        )
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
         self._said = Said.of(committee, Grid(limit, points))
         self._seeds: list[Geometry] = []
@@ -86,13 +103,29 @@ class AttackExplorer(ipywidgets.VBox):
         self._relief()
         self._map = board(self._figure, self.drop)
         self._curves = Picture(self._draw_curves, _SIZE)
-        self._push, self._repaint, self._retrace = Latest(self._again, 0.15), Latest(self._redrawn, 0.1), Latest(self._traced)
-        self._hint = ipywidgets.Label("click on the map to drop a point" if self._map.clickable else f"{MISSING}: place a point with x and y")
-        super().__init__([
-            ipywidgets.HBox([self._surface, self._hint], layout=ipywidgets.Layout(align_items="center")),
-            ipywidgets.HBox([self._map, self._curves]), *([] if self._map.clickable else [self._placing]),
-            self._pressing, self._setting, self._walk, self._trouble,
-        ])
+        self._push, self._repaint, self._retrace = (
+            Latest(self._again, 0.15),
+            Latest(self._redrawn, 0.1),
+            Latest(self._traced),
+        )
+        self._hint = ipywidgets.Label(
+            "click on the map to drop a point"
+            if self._map.clickable
+            else f"{MISSING}: place a point with x and y"
+        )
+        super().__init__(
+            [
+                ipywidgets.HBox(
+                    [self._surface, self._hint], layout=ipywidgets.Layout(align_items="center")
+                ),
+                ipywidgets.HBox([self._map, self._curves]),
+                *([] if self._map.clickable else [self._placing]),
+                self._pressing,
+                self._setting,
+                self._walk,
+                self._trouble,
+            ]
+        )
         self._surface.observe(lambda _: self._repaint.request(), "value")
         for slider in (self._kT, self._rate, self._steps, self._bounded, self._radius):
             slider.observe(self._on_setting, "value")
@@ -104,12 +137,25 @@ class AttackExplorer(ipywidgets.VBox):
     def attack(self) -> Attack:
         """With the settings of the sliders."""
         attack = self._given
-        objective = replace(attack.objective, kT=self._kT.value) if isinstance(attack.objective, BoltzmannVariance) else attack.objective
+        objective = (
+            replace(attack.objective, kT=self._kT.value)
+            if isinstance(attack.objective, BoltzmannVariance)
+            else attack.objective
+        )
         minimizer = replace(attack.minimizer, steps=self._steps.value)
-        bound = Ball(self._radius.value) if attack.bound is None else replace(attack.bound, radius=self._radius.value)
+        bound = (
+            Ball(self._radius.value)
+            if attack.bound is None
+            else replace(attack.bound, radius=self._radius.value)
+        )
         if isinstance(minimizer, (Adam, GradientDescent)):
             minimizer = replace(minimizer, learning_rate=self._rate.value)
-        return replace(attack, objective=objective, minimizer=minimizer, bound=bound if self._bounded.value else None)
+        return replace(
+            attack,
+            objective=objective,
+            minimizer=minimizer,
+            bound=bound if self._bounded.value else None,
+        )
 
     @property
     def path(self) -> NDArray:
@@ -124,7 +170,9 @@ class AttackExplorer(ipywidgets.VBox):
         return np.stack([r.losses for r in records]) if records else np.zeros((0, 0))
 
     def drop(self, x: float, y: float) -> AttackExplorer:
-        """Drops a point, which is pushed from exactly there, in the background; cancels what is being pushed."""
+        """Drops a point, which is pushed from exactly there, in the background; cancels what is
+        being pushed.
+        """
         return self._begin(points([[x, y]]), start=0.0)
 
     def drop_all(self) -> AttackExplorer:
@@ -132,7 +180,9 @@ class AttackExplorer(ipywidgets.VBox):
         return self._begin(list(self._dataset), start=self._given.start)
 
     def step(self) -> AttackExplorer:
-        """One step by hand: of what is being pushed, else of the last drop from its start, else of the first training point."""
+        """One step by hand: of what is being pushed, else of the last drop from its start, else of
+        the first training point.
+        """
         if self.background is not None and self.background.alive:
             self.background.step()
             return self
@@ -161,14 +211,22 @@ class AttackExplorer(ipywidgets.VBox):
 
         def push(report: Report) -> Iterator[Iterate]:
             pace = 0.0 if by_hand else self._seconds / attack.minimizer.steps
-            for number, (positions, losses) in enumerate(attack.iterate(self._committee, self._dataset, seeds, np.random.default_rng(0))):
+            for number, (positions, losses) in enumerate(
+                attack.iterate(self._committee, self._dataset, seeds, np.random.default_rng(0))
+            ):
                 yield Iterate(positions, losses)
                 time.sleep(min(0.1, max(0.0, pace * number - (time.monotonic() - began))))
 
         background = Background(push)
         self.background, self._followed = background, True
-        background.subscribe(lambda _: background is self.background and self._trace(), hz=5, failed=self._on_trouble)
-        background.subscribe(lambda _: background is self.background and self._curves.redraw(), hz=1, failed=self._on_trouble)
+        background.subscribe(
+            lambda _: background is self.background and self._trace(), hz=5, failed=self._on_trouble
+        )
+        background.subscribe(
+            lambda _: background is self.background and self._curves.redraw(),
+            hz=1,
+            failed=self._on_trouble,
+        )
         background.observe(lambda _: self._on_state(background), "state")
         self._trouble.value = ""
         background.step() if by_hand else background.start()
@@ -195,8 +253,14 @@ class AttackExplorer(ipywidgets.VBox):
         else:
             draw_gain(axes, surface.grid, self._gain())
         plots.structures(axes, self._dataset)
-        kT = f", kT = {self._kT.value:.3g}" if self._surface.value == LOSS and not self._kT.disabled else ""
-        title = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncertainty"}[self._surface.value]
+        kT = (
+            f", kT = {self._kT.value:.3g}"
+            if self._surface.value == LOSS and not self._kT.disabled
+            else ""
+        )
+        title = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncertainty"}[
+            self._surface.value
+        ]
         axes.set_title(title + kT, fontsize=10)
 
     def _draw_layer(self, axes: Axes) -> list[Artist]:
@@ -220,7 +284,16 @@ class AttackExplorer(ipywidgets.VBox):
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
         if not len(path):
-            upper.text(0.5, 0.5, "drop a point", transform=upper.transAxes, ha="center", va="center", color="0.55", fontsize=9)
+            upper.text(
+                0.5,
+                0.5,
+                "drop a point",
+                transform=upper.transAxes,
+                ha="center",
+                va="center",
+                color="0.55",
+                fontsize=9,
+            )
             upper.set(xlim=(0, self._steps.value))
             return
         many = path.shape[1] > 1
@@ -249,8 +322,14 @@ class AttackExplorer(ipywidgets.VBox):
         sigma = force_variance(prediction, batch).sqrt().numpy()
         true = None
         if self._truth is not None:
-            true = np.array([self._truth(geometry).energy for geometry in points(path.reshape(-1, 2))]).reshape(path.shape[:2])
-        return prediction.energy.mean(0).numpy().reshape(path.shape[:2]), sigma.reshape(path.shape[:2]), true
+            true = np.array(
+                [self._truth(geometry).energy for geometry in points(path.reshape(-1, 2))]
+            ).reshape(path.shape[:2])
+        return (
+            prediction.energy.mean(0).numpy().reshape(path.shape[:2]),
+            sigma.reshape(path.shape[:2]),
+            true,
+        )
 
     def _relief(self) -> None:
         """The map, and the paths over it, on the panel's own figure."""
@@ -289,7 +368,9 @@ class AttackExplorer(ipywidgets.VBox):
         self._draw_curves(right)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(super()._repr_mimebundle_(**options), tried(self._summary, (2 * _SIZE[0], _SIZE[1]))[0])
+        return bundle(
+            super()._repr_mimebundle_(**options), tried(self._summary, (2 * _SIZE[0], _SIZE[1]))[0]
+        )
 
     # -- its parts
 
@@ -300,36 +381,110 @@ class AttackExplorer(ipywidgets.VBox):
         rated = isinstance(minimizer, (Adam, GradientDescent))
         rate = np.log10(minimizer.learning_rate) if rated else -2.0
 
-        def button(name: str, icon: str, call: Callable[[], Any], width: str = "150px") -> ipywidgets.Button:
-            made = ipywidgets.Button(description=name, icon=icon, layout=ipywidgets.Layout(width=width))
+        def button(
+            name: str, icon: str, call: Callable[[], Any], width: str = "150px"
+        ) -> ipywidgets.Button:
+            made = ipywidgets.Button(
+                description=name, icon=icon, layout=ipywidgets.Layout(width=width)
+            )
             made.on_click(lambda _: call())
             return made
 
         def slider(kind: type, description: str, **settings: Any) -> Any:
-            return kind(description=description, continuous_update=False, **{"layout": wide, "style": text, **settings})
+            return kind(
+                description=description,
+                continuous_update=False,
+                **{"layout": wide, "style": text, **settings},
+            )
 
-        self._surface = ipywidgets.ToggleButtons(options=[LOSS, ENERGY, SIGMA], style={"button_width": "100px"})
+        self._surface = ipywidgets.ToggleButtons(
+            options=[LOSS, ENERGY, SIGMA], style={"button_width": "100px"}
+        )
         log = {"step": 0.05, "readout_format": ".3g"}
         kT = objective.kT if boltzmann else 1.0
-        self._kT = slider(ipywidgets.FloatLogSlider, "kT", value=kT, min=min(-1.0, np.log10(kT)), max=max(2.0, np.log10(kT)), disabled=not boltzmann, **log)
-        self._rate = slider(ipywidgets.FloatLogSlider, "learning rate", value=10**rate, min=min(-4.0, rate), max=max(-0.5, rate), disabled=not rated, **log)
-        self._steps = slider(ipywidgets.IntSlider, "steps", value=minimizer.steps, min=5, max=max(600, minimizer.steps))
+        self._kT = slider(
+            ipywidgets.FloatLogSlider,
+            "kT",
+            value=kT,
+            min=min(-1.0, np.log10(kT)),
+            max=max(2.0, np.log10(kT)),
+            disabled=not boltzmann,
+            **log,
+        )
+        self._rate = slider(
+            ipywidgets.FloatLogSlider,
+            "learning rate",
+            value=10**rate,
+            min=min(-4.0, rate),
+            max=max(-0.5, rate),
+            disabled=not rated,
+            **log,
+        )
+        self._steps = slider(
+            ipywidgets.IntSlider,
+            "steps",
+            value=minimizer.steps,
+            min=5,
+            max=max(600, minimizer.steps),
+        )
         bound = self._given.bound
-        self._bounded = ipywidgets.Checkbox(value=bound is not None, description="stay within", indent=False, layout=ipywidgets.Layout(width="110px"))
+        self._bounded = ipywidgets.Checkbox(
+            value=bound is not None,
+            description="stay within",
+            indent=False,
+            layout=ipywidgets.Layout(width="110px"),
+        )
         radius = 0.5 if bound is None else bound.radius
         small = {"layout": ipywidgets.Layout(width="250px"), "style": {"description_width": "50px"}}
-        self._radius = slider(ipywidgets.FloatSlider, "radius", value=radius, min=0.05, max=max(2.0, radius), step=0.05, **small)
-        self._setting = ipywidgets.VBox([ipywidgets.HBox([self._kT, self._rate, self._steps]), ipywidgets.HBox([self._bounded, self._radius])])
+        self._radius = slider(
+            ipywidgets.FloatSlider,
+            "radius",
+            value=radius,
+            min=0.05,
+            max=max(2.0, radius),
+            step=0.05,
+            **small,
+        )
+        self._setting = ipywidgets.VBox(
+            [
+                ipywidgets.HBox([self._kT, self._rate, self._steps]),
+                ipywidgets.HBox([self._bounded, self._radius]),
+            ]
+        )
         self._stop = button("Stop", "stop", self.stop, "90px")
         self._stop.disabled = True
         everything = button("all training points", "bullseye", self.drop_all, "170px")
-        self._pressing = ipywidgets.HBox([everything, button("step by hand", "step-forward", self.step), self._stop])
+        self._pressing = ipywidgets.HBox(
+            [everything, button("step by hand", "step-forward", self.step), self._stop]
+        )
         limit = self._said.surface.grid.limit
-        place = {"min": -limit, "max": limit, "step": 0.05, "layout": ipywidgets.Layout(width="240px")}
-        self._x, self._y = ipywidgets.FloatSlider(value=-0.7, description="x", **place), ipywidgets.FloatSlider(value=0.0, description="y", **place)
-        self._placing = ipywidgets.HBox([self._x, self._y, button("drop", "crosshairs", lambda: self.drop(self._x.value, self._y.value), "90px")])
+        place = {
+            "min": -limit,
+            "max": limit,
+            "step": 0.05,
+            "layout": ipywidgets.Layout(width="240px"),
+        }
+        self._x, self._y = (
+            ipywidgets.FloatSlider(value=-0.7, description="x", **place),
+            ipywidgets.FloatSlider(value=0.0, description="y", **place),
+        )
+        self._placing = ipywidgets.HBox(
+            [
+                self._x,
+                self._y,
+                button(
+                    "drop", "crosshairs", lambda: self.drop(self._x.value, self._y.value), "90px"
+                ),
+            ]
+        )
         self._walk = ipywidgets.IntSlider(
-            value=0, min=0, max=1, description="along the path", disabled=True, layout=ipywidgets.Layout(width="600px"), style={"description_width": "110px"},
+            value=0,
+            min=0,
+            max=1,
+            description="along the path",
+            disabled=True,
+            layout=ipywidgets.Layout(width="600px"),
+            style={"description_width": "110px"},
         )
         self._trouble = ipywidgets.HTML()
 

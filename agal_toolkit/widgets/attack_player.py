@@ -1,8 +1,8 @@
 """Attacks on molecules, played: the structure distorts beside what the committee says of it.
 
-A committee is asked once about all steps of an attack, when it is first looked at; a step of the slider then costs a
-mark and a message to the one 3D view. A reference is asked in a thread of its own about the structure that was kept,
-and appears when it has answered.
+A committee is asked once about all steps of an attack, when it is first looked at; a step of the
+slider then costs a mark and a message to the one 3D view. A reference is asked in a thread of its
+own about the structure that was kept, and appears when it has answered.
 """
 
 from __future__ import annotations
@@ -33,20 +33,22 @@ from .marked import Mark, Marked
 from .molecule import Molecule
 from .picture import Latest, bundle, red, tried
 
-UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}      # of these in one eV
+UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}  # of these in one eV
 ELEMENTS, SIGMA = "elements", "uncertainty"
-_VIEW, _CURVES = (3.5, 3.55), (4.6, 4.1)                     # inches
+_VIEW, _CURVES = (3.5, 3.55), (4.6, 4.1)  # inches
 
 Truth = Callable[[Geometry], Labels | None]
 
 
 class AttackPlayer(ipywidgets.VBox):
-    """Plays attacks step by step: the molecule with its start as a ghost, energy, uncertainty and loss along the path.
+    """Plays attacks step by step: the molecule with its start as a ghost, energy, uncertainty and
+    loss along the path.
 
     Args:
         committee: what it says of the steps, whoever was attacked.
         adversaries: to choose from.
-        truth: the reference's labels of a structure, asked about the kept ones in the background; None where it has none.
+        truth: the reference's labels of a structure, asked about the kept ones in the background;
+            None where it has none.
         zero: energy that counts as zero, eV: that of the ground state.
         unit: of energies, "eV" or "kcal/mol"; forces have it per angstrom.
 
@@ -54,7 +56,14 @@ class AttackPlayer(ipywidgets.VBox):
         ValueError: no adversaries, or another unit.
     """
 
-    def __init__(self, committee: Committee, adversaries: Sequence[Adversary], truth: Truth | None = None, zero: float = 0.0, unit: str = "eV") -> None:
+    def __init__(
+        self,
+        committee: Committee,
+        adversaries: Sequence[Adversary],
+        truth: Truth | None = None,
+        zero: float = 0.0,
+        unit: str = "eV",
+    ) -> None:
         if not len(adversaries):
             raise ValueError("there is no attack to play: give at least one adversary")
         if unit not in UNITS:
@@ -62,17 +71,29 @@ class AttackPlayer(ipywidgets.VBox):
         self.committee, self.adversaries = committee, tuple(adversaries)
         self._truth, self._zero, self._unit, self._scale = truth, zero, unit, UNITS[unit]
         self._courses: dict[int, Course] = {}
-        self._lock = threading.RLock()                              # for what is shown: nobody sees half of another attack
-        self._shown: Course | None = None                           # None where the committee could not be asked
-        self._index, self._at, self._painted = 0, 0, False          # the attack, its step, and whether atoms have the colours of their uncertainty
+        self._lock = threading.RLock()  # for what is shown: nobody sees half of another attack
+        self._shown: Course | None = None  # None where the committee could not be asked
+        self._index, self._at, self._painted = (
+            0,
+            0,
+            False,
+        )  # the attack, its step, and whether atoms have the colours of their uncertainty
         self._error: Exception | None = None
-        self._answers: dict[int, float | Exception | None] = {}      # of the reference: eV, or why not
+        self._answers: dict[int, float | Exception | None] = {}  # of the reference: eV, or why not
         self._molecule = Molecule(_VIEW)
         self._build()
         self._curves = Marked(self._draw_curves, _CURVES)
         self._follow, self._ask = Latest(self._step), Latest(self._asked)
         beside = ipywidgets.VBox([self._molecule, self._painting, self._scale_bar])
-        super().__init__([self._choosing, ipywidgets.HBox([beside, self._curves]), self._walking, self._told, self._trouble])
+        super().__init__(
+            [
+                self._choosing,
+                ipywidgets.HBox([beside, self._curves]),
+                self._walking,
+                self._told,
+                self._trouble,
+            ]
+        )
         self.layout.max_width = "100%"
         self._which.observe(lambda _: self._choose(), "value")
         self._walk.observe(lambda _: self._follow.request(), "value")
@@ -80,16 +101,34 @@ class AttackPlayer(ipywidgets.VBox):
         self._choose()
 
     @classmethod
-    def of(cls, proposal: Proposal, truth: Truth | None = None, zero: float = 0.0, unit: str = "eV") -> AttackPlayer:
-        """Of a loop's proposal or generation: the adversaries that its selectors kept, or all where they kept none.
+    def of(
+        cls, proposal: Proposal, truth: Truth | None = None, zero: float = 0.0, unit: str = "eV"
+    ) -> AttackPlayer:
+        """Of a loop's proposal or generation: the adversaries that its selectors kept, or all where
+        they kept none.
 
         The labels of a generation are the truth where none is given.
         """
-        distinct = [a for a, verdict in zip(proposal.adversaries, proposal.verdicts, strict=True) if verdict == KEPT] if proposal.adversaries else []
+        distinct = (
+            [
+                a
+                for a, verdict in zip(proposal.adversaries, proposal.verdicts, strict=True)
+                if verdict == KEPT
+            ]
+            if proposal.adversaries
+            else []
+        )
         if truth is None and isinstance(proposal, Generation):
-            known = {geometry.digest(): labels for geometry, labels in zip(proposal.labelled.geometries, proposal.labelled.labels, strict=True)}
+            known = {
+                geometry.digest(): labels
+                for geometry, labels in zip(
+                    proposal.labelled.geometries, proposal.labelled.labels, strict=True
+                )
+            }
             truth = lambda geometry: known.get(geometry.digest())
-            return cls(proposal.committee, distinct or proposal.adversaries, truth, zero, unit).settle()       # it answers at once
+            return cls(
+                proposal.committee, distinct or proposal.adversaries, truth, zero, unit
+            ).settle()  # it answers at once
         return cls(proposal.committee, distinct or proposal.adversaries, truth, zero, unit)
 
     # -- what is shown
@@ -165,9 +204,18 @@ class AttackPlayer(ipywidgets.VBox):
             if course is None:
                 return
             try:
-                step, painted = min(self.step, len(course) - 1), self._painting.value == SIGMA        # another thread may have moved the slider of a longer attack
-                self._molecule.seek(step, heat(course.atomic[step], course.atomic.max()) if painted else None)
-                self._scale_bar.value = _gradient(course.atomic.max() * self._scale, f"{self._unit}/Å") if painted else ""
+                step, painted = (
+                    min(self.step, len(course) - 1),
+                    self._painting.value == SIGMA,
+                )  # another thread may have moved the slider of a longer attack
+                self._molecule.seek(
+                    step, heat(course.atomic[step], course.atomic.max()) if painted else None
+                )
+                self._scale_bar.value = (
+                    _gradient(course.atomic.max() * self._scale, f"{self._unit}/Å")
+                    if painted
+                    else ""
+                )
                 self._curves.move(step)
                 self._told.value = self._readout(course, step)
                 self._at, self._painted = step, painted
@@ -201,9 +249,13 @@ class AttackPlayer(ipywidgets.VBox):
 
     def _readout(self, course: Course, step: int) -> str:
         energies = self.energies(course)[:, step]
-        where = f"<b>step {step}</b> of {len(course) - 1}" + (", <b>kept</b>" if step == course.kept else "")
+        where = f"<b>step {step}</b> of {len(course) - 1}" + (
+            ", <b>kept</b>" if step == course.kept else ""
+        )
         parts = [
-            where, f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} {self._unit}", f"σ<sub>F</sub> {course.sigma[step] * self._scale:.3g} {self._unit}/Å",
+            where,
+            f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} {self._unit}",
+            f"σ<sub>F</sub> {course.sigma[step] * self._scale:.3g} {self._unit}/Å",
             f"loss {course.gain[step]:.3g}",
         ]
         answer = self._answer()
@@ -227,23 +279,51 @@ class AttackPlayer(ipywidgets.VBox):
         energies = self.energies(course)
         energy.plot(steps, energies.T, color="0.65", lw=0.8)
         energy.plot([], [], color="0.65", lw=0.8, label="members")
-        values = [(energy, energies.mean(0), "0.1"), (sigma, course.sigma * self._scale, plots.UNCERTAIN), (loss, course.gain, plots.ADVERSARIAL)]
+        values = [
+            (energy, energies.mean(0), "0.1"),
+            (sigma, course.sigma * self._scale, plots.UNCERTAIN),
+            (loss, course.gain, plots.ADVERSARIAL),
+        ]
         for axes, curve, colour in values:
             axes.plot(steps, curve, color=colour, lw=1.6, label="mean" if axes is energy else None)
-            axes.axvline(course.kept, color="0.35", lw=0.9, ls="--", label=f"kept, step {course.kept}" if axes is energy else None)
+            axes.axvline(
+                course.kept,
+                color="0.35",
+                lw=0.9,
+                ls="--",
+                label=f"kept, step {course.kept}" if axes is energy else None,
+            )
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         answer = self._answer()
         if isinstance(answer, float):
-            energy.plot(course.kept, answer, "*", ms=14, color="#1e8449", mec="white", mew=0.6, label="reference", zorder=6)
+            energy.plot(
+                course.kept,
+                answer,
+                "*",
+                ms=14,
+                color="#1e8449",
+                mec="white",
+                mew=0.6,
+                label="reference",
+                zorder=6,
+            )
         energy.set_ylabel(f"energy ({self._unit})", fontsize=9)
         sigma.set_ylabel(rf"$\sigma_F$ ({self._unit}/Å)", fontsize=9)
         loss.set_ylabel(r"$\mathcal{L}_\mathrm{adv}$", fontsize=9)
         loss.set_xlabel("attack step", fontsize=9)
         loss.set_xlim(-0.01 * max(len(steps) - 1, 1), 1.01 * max(len(steps) - 1, 1))
         loss.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
-        figure.legend(*energy.get_legend_handles_labels(), loc="upper center", bbox_to_anchor=(0.57, 1.005), ncols=4, frameon=False, fontsize=7.5, columnspacing=1.2)
+        figure.legend(
+            *energy.get_legend_handles_labels(),
+            loc="upper center",
+            bbox_to_anchor=(0.57, 1.005),
+            ncols=4,
+            frameon=False,
+            fontsize=7.5,
+            columnspacing=1.2,
+        )
         figure.align_ylabels()
         return _mark(values)
 
@@ -254,8 +334,16 @@ class AttackPlayer(ipywidgets.VBox):
         course = self._shown
         left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
         self._molecule.draw(left.add_axes((0.0, 0.04, 1.0, 0.86)))
-        colours = f"\nred: force uncertain by up to {course.atomic.max() * self._scale:.2g} {self._unit}/Å" if self._painted else ""
-        title = f"{formula(course.geometries[0])}, step {self._at} of {len(course) - 1}; pale: the start{colours}"
+        colours = (
+            f"\nred: force uncertain by up to {course.atomic.max() * self._scale:.2g}"
+            f" {self._unit}/Å"
+            if self._painted
+            else ""
+        )
+        title = (
+            f"{formula(course.geometries[0])}, step {self._at} of {len(course) - 1}; pale: the"
+            f" start{colours}"
+        )
         left.text(0.5, 0.985, title, ha="center", va="top", fontsize=9)
         mark = self._draw_curves(right)
         for artist in mark(self._at):
@@ -263,29 +351,53 @@ class AttackPlayer(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self._follow.settle()
-        with self._lock:                # before the lock of all drawings, as everywhere here
+        with self._lock:  # before the lock of all drawings, as everywhere here
             picture = tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0]
         return bundle(super()._repr_mimebundle_(**options), picture)
 
     # -- its parts
 
     def _build(self) -> None:
-        names = [f"{number + 1}: seed {a.seed}, kept step {a.kept} of {len(a.losses) - 1}" for number, a in enumerate(self.adversaries)]
+        names = [
+            f"{number + 1}: seed {a.seed}, kept step {a.kept} of {len(a.losses) - 1}"
+            for number, a in enumerate(self.adversaries)
+        ]
         named = {"style": {"description_width": "52px"}, "layout": ipywidgets.Layout(width="330px")}
-        self._which = ipywidgets.Dropdown(options=[(name, k) for k, name in enumerate(names)], description="attack", **named)
-        self._choosing = ipywidgets.HBox([self._which], layout=ipywidgets.Layout(display=None if len(names) > 1 else "none"))
-        self._painting = ipywidgets.ToggleButtons(options=[ELEMENTS, SIGMA], style={"button_width": "110px"}, tooltips=["colours of the elements", "of the force on each atom"])
+        self._which = ipywidgets.Dropdown(
+            options=[(name, k) for k, name in enumerate(names)], description="attack", **named
+        )
+        self._choosing = ipywidgets.HBox(
+            [self._which], layout=ipywidgets.Layout(display=None if len(names) > 1 else "none")
+        )
+        self._painting = ipywidgets.ToggleButtons(
+            options=[ELEMENTS, SIGMA],
+            style={"button_width": "110px"},
+            tooltips=["colours of the elements", "of the force on each atom"],
+        )
         self._scale_bar = ipywidgets.HTML(layout=ipywidgets.Layout(height="30px"))
         self._play = ipywidgets.Play(min=0, max=1, interval=150)
-        self._walk = ipywidgets.IntSlider(min=0, max=1, description="step", style={"description_width": "40px"}, layout=ipywidgets.Layout(width="560px"))
+        self._walk = ipywidgets.IntSlider(
+            min=0,
+            max=1,
+            description="step",
+            style={"description_width": "40px"},
+            layout=ipywidgets.Layout(width="560px"),
+        )
         ipywidgets.jslink((self._play, "value"), (self._walk, "value"))
-        self._walking = ipywidgets.HBox([self._play, self._walk], layout=ipywidgets.Layout(align_items="center"))
+        self._walking = ipywidgets.HBox(
+            [self._play, self._walk], layout=ipywidgets.Layout(align_items="center")
+        )
         self._told, self._trouble = ipywidgets.HTML(), ipywidgets.HTML()
 
 
 def _mark(values: Sequence[tuple[Axes, Any, str]]) -> Mark:
     """A dotted line and a dot on each curve, and what moves them."""
-    dots = [axes.plot([0], curve[:1], "o", ms=6, color=colour, mec="white", mew=0.9, zorder=7, animated=True)[0] for axes, curve, colour in values]
+    dots = [
+        axes.plot(
+            [0], curve[:1], "o", ms=6, color=colour, mec="white", mew=0.9, zorder=7, animated=True
+        )[0]
+        for axes, curve, colour in values
+    ]
     lines = [axes.axvline(0, color="0.2", lw=0.9, ls=":", animated=True) for axes, _, _ in values]
 
     def move(step: int) -> list[Artist]:
@@ -300,5 +412,12 @@ def _mark(values: Sequence[tuple[Axes, Any, str]]) -> Mark:
 def _gradient(top: float, unit: str) -> str:
     """A bar of colours from zero to `top`."""
     colours = ", ".join(to_hex(colour) for colour in heat(np.linspace(0, 1, 7), 1.0))
-    bar = f'<div style="width:120px;height:11px;border:1px solid #888;background:linear-gradient(90deg, {colours})"></div>'
-    return f'<div style="display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px;margin-top:6px">0 {bar} {top:.2g} {unit}, for each atom</div>'
+    bar = (
+        '<div style="width:120px;height:11px;border:1px solid'
+        f' #888;background:linear-gradient(90deg, {colours})"></div>'
+    )
+    return (
+        "<div"
+        ' style="display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px;margin-top:6px">0'
+        f" {bar} {top:.2g} {unit}, for each atom</div>"
+    )

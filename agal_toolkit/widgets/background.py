@@ -1,9 +1,10 @@
 """A run that stays steerable: any generator of records, in one worker thread.
 
-The thread that starts a run keeps its hands free, so a notebook's other cells and its buttons go on working. Steering
-sets events that the worker looks at whenever the computation reports something, so a stop lands inside a training and
-not only between two records; what is finished is on disk already and is read when the run starts again. Views subscribe
-and are called in the worker; a view that fails is told so, and the run goes on.
+The thread that starts a run keeps its hands free, so a notebook's other cells and its buttons go on
+working. Steering sets events that the worker looks at whenever the computation reports something,
+so a stop lands inside a training and not only between two records; what is finished is on disk
+already and is read when the run starts again. Views subscribe and are called in the worker; a view
+that fails is told so, and the run goes on.
 """
 
 from __future__ import annotations
@@ -19,14 +20,23 @@ from ..events import Report
 
 T = TypeVar("T")
 IDLE, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, DONE, FAILED = STATES = (
-    "idle", "running", "pausing", "paused", "stopping", "stopped", "done", "failed",
+    "idle",
+    "running",
+    "pausing",
+    "paused",
+    "stopping",
+    "stopped",
+    "done",
+    "failed",
 )
 LIVE = (RUNNING, PAUSING, PAUSED, STOPPING)
-_SLICE = 0.05     # s; a longer wait would keep the interrupt waiting on some platforms
+_SLICE = 0.05  # s; a longer wait would keep the interrupt waiting on some platforms
 
 
 class _Cancelled(BaseException):
-    """Ends a computation from inside its listener; no Exception, so that no ``except Exception`` on the way keeps it."""
+    """Ends a computation from inside its listener; no Exception, so that no ``except Exception`` on
+    the way keeps it.
+    """
 
 
 class View:
@@ -36,9 +46,20 @@ class View:
         error: what its last call raised, None when it went well.
     """
 
-    def __init__(self, call: Callable[[Any], None], hz: float | None, kinds: tuple[type, ...], failed: Callable[[Exception], None] | None) -> None:
+    def __init__(
+        self,
+        call: Callable[[Any], None],
+        hz: float | None,
+        kinds: tuple[type, ...],
+        failed: Callable[[Exception], None] | None,
+    ) -> None:
         self.error: Exception | None = None
-        self._call, self._period, self._kinds, self._failed = call, 0.0 if hz is None else 1.0 / hz, kinds, failed
+        self._call, self._period, self._kinds, self._failed = (
+            call,
+            0.0 if hz is None else 1.0 / hz,
+            kinds,
+            failed,
+        )
         self._held: list[Any] = []
         self._kind: type | None = None
         self._next = 0.0
@@ -81,13 +102,14 @@ class Background(HasTraits, Generic[T]):
     """Runs a generator of records in a worker thread.
 
     Attributes:
-        state: "idle", "running", "pausing" (asked to, computing up to the next event), "paused", "stopping", "stopped",
-            "done" or "failed"; a trait, so it can be observed.
+        state: "idle", "running", "pausing" (asked to, computing up to the next event), "paused",
+            "stopping", "stopped", "done" or "failed"; a trait, so it can be observed.
         error: what ended the run when it is "failed"; :meth:`wait` raises it again.
 
     Args:
-        make: called in the worker with a listener, returns the records; called anew by every start, so a loop with a run
-            directory goes on where it was. ``lambda report: until(loop.generations(data, folder, report), count=6)``
+        make: called in the worker with a listener, returns the records; called anew by every start,
+            so a loop with a run directory goes on where it was. ``lambda report:
+            until(loop.generations(data, folder, report), count=6)``
     """
 
     state = Enum(STATES, IDLE)
@@ -100,7 +122,8 @@ class Background(HasTraits, Generic[T]):
         self._views: list[View] = []
         self._lock = threading.RLock()
         self._stop, self._go, self._stepping = threading.Event(), threading.Event(), False
-        self._ended = threading.Event()        # not the thread's join: in Python 3.11 an interrupted join takes a living thread for dead
+        # not the thread's join: in Python 3.11 an interrupted join takes a living thread for dead
+        self._ended = threading.Event()
         self._ended.set()
         self._worked, self._since = 0.0, 0.0
 
@@ -118,17 +141,27 @@ class Background(HasTraits, Generic[T]):
     def seconds(self) -> float:
         """How long this run has worked, pauses left out."""
         with self._lock:
-            return self._worked + (time.monotonic() - self._since if self.state in (RUNNING, PAUSING, STOPPING) else 0.0)
+            return self._worked + (
+                time.monotonic() - self._since
+                if self.state in (RUNNING, PAUSING, STOPPING)
+                else 0.0
+            )
 
     def subscribe(
-        self, call: Callable[[Any], None], hz: float | None = None, *, kinds: tuple[type, ...] = (), failed: Callable[[Exception], None] | None = None,
+        self,
+        call: Callable[[Any], None],
+        hz: float | None = None,
+        *,
+        kinds: tuple[type, ...] = (),
+        failed: Callable[[Exception], None] | None = None,
     ) -> View:
         """Calls `call(message)` in the worker for every event and record.
 
         Args:
             call: may raise; the run goes on.
-            hz: at most so many calls a second for messages of one kind, the newest counts; a message of another kind passes at once, and the last
-                before any other kind, a pause or an end is always delivered.
+            hz: at most so many calls a second for messages of one kind, the newest counts; a
+                message of another kind passes at once, and the last before any other kind, a pause
+                or an end is always delivered.
             kinds: only these types of messages.
             failed: told what `call` raised.
         """
@@ -179,7 +212,8 @@ class Background(HasTraits, Generic[T]):
         return self
 
     def wait(self, timeout: float | None = None) -> Background[T]:
-        """Blocks until the run has ended or is paused; an interrupt (Ctrl-C, a kernel's interrupt button) stops the run.
+        """Blocks until the run has ended or is paused; an interrupt (Ctrl-C, a kernel's interrupt
+        button) stops the run.
 
         Args:
             timeout: seconds after which to return all the same.
@@ -189,7 +223,11 @@ class Background(HasTraits, Generic[T]):
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
-            while self.state != PAUSED and (end is None or time.monotonic() < end) and not self._ended.wait(_SLICE):
+            while (
+                self.state != PAUSED
+                and (end is None or time.monotonic() < end)
+                and not self._ended.wait(_SLICE)
+            ):
                 pass
         except KeyboardInterrupt:
             self.stop()
@@ -203,7 +241,9 @@ class Background(HasTraits, Generic[T]):
     def _begin(self, stepping: bool) -> Background[T]:
         with self._lock:
             if self.state == STOPPING:
-                raise RuntimeError("the run is still stopping: wait() for its end, then start again")
+                raise RuntimeError(
+                    "the run is still stopping: wait() for its end, then start again"
+                )
             if self.state in LIVE:
                 self._stepping = stepping
                 if self.state != RUNNING:
@@ -215,7 +255,9 @@ class Background(HasTraits, Generic[T]):
             self._go.set()
             self._ended = threading.Event()
             self._enter(RUNNING)
-            threading.Thread(target=self._work, args=(self._ended,), daemon=True, name="agal background").start()
+            threading.Thread(
+                target=self._work, args=(self._ended,), daemon=True, name="agal background"
+            ).start()
         return self
 
     def _enter(self, state: str) -> None:
@@ -243,7 +285,7 @@ class Background(HasTraits, Generic[T]):
             self.error, end = error, FAILED
         try:
             if isinstance(records, Generator):
-                records.close()     # runs what it has to clean up now, not when it is forgotten
+                records.close()  # runs what it has to clean up now, not when it is forgotten
         except BaseException as error:
             self.error, end = error, FAILED
         self._flush()

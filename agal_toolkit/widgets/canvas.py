@@ -1,7 +1,8 @@
 """A figure that a person can click on; alone knows ipympl.
 
-Without ipympl (the extra ``map`` installs it) :func:`board` gives a picture of the same figure that cannot be clicked,
-so a panel offers sliders beside it. Either way ``refresh()`` shows the figure as it is now, from any thread.
+Without ipympl (the extra ``map`` installs it) :func:`board` gives a picture of the same figure that
+cannot be clicked, so a panel offers sliders beside it. Either way ``refresh()`` shows the figure as
+it is now, from any thread.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class Still(ipywidgets.Image):
 
 
 def board(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
-    """A view of `figure` that calls `clicked(x, y)` with the data coordinates of a click on its axes, where ipympl is installed."""
+    """A view of `figure` that calls `clicked(x, y)` with the data coordinates of a click on its
+    axes, where ipympl is installed.
+    """
     if importlib.util.find_spec("ipympl") is None:
         return Still(figure)
     return _clickable(figure, clicked)
@@ -51,16 +54,22 @@ def _clickable(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     if "inline" in backend and matplotlib.get_backend() != backend:
-        get_ipython().enable_matplotlib("inline")        # importing ipympl had made it the backend of all other figures
+        get_ipython().enable_matplotlib(
+            "inline"
+        )  # importing ipympl had made it the backend of all other figures
 
     class Clickable(Canvas):
-        """ipympl's canvas, drawn under the lock of all our drawing: a frame from the worker and a redraw that the browser asks for never mix."""
+        """ipympl's canvas, drawn under the lock of all our drawing: a frame from the worker and a
+        redraw that the browser asks for never mix.
+        """
 
         clickable = True
 
         def draw(self) -> None:
             with DRAWING:
-                self._force_full = True     # the browser skips frames that come too fast, and the next difference would be to one it never showed
+                # the browser skips frames that come too fast, and the next difference would be to
+                # one it never showed
+                self._force_full = True
                 super().draw()
 
         def refresh(self) -> None:
@@ -69,11 +78,17 @@ def _clickable(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
 
     with DRAWING:
         canvas = Clickable(figure)
-        canvas.syncing_data_url = False     # ipympl 0.10 would hand the browser a picture that it cannot read; the browser asks for one itself
+        # ipympl 0.10 would hand the browser a picture that it cannot read; the browser asks for one
+        # itself
+        canvas.syncing_data_url = False
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)      # traitlets', of how ipympl 0.10 makes its toolbar
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # traitlets', of how ipympl 0.10 makes its toolbar
             FigureManager(canvas, 0)
-    canvas.header_visible = canvas.footer_visible = canvas.toolbar_visible = canvas.resizable = False
+    canvas.header_visible = canvas.footer_visible = canvas.toolbar_visible = canvas.resizable = (
+        False
+    )
     canvas.layout.width = f"{round(figure.get_figwidth() * DPI)}px"
 
     def pressed(event: object) -> None:

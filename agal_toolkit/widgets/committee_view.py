@@ -1,4 +1,6 @@
-"""What each member of a committee says of the plane; the committee is evaluated once, and a step of the slider costs a drawing."""
+"""What each member of a committee says of the plane; the committee is evaluated once, and a step of
+the slider costs a drawing.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +29,17 @@ class CommitteeView(ipywidgets.VBox):
         dataset: drawn on the surfaces.
     """
 
-    def __init__(self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None) -> None:
+    def __init__(
+        self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None
+    ) -> None:
         self._said, self._dataset = Said.of(committee, grid), dataset
-        self._member = ipywidgets.IntSlider(value=1, min=1, max=max(len(committee), 1), description="member", layout=ipywidgets.Layout(width="320px"))
+        self._member = ipywidgets.IntSlider(
+            value=1,
+            min=1,
+            max=max(len(committee), 1),
+            description="member",
+            layout=ipywidgets.Layout(width="320px"),
+        )
         self._picture = Picture(self._draw, (8.2, 4.4))
         self._member.observe(lambda _: self._picture.request(), "value")
         super().__init__([self._member, self._picture])
@@ -51,7 +61,9 @@ def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | Non
     """All members small, below them the chosen one beside the mean and the uncertainty."""
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
     grid, shape = said.surface.grid, said.surface.energy.shape
-    energies: Sequence[NDArray] = [energy.reshape(shape) for energy in said.prediction.energy.numpy()]
+    energies: Sequence[NDArray] = [
+        energy.reshape(shape) for energy in said.prediction.energy.numpy()
+    ]
     count = len(energies)
     small = np.atleast_1d(top.subplots(1, max(count, 5)))
     top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.02, wspace=0.06)
@@ -61,7 +73,9 @@ def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | Non
             continue
         plots.energy_surface(axes, grid, energies[number], bar=False)
         axes.set(xticks=[], yticks=[], xlabel="", ylabel="")
-        colour, weight, width = (plots.ADVERSARIAL, "bold", 2.5) if number == member else ("0.4", "normal", 0.8)
+        colour, weight, width = (
+            (plots.ADVERSARIAL, "bold", 2.5) if number == member else ("0.4", "normal", 0.8)
+        )
         axes.set_title(f"member {number + 1}", fontsize=8, weight=weight, color=colour)
         for spine in axes.spines.values():
             spine.set(color=colour, linewidth=width)
@@ -69,7 +83,7 @@ def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | Non
     bottom.subplots_adjust(left=0.07, right=0.93, top=0.92, bottom=0.1, wspace=0.36)
     for axes, energy in ((chosen, energies[member]), (mean, said.surface.energy)):
         plots.energy_surface(axes, grid, energy)
-        bottom.axes[-1].set_ylabel("")          # of the colour bar, which the next axes leave no room for
+        bottom.axes[-1].set_ylabel("")  # of the colour bar, which the next axes leave no room for
     plots.sigma_surface(sigma, said.surface)
     for axes, title in ((chosen, f"member {member + 1}"), (mean, "mean"), (sigma, "uncertainty")):
         axes.set_title(title, fontsize=10)

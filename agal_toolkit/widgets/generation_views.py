@@ -1,7 +1,7 @@
 """What a panel shows of one generation: for each kind of system another pair of pictures.
 
-A view computes first and draws on two axes afterwards, so that what takes long does not hold up other drawings; it remembers
-what it computed of a committee, so looking again costs a drawing only.
+A view computes first and draws on two axes afterwards, so that what takes long does not hold up
+other drawings; it remembers what it computed of a committee, so looking again costs a drawing only.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class View(Protocol):
         """Computes what :meth:`draw` needs of the same generations; may take long."""
 
     def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
-        """Draws the last of one loop's generations, at least one; the earlier ones are there to compare with. `paths` asks for the ways of the attacks."""
+        """Draws the last of one loop's generations, at least one; the earlier ones are there to
+        compare with. `paths` asks for the ways of the attacks.
+        """
 
 
 class Once:
@@ -82,4 +84,6 @@ class PlaneView:
             if paths:
                 plots.attack_paths(axes, generation.adversaries)
         right.set_ylabel("")
-        left.legend(loc="lower right", fontsize=7, framealpha=0.85, borderpad=0.3, handletextpad=0.1)
+        left.legend(
+            loc="lower right", fontsize=7, framealpha=0.85, borderpad=0.3, handletextpad=0.1
+        )

@@ -1,4 +1,6 @@
-"""Curves over which a mark moves, drawn once: a step of a slider costs the mark and a PNG, not a figure."""
+"""Curves over which a mark moves, drawn once: a step of a slider costs the mark and a PNG, not a
+figure.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,9 @@ class Marked(ipywidgets.Image):
         error: what the last drawing raised, None when it went well.
 
     Args:
-        draw: called with an empty figure; draws all but the mark, and gives a function that moves the mark's artists to a
-            step. They are animated, so that the figure is drawn without them.
+        draw: called with an empty figure; draws all but the mark, and gives a function that moves
+            the mark's artists to a step. They are animated, so that the figure is drawn without
+            them.
         size: inches; a hundred pixels each on the page, unless the page is narrower.
     """
 

@@ -1,9 +1,10 @@
 """A structure in three dimensions, to be turned with the mouse; alone knows nglview.
 
-One view is used again and again, because a page has sixteen WebGL contexts: :class:`Molecule` sends the whole
-:class:`~agal_toolkit.plots.scene.Scene` each time, a few kilobytes, and the view replaces its buffers by it between two
-frames of the browser. Nothing depends on what was sent before, so a page that was reloaded, or that shows the view
-twice, asks for the scene and has it. Without nglview the same calls draw a picture.
+One view is used again and again, because a page has sixteen WebGL contexts: :class:`Molecule` sends
+the whole :class:`~agal_toolkit.plots.scene.Scene` each time, a few kilobytes, and the view replaces
+its buffers by it between two frames of the browser. Nothing depends on what was sent before, so a
+page that was reloaded, or that shows the view twice, asks for the scene and has it. Without nglview
+the same calls draw a picture.
 """
 
 from __future__ import annotations
@@ -29,11 +30,15 @@ from ..plots.scene import GHOST, STICK, Scene, bearing, scenes
 from .picture import DPI, Picture, bundle, red, tried
 
 _EXTENSION = "nglview-js-widgets"
-_EDGE = 0.02                                         # angstrom, radius of a cell's edge
-_MISSING = "nglview is not installed, so this is a still picture: pip install nglview, and restart the kernel, to turn it with the mouse"
+_EDGE = 0.02  # angstrom, radius of a cell's edge
+_MISSING = (
+    "nglview is not installed, so this is a still picture: pip install nglview, and restart the"
+    " kernel, to turn it with the mouse"
+)
 
-# Runs in nglview's view: `scene` becomes what it shows. Buffers go to the viewer itself, past nglview's components, whose
-# bookkeeping would run between the views of a page and the kernel for each of them.
+# Runs in nglview's view: `scene` becomes what it shows. Buffers go to the viewer itself, past
+# nglview's components, whose bookkeeping would run between the views of a page and the kernel for
+# each of them.
 _SHOW = """
 const viewer = this.stage.viewer, old = this.agal;
 const floats = values => new Float32Array(values);
@@ -66,7 +71,8 @@ viewer.requestRender();
 
 
 class Molecule(ipywidgets.VBox):
-    """One view of one structure after the other; the camera stays where a person turned it while the atoms are the same.
+    """One view of one structure after the other; the camera stays where a person turned it while
+    the atoms are the same.
 
     Its methods may be called from any thread and return at once.
 
@@ -88,17 +94,26 @@ class Molecule(ipywidgets.VBox):
         self._turn, self._reach, self._aim = np.eye(3), 0.0, 0
         self.live = importlib.util.find_spec("nglview") is not None
         self._view = _view(size, self._answer) if self.live else Picture(self._draw, size)
-        super().__init__([self._view] if self.live else [self._view, ipywidgets.HTML(red(_MISSING))])
+        super().__init__(
+            [self._view] if self.live else [self._view, ipywidgets.HTML(red(_MISSING))]
+        )
         self.layout.width = f"{round(size[0] * DPI) + 4}px"
 
-    def show(self, geometry: Geometry, ghost: Geometry | None = None, colours: ArrayLike | None = None, labels: Sequence[str] | None = None) -> Molecule:
+    def show(
+        self,
+        geometry: Geometry,
+        ghost: Geometry | None = None,
+        colours: ArrayLike | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> Molecule:
         """Shows a structure in place of the one before.
 
         Args:
             geometry: of at most three dimensions; with its cell where it is periodic.
-            ghost: another one, translucent, which stays in the middle of the view: where an attack started.
-            colours: (n, 3) red, green and blue of the atoms, 0 to 1; None takes those of the elements,
-                :func:`~agal_toolkit.plots.molecules.heat` makes some of uncertainties.
+            ghost: another one, translucent, which stays in the middle of the view: where an attack
+                started.
+            colours: (n, 3) red, green and blue of the atoms, 0 to 1; None takes those of the
+                elements, :func:`~agal_toolkit.plots.molecules.heat` makes some of uncertainties.
             labels: (n,) what is written at the atoms.
 
         Raises:
@@ -107,7 +122,11 @@ class Molecule(ipywidgets.VBox):
         with self._lock:
             seen = scenes(geometry, ghost, colours, labels)
             self._look(geometry, ghost, max(scene.reach for scene in seen))
-            self.geometry, self._ghost, self._labels = geometry, ghost, None if labels is None else tuple(labels)
+            self.geometry, self._ghost, self._labels = (
+                geometry,
+                ghost,
+                None if labels is None else tuple(labels),
+            )
             self._colours = None if colours is None else np.asarray(colours, dtype=float)
             if self.live:
                 self._send(seen)
@@ -127,16 +146,26 @@ class Molecule(ipywidgets.VBox):
         return self
 
     def frames(self, geometries: Sequence[Geometry], ghost: Geometry | None = None) -> Molecule:
-        """Takes structures of the same atoms, whose cells may differ, of which :meth:`seek` shows one, and shows the first; the camera sees them all from where it is.
+        """Takes structures of the same atoms, whose cells may differ, of which :meth:`seek` shows
+        one, and shows the first; the camera sees them all from where it is.
 
         Raises:
             ValueError: no structures, or some of other atoms than the first.
         """
-        if not len(geometries) or not all(_alike(geometries[0], geometry) for geometry in geometries):
-            raise ValueError(f"{len(geometries)} structures cannot be the frames of one view: give at least one, all of the same atoms in the same order")
+        if not len(geometries) or not all(
+            _alike(geometries[0], geometry) for geometry in geometries
+        ):
+            raise ValueError(
+                f"{len(geometries)} structures cannot be the frames of one view: give at least one,"
+                " all of the same atoms in the same order"
+            )
         with self._lock:
             self._frames, self._ghost = tuple(geometries), ghost
-            self._look(geometries[0], ghost, max(scene.reach for geometry in geometries for scene in scenes(geometry, ghost)))
+            self._look(
+                geometries[0],
+                ghost,
+                max(scene.reach for geometry in geometries for scene in scenes(geometry, ghost)),
+            )
             self.geometry = geometries[0]
             return self.seek(0)
 
@@ -152,12 +181,30 @@ class Molecule(ipywidgets.VBox):
     def draw(self, axes: Any) -> None:
         """What it shows, from where it first looked, on matplotlib axes."""
         with self._lock:
-            geometry, ghost, colours, labels, turn, reach = self.geometry, self._ghost, self._colours, self._labels, self._turn, self._reach
+            geometry, ghost, colours, labels, turn, reach = (
+                self.geometry,
+                self._ghost,
+                self._colours,
+                self._labels,
+                self._turn,
+                self._reach,
+            )
         if geometry is None:
             axes.axis("off")
-            axes.text(0.5, 0.5, "no structure", transform=axes.transAxes, ha="center", va="center", color="0.55", fontsize=9)
+            axes.text(
+                0.5,
+                0.5,
+                "no structure",
+                transform=axes.transAxes,
+                ha="center",
+                va="center",
+                color="0.55",
+                fontsize=9,
+            )
             return
-        plots.molecule(axes, geometry, ghost, colours, labels, outline=False, view=turn, limit=reach, bar=True)
+        plots.molecule(
+            axes, geometry, ghost, colours, labels, outline=False, view=turn, limit=reach, bar=True
+        )
 
     def _draw(self, figure: Figure) -> None:
         self.draw(figure.add_axes((0.0, 0.0, 1.0, 1.0)))
@@ -165,7 +212,11 @@ class Molecule(ipywidgets.VBox):
     def _look(self, geometry: Geometry, ghost: Geometry | None, reach: float) -> None:
         """Turns the camera to new atoms, and steps back from old ones that have flown apart."""
         if not _alike(self.geometry, geometry):
-            self._turn, self._reach, self._aim = bearing(geometry if ghost is None else ghost), 1.05 * max(reach, 1.2), self._aim + 1
+            self._turn, self._reach, self._aim = (
+                bearing(geometry if ghost is None else ghost),
+                1.05 * max(reach, 1.2),
+                self._aim + 1,
+            )
         elif reach > self._reach:
             self._reach, self._aim = 1.1 * reach, self._aim + 1
 
@@ -178,19 +229,37 @@ class Molecule(ipywidgets.VBox):
 
     def _send(self, seen: Sequence[Scene]) -> None:
         told = {
-            "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(seen)], "turn": _camera(self._turn), "reach": self._reach, "aim": self._aim,
+            "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(seen)],
+            "turn": _camera(self._turn),
+            "reach": self._reach,
+            "aim": self._aim,
             "size": _pixels(self._size),
         }
         code = f"const scene = {json.dumps(told)};{_SHOW}"
-        self._view.send({"type": "call_method", "target": "Widget", "methodName": "executeCode", "args": [code], "kwargs": {}, "reconstruc_color_scheme": False})
+        self._view.send(
+            {
+                "type": "call_method",
+                "target": "Widget",
+                "methodName": "executeCode",
+                "args": [code],
+                "kwargs": {},
+                "reconstruc_color_scheme": False,
+            }
+        )
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return bundle(super()._repr_mimebundle_(**options), tried(self._draw, self._size)[0])
 
 
 def _alike(one: Geometry | None, other: Geometry) -> bool:
-    """Whether two structures consist of the same atoms in the same order, periodic along the same cell vectors; the vectors themselves may differ."""
-    return one is not None and np.array_equal(one.numbers, other.numbers) and np.array_equal(one.pbc, other.pbc)
+    """Whether two structures consist of the same atoms in the same order, periodic along the same
+    cell vectors; the vectors themselves may differ.
+    """
+    return (
+        one is not None
+        and np.array_equal(one.numbers, other.numbers)
+        and np.array_equal(one.pbc, other.pbc)
+    )
 
 
 def _part(scene: Scene, opacity: float) -> dict[str, Any]:
@@ -201,15 +270,28 @@ def _part(scene: Scene, opacity: float) -> dict[str, Any]:
     paint = np.concatenate([scene.colours[scene.owners], np.full((len(edges), 3), 0.6)])
     named = [k for k, name in enumerate(scene.names) if name and solid]
     values = {
-        "position": scene.centres, "color": scene.colours, "radius": scene.radii, "begin": begin, "end": end, "paint": paint,
-        "width": np.repeat([STICK, _EDGE], [len(scene.sticks), len(edges)]), "place": scene.centres[named], "size": np.full(len(named), 0.5),
+        "position": scene.centres,
+        "color": scene.colours,
+        "radius": scene.radii,
+        "begin": begin,
+        "end": end,
+        "paint": paint,
+        "width": np.repeat([STICK, _EDGE], [len(scene.sticks), len(edges)]),
+        "place": scene.centres[named],
+        "size": np.full(len(named), 0.5),
         "ink": np.full((len(named), 3), 0.1),
     }
-    return {**{name: np.round(array, 4).ravel().tolist() for name, array in values.items()}, "text": [scene.names[k] for k in named], "opacity": opacity}
+    return {
+        **{name: np.round(array, 4).ravel().tolist() for name, array in values.items()},
+        "text": [scene.names[k] for k in named],
+        "opacity": opacity,
+    }
 
 
 def _camera(turn: NDArray) -> list[float]:
-    """(16,) the matrix, column by column, with which NGL looks at a scene as the picture does: its eye is at negative z."""
+    """(16,) the matrix, column by column, with which NGL looks at a scene as the picture does: its
+    eye is at negative z.
+    """
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag([-1.0, 1.0, -1.0]) @ turn
     return matrix.T.ravel().tolist()
@@ -218,15 +300,22 @@ def _camera(turn: NDArray) -> list[float]:
 def _view(size: tuple[float, float], answer: Any) -> ipywidgets.DOMWidget:
     """An empty view that calls `answer` with what its front-ends say."""
     version = _installed()
-    # nglview 4.0.1 announces the front-end 4.0 and installs 3.1.5, which JupyterLab then refuses to load.
+    # nglview 4.0.1 announces the front-end 4.0 and installs 3.1.5, which JupyterLab then refuses to
+    # load.
     if version is not None and "nglview" not in sys.modules:
         announced = types.ModuleType("nglview._frontend")
         announced.__frontend_version__ = version
         sys.modules["nglview._frontend"] = announced
-    with capture_output(stdout=False, stderr=False):        # importing nglview displays an empty widget in the cell that does it
+    with capture_output(
+        stdout=False, stderr=False
+    ):  # importing nglview displays an empty widget in the cell that does it
         import nglview
     wide, high = _pixels(size)
-    traits = {} if version is None else {"_view_module_version": version, "_model_module_version": version}
+    traits = (
+        {}
+        if version is None
+        else {"_view_module_version": version, "_model_module_version": version}
+    )
     view = nglview.NGLWidget(_view_width=wide, _view_height=high, **traits)
     view.layout.width, view.layout.height = wide, high
     view.on_msg(answer)

@@ -1,9 +1,10 @@
 """A panel that runs loops and shows what they learn, generation by generation.
 
-The loops take turns in one :class:`~agal_toolkit.widgets.background.Background`; the panel only listens. Everything it
-shows is drawn from finished records and from one account of the events, so it may be displayed before, while and after
-it runs, more than once, and a reloaded page finds it as it is. Buttons set the run's events and nothing else. What the
-maps need is computed in a thread beside the run, which goes on, pauses and stops meanwhile.
+The loops take turns in one :class:`~agal_toolkit.widgets.background.Background`; the panel only
+listens. Everything it shows is drawn from finished records and from one account of the events, so
+it may be displayed before, while and after it runs, more than once, and a reloaded page finds it as
+it is. Buttons set the run's events and nothing else. What the maps need is computed in a thread
+beside the run, which goes on, pauses and stops meanwhile.
 """
 
 from __future__ import annotations
@@ -20,16 +21,43 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from .. import plots
 from ..events import Epoch, Report, Step
 from ..loop.generation import Generation
-from .background import DONE, FAILED, IDLE, LIVE, PAUSED, PAUSING, RUNNING, STOPPED, STOPPING, Background
+from .background import (
+    DONE,
+    FAILED,
+    IDLE,
+    LIVE,
+    PAUSED,
+    PAUSING,
+    RUNNING,
+    STOPPED,
+    STOPPING,
+    Background,
+)
 from .generation_views import PlaneView, View
 from .picture import DPI, Latest, Picture, bundle, red, tried
 from .progress import Account, Begun, Turn, clock
 
 Generations = Callable[[Report], Iterator[Generation]]
 
-_WIDTH = 8.2                                         # inches; fits a notebook in a window of 1280 pixels with the file browser open
-_TINT = {IDLE: "#7f8c8d", RUNNING: "#1e8449", PAUSING: "#b9770e", PAUSED: "#b9770e", STOPPING: "#b03a2e", STOPPED: "#b03a2e", DONE: "#2471a3", FAILED: "#922b21"}
-_BAR = {DONE: "success", FAILED: "danger", STOPPED: "warning", STOPPING: "warning", PAUSED: "info", PAUSING: "info"}
+_WIDTH = 8.2  # inches; fits a notebook in a window of 1280 pixels with the file browser open
+_TINT = {
+    IDLE: "#7f8c8d",
+    RUNNING: "#1e8449",
+    PAUSING: "#b9770e",
+    PAUSED: "#b9770e",
+    STOPPING: "#b03a2e",
+    STOPPED: "#b03a2e",
+    DONE: "#2471a3",
+    FAILED: "#922b21",
+}
+_BAR = {
+    DONE: "success",
+    FAILED: "danger",
+    STOPPED: "warning",
+    STOPPING: "warning",
+    PAUSED: "info",
+    PAUSING: "info",
+}
 
 
 class Monitor(ipywidgets.VBox):
@@ -37,8 +65,10 @@ class Monitor(ipywidgets.VBox):
 
     Args:
         loops: name -> a function of a listener that gives the generations, as
-            ``{"adversarial": lambda report: until(loop.generations(data, folder, report), count=6)}``. They take turns, a generation each.
-        generations: how many each will give, for the progress and the time left; None when only the loops know.
+            ``{"adversarial": lambda report: until(loop.generations(data, folder, report),
+            count=6)}``. They take turns, a generation each.
+        generations: how many each will give, for the progress and the time left; None when only the
+            loops know.
         view: what is drawn of one generation; None takes the plane of a model surface.
         metric: of the generations, for the learning curve; None takes the first that there is.
 
@@ -48,25 +78,47 @@ class Monitor(ipywidgets.VBox):
         view: see above.
     """
 
-    def __init__(self, loops: Mapping[str, Generations], *, generations: int | None = None, view: View | None = None, metric: str | None = None) -> None:
+    def __init__(
+        self,
+        loops: Mapping[str, Generations],
+        *,
+        generations: int | None = None,
+        view: View | None = None,
+        metric: str | None = None,
+    ) -> None:
         if not loops:
             raise ValueError("a monitor needs at least one loop to run")
         self.background: Background[Turn] = Background(self._turns)
         self._loops, self._generations, self._metric = dict(loops), generations, metric
         self.view = PlaneView() if view is None else view
         self._account = Account(tuple(loops), generations)
-        self._following = False                          # the run moves a control, not a person
-        self._charted: tuple[str, tuple[Generation, ...], Exception | None] = ("", (), None)     # in the maps: strategy, generations, why they cannot be drawn
+        self._following = False  # the run moves a control, not a person
+        self._charted: tuple[str, tuple[Generation, ...], Exception | None] = (
+            "",
+            (),
+            None,
+        )  # in the maps: strategy, generations, why they cannot be drawn
         self._chart = Latest(self._on_chart)
         self._build()
-        super().__init__([self._steering, self._progress, self._looking, self._maps, ipywidgets.HBox([self._curves, self._live]), self._trouble])
+        super().__init__(
+            [
+                self._steering,
+                self._progress,
+                self._looking,
+                self._maps,
+                ipywidgets.HBox([self._curves, self._live]),
+                self._trouble,
+            ]
+        )
         self.layout.width, self.layout.max_width = f"{round(_WIDTH * DPI) + 8}px", "100%"
         self.background.observe(self._on_state, "state")
         self.background.subscribe(lambda message: self._account.hear(message))
         self._followers = [
             self.background.subscribe(self._on_message, hz=4, failed=self._on_trouble),
             self.background.subscribe(self._on_turn, hz=2, kinds=(Turn,), failed=self._on_trouble),
-            self.background.subscribe(self._on_live, hz=1, kinds=(Epoch, Step), failed=self._on_trouble),
+            self.background.subscribe(
+                self._on_live, hz=1, kinds=(Epoch, Step), failed=self._on_trouble
+            ),
         ]
         self._show_state()
 
@@ -76,15 +128,22 @@ class Monitor(ipywidgets.VBox):
     def runs(self) -> dict[str, tuple[Generation, ...]]:
         """The finished generations of each loop."""
         turns = self.background.records
-        return {name: tuple(turn.generation for turn in turns if turn.strategy == name) for name in self._loops}
+        return {
+            name: tuple(turn.generation for turn in turns if turn.strategy == name)
+            for name in self._loops
+        }
 
     @property
     def state(self) -> str:
-        """Of the run: "idle", "running", "pausing", "paused", "stopping", "stopped", "done" or "failed"."""
+        """Of the run: "idle", "running", "pausing", "paused", "stopping", "stopped", "done" or
+        "failed".
+        """
         return self.background.state
 
     def start(self) -> Monitor:
-        """Starts the loops in the background; after a stop or a failure, again: what a run directory holds is read."""
+        """Starts the loops in the background; after a stop or a failure, again: what a run
+        directory holds is read.
+        """
         self.background.start()
         return self
 
@@ -109,7 +168,9 @@ class Monitor(ipywidgets.VBox):
         return self
 
     def wait(self, timeout: float | None = None) -> Monitor:
-        """Blocks until the loops have ended or are paused, and, unless they were stopped, until that is drawn; see :meth:`Background.wait`."""
+        """Blocks until the loops have ended or are paused, and, unless they were stopped, until
+        that is drawn; see :meth:`Background.wait`.
+        """
         began = time.monotonic()
         self.background.wait(timeout)
         if self.state in (DONE, PAUSED):
@@ -122,7 +183,9 @@ class Monitor(ipywidgets.VBox):
         return self
 
     def finish(self) -> Monitor:
-        """Starts or resumes what has not been run, waits for its end (or for a pause or stop), and gives the panel, for a last picture."""
+        """Starts or resumes what has not been run, waits for its end (or for a pause or stop), and
+        gives the panel, for a last picture.
+        """
         if self.state in (IDLE, STOPPED):
             self.start()
         elif self.state == PAUSED:
@@ -146,7 +209,9 @@ class Monitor(ipywidgets.VBox):
 
     @property
     def shown(self) -> Generation | None:
-        """The generation to show in the maps: of the chosen strategy, at the slider, or its newest before that."""
+        """The generation to show in the maps: of the chosen strategy, at the slider, or its newest
+        before that.
+        """
         return (self._upto(self._strategy.value) or (None,))[-1]
 
     def _upto(self, strategy: str) -> tuple[Generation, ...]:
@@ -173,10 +238,16 @@ class Monitor(ipywidgets.VBox):
         figure.subplots_adjust(left=0.1, right=0.985, top=0.88, bottom=0.22, wspace=0.42)
         runs = {name: generations for name, generations in self.runs.items() if generations}
         if not runs:
-            for axes, title in ((left, "test error"), (middle, "labelled structures"), (right, "sampled energies")):
+            for axes, title in (
+                (left, "test error"),
+                (middle, "labelled structures"),
+                (right, "sampled energies"),
+            ):
                 _await(axes, title, "after the first\ngeneration")
             return
-        metric = self._metric or next((name for generations in runs.values() for name in generations[0].metrics), None)
+        metric = self._metric or next(
+            (name for generations in runs.values() for name in generations[0].metrics), None
+        )
         if metric is None:
             _await(left, "test error", "no metrics")
         else:
@@ -186,11 +257,19 @@ class Monitor(ipywidgets.VBox):
             left.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
             left.tick_params(which="minor", labelsize=8)
         plots.data_curves(middle, runs)
-        plots.sampled_energies(right, runs, zero=self.view.zero, unit=self.view.unit, name=self.view.unit_name)
-        for axes in (left, right, *([middle] if len(runs) == 1 else [])):      # one is enough for all, and for one strategy none is needed
+        plots.sampled_energies(
+            right, runs, zero=self.view.zero, unit=self.view.unit, name=self.view.unit_name
+        )
+        for axes in (
+            left,
+            right,
+            *([middle] if len(runs) == 1 else []),
+        ):  # one is enough for all, and for one strategy none is needed
             if axes.get_legend() is not None:
                 axes.get_legend().remove()
-        energies = f"energies ({self.view.unit_name})" if self.view.unit_name else "sampled energies"
+        energies = (
+            f"energies ({self.view.unit_name})" if self.view.unit_name else "sampled energies"
+        )
         for axes, title in ((middle, "labelled structures"), (right, energies)):
             axes.set_title(title, fontsize=9)
             axes.set_ylabel("")
@@ -205,7 +284,13 @@ class Monitor(ipywidgets.VBox):
         account = self._account
         epochs, steps = account.epochs[:], account.steps[:]
         if steps:
-            axes.plot([s.step for s in steps], [-s.losses for s in steps], lw=0.7, alpha=0.5, color=plots.ADVERSARIAL)
+            axes.plot(
+                [s.step for s in steps],
+                [-s.losses for s in steps],
+                lw=0.7,
+                alpha=0.5,
+                color=plots.ADVERSARIAL,
+            )
             axes.set(xlabel="attack step", xlim=(0, max(1, steps[-1].steps)))
             axes.set_title(r"attack: $\mathcal{L}_\mathrm{adv}$", fontsize=9)
         elif epochs:
@@ -234,36 +319,86 @@ class Monitor(ipywidgets.VBox):
     # -- its parts
 
     def _build(self) -> None:
-        def button(name: str, icon: str, style: str, call: Callable[[], Any], tooltip: str) -> ipywidgets.Button:
-            made = ipywidgets.Button(description=name, icon=icon, button_style=style, tooltip=tooltip, layout=ipywidgets.Layout(width="92px"))
+        def button(
+            name: str, icon: str, style: str, call: Callable[[], Any], tooltip: str
+        ) -> ipywidgets.Button:
+            made = ipywidgets.Button(
+                description=name,
+                icon=icon,
+                button_style=style,
+                tooltip=tooltip,
+                layout=ipywidgets.Layout(width="92px"),
+            )
             made.on_click(lambda _: call())
             return made
 
         self._buttons = {
-            "Start": button("Start", "play", "success", self.start, "run the loops; after a stop, go on from what is on disk"),
+            "Start": button(
+                "Start",
+                "play",
+                "success",
+                self.start,
+                "run the loops; after a stop, go on from what is on disk",
+            ),
             "Pause": button("Pause", "pause", "", self.pause, "hold at the next event"),
             "Resume": button("Resume", "play", "", self.resume, "go on"),
-            "Step": button("Step", "step-forward", "", self.step, "one more generation, then pause"),
+            "Step": button(
+                "Step", "step-forward", "", self.step, "one more generation, then pause"
+            ),
             "Stop": button("Stop", "stop", "danger", self.stop, "end at the next event"),
         }
         self._badge = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0 0 0 10px"))
-        self._steering = ipywidgets.HBox([*self._buttons.values(), self._badge], layout=ipywidgets.Layout(align_items="center", flex_flow="row wrap"))
+        self._steering = ipywidgets.HBox(
+            [*self._buttons.values(), self._badge],
+            layout=ipywidgets.Layout(align_items="center", flex_flow="row wrap"),
+        )
 
         bar = {"min": 0.0, "max": 1.0, "layout": ipywidgets.Layout(width="230px", height="22px")}
-        self._outer, self._inner = ipywidgets.FloatProgress(**bar), ipywidgets.FloatProgress(**{**bar, "layout": ipywidgets.Layout(width="230px", height="22px")})
+        self._outer, self._inner = (
+            ipywidgets.FloatProgress(**bar),
+            ipywidgets.FloatProgress(
+                **{**bar, "layout": ipywidgets.Layout(width="230px", height="22px")}
+            ),
+        )
         self._where, self._stage, self._time = (ipywidgets.Label() for _ in range(3))
         self._where.layout.width, self._time.layout.width = "230px", "330px"
-        self._progress = ipywidgets.VBox([
-            ipywidgets.HBox([self._outer, self._where, self._time], layout=ipywidgets.Layout(align_items="center")),
-            ipywidgets.HBox([self._inner, self._stage], layout=ipywidgets.Layout(align_items="center")),
-        ])
+        self._progress = ipywidgets.VBox(
+            [
+                ipywidgets.HBox(
+                    [self._outer, self._where, self._time],
+                    layout=ipywidgets.Layout(align_items="center"),
+                ),
+                ipywidgets.HBox(
+                    [self._inner, self._stage], layout=ipywidgets.Layout(align_items="center")
+                ),
+            ]
+        )
 
-        self._strategy = ipywidgets.ToggleButtons(options=list(self._loops), style={"button_width": "104px"})
-        self._slider = ipywidgets.IntSlider(value=1, min=1, max=1, description="generation", disabled=True, layout=ipywidgets.Layout(width="300px"))
-        self._newest = ipywidgets.Checkbox(value=True, description="newest", indent=False, layout=ipywidgets.Layout(width="80px"))
-        self._paths = ipywidgets.Checkbox(value=False, description="attack paths", indent=False, layout=ipywidgets.Layout(width="120px"))
+        self._strategy = ipywidgets.ToggleButtons(
+            options=list(self._loops), style={"button_width": "104px"}
+        )
+        self._slider = ipywidgets.IntSlider(
+            value=1,
+            min=1,
+            max=1,
+            description="generation",
+            disabled=True,
+            layout=ipywidgets.Layout(width="300px"),
+        )
+        self._newest = ipywidgets.Checkbox(
+            value=True, description="newest", indent=False, layout=ipywidgets.Layout(width="80px")
+        )
+        self._paths = ipywidgets.Checkbox(
+            value=False,
+            description="attack paths",
+            indent=False,
+            layout=ipywidgets.Layout(width="120px"),
+        )
         chooser = [self._strategy] if len(self._loops) > 1 else []
-        self._looking = ipywidgets.HBox([*chooser, self._slider, self._newest, self._paths], layout=ipywidgets.Layout(align_items="center", flex_flow="row wrap"))
+        self._looking = ipywidgets.HBox(
+            [*chooser, self._slider, self._newest, self._paths],
+            layout=ipywidgets.Layout(align_items="center", flex_flow="row wrap"),
+        )
 
         self._maps = Picture(self._draw_maps, (_WIDTH, 3.5))
         self._curves = Picture(self._draw_curves, (6.0, 2.35))
@@ -272,10 +407,14 @@ class Monitor(ipywidgets.VBox):
         self._slider.observe(self._on_look, "value")
         self._paths.observe(self._on_look, "value")
         self._strategy.observe(self._on_strategy, "value")
-        self._newest.observe(lambda change: change["new"] and self._follow(self._strategy.value), "value")
+        self._newest.observe(
+            lambda change: change["new"] and self._follow(self._strategy.value), "value"
+        )
 
     def _on_look(self, _: Any) -> None:
-        """A control of the maps moved: by a person, who looks elsewhere than at the newest, or by the run, which draws itself."""
+        """A control of the maps moved: by a person, who looks elsewhere than at the newest, or by
+        the run, which draws itself.
+        """
         if self._following:
             return
         if self._slider.value < self._slider.max:
@@ -337,7 +476,9 @@ class Monitor(ipywidgets.VBox):
         self._recover()
 
     def _on_trouble(self, error: Exception) -> None:
-        self._trouble.value = red(f"this panel could not follow the run, which goes on: {type(error).__name__}: {error}")
+        self._trouble.value = red(
+            f"this panel could not follow the run, which goes on: {type(error).__name__}: {error}"
+        )
 
     def _recover(self) -> None:
         """Says nothing more of trouble that has passed."""
@@ -346,7 +487,7 @@ class Monitor(ipywidgets.VBox):
 
     def _on_state(self, change: Any) -> None:
         if change["old"] not in LIVE:
-            self._trouble.value = ""                    # of an earlier run
+            self._trouble.value = ""  # of an earlier run
         self._show_state()
         self._recover()
 
@@ -359,27 +500,39 @@ class Monitor(ipywidgets.VBox):
         self._where.value = account.overall()
         self._stage.value = account.detail() if live else ""
         spent = f"{clock(seconds)} elapsed" if account.strategy else ""
-        self._time.value = spent + (f", about {clock(left)} left" if left is not None and live else "")
+        self._time.value = spent + (
+            f", about {clock(left)} left" if left is not None and live else ""
+        )
 
     def _show_state(self) -> None:
         state = self.background.state
-        self._badge.value = f'<span style="background:{_TINT[state]};color:white;border-radius:4px;padding:2px 10px;font-weight:600">{state}</span>'
+        self._badge.value = (
+            f'<span style="background:{_TINT[state]};color:white;border-radius:4px;padding:2px'
+            f' 10px;font-weight:600">{state}</span>'
+        )
         usable = {
-            "Start": state in (IDLE, STOPPED, FAILED), "Pause": state == RUNNING, "Resume": state in (PAUSING, PAUSED),
-            "Step": state in (IDLE, STOPPED, FAILED, PAUSED), "Stop": state in LIVE and state != STOPPING,
+            "Start": state in (IDLE, STOPPED, FAILED),
+            "Pause": state == RUNNING,
+            "Resume": state in (PAUSING, PAUSED),
+            "Step": state in (IDLE, STOPPED, FAILED, PAUSED),
+            "Stop": state in LIVE and state != STOPPING,
         }
         for name, button in self._buttons.items():
             button.disabled = not usable[name]
         self._outer.bar_style = _BAR.get(state, "")
         self._show_progress()
         if state == FAILED:
-            self._trouble.value = red(f"the run failed: {type(self.background.error).__name__}: {self.background.error}")
+            self._trouble.value = red(
+                f"the run failed: {type(self.background.error).__name__}: {self.background.error}"
+            )
 
 
 def _await(axes: Any, title: str, text: str) -> None:
     """Empty axes that say what will be there."""
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.55", fontsize=9)
+    axes.text(
+        0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color="0.55", fontsize=9
+    )
     for spine in axes.spines.values():
         spine.set_color("0.85")

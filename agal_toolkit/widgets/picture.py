@@ -1,8 +1,9 @@
 """Figures that may be drawn in any thread, shown as one PNG.
 
-Drawing is a function of a matplotlib figure. It runs on an Agg canvas under one lock, never through pyplot, so a worker
-may draw while a cell plots; when it fails, the picture says so in its place. Controls do not draw: they ask for a
-redraw, and a helper thread makes one of all that were asked for meanwhile.
+Drawing is a function of a matplotlib figure. It runs on an Agg canvas under one lock, never through
+pyplot, so a worker may draw while a cell plots; when it fails, the picture says so in its place.
+Controls do not draw: they ask for a redraw, and a helper thread makes one of all that were asked
+for meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from matplotlib.figure import Figure
 
 Draw = Callable[[Figure], None]
 DPI = 100
-DRAWING = threading.RLock()     # matplotlib shares font and text caches between figures
+DRAWING = threading.RLock()  # matplotlib shares font and text caches between figures
 
 
 def png(draw: Draw, size: tuple[float, float], dpi: float = DPI) -> bytes:
@@ -58,8 +59,16 @@ def apology(error: Exception) -> Draw:
         width = max(20, int(figure.get_figwidth() * 11))
         last = traceback.extract_tb(error.__traceback__)[-1:]
         where = f"in {last[0].name}, line {last[0].lineno}" if last else ""
-        text = "\n".join(["this picture could not be drawn", *textwrap.wrap(f"{type(error).__name__}: {error}", width)[:8], where])
-        figure.text(0.03, 0.95, verbatim(text), va="top", fontsize=9, color="#922b21", family="monospace")
+        text = "\n".join(
+            [
+                "this picture could not be drawn",
+                *textwrap.wrap(f"{type(error).__name__}: {error}", width)[:8],
+                where,
+            ]
+        )
+        figure.text(
+            0.03, 0.95, verbatim(text), va="top", fontsize=9, color="#922b21", family="monospace"
+        )
 
     return draw
 
@@ -81,11 +90,15 @@ def red(text: str) -> str:
 
 def as_wide(inches: float) -> ipywidgets.Layout:
     """Of a picture: a hundred pixels an inch, unless the page is narrower."""
-    return ipywidgets.Layout(width=f"{round(inches * DPI)}px", max_width="100%", object_fit="contain", margin="0")
+    return ipywidgets.Layout(
+        width=f"{round(inches * DPI)}px", max_width="100%", object_fit="contain", margin="0"
+    )
 
 
 class Latest:
-    """Runs a function in a helper thread; requests made while it runs, or within `delay` seconds, become one run."""
+    """Runs a function in a helper thread; requests made while it runs, or within `delay` seconds,
+    become one run.
+    """
 
     def __init__(self, call: Callable[[], None], delay: float = 0.0) -> None:
         self._call, self._delay = call, delay
@@ -146,7 +159,7 @@ class Picture(ipywidgets.Image):
 
     def redraw(self) -> None:
         """Draws and shows, in this thread."""
-        with DRAWING:               # else an older picture might arrive after a newer one
+        with DRAWING:  # else an older picture might arrive after a newer one
             self.value = self.png()
 
     def request(self) -> None:

@@ -1,7 +1,9 @@
 """Where a run of several loops is: a plain account of its events, and the same in words.
 
-The account is kept at every event and costs nothing; views read it as often as they draw. The time left is what the run
-itself has measured: seconds so far over the share of the work done so far, what was read from disk left out.
+The account is kept at every event and costs nothing; views read it as often as they draw. The time
+left is what the run
+itself has measured: seconds so far over the share of the work done so far, what was read from disk
+left out.
 """
 
 from __future__ import annotations
@@ -14,9 +16,21 @@ from ..events import Epoch, Labelled, Progress, Stage, Step
 from ..loop.generation import Generation
 
 # About how a generation's time is shared before one has been measured.
-_SHARES = {"members": 0.85, "seeds": 0.01, "adversaries": 0.1, "verdicts": 0.01, "labels": 0.02, "metrics": 0.01}
+_SHARES = {
+    "members": 0.85,
+    "seeds": 0.01,
+    "adversaries": 0.1,
+    "verdicts": 0.01,
+    "labels": 0.02,
+    "metrics": 0.01,
+}
 _WORDS = {
-    "members": "training", "calibration": "calibrating", "seeds": "drawing seeds", "adversaries": "attacking", "verdicts": "selecting", "labels": "labelling",
+    "members": "training",
+    "calibration": "calibrating",
+    "seeds": "drawing seeds",
+    "adversaries": "attacking",
+    "verdicts": "selecting",
+    "labels": "labelling",
     "metrics": "testing",
 }
 
@@ -66,8 +80,10 @@ class Account:
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     _shares: Mapping[str, float] = field(default_factory=lambda: _SHARES)
-    _passed: dict[str, bool] = field(default_factory=dict)     # finished stages of the generation at work: whether disk had them
-    _read: float = 0.0                                         # work that disk already held
+    _passed: dict[str, bool] = field(
+        default_factory=dict
+    )  # finished stages of the generation at work: whether disk had them
+    _read: float = 0.0  # work that disk already held
 
     def hear(self, message: Any) -> None:
         """Takes an event or a record into account."""
@@ -77,7 +93,11 @@ class Account:
                 self._enter("")
             case Turn():
                 self.turns += 1
-                self._read += 1.0 if all(self._passed.values()) else self._sum(name for name, read in self._passed.items() if read)
+                self._read += (
+                    1.0
+                    if all(self._passed.values())
+                    else self._sum(name for name, read in self._passed.items() if read)
+                )
                 self._passed = {}
                 self._measure(message.generation.seconds)
                 self._enter("")
@@ -104,7 +124,9 @@ class Account:
         self._count("", 0, 0)
 
     def _measure(self, seconds: Mapping[str, float]) -> None:
-        """Shares of the stages as the last generation had them; a generation that was read has no times."""
+        """Shares of the stages as the last generation had them; a generation that was read has no
+        times.
+        """
         if "members" in seconds:
             self._shares = {name: s / sum(seconds.values()) for name, s in seconds.items()}
 
@@ -134,7 +156,11 @@ class Account:
 
     def left(self, seconds: float) -> float | None:
         """Seconds that remain after `seconds` of work; None before it can be told."""
-        worked = self._worked - self._read - self._sum(name for name, read in self._passed.items() if read)
+        worked = (
+            self._worked
+            - self._read
+            - self._sum(name for name, read in self._passed.items() if read)
+        )
         if self.generations is None or worked < 0.02:
             return None
         return max(0.0, seconds / worked * (self.generations * len(self.strategies) - self._worked))

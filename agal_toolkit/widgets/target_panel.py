@@ -1,8 +1,9 @@
-"""Promise against delivery: a slider for the error that a structure shall have, attacks that go there, and what the truth then found.
+"""Promise against delivery: a slider for the error that a structure shall have, attacks that go
+there, and what the truth then found.
 
-An attack runs in a thread of its own and tells each of its steps; another thread asks the committee about the latest of
-them and colours the atoms, so that looking does not hold up the attack. A third asks the truth about structures that have
-arrived, and points appear as it answers.
+An attack runs in a thread of its own and tells each of its steps; another thread asks the committee
+about the latest of them and colours the atoms, so that looking does not hold up the attack. A third
+asks the truth about structures that have arrived, and points appear as it answers.
 """
 
 from __future__ import annotations
@@ -32,9 +33,12 @@ from .attack_player import Truth
 from .molecule import Molecule
 from .picture import Latest, Picture, bundle, red, tried
 
-_VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)              # inches
-_MEV = 1000.0                                        # in one eV
-_COLOURS = '<div style="font-size:12px;color:#555;line-height:1.2;text-align:center">yellow to red: uncertainty, up to twice the target</div>'
+_VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
+_MEV = 1000.0  # in one eV
+_COLOURS = (
+    '<div style="font-size:12px;color:#555;line-height:1.2;text-align:center">yellow to red:'
+    " uncertainty, up to twice the target</div>"
+)
 
 
 @dataclass(eq=False)
@@ -47,7 +51,8 @@ class Delivery:
         geometry: where the attack arrived.
         predicted: average over atoms of the calibrated uncertainty there, eV/angstrom.
         reached: within the attack's tolerances.
-        found: average over atoms of the root mean square error of the members, eV/angstrom; None before the truth has answered, or where it failed.
+        found: average over atoms of the root mean square error of the members, eV/angstrom; None
+            before the truth has answered, or where it failed.
         trouble: why it failed.
     """
 
@@ -65,14 +70,17 @@ class _Stopped(Exception):
 
 
 class TargetPanel(ipywidgets.VBox):
-    """Sends structures to a chosen error, live (Cezar 2025, Fig. 1), and holds every promise against what the truth found.
+    """Sends structures to a chosen error, live (Cezar 2025, Fig. 1), and holds every promise
+    against what the truth found.
 
     Args:
         committee: calibrated.
         seeds: structures to begin with, one after the other.
         truth: their labels.
-        attack: whose objective is a :class:`~agal_toolkit.attack.TargetError`; the slider sets its target.
-        heldout: the error of the members on structures as they are, eV/angstrom: what a target is a multiple of.
+        attack: whose objective is a :class:`~agal_toolkit.attack.TargetError`; the slider sets its
+            target.
+        heldout: the error of the members on structures as they are, eV/angstrom: what a target is a
+            multiple of.
         deliveries: earlier ones, to go on from.
 
     Attributes:
@@ -83,22 +91,38 @@ class TargetPanel(ipywidgets.VBox):
     """
 
     def __init__(
-        self, committee: Committee, seeds: Sequence[Geometry | Atoms], truth: Truth, attack: Attack, heldout: float, deliveries: Sequence[Delivery] = (),
+        self,
+        committee: Committee,
+        seeds: Sequence[Geometry | Atoms],
+        truth: Truth,
+        attack: Attack,
+        heldout: float,
+        deliveries: Sequence[Delivery] = (),
     ) -> None:
         aim = attack.objective
         if not isinstance(aim, TargetError) or aim.quantity != "forces" or aim.raw or attack.cell:
-            raise ValueError(f"a target panel shows calibrated errors of forces in a cell that stays: give an attack without cell=True for a TargetError of forces, not {aim!r}")
+            raise ValueError(
+                "a target panel shows calibrated errors of forces in a cell that stays: give an"
+                f" attack without cell=True for a TargetError of forces, not {aim!r}"
+            )
         if not len(seeds) or committee.calibration is None or not heldout > 0:
             raise ValueError(
-                f"a target panel needs seeds ({len(seeds)} given), a calibrated committee ({committee.calibration}) "
-                f"and a positive held-out error ({heldout})"
+                f"a target panel needs seeds ({len(seeds)} given), a calibrated committee"
+                f" ({committee.calibration}) and a positive held-out error ({heldout})"
             )
-        self.committee, self.seeds, self.attack, self.heldout = committee, tuple(as_geometry(seed) for seed in seeds), attack, heldout
+        self.committee, self.seeds, self.attack, self.heldout = (
+            committee,
+            tuple(as_geometry(seed) for seed in seeds),
+            attack,
+            heldout,
+        )
         self.deliveries: list[Delivery] = list(deliveries)
         self._truth, self._lock, self._stop = truth, threading.RLock(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._course: dict[int, float] = {}                                    # step -> average uncertainty, of the present attack
-        self._latest: tuple[dict[int, float], int, Geometry] | None = None     # course, step, and where the atoms are
+        self._course: dict[int, float] = {}  # step -> average uncertainty, of the present attack
+        self._latest: tuple[dict[int, float], int, Geometry] | None = (
+            None  # course, step, and where the atoms are
+        )
         self._busy = False
         self._aimed = 1.5 * heldout
         self._molecule = Molecule(_VIEW)
@@ -106,7 +130,16 @@ class TargetPanel(ipywidgets.VBox):
         self._build()
         self._curves = Picture(self._draw, _CURVES)
         self._follow, self._ask = Latest(self._look, 0.05), Latest(self._asked)
-        super().__init__([self._asking, ipywidgets.HBox([ipywidgets.VBox([self._molecule, ipywidgets.HTML(_COLOURS)]), self._curves]), self._told, self._trouble])
+        super().__init__(
+            [
+                self._asking,
+                ipywidgets.HBox(
+                    [ipywidgets.VBox([self._molecule, ipywidgets.HTML(_COLOURS)]), self._curves]
+                ),
+                self._told,
+                self._trouble,
+            ]
+        )
         self.layout.max_width = "100%"
         self._slider.observe(lambda _: self._aim(), "value")
         self._go.on_click(lambda _: self.start())
@@ -141,7 +174,12 @@ class TargetPanel(ipywidgets.VBox):
                 self._stop.clear()
                 self._go.disabled, self._halt.disabled = True, False
                 self._aimed, self._course = self.target, {}
-                self._thread = threading.Thread(target=self._work, args=(self._next, self._course), daemon=True, name="agal target")
+                self._thread = threading.Thread(
+                    target=self._work,
+                    args=(self._next, self._course),
+                    daemon=True,
+                    name="agal target",
+                )
                 self._thread.start()
         return self
 
@@ -179,12 +217,16 @@ class TargetPanel(ipywidgets.VBox):
 
         try:
             rng = np.random.default_rng([2025, index, round(_MEV * self._aimed)])
-            (adversary,) = replace(self.attack, objective=aim)(self.committee, Dataset(), [seed], rng, report)
+            (adversary,) = replace(self.attack, objective=aim)(
+                self.committee, Dataset(), [seed], rng, report
+            )
             predicted = float(self._sigma(adversary.geometry).mean())
             with self._lock:
                 if self._stop.is_set():
                     raise _Stopped
-                self.deliveries.append(Delivery(self._aimed, index, adversary.geometry, predicted, adversary.reached))
+                self.deliveries.append(
+                    Delivery(self._aimed, index, adversary.geometry, predicted, adversary.reached)
+                )
             self._latest = (course, adversary.kept, adversary.geometry)
             self._trouble.value = ""
             self._ask.request()
@@ -200,7 +242,11 @@ class TargetPanel(ipywidgets.VBox):
     def _sigma(self, geometry: Geometry) -> np.ndarray:
         """(n,) calibrated uncertainty of the force on each atom, eV/angstrom."""
         with torch.no_grad():
-            return self.committee.calibration.atomic_variance(self.committee.predict([geometry])).sqrt().numpy()
+            return (
+                self.committee.calibration.atomic_variance(self.committee.predict([geometry]))
+                .sqrt()
+                .numpy()
+            )
 
     def _look(self) -> None:
         """Shows the latest step."""
@@ -209,7 +255,7 @@ class TargetPanel(ipywidgets.VBox):
         course, step, geometry = self._latest
         sigma = self._sigma(geometry)
         course[step] = float(sigma.mean())
-        if course is not self._course:                                         # of an attack that is over
+        if course is not self._course:  # of an attack that is over
             return
         self._show(geometry, sigma)
         self._curves.redraw()
@@ -237,21 +283,36 @@ class TargetPanel(ipywidgets.VBox):
     def _aim(self) -> None:
         """The slider moved."""
         loss = replace(self.attack.objective, target=self.target)(self.committee, Dataset())
-        warning = f' &nbsp;·&nbsp; <span style="color:#922b21">{loss.warning}</span>' if loss.warning else ""
-        self._multiple.value = f"{self.target / self.heldout:.2f} times the error of structures as they are{warning}"
+        warning = (
+            f' &nbsp;·&nbsp; <span style="color:#922b21">{loss.warning}</span>'
+            if loss.warning
+            else ""
+        )
+        self._multiple.value = (
+            f"{self.target / self.heldout:.2f} times the error of structures as they are{warning}"
+        )
 
     # -- what is shown
 
     def _show(self, geometry: Geometry, sigma: np.ndarray | None) -> None:
-        self._molecule.show(geometry, colours=None if sigma is None else heat(sigma, 2 * self._aimed))
+        self._molecule.show(
+            geometry, colours=None if sigma is None else heat(sigma, 2 * self._aimed)
+        )
 
     def _tell(self) -> None:
-        with self._lock:                                                       # two threads tell, and the later word must stay
+        with self._lock:  # two threads tell, and the later word must stay
             rows = []
             for delivery in self.deliveries[-4:][::-1]:
-                found = f"<b>found {_MEV * delivery.found:.0f}</b> meV/Å" if delivery.found is not None else escape(delivery.trouble) or "asking the truth …"
+                found = (
+                    f"<b>found {_MEV * delivery.found:.0f}</b> meV/Å"
+                    if delivery.found is not None
+                    else escape(delivery.trouble) or "asking the truth …"
+                )
                 reached = "" if delivery.reached else ", not reached"
-                rows.append(f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}, predicted {_MEV * delivery.predicted:.0f}{reached}, {found}")
+                rows.append(
+                    f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}, predicted"
+                    f" {_MEV * delivery.predicted:.0f}{reached}, {found}"
+                )
             self._told.value = f'<div style="line-height:1.45">{"<br>".join(rows)}</div>'
 
     def _draw(self, figure: Figure) -> None:
@@ -259,21 +320,42 @@ class TargetPanel(ipywidgets.VBox):
         figure.subplots_adjust(left=0.115, right=0.985, top=0.96, bottom=0.15, wspace=0.4)
         self._draw_course(left)
         if self.deliveries:
-            told = [np.array([np.nan if value is None else value for value in column]) * _MEV for column in zip(*((d.target, d.found, d.predicted) for d in self.deliveries), strict=True)]
+            told = [
+                np.array([np.nan if value is None else value for value in column]) * _MEV
+                for column in zip(
+                    *((d.target, d.found, d.predicted) for d in self.deliveries), strict=True
+                )
+            ]
             plots.promises(right, told[0], told[1], told[2], "meV/Å", name="found")
             right.set_aspect("auto")
         else:
             right.axis("off")
-            right.text(0.5, 0.5, "promise and delivery\nappear here", ha="center", va="center", color="0.5", fontsize=10, transform=right.transAxes)
+            right.text(
+                0.5,
+                0.5,
+                "promise and delivery\nappear here",
+                ha="center",
+                va="center",
+                color="0.5",
+                fontsize=10,
+                transform=right.transAxes,
+            )
 
     def _draw_course(self, axes: Axes) -> None:
         steps, sigma = np.array(list(self._course.items()) or [(0, np.nan)]).T
         order = np.argsort(steps)
-        axes.plot(steps[order], _MEV * sigma[order], color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5)
+        axes.plot(
+            steps[order], _MEV * sigma[order], color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5
+        )
         axes.axhline(_MEV * self._aimed, color="k", ls="--", lw=1, label="target")
         axes.axhline(_MEV * self.heldout, color="0.5", ls=":", lw=1.2, label="as structures are")
         high = 1.35 * _MEV * np.nanmax([self._aimed, self.heldout, *sigma])
-        axes.set(xlim=(0, max(5, steps.max() + 1)), ylim=(0, high), xlabel="attack step", ylabel="mean uncertainty (meV/Å)")
+        axes.set(
+            xlim=(0, max(5, steps.max() + 1)),
+            ylim=(0, high),
+            xlabel="attack step",
+            ylabel="mean uncertainty (meV/Å)",
+        )
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(alpha=0.25)
         plots.framed_legend(axes, place="upper right")
@@ -281,12 +363,22 @@ class TargetPanel(ipywidgets.VBox):
     def _summary(self, figure: Figure) -> None:
         left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
         self._molecule.draw(left.add_axes((0.0, 0.0, 1.0, 0.9)))
-        left.text(0.5, 0.98, f"target {_MEV * self._aimed:.0f} meV/Å\nyellow to red: uncertainty, up to twice that", ha="center", va="top", fontsize=9)
+        left.text(
+            0.5,
+            0.98,
+            f"target {_MEV * self._aimed:.0f} meV/Å\nyellow to red: uncertainty, up to twice that",
+            ha="center",
+            va="top",
+            fontsize=9,
+        )
         self._draw(right)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self.settle()
-        return bundle(super()._repr_mimebundle_(**options), tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0])
+        return bundle(
+            super()._repr_mimebundle_(**options),
+            tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0],
+        )
 
     # -- its parts
 
@@ -294,11 +386,33 @@ class TargetPanel(ipywidgets.VBox):
         held = _MEV * self.heldout
         step = 10 ** np.floor(np.log10(held / 30))
         self._slider = ipywidgets.FloatSlider(
-            value=1.5 * held, min=0.5 * held, max=4 * held, step=step, description="target", readout_format=".3g", style={"description_width": "45px"},
-            layout=ipywidgets.Layout(width="380px"), continuous_update=True,
+            value=1.5 * held,
+            min=0.5 * held,
+            max=4 * held,
+            step=step,
+            description="target",
+            readout_format=".3g",
+            style={"description_width": "45px"},
+            layout=ipywidgets.Layout(width="380px"),
+            continuous_update=True,
         )
         self._unit, self._multiple = ipywidgets.HTML("meV/Å"), ipywidgets.HTML()
-        self._go = ipywidgets.Button(description="Attack", icon="crosshairs", button_style="danger", layout=ipywidgets.Layout(width="110px"))
-        self._halt = ipywidgets.Button(description="Stop", icon="stop", disabled=True, layout=ipywidgets.Layout(width="90px"))
-        self._asking = ipywidgets.VBox([ipywidgets.HBox([self._slider, self._unit, self._go, self._halt], layout=ipywidgets.Layout(align_items="center")), self._multiple])
+        self._go = ipywidgets.Button(
+            description="Attack",
+            icon="crosshairs",
+            button_style="danger",
+            layout=ipywidgets.Layout(width="110px"),
+        )
+        self._halt = ipywidgets.Button(
+            description="Stop", icon="stop", disabled=True, layout=ipywidgets.Layout(width="90px")
+        )
+        self._asking = ipywidgets.VBox(
+            [
+                ipywidgets.HBox(
+                    [self._slider, self._unit, self._go, self._halt],
+                    layout=ipywidgets.Layout(align_items="center"),
+                ),
+                self._multiple,
+            ]
+        )
         self._told, self._trouble = ipywidgets.HTML(), ipywidgets.HTML()

@@ -1,7 +1,7 @@
 """Results that can be checked: what a study found, with everything needed to find it again.
 
-A study writes ``<study>-<preset>.json``: settings, seed, machine, versions, times, the records its figures are drawn
-from, and claims, each a number of ours beside the papers'.
+A study writes ``<study>-<preset>.json``: settings, seed, machine, versions, times, the records its
+figures are drawn from, and claims, each a number of ours beside the papers'.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.loop.run_directory import differences
 from agal_toolkit.settings import machine
 
-FORMAT = 2                     # of result files; 1 named classes with their modules
+FORMAT = 2  # of result files; 1 named classes with their modules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +76,12 @@ def _interval(drawn: NDArray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def ratio(name: str, numerator: NDArray, denominator: NDArray, paper: str | None, goal: float | None) -> Claim | None:
-    """Ratio of the medians of two paired samples (n,) with a 95 % bootstrap interval over the pairs; None where no pair has both numbers."""
+def ratio(
+    name: str, numerator: NDArray, denominator: NDArray, paper: str | None, goal: float | None
+) -> Claim | None:
+    """Ratio of the medians of two paired samples (n,) with a 95 % bootstrap interval over the
+    pairs; None where no pair has both numbers.
+    """
     both = np.isfinite(numerator) & np.isfinite(denominator)
     if not both.any():
         return None
@@ -85,23 +89,48 @@ def ratio(name: str, numerator: NDArray, denominator: NDArray, paper: str | None
     drawn = _drawn(above)
     ratios = np.median(above[drawn], axis=1) / np.median(below[drawn], axis=1)
     spread = tuple(np.percentile(ratios, [2.5, 97.5]).round(4).tolist()) if len(above) > 1 else None
-    return Claim(name=name, value=round(float(np.median(above) / np.median(below)), 4), paper=paper, goal=goal, spread=spread, runs=len(above))
+    return Claim(
+        name=name,
+        value=round(float(np.median(above) / np.median(below)), 4),
+        paper=paper,
+        goal=goal,
+        spread=spread,
+        runs=len(above),
+    )
 
 
 def write(
-    folder: str | Path, study: str, preset: str, *, seed: int, device: str, seconds: Mapping[str, float], settings: Mapping[str, Any], records: Mapping[str, Any],
+    folder: str | Path,
+    study: str,
+    preset: str,
+    *,
+    seed: int,
+    device: str,
+    seconds: Mapping[str, float],
+    settings: Mapping[str, Any],
+    records: Mapping[str, Any],
     claims: Sequence[Claim],
 ) -> Path:
     """The JSON file of a study, replaced as a whole."""
     path = Path(folder) / f"{study}-{preset}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {
-        "format": FORMAT, "study": study, "preset": preset, "seed": seed, **machine(), "device": device, "seconds": dict(seconds), "settings": dict(settings),
-        "records": dict(records), "claims": [{**asdict(claim), "met": claim.met} for claim in claims],
+        "format": FORMAT,
+        "study": study,
+        "preset": preset,
+        "seed": seed,
+        **machine(),
+        "device": device,
+        "seconds": dict(seconds),
+        "settings": dict(settings),
+        "records": dict(records),
+        "claims": [{**asdict(claim), "met": claim.met} for claim in claims],
     }
     part = path.with_suffix(".part")
     text = json.dumps(content, indent=1)
-    part.write_text(re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text))      # a list of numbers is one line
+    part.write_text(
+        re.sub(r"\[\s+([^\[\]{}\"]*?)\s+\]", lambda found: f"[{' '.join(found[1].split())}]", text)
+    )  # a list of numbers is one line
     part.replace(path)
     return path
 
@@ -114,7 +143,10 @@ def read(path: str | Path) -> dict[str, Any]:
     """
     content = json.loads(Path(path).read_text())
     if content.get("format") != FORMAT:
-        raise ValueError(f"{path} has format {content.get('format', 1)}, this version reads format {FORMAT}: take the file of this version")
+        raise ValueError(
+            f"{path} has format {content.get('format', 1)}, this version reads format {FORMAT}:"
+            " take the file of this version"
+        )
     return content
 
 
@@ -122,7 +154,7 @@ def keep(place: str | Path, content: Dataset | Mapping[str, Any]) -> None:
     """A data set as extxyz, or a mapping as JSON, in its place: complete or not at all."""
     place = Path(place)
     place.parent.mkdir(parents=True, exist_ok=True)
-    part = place.with_name("part-" + place.name)                       # the ending tells how it is compressed
+    part = place.with_name("part-" + place.name)  # the ending tells how it is compressed
     if isinstance(content, Dataset):
         content.write(part)
     else:
@@ -131,10 +163,15 @@ def keep(place: str | Path, content: Dataset | Mapping[str, Any]) -> None:
 
 
 def agree(stored: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) -> None:
-    """Raises ValueError, with the differences, where what a file was made with is not what is `wanted` now."""
+    """Raises ValueError, with the differences, where what a file was made with is not what is
+    `wanted` now.
+    """
     found = differences({name: stored.get(name, "nothing") for name in wanted}, wanted)
     if found:
-        raise ValueError(f"{file} was made with other settings; remove it or give another --out and --results:\n  " + "\n  ".join(found))
+        raise ValueError(
+            f"{file} was made with other settings; remove it or give another --out and"
+            " --results:\n  " + "\n  ".join(found)
+        )
 
 
 def chosen_preset(presets: Mapping[str, Any], default: str = "laptop") -> str:

@@ -16,13 +16,18 @@ from agal_toolkit.uncertainty.variance import force_variance
 
 @pytest.fixture
 def adversary(rng):
-    return Attack(Variance(), Adam(0.03, 8), bound=Ball(0.8))(schnet_committee(), Dataset(), [ammonia()], rng)[0]
+    return Attack(Variance(), Adam(0.03, 8), bound=Ball(0.8))(
+        schnet_committee(), Dataset(), [ammonia()], rng
+    )[0]
 
 
 def test_every_step_is_what_the_committee_says_of_it(adversary):
     committee = schnet_committee()
     course = Course.of(committee, adversary)
-    assert len(course) == 9 and course.energies.shape == (3, 9) and course.atomic.shape == (9, 4) and course.kept == adversary.kept
+    assert len(course) == 9
+    assert course.energies.shape == (3, 9)
+    assert course.atomic.shape == (9, 4)
+    assert course.kept == adversary.kept
     for step in (0, 4, 8):
         geometry = ammonia().moved(adversary.path[step])
         said = committee.predict([geometry])
@@ -30,8 +35,12 @@ def test_every_step_is_what_the_committee_says_of_it(adversary):
         np.testing.assert_allclose(course.energies[:, step], said.energy[:, 0], rtol=1e-5)
         forces = said.forces.numpy()
         np.testing.assert_allclose(course.sigma[step] ** 2, forces.var(0, ddof=1).mean(), rtol=1e-4)
-        np.testing.assert_allclose(course.sigma[step] ** 2, force_variance(said, Batch.of([geometry]))[0], rtol=1e-4)
-        np.testing.assert_allclose(course.atomic[step] ** 2, forces.var(0, ddof=1).sum(-1), rtol=1e-4)
+        np.testing.assert_allclose(
+            course.sigma[step] ** 2, force_variance(said, Batch.of([geometry]))[0], rtol=1e-4
+        )
+        np.testing.assert_allclose(
+            course.atomic[step] ** 2, forces.var(0, ddof=1).sum(-1), rtol=1e-4
+        )
     np.testing.assert_allclose(course.gain, -adversary.losses)
     assert course.gain[course.kept] == course.gain.max()
 
@@ -40,19 +49,29 @@ def test_a_forbidden_step_has_no_loss_and_a_path_is_cut_where_it_leaves_the_numb
     path, losses = adversary.path.copy(), adversary.losses.copy()
     path[6:], losses[3], losses[6:] = np.nan, np.inf, np.nan
     course = Course.of(schnet_committee(), Adversary(0, adversary.geometry, path, losses, 5, True))
-    assert len(course) == 6 and course.kept == 5
+    assert len(course) == 6
+    assert course.kept == 5
     assert np.isnan(course.gain).tolist() == [False, False, False, True, False, False]
 
 
 def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
     committee = pair_committee()
-    adversary = Attack(Variance(), Adam(0.02, 5), cell=True)(committee, Dataset(), [crystal(rng, (4, 4, 4))], rng)[0]
+    adversary = Attack(Variance(), Adam(0.02, 5), cell=True)(
+        committee, Dataset(), [crystal(rng, (4, 4, 4))], rng
+    )[0]
     course = Course.of(committee, adversary)
     assert np.abs(adversary.cells[-1] - adversary.cells[0]).max() > 0.01
     for step in (0, 2, 5):
-        geometry = Geometry(positions=adversary.path[step], numbers=adversary.geometry.numbers, cell=adversary.cells[step], pbc=True)
+        geometry = Geometry(
+            positions=adversary.path[step],
+            numbers=adversary.geometry.numbers,
+            cell=adversary.cells[step],
+            pbc=True,
+        )
         np.testing.assert_array_equal(course.geometries[step].cell, adversary.cells[step])
-        np.testing.assert_allclose(course.energies[:, step], committee.predict([geometry]).energy[:, 0], rtol=1e-9)
+        np.testing.assert_allclose(
+            course.energies[:, step], committee.predict([geometry]).energy[:, 0], rtol=1e-9
+        )
     np.testing.assert_array_equal(course.geometries[course.kept].cell, adversary.geometry.cell)
     cells = adversary.cells.copy()
     cells[4:] = np.inf

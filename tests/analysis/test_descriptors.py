@@ -18,7 +18,8 @@ import agal_toolkit
 from agal_toolkit.analysis.descriptors import Soap, Umap
 from agal_toolkit.geometry import Geometry, points
 
-# Two clusters of six: what is far apart stays far apart. Run in a process of its own, where numba need not compile.
+# Two clusters of six: what is far apart stays far apart. Run in a process of its own, where numba
+# need not compile.
 MAPPED = """
 import json
 import numpy as np
@@ -38,7 +39,16 @@ def ammonia(rng, noise=0.1):
 def by_hand(geometries, species, periodic=False):
     from dscribe.descriptors import SOAP
 
-    soap = SOAP(species=species, r_cut=5.0, n_max=5, l_max=6, sigma=1.0, rbf="gto", average="inner", periodic=periodic)
+    soap = SOAP(
+        species=species,
+        r_cut=5.0,
+        n_max=5,
+        l_max=6,
+        sigma=1.0,
+        rbf="gto",
+        average="inner",
+        periodic=periodic,
+    )
     return np.stack([soap.create(g.to_atoms()) for g in geometries])
 
 
@@ -49,7 +59,9 @@ def test_soap_is_dscribes_with_the_papers_settings(rng):
     np.testing.assert_allclose(found, by_hand(geometries, ["H", "N"]), rtol=1e-12)
     np.testing.assert_array_equal(Soap()(geometries[:1]), found[:1])
     crystal = helpers.crystal(rng, (2, 2, 2))
-    np.testing.assert_allclose(Soap()([crystal]), by_hand([crystal], ["C"], periodic=True), rtol=1e-12)
+    np.testing.assert_allclose(
+        Soap()([crystal]), by_hand([crystal], ["C"], periodic=True), rtol=1e-12
+    )
 
 
 def test_soap_does_not_see_place_order_and_handedness(rng):
@@ -80,17 +92,28 @@ def test_what_soap_refuses(rng):
 
 def check(maps):
     found, right, few = map(np.array, maps)
-    assert found.shape == (12, 2) and few.shape == (5, 2) and np.isfinite(few).all()
+    assert found.shape == (12, 2)
+    assert few.shape == (5, 2)
+    assert np.isfinite(few).all()
     np.testing.assert_array_equal(found, right)
     centres = found[:6].mean(0), found[6:].mean(0)
-    within = max(np.linalg.norm(part - centre, axis=1).max() for part, centre in zip((found[:6], found[6:]), centres, strict=True))
+    within = max(
+        np.linalg.norm(part - centre, axis=1).max()
+        for part, centre in zip((found[:6], found[6:]), centres, strict=True)
+    )
     assert np.linalg.norm(centres[0] - centres[1]) > 2 * within
 
 
 def test_maps_keep_neighbours_and_seeds():
     strict = ["-W", "error", "-W", "ignore:Tensorflow not installed:ImportWarning"]
-    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(Path(agal_toolkit.__file__).parent.parent)}
-    ran = subprocess.run([sys.executable, *strict, "-c", MAPPED], capture_output=True, text=True, env=environment)
+    environment = {
+        **os.environ,
+        "NUMBA_DISABLE_JIT": "1",
+        "PYTHONPATH": str(Path(agal_toolkit.__file__).parent.parent),
+    }
+    ran = subprocess.run(
+        [sys.executable, *strict, "-c", MAPPED], capture_output=True, text=True, env=environment
+    )
     assert ran.returncode == 0, ran.stderr
     check(json.loads(ran.stdout))
 

@@ -18,8 +18,12 @@ def test_rmse_is_of_the_mean_energy(rng):
     assert rmse(committee, data) == pytest.approx(np.sqrt(((mean - data.energies) ** 2).mean()))
     low = data.energies <= 1.0
     assert 0 < low.sum() < 30
-    assert RmseBelow(1.0)(committee, data) == pytest.approx(np.sqrt(((mean - data.energies)[low] ** 2).mean()))
-    assert RmseBelow(1.0, unit=0.5)(committee, data) == pytest.approx(2 * RmseBelow(1.0)(committee, data))
+    assert RmseBelow(1.0)(committee, data) == pytest.approx(
+        np.sqrt(((mean - data.energies)[low] ** 2).mean())
+    )
+    assert RmseBelow(1.0, unit=0.5)(committee, data) == pytest.approx(
+        2 * RmseBelow(1.0)(committee, data)
+    )
 
 
 def test_sigma_and_error_of_structures_of_different_sizes(rng):
@@ -42,7 +46,8 @@ def test_a_grid_runs_along_x_first():
     assert grid.positions[:3].tolist() == [[-1, -1], [0, -1], [1, -1]]
     well = DoubleWell()
     data = grid.labelled(well)
-    assert len(data) == 9 and data.energies[2] == pytest.approx(float(well.energy(np.array([1.0, -1.0]))))
+    assert len(data) == 9
+    assert data.energies[2] == pytest.approx(float(well.energy(np.array([1.0, -1.0]))))
 
 
 def test_a_surface_is_the_prediction_at_each_point():
@@ -50,4 +55,6 @@ def test_a_surface_is_the_prediction_at_each_point():
     surface = Surface.of(committee, grid)
     said = committee.predict(grid.geometries)
     np.testing.assert_allclose(surface.energy.ravel(), said.energy.mean(0).numpy())
-    np.testing.assert_allclose(surface.sigma.ravel() ** 2, force_variance(said, committee.batch(grid.geometries)).numpy())
+    np.testing.assert_allclose(
+        surface.sigma.ravel() ** 2, force_variance(said, committee.batch(grid.geometries)).numpy()
+    )

@@ -11,8 +11,6 @@ import pytest
 from ase.calculators.lj import LennardJones
 from ase.mep import NEB
 from ase.optimize import FIRE
-from studies.ammonia.inversion import inversion_path
-from studies.ammonia.plane import Ground, ammonia, coordinates
 
 from agal_toolkit.analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, Path, relaxed
 from agal_toolkit.committee import Committee
@@ -20,8 +18,12 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import Differentiable, PotentialCalculator
 from agal_toolkit.references import DoubleWell, LabelCalculator
+from studies.ammonia.inversion import inversion_path
+from studies.ammonia.plane import Ground, ammonia, coordinates
 
-LEFT, SADDLE, RIGHT = np.sort(np.roots([40, 0, -20, 2]))          # where the slope of 10x^4 - 10x^2 + 2x is zero
+LEFT, SADDLE, RIGHT = np.sort(
+    np.roots([40, 0, -20, 2])
+)  # where the slope of 10x^4 - 10x^2 + 2x is zero
 
 
 @dataclass(frozen=True)
@@ -35,13 +37,18 @@ class Springs:
         x = batch.positions.reshape(-1, 4, 3)
         bonds = (x[:, 1:] - x[:, :1]).norm(dim=-1)
         sides = (x[:, [1, 2, 3]] - x[:, [2, 3, 1]]).norm(dim=-1)
-        return (0.5 * self.bond * (bonds - 1.02) ** 2 + 0.5 * self.side * (sides - 1.62) ** 2).sum(-1)
+        return (0.5 * self.bond * (bonds - 1.02) ** 2 + 0.5 * self.side * (sides - 1.62) ** 2).sum(
+            -1
+        )
 
     @property
     def barrier(self):
         """Of the planar molecule with the best radius, by hand."""
         radius = (self.bond * 1.02 + np.sqrt(3) * self.side * 1.62) / (self.bond + 3 * self.side)
-        return 1.5 * self.bond * (radius - 1.02) ** 2 + 1.5 * self.side * (np.sqrt(3) * radius - 1.62) ** 2
+        return (
+            1.5 * self.bond * (radius - 1.02) ** 2
+            + 1.5 * self.side * (np.sqrt(3) * radius - 1.62) ** 2
+        )
 
 
 GROUND = ammonia(1.0, 1.0, Ground(0.38, 0.94))
@@ -49,9 +56,14 @@ GROUND = ammonia(1.0, 1.0, Ground(0.38, 0.94))
 
 def mueller_brown(geometry):
     """The surface of Mueller and Brown 1979 (Theor. Chim. Acta 53, 75), a hundredth of it."""
-    (x, y), = geometry.positions
+    ((x, y),) = geometry.positions
     energy, force = 0.0, np.zeros(2)
-    for a, p, q, s, x0, y0 in ((-200, -1, 0, -10, 1, 0), (-100, -1, 0, -10, 0, 0.5), (-170, -6.5, 11, -6.5, -0.5, 1.5), (15, 0.7, 0.6, 0.7, -1, 1)):
+    for a, p, q, s, x0, y0 in (
+        (-200, -1, 0, -10, 1, 0),
+        (-100, -1, 0, -10, 0, 0.5),
+        (-170, -6.5, 11, -6.5, -0.5, 1.5),
+        (15, 0.7, 0.6, 0.7, -1, 1),
+    ):
         u, v = x - x0, y - y0
         term = 0.01 * a * np.exp(p * u * u + q * u * v + s * v * v)
         energy += term
@@ -64,24 +76,37 @@ def test_a_straight_path_over_a_known_barrier():
     heard = []
     first, last = points([[LEFT, 0.0], [RIGHT, 0.0]])
     path = NudgedElasticBand(fmax=1e-4, spring=5.0)(counted, first, last, report=heard.append)
-    assert path.converged and path.positions.shape == (11, 1, 2)
-    assert path.barrier == pytest.approx(float(well.energy(np.array([SADDLE, 0.0])) - well.energy(np.array([LEFT, 0.0]))), abs=1e-7)
-    np.testing.assert_allclose(path.positions[np.argmax(path.energies), 0], [SADDLE, 0.0], atol=1e-4)
+    assert path.converged
+    assert path.positions.shape == (11, 1, 2)
+    assert path.barrier == pytest.approx(
+        float(well.energy(np.array([SADDLE, 0.0])) - well.energy(np.array([LEFT, 0.0]))), abs=1e-7
+    )
+    np.testing.assert_allclose(
+        path.positions[np.argmax(path.energies), 0], [SADDLE, 0.0], atol=1e-4
+    )
     np.testing.assert_allclose(path.energies, well.energy(path.positions[:, 0]), atol=1e-12)
     np.testing.assert_allclose(path.lengths[-1], RIGHT - LEFT, atol=1e-6)
     # The ends once, the images that move once before the first step and once after each.
     assert counted.calls == 2 + 9 * (1 + path.steps)
-    assert heard[-1].done == path.steps and heard[-1].total == 1000
+    assert heard[-1].done == path.steps
+    assert heard[-1].total == 1000
 
 
 def test_a_bent_path_over_a_published_saddle():
-    """Minimum (-0.558, 1.442) at -146.70, saddle (-0.822, 0.624) at -40.66, minimum (-0.050, 0.467)."""
+    """Minimum (-0.558, 1.442) at -146.70, saddle (-0.822, 0.624) at -40.66, minimum (-0.050,
+    0.467).
+    """
     surface = LabelCalculator(mueller_brown)
-    first, last = (relaxed(surface, point, fmax=1e-4) for point in points([[-0.5, 1.4], [0.0, 0.5]]))
+    first, last = (
+        relaxed(surface, point, fmax=1e-4) for point in points([[-0.5, 1.4], [0.0, 0.5]])
+    )
     np.testing.assert_allclose(first.positions[0], [-0.558, 1.442], atol=1e-3)
     path = NudgedElasticBand(images=7, fmax=5e-3, spring=1.0, steps=500)(surface, first, last)
-    assert path.converged and path.barrier == pytest.approx(1.4670 - 0.4066, abs=2e-4)
-    np.testing.assert_allclose(path.positions[np.argmax(path.energies), 0], [-0.822, 0.624], atol=2e-3)
+    assert path.converged
+    assert path.barrier == pytest.approx(1.4670 - 0.4066, abs=2e-4)
+    np.testing.assert_allclose(
+        path.positions[np.argmax(path.energies), 0], [-0.822, 0.624], atol=2e-3
+    )
     assert np.linalg.norm(path.images.forces[int(np.argmax(path.energies))]) < 6e-3
 
 
@@ -102,19 +127,30 @@ def test_against_ases_band(climb):
         band.climb = True
         assert FIRE(band, logfile=None).run(fmax=0.05, steps=1000)
     np.testing.assert_allclose(path.positions, [image.positions for image in images], atol=1e-10)
-    np.testing.assert_allclose(path.energies, [image.get_potential_energy() for image in images], atol=1e-10)
+    np.testing.assert_allclose(
+        path.energies, [image.get_potential_energy() for image in images], atol=1e-10
+    )
 
 
 def test_nitrogen_inverts_over_the_plane(tmp_path):
-    path = inversion_path(Differentiable(Springs()), ground=GROUND, band=NudgedElasticBand(fmax=1e-3))
-    assert path.converged and path.barrier == pytest.approx(Springs().barrier, abs=1e-5)
+    path = inversion_path(
+        Differentiable(Springs()), ground=GROUND, band=NudgedElasticBand(fmax=1e-3)
+    )
+    assert path.converged
+    assert path.barrier == pytest.approx(Springs().barrier, abs=1e-5)
     np.testing.assert_allclose(path.energies, path.energies[::-1], atol=1e-6)
     heights = [coordinates(geometry)[0] for geometry in path.images]
     np.testing.assert_allclose(heights, -np.array(heights)[::-1], atol=1e-4)
-    assert np.all(np.diff(heights) < 0) and np.argmax(path.energies) == 5 and abs(heights[5]) < 1e-6
-    np.testing.assert_allclose(path.positions.mean(1), np.tile(GROUND.positions.mean(0), (11, 1)), atol=1e-6)
+    assert np.all(np.diff(heights) < 0)
+    assert np.argmax(path.energies) == 5
+    assert abs(heights[5]) < 1e-6
+    np.testing.assert_allclose(
+        path.positions.mean(1), np.tile(GROUND.positions.mean(0), (11, 1)), atol=1e-6
+    )
     path.images.write(tmp_path / "path.extxyz")
-    assert Path(Dataset.read(tmp_path / "path.extxyz"), True, path.steps).barrier == pytest.approx(path.barrier, abs=1e-7)
+    assert Path(Dataset.read(tmp_path / "path.extxyz"), True, path.steps).barrier == pytest.approx(
+        path.barrier, abs=1e-7
+    )
 
 
 def test_a_committees_paths_and_where_they_start():
@@ -124,33 +160,53 @@ def test_a_committees_paths_and_where_they_start():
     paths = CommitteePaths.of(committee, partial(inversion_path, ground=GROUND, band=band))
     np.testing.assert_allclose(paths.barriers, [energy.barrier for energy in members], atol=1e-5)
     assert paths.mean.barrier == pytest.approx(Springs(27.0, 6.0).barrier, abs=1e-5)
-    again = band(committee.mean, paths.mean.images[0], paths.mean.images[-1], start=list(paths.mean.images))
-    assert again.converged and again.steps == 0 and again.barrier == pytest.approx(paths.mean.barrier, abs=1e-12)
+    again = band(
+        committee.mean, paths.mean.images[0], paths.mean.images[-1], start=list(paths.mean.images)
+    )
+    assert again.converged
+    assert again.steps == 0
+    assert again.barrier == pytest.approx(paths.mean.barrier, abs=1e-12)
 
 
 def test_a_member_without_a_minimum_takes_no_path_from_the_others():
     def find(potential):
-        if len(found) == 2:                                                    # the second member, after the mean and the first
+        if len(found) == 2:  # the second member, after the mean and the first
             found.append(None)
             raise NoMinimum("it falls apart")
-        found.append(inversion_path(potential, ground=GROUND, band=NudgedElasticBand(images=3, fmax=1e-2)))
+        found.append(
+            inversion_path(potential, ground=GROUND, band=NudgedElasticBand(images=3, fmax=1e-2))
+        )
         return found[-1]
 
     found = []
-    paths = CommitteePaths.of(Committee([Differentiable(Springs(bond)) for bond in (30.0, 24.0, 27.0)]), find)
-    assert paths.members == (found[1], None, found[3]) and np.isnan(paths.barriers).tolist() == [False, True, False]
+    paths = CommitteePaths.of(
+        Committee([Differentiable(Springs(bond)) for bond in (30.0, 24.0, 27.0)]), find
+    )
+    assert paths.members == (found[1], None, found[3])
+    assert np.isnan(paths.barriers).tolist() == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_calculator_says_the_same_as_a_potential():
     potential = Differentiable(Springs())
     band = NudgedElasticBand(images=3, fmax=0.05)
-    one, other = (inversion_path(model, ground=GROUND, band=band) for model in (potential, PotentialCalculator(potential)))
+    one, other = (
+        inversion_path(model, ground=GROUND, band=band)
+        for model in (potential, PotentialCalculator(potential))
+    )
     np.testing.assert_allclose(one.positions, other.positions, atol=1e-12)
 
 
 def test_unmovable_particles_stay(rng):
-    fixed = Geometry(positions=GROUND.positions, numbers=GROUND.numbers, movable=[True, False, True, True])
-    path = inversion_path(Differentiable(Springs()), ground=fixed, band=NudgedElasticBand(images=3, fmax=0.05))
+    fixed = Geometry(
+        positions=GROUND.positions, numbers=GROUND.numbers, movable=[True, False, True, True]
+    )
+    path = inversion_path(
+        Differentiable(Springs()), ground=fixed, band=NudgedElasticBand(images=3, fmax=0.05)
+    )
     ends = path.positions[[0, -1], 1]
     np.testing.assert_allclose(path.positions[0, 1], GROUND.positions[1])
     np.testing.assert_allclose(path.positions[1, 1], ends.mean(0))
@@ -159,18 +215,24 @@ def test_unmovable_particles_stay(rng):
 def test_a_band_that_has_not_converged_says_so():
     first, last = points([[LEFT, 0.3], [RIGHT, 0.0]])
     path = NudgedElasticBand(fmax=1e-6, steps=3)(helpers.well_potential(), first, last)
-    assert not path.converged and path.steps == 3 and path.energies.shape == (11,)
+    assert not path.converged
+    assert path.steps == 3
+    assert path.energies.shape == (11,)
     with pytest.raises(RuntimeError, match="is left after 2 steps"):
         relaxed(helpers.well_potential(), first, fmax=1e-9, steps=2)
 
 
 def test_interpolated_distances_keep_atoms_apart():
-    """An atom passes another: on the straight line they would meet, and Lennard-Jones atoms would be flung away."""
+    """An atom passes another: on the straight line they would meet, and Lennard-Jones atoms would
+    be flung away.
+    """
     first = Geometry(positions=[[0.0, 0.0, 0.0], [-1.2, 0.05, 0.0]], numbers=[18, 18])
     last = first.moved([[0.0, 0.0, 0.0], [1.2, 0.05, 0.0]])
     closest = []
     for idpp in (False, True):
-        path = NudgedElasticBand(images=5, steps=1, climb=False, idpp=idpp)(LennardJones(), first, last)
+        path = NudgedElasticBand(images=5, steps=1, climb=False, idpp=idpp)(
+            LennardJones(), first, last
+        )
         closest.append(np.linalg.norm(path.positions[:, 1] - path.positions[:, 0], axis=-1).min())
     assert closest[1] > 1.0 > closest[0]
 

@@ -13,35 +13,54 @@ from agal_toolkit.uncertainty.power_law import Law
 def known(rng, a=1.5, b=0.8, structures=40, each=60, members=5):
     """Errors of size a sigma^b."""
     sigma = np.exp(rng.uniform(-2, 2, structures * each))
-    return Samples(sigma, rng.normal(size=(members, len(sigma))) * a * sigma**b, np.repeat(np.arange(structures), each))
+    return Samples(
+        sigma,
+        rng.normal(size=(members, len(sigma))) * a * sigma**b,
+        np.repeat(np.arange(structures), each),
+    )
 
 
 def test_the_right_law_is_told_from_raw_values(rng):
     found = known(rng)
     right, raw = reliability(found, Law(1.5, 0.8)), reliability(found, Law())
-    assert right.spread.value == pytest.approx(1.0, abs=0.02) and right.slope.value == pytest.approx(1.0, abs=0.03)
-    assert right.within_1.value == pytest.approx(0.683, abs=0.01) and right.within_2.value == pytest.approx(0.954, abs=0.006)
-    assert right.area.value < 0.01 < raw.area.value and right.nll.value < raw.nll.value
-    assert raw.slope.value == pytest.approx(0.8, abs=0.03) and raw.spread.value > 1.4
-    assert right.spread.low < 1.0 < right.spread.high < right.spread.low + 0.05 and right.structures == 40
+    assert right.spread.value == pytest.approx(1.0, abs=0.02)
+    assert right.slope.value == pytest.approx(1.0, abs=0.03)
+    assert right.within_1.value == pytest.approx(0.683, abs=0.01)
+    assert right.within_2.value == pytest.approx(0.954, abs=0.006)
+    assert right.area.value < 0.01 < raw.area.value
+    assert right.nll.value < raw.nll.value
+    assert raw.slope.value == pytest.approx(0.8, abs=0.03)
+    assert raw.spread.value > 1.4
+    assert right.spread.low < 1.0 < right.spread.high < right.spread.low + 0.05
+    assert right.structures == 40
 
 
 def test_structures_that_err_together_widen_intervals(rng):
     one = known(rng, b=1.0, each=30)
     shared = rng.normal(size=(5, 40)).repeat(30, axis=1)
     together = Samples(one.sigma, shared * 1.5 * one.sigma, one.owner)
-    width = [value.high - value.low for value in (reliability(one, Law(1.5)).spread, reliability(together, Law(1.5)).spread)]
+    width = [
+        value.high - value.low
+        for value in (reliability(one, Law(1.5)).spread, reliability(together, Law(1.5)).spread)
+    ]
     assert width[1] > 3 * width[0]
 
 
 def test_bins_hold_equal_numbers_and_root_mean_squares():
-    sigma, errors = np.array([4.0, 1.0, 2.0, 3.0]), np.array([[4.0, 1.0, 0.0, 3.0], [0.0, 1.0, 2.0, 3.0]])
-    np.testing.assert_allclose(binned(sigma, errors, 2), [[np.sqrt(2.5), np.sqrt(6 / 4)], [np.sqrt(12.5), np.sqrt(34 / 4)]])
+    sigma, errors = (
+        np.array([4.0, 1.0, 2.0, 3.0]),
+        np.array([[4.0, 1.0, 0.0, 3.0], [0.0, 1.0, 2.0, 3.0]]),
+    )
+    np.testing.assert_allclose(
+        binned(sigma, errors, 2), [[np.sqrt(2.5), np.sqrt(6 / 4)], [np.sqrt(12.5), np.sqrt(34 / 4)]]
+    )
 
 
 def test_coverage_of_errors_as_large_as_sigma():
     said = coverage(np.ones(5), np.ones((1, 5)))
-    assert set(said) == {0.0, 1.0} and said[67] == 0.0 and said[68] == 1.0                   # 68.3 % lie within one sigma
+    assert set(said) == {0.0, 1.0}
+    assert said[67] == 0.0
+    assert said[68] == 1.0
 
 
 @pytest.mark.parametrize("sigma", [[1.0, 2.0], [1.0, np.nan, 1.0], [1.0, 0.0, 1.0]])
@@ -54,6 +73,8 @@ def test_what_cannot_be_judged(sigma):
 def test_shares_are_told_from_counts(rng):
     r = rng.normal(size=4000)
     for limit in (1, 2):
-        assert within(counted(np.append(r, [9.0, -9.0])), limit) == pytest.approx(np.sum(np.abs(r) < limit) / 4002, abs=1e-12)
+        assert within(counted(np.append(r, [9.0, -9.0])), limit) == pytest.approx(
+            np.sum(np.abs(r) < limit) / 4002, abs=1e-12
+        )
     with pytest.raises(ValueError, match="ratios are counted between"):
         within(counted(r), 1.5)

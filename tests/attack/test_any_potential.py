@@ -1,4 +1,6 @@
-"""Calibrated attacks on what is no torch model: ASE's calculators with changed parameters, and two tight-binding methods."""
+"""Calibrated attacks on what is no torch model: ASE's calculators with changed parameters, and two
+tight-binding methods.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,13 @@ def labelled(calculator, structures):
     """Labels as a calculator gives them."""
     label = Committee.from_calculators([calculator]).predict(structures)
     counts = np.cumsum([len(atoms) for atoms in structures])[:-1]
-    return Dataset(structures, [Labels(energy=float(e), forces=f) for e, f in zip(label.energy[0], np.split(label.forces[0].numpy(), counts), strict=True)])
+    return Dataset(
+        structures,
+        [
+            Labels(energy=float(e), forces=f)
+            for e, f in zip(label.energy[0], np.split(label.forces[0].numpy(), counts), strict=True)
+        ],
+    )
 
 
 def argon(rng, stretch=1.0):
@@ -35,13 +43,22 @@ def lennard_jones(epsilon=0.0104, sigma=3.4):
 
 @pytest.mark.parametrize("cell", [False, True])
 def test_calculators_are_calibrated_and_driven_to_a_target(cell, rng):
-    """Members with parameters of their own about the truth's; the error found is what was asked for, as far as four members can tell."""
-    committee = Committee.from_calculators([lennard_jones(0.0104 * f, 3.4 * g) for f, g in ((0.9, 1.01), (1.1, 0.99), (1.05, 1.02), (0.95, 0.98))])
+    """Members with parameters of their own about the truth's; the error found is what was asked
+    for, as far as four members can tell.
+    """
+    committee = Committee.from_calculators(
+        [
+            lennard_jones(0.0104 * f, 3.4 * g)
+            for f, g in ((0.9, 1.01), (1.1, 0.99), (1.05, 1.02), (0.95, 0.98))
+        ]
+    )
     data = labelled(lennard_jones(), [argon(rng, s) for s in np.linspace(0.97, 1.05, 8)])
     committee = committee.calibrated(data, "linear")
     aim = TargetError(0.05)
     seeds = [Geometry.from_atoms(argon(rng)) for _ in range(2)]
-    found = Attack(aim, LBFGS(25), HessianVector(), start=0.01, cell=cell)(committee, data, seeds, np.random.default_rng(0))
+    found = Attack(aim, LBFGS(25), HessianVector(), start=0.01, cell=cell)(
+        committee, data, seeds, np.random.default_rng(0)
+    )
     assert all(adversary.losses[adversary.kept] < 0.3 * adversary.losses[0] for adversary in found)
     batch = committee.batch([adversary.geometry for adversary in found])
     average, _ = aim(committee, data).found(committee(batch), batch)
@@ -67,15 +84,24 @@ def test_a_metal_by_emt(rng):
     for atoms in copper:
         atoms.rattle(0.1, rng=rng)
     data = labelled(EMT(), copper)
-    committee = Committee.from_calculators([Scaled(f) for f in (0.9, 1.0, 1.15)]).calibrated(data, "linear")
-    (found,) = Attack(TargetError(0.1), LBFGS(15), HessianVector(), start=0.02)(committee, data, [Geometry.from_atoms(bulk("Cu", cubic=True))], np.random.default_rng(0))
-    assert found.losses[found.kept] < 0.2 * found.losses[0] and found.reached
+    committee = Committee.from_calculators([Scaled(f) for f in (0.9, 1.0, 1.15)]).calibrated(
+        data, "linear"
+    )
+    (found,) = Attack(TargetError(0.1), LBFGS(15), HessianVector(), start=0.02)(
+        committee, data, [Geometry.from_atoms(bulk("Cu", cubic=True))], np.random.default_rng(0)
+    )
+    assert found.losses[found.kept] < 0.2 * found.losses[0]
+    assert found.reached
 
 
 def test_two_tight_binding_methods_disagree_where_they_are_driven(rng):
     pytest.importorskip("tblite", reason="tblite is in the extra `references`")
-    committee = Committee.from_calculators([LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))])
+    committee = Committee.from_calculators(
+        [LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))]
+    )
     seed = Geometry.from_atoms(molecule("H2O"))
-    (found,) = Attack(TargetError(0.6, raw=True), LBFGS(12), HessianVector(), start=0.02)(committee, helpers.first_data(5), [seed], np.random.default_rng(0))
+    (found,) = Attack(TargetError(0.6, raw=True), LBFGS(12), HessianVector(), start=0.02)(
+        committee, helpers.first_data(5), [seed], np.random.default_rng(0)
+    )
     assert found.losses[found.kept] < 0.2 * found.losses[0]
     assert np.abs(found.geometry.positions - seed.positions).max() < 0.6

@@ -10,7 +10,18 @@ import pytest
 import torch
 from ase.calculators.lj import LennardJones
 
-from agal_toolkit.attack import Adam, Attack, Autograd, Ball, BoltzmannVariance, FiniteDifference, GradientDescent, HessianVector, NotConservative, Variance
+from agal_toolkit.attack import (
+    Adam,
+    Attack,
+    Autograd,
+    Ball,
+    BoltzmannVariance,
+    FiniteDifference,
+    GradientDescent,
+    HessianVector,
+    NotConservative,
+    Variance,
+)
 from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
@@ -35,9 +46,14 @@ def valley(*stiffness):
 
 
 def two_hills():
-    """The force variance of these two is largest on a ring: E_m = +-exp(-r^2 / 2), var = 2 r^2 exp(-r^2) / 2, its maximum at r = 1."""
+    """The force variance of these two is largest on a ring: E_m = +-exp(-r^2 / 2), var = 2 r^2
+    exp(-r^2) / 2, its maximum at r = 1.
+    """
+
     def hill(sign):
-        return Differentiable(lambda batch: sign * torch.exp(-0.5 * batch.sum(batch.positions.square().sum(-1))))
+        return Differentiable(
+            lambda batch: sign * torch.exp(-0.5 * batch.sum(batch.positions.square().sum(-1)))
+        )
 
     return Committee([hill(1.0), hill(-1.0)])
 
@@ -47,8 +63,12 @@ def run(attack, committee, seeds, seed=0, report=None):
     return attack(committee, KNOWN, seeds, np.random.default_rng(seed), **listener)
 
 
-@pytest.mark.parametrize("gradient", [Autograd(), HessianVector(), FiniteDifference(central=True)], ids=repr)
-@pytest.mark.parametrize("minimizer", [Adam(0.05, 150), GradientDescent(0.5, 300)], ids=["Adam", "GradientDescent"])
+@pytest.mark.parametrize(
+    "gradient", [Autograd(), HessianVector(), FiniteDifference(central=True)], ids=repr
+)
+@pytest.mark.parametrize(
+    "minimizer", [Adam(0.05, 150), GradientDescent(0.5, 300)], ids=["Adam", "GradientDescent"]
+)
 def test_the_known_maximum_is_found(minimizer, gradient):
     seeds = points([[0.3, 0.2], [-1.4, 0.5], [0.0, -0.6]])
     found = run(Attack(Variance(), minimizer, gradient, start=0.0), two_hills(), seeds)
@@ -64,15 +84,20 @@ def test_paths_losses_and_events():
     seeds = [helpers.molecule(np.random.default_rng(1), n) for n in (3, 2)]
     attack = Attack(Variance(), Adam(0.01, 4))
     found = attack(helpers.pair_committee(), KNOWN, seeds, np.random.default_rng(0), heard.append)
-    assert [(a.seed, a.path.shape, a.losses.shape) for a in found] == [(0, (5, 3, 3), (5,)), (1, (5, 2, 3), (5,))]
-    assert all(isinstance(e, Step) for e in heard) and [(e.step, e.steps) for e in heard] == [(k, 4) for k in range(5)]
+    assert [(a.seed, a.path.shape, a.losses.shape) for a in found] == [
+        (0, (5, 3, 3), (5,)),
+        (1, (5, 2, 3), (5,)),
+    ]
+    assert all(isinstance(e, Step) for e in heard)
+    assert [(e.step, e.steps) for e in heard] == [(k, 4) for k in range(5)]
     for k, event in enumerate(heard):
         np.testing.assert_array_equal(event.positions, np.concatenate([a.path[k] for a in found]))
         np.testing.assert_array_equal(event.losses, [a.losses[k] for a in found])
     for adversary, seed in zip(found, seeds, strict=True):
         np.testing.assert_array_equal(adversary.geometry.positions, adversary.path[adversary.kept])
         assert adversary.losses[adversary.kept] == adversary.losses.min()
-        assert adversary.geometry.origin["by"] == "attack" and adversary.geometry.numbers.tolist() == seed.numbers.tolist()
+        assert adversary.geometry.origin["by"] == "attack"
+        assert adversary.geometry.numbers.tolist() == seed.numbers.tolist()
 
 
 def test_seeds_of_a_batch_do_not_feel_each_other():
@@ -89,7 +114,8 @@ def test_the_start_is_a_normal_displacement():
     seeds = points(np.zeros((2000, 2)))
     found = run(Attack(Variance(), Adam(0.01, 1), start=0.3), two_hills(), seeds)
     start = np.array([a.path[0, 0] for a in found])
-    assert start.std() == pytest.approx(0.3, rel=0.05) and abs(start.mean()) < 0.02
+    assert start.std() == pytest.approx(0.3, rel=0.05)
+    assert abs(start.mean()) < 0.02
 
 
 # -- minimizers
@@ -101,7 +127,7 @@ def test_gradient_descent_takes_the_steps_one_would_by_hand():
     x, right = np.array([1.4, -0.6]), []
     for _ in range(4):
         right.append(x)
-        x = x - 0.1 * 2.0 * (x - 0.4)          # the mean stiffness is 2
+        x = x - 0.1 * 2.0 * (x - 0.4)  # the mean stiffness is 2
     np.testing.assert_allclose(path, right, rtol=1e-12)
 
 
@@ -116,9 +142,17 @@ def test_adam_is_torchs_adam():
         losses = value(x)
         return losses.detach(), torch.autograd.grad(losses.sum(), x)[0]
 
-    iterates = [rows for rows, _ in Adam(0.05, 40, betas=(0.8, 0.99), epsilon=1e-6)(evaluate, start, lambda rows: rows, torch.arange(2))]
+    iterates = [
+        rows
+        for rows, _ in Adam(0.05, 40, betas=(0.8, 0.99), epsilon=1e-6)(
+            evaluate, start, lambda rows: rows, torch.arange(2)
+        )
+    ]
     x = start.clone().requires_grad_()
-    theirs, optimiser = [x.detach().clone()], torch.optim.Adam([x], lr=0.05, betas=(0.8, 0.99), eps=1e-6)
+    theirs, optimiser = (
+        [x.detach().clone()],
+        torch.optim.Adam([x], lr=0.05, betas=(0.8, 0.99), eps=1e-6),
+    )
     for _ in range(40):
         optimiser.zero_grad()
         value(x).sum().backward()
@@ -132,7 +166,8 @@ def test_a_minimizer_can_be_stepped_by_hand():
     steps = attack.iterate(two_hills(), KNOWN, points([[0.3, 0.2]]), np.random.default_rng(0))
     assert next(steps)[0].tolist() == [[0.3, 0.2]]
     positions, losses = next(steps)
-    assert positions.shape == (1, 2) and losses.shape == (1,)
+    assert positions.shape == (1, 2)
+    assert losses.shape == (1,)
     assert len(list(steps)) == 4
 
 
@@ -145,7 +180,9 @@ def norms(path, start, p):
 
 
 @pytest.mark.parametrize("p", [2, np.inf])
-@pytest.mark.parametrize("minimizer", [Adam(0.1, 12), GradientDescent(5.0, 12)], ids=["Adam", "GradientDescent"])
+@pytest.mark.parametrize(
+    "minimizer", [Adam(0.1, 12), GradientDescent(5.0, 12)], ids=["Adam", "GradientDescent"]
+)
 def test_every_iterate_is_inside_the_ball(minimizer, p):
     rng = np.random.default_rng(2)
     seeds = [helpers.molecule(rng, n) for n in (4, 1, 3)]
@@ -181,47 +218,72 @@ def test_an_iterate_that_breaks_the_guard_is_never_kept():
         return batch.largest(batch.positions.norm(dim=-1)) < 0.7
 
     seeds = points([[0.3, 0.2], [0.0, 0.9]])
-    free, guarded = (run(Attack(Variance(), Adam(0.02, 60), start=0.0, guard=guard), two_hills(), seeds) for guard in (None, near))
+    free, guarded = (
+        run(Attack(Variance(), Adam(0.02, 60), start=0.0, guard=guard), two_hills(), seeds)
+        for guard in (None, near)
+    )
     assert np.linalg.norm(free[0].geometry.positions) > 0.9
-    assert 0.5 < np.linalg.norm(guarded[0].geometry.positions) < 0.7 and guarded[0].reached
+    assert 0.5 < np.linalg.norm(guarded[0].geometry.positions) < 0.7
+    assert guarded[0].reached
     inside = np.linalg.norm(guarded[0].path[:, 0], axis=1) < 0.7
     np.testing.assert_array_equal(np.isfinite(guarded[0].losses), inside)
     np.testing.assert_array_equal(guarded[0].path, free[0].path)
-    assert not guarded[1].reached and not np.isfinite(guarded[1].losses).any()
+    assert not guarded[1].reached
+    assert not np.isfinite(guarded[1].losses).any()
     np.testing.assert_array_equal(guarded[1].geometry.positions, guarded[1].path[0])
 
 
-@pytest.mark.parametrize("minimizer", [Adam(0.05, 5), GradientDescent(0.5, 5)], ids=["Adam", "GradientDescent"])
+@pytest.mark.parametrize(
+    "minimizer", [Adam(0.05, 5), GradientDescent(0.5, 5)], ids=["Adam", "GradientDescent"]
+)
 def test_unmovable_atoms_stay(minimizer):
     rng = np.random.default_rng(5)
     molecule = helpers.molecule(rng, 4)
-    seed = Geometry(positions=molecule.positions, numbers=molecule.numbers, movable=[False, True, True, False])
+    seed = Geometry(
+        positions=molecule.positions, numbers=molecule.numbers, movable=[False, True, True, False]
+    )
     for bound in (None, Ball(0.05)):
-        path = run(Attack(Variance(), minimizer, start=0.2, bound=bound), helpers.pair_committee(), [seed])[0].path
+        path = run(
+            Attack(Variance(), minimizer, start=0.2, bound=bound), helpers.pair_committee(), [seed]
+        )[0].path
         moved = np.abs(path - seed.positions).max((0, 2))
         assert (moved > 0).tolist() == [False, True, True, False]
 
 
 def test_the_best_iterate_is_kept_not_the_last():
-    adversary = run(Attack(Variance(), GradientDescent(3.0, 10), start=0.0), two_hills(), points([[0.3, 0.2]]))[0]
+    adversary = run(
+        Attack(Variance(), GradientDescent(3.0, 10), start=0.0), two_hills(), points([[0.3, 0.2]])
+    )[0]
     assert adversary.kept not in (0, 10)
     assert adversary.losses[-1] > adversary.losses.min()
-    np.testing.assert_array_equal(adversary.geometry.positions, adversary.path[np.argmin(adversary.losses)])
+    np.testing.assert_array_equal(
+        adversary.geometry.positions, adversary.path[np.argmin(adversary.losses)]
+    )
 
 
 def test_the_last_sound_iterate_is_kept_where_that_is_wanted():
     attack = Attack(Variance(), GradientDescent(3.0, 10), start=0.0, last=True)
     adversary = run(attack, two_hills(), points([[0.3, 0.2]]))[0]
-    assert adversary.kept == 10 and adversary.losses[10] > adversary.losses.min()
+    assert adversary.kept == 10
+    assert adversary.losses[10] > adversary.losses.min()
     np.testing.assert_array_equal(adversary.geometry.positions, adversary.path[10])
-    guarded = run(replace(attack, guard=lambda batch: batch.positions.norm(dim=1) < 0.7), two_hills(), points([[0.3, 0.2]]))[0]
-    assert guarded.reached and 0 <= guarded.kept < 10 and np.isinf(guarded.losses[guarded.kept + 1 :]).all()
+    guarded = run(
+        replace(attack, guard=lambda batch: batch.positions.norm(dim=1) < 0.7),
+        two_hills(),
+        points([[0.3, 0.2]]),
+    )[0]
+    assert guarded.reached
+    assert 0 <= guarded.kept < 10
+    assert np.isinf(guarded.losses[guarded.kept + 1 :]).all()
 
 
 def test_a_subset_of_members_is_drawn_for_each_attack():
     members = [Differentiable(helpers.Harmonic((k,))) for k in (1.0, 2.0, 4.0, 8.0)]
     attack = Attack(MeanEnergy(), GradientDescent(0.1, 1), start=0.0, members=1)
-    drawn = {round(float(run(attack, Committee(members), points([[1.0, 0.0]]), seed)[0].losses[0]), 6) for seed in range(30)}
+    drawn = {
+        round(float(run(attack, Committee(members), points([[1.0, 0.0]]), seed)[0].losses[0]), 6)
+        for seed in range(30)
+    }
     assert drawn == {0.5, 1.0, 2.0, 4.0}
     with pytest.raises(ValueError, match="a subset of 5 members cannot be drawn from 4"):
         run(Attack(MeanEnergy(), members=5), Committee(members), points([[1.0, 0.0]]))
@@ -251,17 +313,25 @@ class Undefined:
 def test_losses_that_are_no_numbers_survive(gradient):
     seeds = points([[0.9, 0.0], [0.0, 0.0]])
     found = run(Attack(Undefined(), Adam(0.05, 20), gradient, start=0.0), valley(1.0, 1.5), seeds)
-    assert not found[0].reached and np.isnan(found[0].losses).all()
+    assert not found[0].reached
+    assert np.isnan(found[0].losses).all()
     assert found[0].geometry.positions.tolist() == [[0.9, 0.0]]
-    assert found[1].reached and np.isfinite(found[1].geometry.positions).all()
+    assert found[1].reached
+    assert np.isfinite(found[1].geometry.positions).all()
     assert found[1].losses[found[1].kept] < found[1].losses[0]
 
 
 def test_a_committee_of_calculators_is_attacked():
-    committee = Committee.from_calculators([LennardJones(epsilon=e, sigma=1.0) for e in (0.8, 1.0, 1.2)])
-    seeds = [Geometry(positions=[[0.0, 0.0, 0.0], [1.2, 0.0, 0.0], [0.6, 1.0, 0.0]], numbers=[18] * 3)]
+    committee = Committee.from_calculators(
+        [LennardJones(epsilon=e, sigma=1.0) for e in (0.8, 1.0, 1.2)]
+    )
+    seeds = [
+        Geometry(positions=[[0.0, 0.0, 0.0], [1.2, 0.0, 0.0], [0.6, 1.0, 0.0]], numbers=[18] * 3)
+    ]
     data = Dataset(seeds, [Labels(energy=-2.0, forces=np.zeros((3, 3)))])
-    found = Attack(BoltzmannVariance(kT=1.0), Adam(0.005, 15), HessianVector())(committee, data, seeds, np.random.default_rng(0))
+    found = Attack(BoltzmannVariance(kT=1.0), Adam(0.005, 15), HessianVector())(
+        committee, data, seeds, np.random.default_rng(0)
+    )
     assert found[0].losses[found[0].kept] < 1.05 * found[0].losses[0] < 0
 
 
@@ -269,7 +339,12 @@ def test_members_that_are_no_slopes_are_refused_before_the_first_step():
     committee = Committee(Separate([helpers.Swirl(0.3), helpers.Swirl(-0.3)]))
     seeds, heard = points([[0.5, 0.2], [1.0, 0.0]]), []
     with pytest.raises(NotConservative, match=r"member \d.*use FiniteDifference\(\)"):
-        run(Attack(Variance(), Adam(0.01, 3), HessianVector()), committee, seeds, report=heard.append)
+        run(
+            Attack(Variance(), Adam(0.01, 3), HessianVector()),
+            committee,
+            seeds,
+            report=heard.append,
+        )
     assert not heard
     assert run(Attack(Variance(), Adam(0.01, 3), FiniteDifference()), committee, seeds)[0].reached
 
@@ -291,5 +366,16 @@ def test_a_listener_that_raises_ends_the_attack():
 
 
 def test_the_same_generator_gives_the_same_adversaries():
-    one, other = (run(Attack(Variance(), Adam(0.02, 5), members=2), helpers.mlp_committee(4), points([[0.1, 0.1], [0.5, 0.0]]), seed=9) for _ in range(2))
-    assert all(a.path.tobytes() == b.path.tobytes() and a.losses.tobytes() == b.losses.tobytes() for a, b in zip(one, other, strict=True))
+    one, other = (
+        run(
+            Attack(Variance(), Adam(0.02, 5), members=2),
+            helpers.mlp_committee(4),
+            points([[0.1, 0.1], [0.5, 0.0]]),
+            seed=9,
+        )
+        for _ in range(2)
+    )
+    assert all(
+        a.path.tobytes() == b.path.tobytes() and a.losses.tobytes() == b.losses.tobytes()
+        for a, b in zip(one, other, strict=True)
+    )

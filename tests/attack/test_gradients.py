@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from agal_toolkit.attack import Autograd, BoltzmannVariance, EnergyVariance, FiniteDifference, HessianVector, NotConservative, Variance
+from agal_toolkit.attack import (
+    Autograd,
+    BoltzmannVariance,
+    EnergyVariance,
+    FiniteDifference,
+    HessianVector,
+    NotConservative,
+    Variance,
+)
 from agal_toolkit.batch import Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
@@ -15,7 +23,12 @@ from agal_toolkit.geometry import Labels, points
 from agal_toolkit.potentials import NoGraph, Separate
 
 KNOWN = Dataset(points([[0.0, 0.0]]), [Labels(energy=0.0, forces=np.zeros((1, 2)))])
-OBJECTIVES = [Variance(), EnergyVariance(), BoltzmannVariance(kT=2.0), BoltzmannVariance(kT=2.0, log=True, per_atom=True)]
+OBJECTIVES = [
+    Variance(),
+    EnergyVariance(),
+    BoltzmannVariance(kT=2.0),
+    BoltzmannVariance(kT=2.0, log=True, per_atom=True),
+]
 
 
 def problem(name, rng, dtype=torch.float64):
@@ -24,7 +37,9 @@ def problem(name, rng, dtype=torch.float64):
         return committee, committee.batch(points(rng.uniform(-1, 1, (6, 2))))
     committee = helpers.pair_committee(dtype=dtype)
     if name == "molecules":
-        return committee, committee.batch([helpers.molecule(rng, 5), helpers.molecule(rng, 3), helpers.molecule(rng, 4)])
+        return committee, committee.batch(
+            [helpers.molecule(rng, 5), helpers.molecule(rng, 3), helpers.molecule(rng, 4)]
+        )
     return committee, committee.batch([helpers.crystal(rng)])
 
 
@@ -55,7 +70,9 @@ def test_finite_difference_is_autograd(name, central, rng):
     for objective in OBJECTIVES:
         loss = objective(committee, KNOWN)
         right, slope = Autograd()(committee, loss, batch, still(batch))
-        losses, found = FiniteDifference(central=central, chunk=16)(committee, loss, batch, still(batch))
+        losses, found = FiniteDifference(central=central, chunk=16)(
+            committee, loss, batch, still(batch)
+        )
         torch.testing.assert_close(losses, right)
         assert error(found, slope) < (1e-4 if central else 1e-3)
 
@@ -131,5 +148,12 @@ def test_autograd_of_a_black_box_names_the_remedy(rng):
     batch = committee.batch([helpers.molecule(rng)])
     with pytest.raises(NoGraph, match="HessianVector"):
         Autograd()(committee, Variance()(committee, KNOWN), batch, still(batch))
-    _, slope = FiniteDifference(central=True)(committee, Variance()(committee, KNOWN), batch, still(batch))
-    assert error(HessianVector()(committee, Variance()(committee, KNOWN), batch, still(batch))[1], slope) < 1e-4
+    _, slope = FiniteDifference(central=True)(
+        committee, Variance()(committee, KNOWN), batch, still(batch)
+    )
+    assert (
+        error(
+            HessianVector()(committee, Variance()(committee, KNOWN), batch, still(batch))[1], slope
+        )
+        < 1e-4
+    )

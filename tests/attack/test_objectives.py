@@ -20,12 +20,26 @@ def made_up(rng, offset=0.0, members=4):
     batch = Batch.of([Geometry(positions=rng.normal(size=(n, 3)), numbers=[6] * n) for n in SIZES])
     energy, forces = rng.normal(size=(members, 3)) + offset, rng.normal(size=(members, 6, 3))
     parts = np.split(((forces - forces.mean(0)) ** 2).sum(0) / (members - 1), [3, 4])
-    return batch, Prediction(torch.tensor(energy), torch.tensor(forces), torch.zeros(members, 3, 3, 3)), energy.mean(0), np.array([p.mean() for p in parts])
+    return (
+        batch,
+        Prediction(torch.tensor(energy), torch.tensor(forces), torch.zeros(members, 3, 3, 3)),
+        energy.mean(0),
+        np.array([p.mean() for p in parts]),
+    )
 
 
 def data(rng, energies):
-    geometries = [Geometry(positions=rng.normal(size=(n, 3)), numbers=[6] * n) for n in (2, 5, 1, 3)[: len(energies)]]
-    return Dataset(geometries, [Labels(energy=e, forces=np.zeros((len(g), 3))) for g, e in zip(geometries, energies, strict=True)])
+    geometries = [
+        Geometry(positions=rng.normal(size=(n, 3)), numbers=[6] * n)
+        for n in (2, 5, 1, 3)[: len(energies)]
+    ]
+    return Dataset(
+        geometries,
+        [
+            Labels(energy=e, forces=np.zeros((len(g), 3)))
+            for g, e in zip(geometries, energies, strict=True)
+        ],
+    )
 
 
 @pytest.mark.parametrize("per_atom", [False, True])
@@ -46,7 +60,9 @@ def test_the_logarithm_has_the_same_optimum(rng):
     committee, dataset = helpers.mlp_committee(), helpers.well_data(rng, 10)
     batch = committee.batch(points(rng.uniform(-2, 2, (300, 2))))
     said = committee(batch)
-    plain, log = (BoltzmannVariance(2.0, log=log)(committee, dataset)(said, batch) for log in (False, True))
+    plain, log = (
+        BoltzmannVariance(2.0, log=log)(committee, dataset)(said, batch) for log in (False, True)
+    )
     assert plain.argmin() == log.argmin()
     assert torch.equal(plain.argsort(), log.argsort())
 
@@ -58,9 +74,12 @@ def test_the_logarithm_has_a_slope_far_away():
     batch = Batch.of(dataset)
     slopes = []
     for log in (False, True):
-        loss = BoltzmannVariance(1.0, log=log)(None, dataset)(Prediction(energy, forces, torch.zeros(2, 1, 2, 2)), batch)
+        loss = BoltzmannVariance(1.0, log=log)(None, dataset)(
+            Prediction(energy, forces, torch.zeros(2, 1, 2, 2)), batch
+        )
         slopes.append(float(torch.autograd.grad(loss.sum(), energy)[0].sum()))
-    assert slopes[0] == 0.0 and slopes[1] == pytest.approx(1.0)
+    assert slopes[0] == 0.0
+    assert slopes[1] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -70,16 +89,22 @@ def test_large_total_energies_do_not_overflow(dtype, rng):
     dataset = data(rng, -1e5 + np.array([0.0, 1.0, 2.0, 3.0]))
     for kT in (0.0257, 5.0):
         losses = BoltzmannVariance(kT)(None, dataset)(prediction, batch)
-        assert losses.isfinite().all() and losses.dtype == torch.float64
+        assert losses.isfinite().all()
+        assert losses.dtype == torch.float64
         z = np.exp(-np.array([0.0, 1.0, 2.0, 3.0]) / kT).mean()
-        np.testing.assert_allclose(losses.numpy(), -np.exp(-(energy + 1e5) / kT) / z * variance, rtol=1e-4)
+        np.testing.assert_allclose(
+            losses.numpy(), -np.exp(-(energy + 1e5) / kT) / z * variance, rtol=1e-4
+        )
 
 
 def test_a_higher_temperature_looks_farther(rng):
     committee, dataset = helpers.mlp_committee(), helpers.well_data(rng, 10)
     batch = committee.batch(points(rng.uniform(-3, 3, (400, 2))))
     said = committee(batch)
-    energies = [float(said.energy.mean(0)[BoltzmannVariance(kT)(committee, dataset)(said, batch).argmin()]) for kT in (0.2, 200.0)]
+    energies = [
+        float(said.energy.mean(0)[BoltzmannVariance(kT)(committee, dataset)(said, batch).argmin()])
+        for kT in (0.2, 200.0)
+    ]
     assert energies[0] < energies[1]
 
 
@@ -92,11 +117,16 @@ def test_members_that_agree_have_a_finite_logarithm():
 def test_plain_variances(rng):
     batch, prediction, _, variance = made_up(rng)
     np.testing.assert_allclose(Variance()(None, None)(prediction, batch).numpy(), -variance)
-    np.testing.assert_allclose(EnergyVariance()(None, None)(prediction, batch).numpy(), -prediction.energy.numpy().var(0, ddof=1))
+    np.testing.assert_allclose(
+        EnergyVariance()(None, None)(prediction, batch).numpy(),
+        -prediction.energy.numpy().var(0, ddof=1),
+    )
 
 
 def test_what_an_objective_refuses():
     with pytest.raises(ValueError, match=r"kT is 0\.0, expected a positive energy"):
         BoltzmannVariance(0.0)
-    with pytest.raises(ValueError, match="partition function of Eq. 3 needs labelled data: the data set is empty"):
+    with pytest.raises(
+        ValueError, match=r"partition function of Eq. 3 needs labelled data: the data set is empty"
+    ):
         BoltzmannVariance(1.0)(None, Dataset())

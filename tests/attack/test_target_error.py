@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import itertools
+
 import helpers
 import numpy as np
 import pytest
 import torch
 
-from agal_toolkit.attack import LBFGS, Adam, Attack, Autograd, Ball, Bias, FiniteDifference, HessianVector, TargetError, Variance
+from agal_toolkit.attack import (
+    LBFGS,
+    Adam,
+    Attack,
+    Autograd,
+    Ball,
+    Bias,
+    FiniteDifference,
+    HessianVector,
+    TargetError,
+    Variance,
+)
 from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
@@ -15,7 +28,9 @@ from agal_toolkit.loop.records import pack_adversaries, unpack_adversaries
 from agal_toolkit.uncertainty.calibration import Calibration
 from agal_toolkit.uncertainty.power_law import Law
 
-LAWS = Calibration(Law(1.3, 0.8, 0.01, 0.5, 100), Law(0.9, 1.2, 0.001, 0.1, 100), Law(1.1, 0.8, 0.01, 0.2, 100))
+LAWS = Calibration(
+    Law(1.3, 0.8, 0.01, 0.5, 100), Law(0.9, 1.2, 0.001, 0.1, 100), Law(1.1, 0.8, 0.01, 0.2, 100)
+)
 
 
 def calibrated(members=4, **changes):
@@ -25,7 +40,11 @@ def calibrated(members=4, **changes):
 def periodic_said(rng, members=4):
     batch = Batch.of([helpers.crystal(rng, (1, 2, 2)), helpers.crystal(rng, (2, 2, 2))])
     draw = rng.normal(size=(members, 2, 3, 3))
-    return batch, Prediction(torch.tensor(rng.normal(size=(members, 2))), torch.tensor(rng.normal(size=(members, 12, 3))), torch.tensor(draw + draw.swapaxes(2, 3)))
+    return batch, Prediction(
+        torch.tensor(rng.normal(size=(members, 2))),
+        torch.tensor(rng.normal(size=(members, 12, 3))),
+        torch.tensor(draw + draw.swapaxes(2, 3)),
+    )
 
 
 def test_the_loss_is_equations_8_and_9(rng):
@@ -34,7 +53,9 @@ def test_the_loss_is_equations_8_and_9(rng):
     sigma = np.sqrt((components**2).sum(-1))
     mean = said.forces.numpy().mean(0)
     per_atom = (sigma - 0.4) ** 2 + 0.3 * (mean**2).sum(-1)
-    losses = TargetError(0.4, bias=[Bias(0.3, "forces")])(Committee([helpers.Harmonic((1.0,))] * 2, LAWS), None)(said, batch)
+    losses = TargetError(0.4, bias=[Bias(0.3, "forces")])(
+        Committee([helpers.Harmonic((1.0,))] * 2, LAWS), None
+    )(said, batch)
     np.testing.assert_allclose(losses.numpy(), [per_atom[:4].sum(), per_atom[4:].sum()])
 
 
@@ -42,14 +63,31 @@ def test_energies_virials_and_other_wishes(rng):
     batch, said = periodic_said(rng)
     committee, counts = Committee([helpers.Harmonic((1.0,))] * 2, LAWS), np.array([4, 8])
     energy = 0.9 * (said.energy.numpy().std(0, ddof=1) / counts) ** 1.2
-    np.testing.assert_allclose(TargetError(0.1, "energy")(committee, None)(said, batch).numpy(), (energy - 0.1) ** 2)
+    np.testing.assert_allclose(
+        TargetError(0.1, "energy")(committee, None)(said, batch).numpy(), (energy - 0.1) ** 2
+    )
     volumes = np.abs(np.linalg.det(batch.cell.numpy()))
     virial = 1.1 * ((said.stress.numpy() * (volumes / counts)[:, None, None]).std(0, ddof=1)) ** 0.8
     norm = np.sqrt((virial**2).sum((1, 2)))
-    np.testing.assert_allclose(TargetError(0.1, "virial")(committee, None)(said, batch).numpy(), (norm - 0.1) ** 2)
+    np.testing.assert_allclose(
+        TargetError(0.1, "virial")(committee, None)(said, batch).numpy(), (norm - 0.1) ** 2
+    )
     pressure = -np.trace(said.stress.numpy().mean(0), axis1=1, axis2=2) / 3
-    wished = TargetError(0.1, "energy", bias=[Bias(2.0, "pressure", 0.5), Bias(3.0, "energy", -1.0), Bias(4.0, lambda mean, batch: mean.energy**2, 2.0)])
-    right = (energy - 0.1) ** 2 + 2 * (pressure - 0.5) ** 2 + 3 * (said.energy.numpy().mean(0) / counts + 1) ** 2 + 4 * (said.energy.numpy().mean(0) ** 2 - 2) ** 2
+    wished = TargetError(
+        0.1,
+        "energy",
+        bias=[
+            Bias(2.0, "pressure", 0.5),
+            Bias(3.0, "energy", -1.0),
+            Bias(4.0, lambda mean, batch: mean.energy**2, 2.0),
+        ],
+    )
+    right = (
+        (energy - 0.1) ** 2
+        + 2 * (pressure - 0.5) ** 2
+        + 3 * (said.energy.numpy().mean(0) / counts + 1) ** 2
+        + 4 * (said.energy.numpy().mean(0) ** 2 - 2) ** 2
+    )
     np.testing.assert_allclose(wished(committee, None)(said, batch).numpy(), right)
 
 
@@ -57,17 +95,23 @@ def test_raw_uncertainties_need_no_calibration(rng):
     batch, said = periodic_said(rng)
     plain = Committee([helpers.Harmonic((1.0,))] * 2)
     sigma = np.sqrt(said.forces.numpy().var(0, ddof=1).sum(-1))
-    np.testing.assert_allclose(TargetError(0.4, raw=True)(plain, None)(said, batch).numpy(), [((sigma[:4] - 0.4) ** 2).sum(), ((sigma[4:] - 0.4) ** 2).sum()])
+    np.testing.assert_allclose(
+        TargetError(0.4, raw=True)(plain, None)(said, batch).numpy(),
+        [((sigma[:4] - 0.4) ** 2).sum(), ((sigma[4:] - 0.4) ** 2).sum()],
+    )
     with pytest.raises(ValueError, match=r"not calibrated.*committee.calibrated\(data\)"):
         TargetError(0.4)(plain, None)
     with pytest.raises(ValueError, match="no law for virial"):
-        TargetError(0.4, "virial")(Committee([helpers.Harmonic((1.0,))] * 2, Calibration(Law())), None)
+        TargetError(0.4, "virial")(
+            Committee([helpers.Harmonic((1.0,))] * 2, Calibration(Law())), None
+        )
 
 
 @pytest.mark.parametrize(
     ("wrong", "reason"),
     [
-        ({"target": 0.0}, "an error to aim at is positive"), ({"target": 0.1, "quantity": "charge"}, "expected 'forces', 'energy' or 'virial'"),
+        ({"target": 0.0}, "an error to aim at is positive"),
+        ({"target": 0.1, "quantity": "charge"}, "expected 'forces', 'energy' or 'virial'"),
         ({"target": 0.1, "tolerance": 0.0}, "must be positive"),
     ],
 )
@@ -76,7 +120,14 @@ def test_targets_that_make_no_sense(wrong, reason):
         TargetError(**wrong)
 
 
-@pytest.mark.parametrize(("wrong", "reason"), [((-1.0, "forces"), "not negative"), ((1.0, "dipole"), "of='dipole'"), ((1.0, "forces", 0.2), "toward zero")])
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ((-1.0, "forces"), "not negative"),
+        ((1.0, "dipole"), "of='dipole'"),
+        ((1.0, "forces", 0.2), "toward zero"),
+    ],
+)
 def test_biases_that_make_no_sense(wrong, reason):
     with pytest.raises(ValueError, match=reason):
         Bias(*wrong)
@@ -86,7 +137,9 @@ def test_biases_that_make_no_sense(wrong, reason):
 def test_an_attack_reaches_its_target_and_says_so(gradient):
     rng, committee, aim = np.random.default_rng(0), calibrated(), TargetError(0.15)
     seeds = [helpers.crystal(rng, (2, 2, 2)) for _ in range(4)]
-    found = Attack(aim, LBFGS(40), gradient, start=0.02)(committee, None, seeds, np.random.default_rng(1))
+    found = Attack(aim, LBFGS(40), gradient, start=0.02)(
+        committee, None, seeds, np.random.default_rng(1)
+    )
     batch = committee.batch([adversary.geometry for adversary in found])
     average, deviation = aim(committee, None).found(committee(batch), batch)
     for k, adversary in enumerate(found):
@@ -98,7 +151,9 @@ def test_an_attack_reaches_its_target_and_says_so(gradient):
 def test_gradients_take_the_same_way(rng):
     committee, seeds = calibrated(), [helpers.crystal(rng, (2, 2, 1))]
     ends = [
-        Attack(TargetError(0.15), LBFGS(8), gradient, start=0.02, cell=True)(committee, None, seeds, np.random.default_rng(1))[0]
+        Attack(TargetError(0.15), LBFGS(8), gradient, start=0.02, cell=True)(
+            committee, None, seeds, np.random.default_rng(1)
+        )[0]
         for gradient in (Autograd(), HessianVector(), FiniteDifference(central=True))
     ]
     for other in ends[1:]:
@@ -114,40 +169,65 @@ def test_a_seed_beyond_its_target_is_pulled_back(cell, rng):
     aim = TargetError(0.3)
     before = float(aim(committee, None).found(committee(batch), batch)[0])
     small = TargetError(0.3 * before / 2)
-    (found,) = Attack(small, LBFGS(60), start=0.0, cell=cell)(committee, None, [seed], np.random.default_rng(0))
+    (found,) = Attack(small, LBFGS(60), start=0.0, cell=cell)(
+        committee, None, [seed], np.random.default_rng(0)
+    )
     batch = committee.batch([found.geometry])
     after = float(aim(committee, None).found(committee(batch), batch)[0])
     assert after == pytest.approx(before / 2, rel=0.05)
-    assert (found.cells is not None) == cell and cell != np.array_equal(found.geometry.cell, seed.cell)
+    assert (found.cells is not None) == cell
+    assert cell != np.array_equal(found.geometry.cell, seed.cell)
 
 
 def test_cells_move_with_their_particles_and_are_kept(rng):
-    committee, seeds = calibrated(), [helpers.crystal(rng, (2, 2, 2)), helpers.crystal(rng, (2, 2, 1))]
-    found = Attack(TargetError(0.4), Adam(0.02, 5), start=0.01, cell=True)(committee, None, seeds, np.random.default_rng(0))
+    committee, seeds = (
+        calibrated(),
+        [helpers.crystal(rng, (2, 2, 2)), helpers.crystal(rng, (2, 2, 1))],
+    )
+    found = Attack(TargetError(0.4), Adam(0.02, 5), start=0.01, cell=True)(
+        committee, None, seeds, np.random.default_rng(0)
+    )
     for adversary, seed in zip(found, seeds, strict=True):
-        assert adversary.cells.shape == (6, 3, 3) and np.array_equal(adversary.cells[0], seed.cell)
-        assert np.array_equal(adversary.geometry.cell, adversary.cells[adversary.kept]) and adversary.kept > 0
+        assert adversary.cells.shape == (6, 3, 3)
+        assert np.array_equal(adversary.cells[0], seed.cell)
+        assert np.array_equal(adversary.geometry.cell, adversary.cells[adversary.kept])
+        assert adversary.kept > 0
         strain = np.linalg.inv(seed.cell) @ adversary.cells[-1] - np.eye(3)
         np.testing.assert_allclose(strain, strain.T, atol=1e-12)
         assert 1e-3 < np.abs(strain).max() < 0.2
     for one, other in zip(found, unpack_adversaries(pack_adversaries(found)), strict=True):
-        assert np.array_equal(one.cells, other.cells) and np.array_equal(one.path, other.path)
+        assert np.array_equal(one.cells, other.cells)
+        assert np.array_equal(one.path, other.path)
 
 
 def test_open_structures_and_those_with_fixed_atoms_keep_their_cells(rng):
     seed = helpers.crystal(rng, (2, 2, 2))
-    fixed = Geometry(positions=seed.positions, numbers=seed.numbers, cell=seed.cell, pbc=True, movable=[False] + [True] * 7)
+    fixed = Geometry(
+        positions=seed.positions,
+        numbers=seed.numbers,
+        cell=seed.cell,
+        pbc=True,
+        movable=[False] + [True] * 7,
+    )
     open_one = Geometry(positions=seed.positions, numbers=seed.numbers)
-    found = Attack(TargetError(0.4), Adam(0.02, 4), start=0.01, cell=True)(calibrated(), None, [fixed, open_one, seed], np.random.default_rng(0))
-    assert np.array_equal(found[0].cells[-1], seed.cell) and np.array_equal(found[0].path[-1, 0], seed.positions[0])
-    assert np.array_equal(found[1].cells[-1], np.zeros((3, 3))) and not np.array_equal(found[2].cells[-1], seed.cell)
+    found = Attack(TargetError(0.4), Adam(0.02, 4), start=0.01, cell=True)(
+        calibrated(), None, [fixed, open_one, seed], np.random.default_rng(0)
+    )
+    assert np.array_equal(found[0].cells[-1], seed.cell)
+    assert np.array_equal(found[0].path[-1, 0], seed.positions[0])
+    assert np.array_equal(found[1].cells[-1], np.zeros((3, 3)))
+    assert not np.array_equal(found[2].cells[-1], seed.cell)
 
 
 def test_a_ball_leaves_the_strain_alone(rng):
     seed = helpers.crystal(rng, (2, 2, 2))
-    (found,) = Attack(TargetError(0.6), Adam(0.05, 8), start=0.0, cell=True, bound=Ball(0.02, np.inf))(calibrated(), None, [seed], np.random.default_rng(0))
+    (found,) = Attack(
+        TargetError(0.6), Adam(0.05, 8), start=0.0, cell=True, bound=Ball(0.02, np.inf)
+    )(calibrated(), None, [seed], np.random.default_rng(0))
     assert not np.array_equal(found.cells[-1], seed.cell)
-    shift = found.path[-1] @ np.linalg.inv(np.linalg.inv(seed.cell) @ found.cells[-1]) - seed.positions
+    shift = (
+        found.path[-1] @ np.linalg.inv(np.linalg.inv(seed.cell) @ found.cells[-1]) - seed.positions
+    )
     assert np.abs(shift).max() == pytest.approx(0.02)
 
 
@@ -161,7 +241,8 @@ def test_the_whole_committees_law_is_kept_by_a_subset(rng):
 def test_a_target_outside_the_calibrated_range_is_warned_of():
     committee = Committee([helpers.Harmonic((1.0,))] * 2, LAWS)
     inside, outside = TargetError(0.3)(committee, None), TargetError(3.0)(committee, None)
-    assert inside.warning is None and "outside the calibrated range" in outside.warning
+    assert inside.warning is None
+    assert "outside the calibrated range" in outside.warning
     assert TargetError(3.0, raw=True)(committee, None).warning is None
 
 
@@ -177,15 +258,35 @@ def quadratic(scales, centres):
 
 
 def test_lbfgs_solves_each_geometry_by_itself(rng):
-    scales, centres = torch.tensor(rng.uniform(0.1, 10, (5, 3))), torch.tensor(rng.normal(0, 0.3, (5, 3)))
+    scales, centres = (
+        torch.tensor(rng.uniform(0.1, 10, (5, 3))),
+        torch.tensor(rng.normal(0, 0.3, (5, 3))),
+    )
     owner = torch.tensor([0, 0, 1, 1, 1])
-    iterates = list(LBFGS(60, tolerance=1e-9)(quadratic(scales, centres), torch.zeros(5, 3, dtype=torch.float64), lambda rows: rows, owner))
+    iterates = list(
+        LBFGS(60, tolerance=1e-9)(
+            quadratic(scales, centres),
+            torch.zeros(5, 3, dtype=torch.float64),
+            lambda rows: rows,
+            owner,
+        )
+    )
     torch.testing.assert_close(iterates[-1][0], centres, atol=1e-7, rtol=0)
     assert len(iterates) < 60
-    assert all((after - before).norm(dim=-1).max() <= 0.1 + 1e-12 for (before, _), (after, _) in zip(iterates[:4], iterates[1:5], strict=True))
-    alone = list(LBFGS(60, tolerance=1e-9)(
-        lambda rows: (lambda l, s: (l[:1], s[:2]))(*quadratic(scales, centres)(torch.cat([rows, centres[2:]]))), torch.zeros(2, 3, dtype=torch.float64), lambda rows: rows, owner[:2],
-    ))
+    assert all(
+        (after - before).norm(dim=-1).max() <= 0.1 + 1e-12
+        for (before, _), (after, _) in itertools.pairwise(iterates)
+    )
+    alone = list(
+        LBFGS(60, tolerance=1e-9)(
+            lambda rows: (lambda l, s: (l[:1], s[:2]))(
+                *quadratic(scales, centres)(torch.cat([rows, centres[2:]]))
+            ),
+            torch.zeros(2, 3, dtype=torch.float64),
+            lambda rows: rows,
+            owner[:2],
+        )
+    )
     for (one, _), (other, _) in zip(alone, iterates, strict=False):
         torch.testing.assert_close(one, other[:2])
 
@@ -194,7 +295,9 @@ def test_lbfgs_needs_far_fewer_steps_than_adam(rng):
     committee, seeds = calibrated(), [helpers.crystal(rng, (2, 2, 2))]
     ends = {}
     for minimizer in (LBFGS(30), Adam(0.01, 30)):
-        (found,) = Attack(TargetError(0.5), minimizer, start=0.02)(committee, None, seeds, np.random.default_rng(0))
+        (found,) = Attack(TargetError(0.5), minimizer, start=0.02)(
+            committee, None, seeds, np.random.default_rng(0)
+        )
         ends[type(minimizer)] = found.losses.min()
     assert ends[LBFGS] < 0.5 * ends[Adam]
 
@@ -205,13 +308,19 @@ def test_lbfgs_takes_back_steps_that_a_guard_forbids(rng):
     def near(batch):
         return batch.largest((batch.positions - torch.tensor(seed.positions)).norm(dim=-1)) < 0.05
 
-    (found,) = Attack(TargetError(2.0), LBFGS(25), start=0.0, guard=near)(committee, None, [seed], np.random.default_rng(0))
+    (found,) = Attack(TargetError(2.0), LBFGS(25), start=0.0, guard=near)(
+        committee, None, [seed], np.random.default_rng(0)
+    )
     far = np.linalg.norm(found.path[found.kept] - seed.positions, axis=1).max()
-    assert 0.02 < far < 0.05 and np.isinf(found.losses).any() and found.losses[found.kept] < found.losses[0]
+    assert 0.02 < far < 0.05
+    assert np.isinf(found.losses).any()
+    assert found.losses[found.kept] < found.losses[0]
 
 
 def test_lbfgs_goes_downhill_on_losses_that_are_no_squares(rng):
-    (found,) = Attack(Variance(), LBFGS(20), start=0.05, bound=Ball(0.4))(helpers.pair_committee(), None, [helpers.molecule(rng, 4)], np.random.default_rng(0))
+    (found,) = Attack(Variance(), LBFGS(20), start=0.05, bound=Ball(0.4))(
+        helpers.pair_committee(), None, [helpers.molecule(rng, 4)], np.random.default_rng(0)
+    )
     assert found.losses[found.kept] < found.losses[0] < 0
 
 

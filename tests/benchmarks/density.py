@@ -1,8 +1,9 @@
 """What one density for all members saves on a liquid: ``python -m benchmarks.density``.
 
-A training step on one box of 64 waters, and the forces of such a box, by twelve members: :class:`~agal_toolkit.potentials.DensityNet`
-as the study of calibrated attacks takes it, the same members one by one, each with the density computed anew, and as many
-stacked SchNets of width 32, which see as far.
+A training step on one box of 64 waters, and the forces of such a box, by twelve members:
+:class:`~agal_toolkit.potentials.DensityNet` as the study of calibrated attacks takes it, the same
+members one by one, each with the density computed anew, and as many stacked SchNets of width 32,
+which see as far.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ import numpy as np
 import torch
 from benchmarks.model_surfaces import Case, Sheet
 from benchmarks.schnet import learning, one_by_one
-from studies.water.dynamics import packed
 from torch import Tensor, nn
 
 from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.potentials import DensityNet, SchNet, Stacked
+from studies.water.dynamics import packed
 
 MEMBERS, WATERS = 12, 64
 
@@ -39,12 +40,16 @@ def water(count: int = WATERS) -> Batch:
     return Batch.of([packed(count, np.random.default_rng(0))])
 
 
-def training(build: Callable[[int], nn.Module], members: int, count: int = WATERS) -> Callable[[], Tensor]:
+def training(
+    build: Callable[[int], nn.Module], members: int, count: int = WATERS
+) -> Callable[[], Tensor]:
     """One step on energies and forces; the call gives the members' losses."""
     return learning(build(members), members, water(count))
 
 
-def forces(build: Callable[[int], nn.Module], members: int, count: int = WATERS) -> Callable[[], Prediction]:
+def forces(
+    build: Callable[[int], nn.Module], members: int, count: int = WATERS
+) -> Callable[[], Prediction]:
     """Forces of all members."""
     potential, batch = Stacked(build(members).requires_grad_(False)), water(count)
     return lambda: potential(batch)
@@ -55,8 +60,18 @@ def cases(members: int = MEMBERS, count: int = WATERS) -> Iterator[Case]:
     for task, what in ((training, "a step"), (forces, "forces")):
         name = f"{what} of {members} members on {count} waters"
         fast = task(density, members, count)
-        yield Case(name, one_by_one(partial(task, density, count=count), members), fast, ratio="each member's own density over one for all")
-        yield Case(name, task(schnet, members, count), fast, ratio="stacked SchNets of width 32 over one density")
+        yield Case(
+            name,
+            one_by_one(partial(task, density, count=count), members),
+            fast,
+            ratio="each member's own density over one for all",
+        )
+        yield Case(
+            name,
+            task(schnet, members, count),
+            fast,
+            ratio="stacked SchNets of width 32 over one density",
+        )
 
 
 def main() -> None:

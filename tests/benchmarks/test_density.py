@@ -16,11 +16,11 @@ def test_members_one_by_one_are_the_same_members():
 def test_every_case_runs_and_a_step_learns():
     for case in benchmark.cases(2, 8):
         timing = compare(case)
-        assert timing.slow > 0 and timing.fast > 0
+        assert timing.slow > 0
+        assert timing.fast > 0
     for build in (benchmark.density, benchmark.schnet):
         step = benchmark.training(build, 2, 8)
         first = step()
         for _ in range(5):
             last = step()
         assert (last < first).all()
-

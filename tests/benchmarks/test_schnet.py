@@ -12,7 +12,8 @@ from benchmarks.schnet import SchNetPack, one_by_one, prediction, training
 def test_steps_learn_and_forces_are_of_every_member():
     step = training(3, 8, 2, molecules=4)
     losses = [step() for _ in range(30)]
-    assert losses[0].shape == (3,) and (losses[-1] < losses[0]).all()
+    assert losses[0].shape == (3,)
+    assert (losses[-1] < losses[0]).all()
     assert prediction(3, 8, 2, molecules=4)().forces.shape == (3, 16, 3)
     assert len(one_by_one(lambda m: prediction(m, 8, 2, molecules=4), 3)()) == 3
 
@@ -23,7 +24,11 @@ def test_schnetpack_takes_part_only_where_there_is_one():
     cases = schnet_cases(8, 1, asked.append)
     for case in cases:
         case.slow()
-    assert [case.goal for case in cases] == [None, None, 1.5, None, None, 2.2] and asked == ["step", "forces"]
+    assert [case.goal for case in cases] == [None, None, 1.5, None, None, 2.2]
+    assert asked == [
+        "step",
+        "forces",
+    ]
 
 
 def test_an_interpreter_without_schnetpack_is_named():

@@ -1,4 +1,6 @@
-"""Stacked against one by one; by hand: ``python -m pytest -m benchmark --benchmark-enable tests/benchmarks``."""
+"""Stacked against one by one; by hand: ``python -m pytest -m benchmark --benchmark-enable
+tests/benchmarks``.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,12 @@ from agal_toolkit.batch import Prediction
 from agal_toolkit.potentials import Stacked
 
 WIDTHS = (128, 1024)
-CASES = {(width, case.name): case for width in WIDTHS for case in cases(width) if case.ratio == "one by one over stacked"}
+CASES = {
+    (width, case.name): case
+    for width in WIDTHS
+    for case in cases(width)
+    if case.ratio == "one by one over stacked"
+}
 
 
 def finite(found: object) -> bool:
@@ -36,7 +43,9 @@ def test_time(benchmark, width, name, way, threads):
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        found = benchmark.pedantic(case.fast if way == "stacked" else case.slow, rounds=3, warmup_rounds=1)
+        found = benchmark.pedantic(
+            case.fast if way == "stacked" else case.slow, rounds=3, warmup_rounds=1
+        )
     finally:
         torch.set_num_threads(before)
     assert finite(found)
@@ -45,6 +54,8 @@ def test_time(benchmark, width, name, way, threads):
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(("width", "name"), CASES)
 def test_stacking_is_not_much_slower(width, name):
-    """At width 1024 the weights of five members leave the processor's cache together, which costs up to a sixth."""
+    """At width 1024 the weights of five members leave the processor's cache together, which costs
+    up to a sixth.
+    """
     timing = compare(CASES[width, name])
     assert timing.ratio > 0.8, timing

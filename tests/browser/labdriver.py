@@ -5,10 +5,11 @@
         lab.output(lab.cell(tag="panel")).get_by_role("button", name="Stop").click()
         lab.wait_text("stopped")
 
-The state of cells is read from the front-end's own model, which ``--LabApp.expose_app_in_browser`` puts on the page; what a
-person would see or press is reached through Playwright's locators. Waiting is for execution counts and texts, never for a
-kernel that calls itself idle: it says so between two cells, too. Everything the page writes to its console and every
-request that leaves this machine is kept, for the test to judge.
+The state of cells is read from the front-end's own model, which ``--LabApp.expose_app_in_browser``
+puts on the page; what a person would see or press is reached through Playwright's locators. Waiting
+is for execution counts and texts, never for a
+kernel that calls itself idle: it says so between two cells, too. Everything the page writes to its
+console and every request that leaves this machine is kept, for the test to judge.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",  # Chromium refuses its sandbox when run as root
-    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",  # software WebGL 2
+    # software WebGL 2
+    "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--ignore-gpu-blocklist",
     "--disable-dev-shm-usage",  # containers give /dev/shm a few megabytes
     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-quic", "--no-first-run",
     "--hide-scrollbars",
@@ -46,14 +48,21 @@ CHROMIUM_FLAGS = (
 _LOCAL = re.compile(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:")
 
 _SETTINGS = {
-    # A windowed notebook takes cells that are out of sight off the page, and a locator would wait for them in vain.
+    # A windowed notebook takes cells that are out of sight off the page, and a locator would wait
+    # for them in vain.
     "@jupyterlab/notebook-extension/tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
 
-_PANEL = "[...window.jupyterapp.shell.widgets('main')].find(w => w.content?.widgets && w.context?.sessionContext)"
+_PANEL = (
+    "[...window.jupyterapp.shell.widgets('main')].find(w => w.content?.widgets &&"
+    " w.context?.sessionContext)"
+)
 
-_CONNECTED = f"() => window.jupyterapp?.shell && {_PANEL}?.sessionContext.session?.kernel?.connectionStatus === 'connected'"
+_CONNECTED = (
+    f"() => window.jupyterapp?.shell && {_PANEL}?.sessionContext.session?.kernel?.connectionStatus"
+    " === 'connected'"
+)
 
 _CELLS = f"""() => {_PANEL}.content.widgets.map(cell => {{
     const outputs = cell.outputArea?.model;
@@ -80,18 +89,27 @@ class CellError(RuntimeError):
 
 
 def find_chromium() -> str | None:
-    """The path of the system's Chromium (``AGAL_CHROMIUM``, or the first of the usual names), or None."""
+    """The path of the system's Chromium (``AGAL_CHROMIUM``, or the first of the usual names), or
+    None.
+    """
     asked = os.environ.get("AGAL_CHROMIUM")
-    return asked or next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    return asked or next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
 
 
 def require_browser() -> str:
-    """The path of Chromium. Without one the test is skipped, or fails where ``AGAL_REQUIRE_BROWSER`` is set."""
+    """The path of Chromium. Without one the test is skipped, or fails where
+    ``AGAL_REQUIRE_BROWSER`` is set.
+    """
     chromium, reason = find_chromium(), None
     if importlib.util.find_spec("playwright") is None:
         reason = "no playwright: pip install playwright (the extra `test` has it)"
     elif chromium is None:
-        reason = "no Chromium: install the system's (Debian: apt-get install chromium) or set AGAL_CHROMIUM to its path"
+        reason = (
+            "no Chromium: install the system's (Debian: apt-get install chromium) or set"
+            " AGAL_CHROMIUM to its path"
+        )
     elif not os.access(chromium, os.X_OK):
         reason = f"AGAL_CHROMIUM is {chromium}, which cannot be run: give the path of a Chromium"
     if reason is None:
@@ -108,7 +126,10 @@ def _free_port() -> int:
 
 
 def _until(
-    true: Callable[[], bool], timeout: float, what: Callable[[], str], pause: Callable[[float], None] = time.sleep
+    true: Callable[[], bool],
+    timeout: float,
+    what: Callable[[], str],
+    pause: Callable[[float], None] = time.sleep,
 ) -> None:
     """Ask `true` every 50 ms for at most `timeout` seconds; `what` says what was waited for."""
     end = time.monotonic() + timeout
@@ -119,12 +140,16 @@ def _until(
 
 
 @contextmanager
-def lab_server(root: str | Path, env: Mapping[str, str] | None = None, timeout: float = 60) -> Iterator[str]:
-    """A JupyterLab of this interpreter on a free port of localhost, serving the folder `root`; gives its address.
+def lab_server(
+    root: str | Path, env: Mapping[str, str] | None = None, timeout: float = 60
+) -> Iterator[str]:
+    """A JupyterLab of this interpreter on a free port of localhost, serving the folder `root`;
+    gives its address.
 
     Args:
         root: the folder that holds the notebooks; kernels start there.
-        env: variables for the server and its kernels, beside this process's own, e.g. ``{"AGAL_PRESET": "fast"}``.
+        env: variables for the server and its kernels, beside this process's own, e.g.
+            ``{"AGAL_PRESET": "fast"}``.
         timeout: seconds to start in.
 
     Raises:
@@ -158,11 +183,15 @@ def lab_server(root: str | Path, env: Mapping[str, str] | None = None, timeout: 
         ]  # fmt: skip
         log = Path(private, "log")
         with log.open("w") as stream:
-            server = subprocess.Popen(command, stdout=stream, stderr=subprocess.STDOUT, env=variables)
+            server = subprocess.Popen(
+                command, stdout=stream, stderr=subprocess.STDOUT, env=variables
+            )
 
         def answers() -> bool:
             if server.poll() is not None:
-                raise RuntimeError(f"JupyterLab ended with status {server.returncode}:\n{log.read_text()[-4000:]}")
+                raise RuntimeError(
+                    f"JupyterLab ended with status {server.returncode}:\n{log.read_text()[-4000:]}"
+                )
             try:
                 with urllib.request.urlopen(f"{url}/api", timeout=2):
                     return True
@@ -170,7 +199,11 @@ def lab_server(root: str | Path, env: Mapping[str, str] | None = None, timeout: 
                 return False
 
         try:
-            _until(answers, timeout, lambda: f"JupyterLab to answer at {url}:\n{log.read_text()[-4000:]}")
+            _until(
+                answers,
+                timeout,
+                lambda: f"JupyterLab to answer at {url}:\n{log.read_text()[-4000:]}",
+            )
             yield url
         finally:
             server.terminate()  # it ends its kernels, too
@@ -183,7 +216,9 @@ def lab_server(root: str | Path, env: Mapping[str, str] | None = None, timeout: 
 
 @dataclass(frozen=True)
 class Cell:
-    """A cell as the front-end knows it: `count` is None while it runs or before it ever ran, `error` its traceback or None."""
+    """A cell as the front-end knows it: `count` is None while it runs or before it ever ran,
+    `error` its traceback or None.
+    """
 
     kind: str
     source: str
@@ -204,7 +239,8 @@ class Lab:
     Attributes:
         page: Playwright's page, for whatever is not below.
         notebook: the notebook's path under the server's folder.
-        console: every line of the browser's console so far, as "level: text"; exceptions of the page are "pageerror".
+        console: every line of the browser's console so far, as "level: text"; exceptions of the
+            page are "pageerror".
         outside: the address of every request that was not to localhost.
     """
 
@@ -225,10 +261,18 @@ class Lab:
         return [Cell(**cell) for cell in self.page.evaluate(_CELLS)]
 
     def cell(self, *, tag: str | None = None, text: str | None = None) -> int:
-        """The index of the one cell that has this tag, or of the first whose source contains `text`."""
-        found = [i for i, c in enumerate(self.cells()) if (tag is None or tag in c.tags) and (text is None or text in c.source)]
+        """The index of the one cell that has this tag, or of the first whose source contains
+        `text`.
+        """
+        found = [
+            i
+            for i, c in enumerate(self.cells())
+            if (tag is None or tag in c.tags) and (text is None or text in c.source)
+        ]
         if not found or (tag is not None and len(found) > 1):
-            raise LookupError(f"{len(found)} cells of {self.notebook} with tag={tag!r}, text={text!r}: {found}")
+            raise LookupError(
+                f"{len(found)} cells of {self.notebook} with tag={tag!r}, text={text!r}: {found}"
+            )
         return found[0]
 
     def run_cell(self, index: int, timeout: float | None = 60) -> None:
@@ -245,7 +289,9 @@ class Lab:
             self.wait_executed([index], timeout)
 
     def run_all(self, timeout: float | None = 300) -> None:
-        """Execute every cell and wait for the last; `timeout` None returns at once. Raises as `run_cell` does."""
+        """Execute every cell and wait for the last; `timeout` None returns at once. Raises as
+        `run_cell` does.
+        """
         indices = [index for index, cell in enumerate(self.cells()) if cell.runs]
         self._forget(indices)
         self._command("notebook:run-all-cells")
@@ -253,7 +299,9 @@ class Lab:
             self.wait_executed(indices, timeout)
 
     def wait_executed(self, indices: Iterable[int], timeout: float = 60) -> None:
-        """Wait until each of these cells, started before, has an execution count. Raises as `run_cell` does."""
+        """Wait until each of these cells, started before, has an execution count. Raises as
+        `run_cell` does.
+        """
         waiting = set(indices)
 
         def done() -> bool:
@@ -264,7 +312,11 @@ class Lab:
                 waiting.remove(index)
             return not waiting
 
-        self._until(done, timeout, lambda: f"the cells {sorted(waiting)} of {self.notebook}; console: {self.console[-5:]}")
+        self._until(
+            done,
+            timeout,
+            lambda: f"the cells {sorted(waiting)} of {self.notebook}; console: {self.console[-5:]}",
+        )
 
     def text(self, index: int) -> str:
         """What a cell printed or returned, as plain text."""
@@ -276,23 +328,32 @@ class Lab:
         """The output area of a cell; widgets are found in it by role, text or class."""
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index).locator(".jp-Cell-outputArea")
 
-    def wait_text(self, text: str | re.Pattern[str], index: int | None = None, timeout: float = 30) -> None:
+    def wait_text(
+        self, text: str | re.Pattern[str], index: int | None = None, timeout: float = 30
+    ) -> None:
         """Wait until `text` is to be seen, in the output of one cell or anywhere on the page.
 
-        Playwright looks twice a second: for a number that runs, give a pattern of all that may follow.
+        Playwright looks twice a second: for a number that runs, give a pattern of all that may
+        follow.
         """
         where = self.page if index is None else self.output(index)
         where.get_by_text(text).first.wait_for(state="visible", timeout=1000 * timeout)
 
     def wait_changed(self, picture: Locator, before: str | None, timeout: float = 30) -> str:
         """Wait until an image's source differs from `before`; gives the new one."""
-        self._until(lambda: picture.get_attribute("src") not in (None, before), timeout, lambda: f"{picture} to change")
+        self._until(
+            lambda: picture.get_attribute("src") not in (None, before),
+            timeout,
+            lambda: f"{picture} to change",
+        )
         return picture.get_attribute("src")
 
     def screenshot(self, path: str | Path, index: int | None = None) -> Path:
         """Save the page as a PNG, with the cell `index` scrolled to where it can be seen."""
         if index is not None:
-            self.page.locator(".jp-Notebook .jp-Cell").nth(index).evaluate("cell => cell.scrollIntoView({block: 'start'})")
+            self.page.locator(".jp-Notebook .jp-Cell").nth(index).evaluate(
+                "cell => cell.scrollIntoView({block: 'start'})"
+            )
             self.page.wait_for_timeout(300)  # images and canvases follow a scroll a few frames late
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         self.page.screenshot(path=path)
@@ -314,27 +375,43 @@ class Lab:
 
     def _forget(self, indices: list[int]) -> None:
         # A notebook rendered before has the very counts that a fresh kernel gives again
-        self.page.evaluate(f"is => is.forEach(i => {{ {_PANEL}.content.widgets[i].model.executionCount = null; }})", indices)
+        self.page.evaluate(
+            f"is => is.forEach(i => {{ {_PANEL}.content.widgets[i].model.executionCount ="
+            " null; })",
+            indices,
+        )
 
     def _command(self, name: str) -> None:
-        # its promise is not awaited: for a run it ends with the cells, and the page would be deaf until then
+        # its promise is not awaited: for a run it ends with the cells, and the page would be deaf
+        # until then
         self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", name)
 
     def _until(self, true: Callable[[], bool], timeout: float, what: Callable[[], str]) -> None:
         # Playwright hands over console lines and requests only while it waits itself
-        _until(true, timeout, what, pause=lambda seconds: self.page.wait_for_timeout(1000 * seconds))
+        _until(
+            true, timeout, what, pause=lambda seconds: self.page.wait_for_timeout(1000 * seconds)
+        )
 
     def _wait_ready(self, timeout: float) -> None:
-        self._until(lambda: self.page.evaluate(_CONNECTED), timeout, lambda: self._waited("open with a kernel"))
+        self._until(
+            lambda: self.page.evaluate(_CONNECTED),
+            timeout,
+            lambda: self._waited("open with a kernel"),
+        )
 
     def _waited(self, what: str) -> str:
         # dialogs are the page's last text
-        return f"{self.notebook} to {what}; the page ends with: {self.page.inner_text('body')[-300:]}"
+        return (
+            f"{self.notebook} to {what}; the page ends with: {self.page.inner_text('body')[-300:]}"
+        )
 
 
 @contextmanager
-def lab_page(url: str, notebook: str, size: tuple[int, int] = (1280, 1000), timeout: float = 60) -> Iterator[Lab]:
-    """A notebook of a running JupyterLab, opened in a fresh headless Chromium, its kernel connected.
+def lab_page(
+    url: str, notebook: str, size: tuple[int, int] = (1280, 1000), timeout: float = 60
+) -> Iterator[Lab]:
+    """A notebook of a running JupyterLab, opened in a fresh headless Chromium, its kernel
+    connected.
 
     Args:
         url: what `lab_server` gave.
@@ -350,10 +427,15 @@ def lab_page(url: str, notebook: str, size: tuple[int, int] = (1280, 1000), time
         context = browser.new_context(viewport={"width": size[0], "height": size[1]})
         try:
             lab = Lab(context.new_page(), notebook)
-            lab.page.on("console", lambda message: lab.console.append(f"{message.type}: {message.text}"))
+            lab.page.on(
+                "console", lambda message: lab.console.append(f"{message.type}: {message.text}")
+            )
             lab.page.on("pageerror", lambda error: lab.console.append(f"pageerror: {error}"))
             for kind in ("request", "websocket"):
-                lab.page.on(kind, lambda request: _LOCAL.match(request.url) or lab.outside.append(request.url))
+                lab.page.on(
+                    kind,
+                    lambda request: _LOCAL.match(request.url) or lab.outside.append(request.url),
+                )
             lab.page.goto(f"{url}/lab/tree/{notebook}?reset")
             lab._wait_ready(timeout)
             yield lab

@@ -1,4 +1,6 @@
-"""A person opens the double well in JupyterLab, plays with the attack, runs the loops, stops them, reloads the page and goes on."""
+"""A person opens the double well in JupyterLab, plays with the attack, runs the loops, stops them,
+reloads the page and goes on.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +24,18 @@ def lab(tmp_path):
     require_browser()
     shutil.copytree(render.FOLDER / "results", tmp_path / "results")
     nbformat.write(render.read(render.FOLDER / f"{NOTEBOOK}.py"), tmp_path / f"{NOTEBOOK}.ipynb")
-    with lab_server(tmp_path, env={"AGAL_PRESET": "fast"}) as url, lab_page(url, f"{NOTEBOOK}.ipynb", size=(1280, 1000)) as lab:
+    with (
+        lab_server(tmp_path, env={"AGAL_PRESET": "fast"}) as url,
+        lab_page(url, f"{NOTEBOOK}.ipynb", size=(1280, 1000)) as lab,
+    ):
         yield lab
 
 
 def shoot(lab: Lab, tmp_path: Path, name: str, index: int) -> None:
     """A screenshot, kept where AGAL_SCREENSHOTS says."""
-    path = lab.screenshot(Path(os.environ.get("AGAL_SCREENSHOTS", tmp_path)) / f"{NOTEBOOK}-{name}.png", index)
+    path = lab.screenshot(
+        Path(os.environ.get("AGAL_SCREENSHOTS", tmp_path)) / f"{NOTEBOOK}-{name}.png", index
+    )
     assert path.stat().st_size > 20_000
 
 
@@ -47,13 +54,19 @@ def changes(lab: Lab, index: int, before: list[str], timeout: float = 30) -> lis
 
 @pytest.mark.timeout(300)
 def test_a_person_uses_the_notebook(lab: Lab, tmp_path: Path):
-    explorer, panel, finish = lab.cell(text="AttackExplorer(committee"), lab.cell(text="shown = display(panel"), lab.cell(text="panel.finish()")
+    explorer, panel, finish = (
+        lab.cell(text="AttackExplorer(committee"),
+        lab.cell(text="shown = display(panel"),
+        lab.cell(text="panel.finish()"),
+    )
     runs = [index for index, cell in enumerate(lab.cells()) if cell.runs]
     for index in runs[: runs.index(explorer) + 1]:
         lab.run_cell(index, timeout=90)
 
     # the attack: a click drops a point, which is pushed; a slider changes the attack
-    canvas = lab.output(explorer).locator("canvas").last                       # ipympl puts its rubber band above the picture
+    canvas = (
+        lab.output(explorer).locator("canvas").last
+    )  # ipympl puts its rubber band above the picture
     canvas.wait_for(state="visible", timeout=20_000)
     lab.page.wait_for_timeout(1000)
     before = pictures(lab, explorer)
@@ -111,7 +124,9 @@ def test_a_person_uses_the_notebook(lab: Lab, tmp_path: Path):
     # to the end
     for index in runs[runs.index(finish) + 1 :]:
         lab.run_cell(index, timeout=60)
-    assert "of the replicas settled in the right basin" in lab.text(lab.cell(text="replicas, steps"))
+    assert "of the replicas settled in the right basin" in lab.text(
+        lab.cell(text="replicas, steps")
+    )
     shoot(lab, tmp_path, "dynamics", lab.cell(text="position_density"))
     assert lab.errors == []
     assert lab.outside == []

@@ -1,4 +1,6 @@
-"""A person plays an attack on ammonia in JupyterLab, turns the molecule, and clicks on a map of structures."""
+"""A person plays an attack on ammonia in JupyterLab, turns the molecule, and clicks on a map of
+structures.
+"""
 
 from __future__ import annotations
 
@@ -49,16 +51,28 @@ atlas
 @pytest.fixture
 def lab(tmp_path):
     require_browser()
-    kernel = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
-    cells = [nbformat.v4.new_code_cell(source.strip()) for source in (SETTING, PLAYER, ATLAS, PLACE)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "molecules.ipynb")
+    kernel = {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        }
+    }
+    cells = [
+        nbformat.v4.new_code_cell(source.strip()) for source in (SETTING, PLAYER, ATLAS, PLACE)
+    ]
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "molecules.ipynb"
+    )
     with lab_server(tmp_path) as url, lab_page(url, "molecules.ipynb", size=(1280, 1000)) as lab:
         yield lab
 
 
 def shoot(lab: Lab, tmp_path: Path, name: str, index: int) -> None:
     """A screenshot, kept where AGAL_SCREENSHOTS says."""
-    path = lab.screenshot(Path(os.environ.get("AGAL_SCREENSHOTS", tmp_path)) / f"molecules-{name}.png", index)
+    path = lab.screenshot(
+        Path(os.environ.get("AGAL_SCREENSHOTS", tmp_path)) / f"molecules-{name}.png", index
+    )
     assert path.stat().st_size > 20_000
 
 
@@ -77,7 +91,11 @@ def drawn(lab: Lab, index: int, before: np.ndarray | None = None) -> np.ndarray:
     """The 3D view once it shows a molecule, and another picture than before."""
     for _ in range(150):
         now = seen(lab, index)
-        if blue(now) > 300 and (before is None or now.shape != before.shape or (np.abs(now - before).max(-1) > 40).sum() > 60):
+        if blue(now) > 300 and (
+            before is None
+            or now.shape != before.shape
+            or (np.abs(now - before).max(-1) > 40).sum() > 60
+        ):
             return now
         lab.page.wait_for_timeout(200)
     raise AssertionError(f"the view of cell {index} shows nothing new")
@@ -103,7 +121,9 @@ def test_a_person_plays_an_attack_and_clicks_on_a_map(lab: Lab, tmp_path: Path):
     start = drawn(lab, player, first)
 
     # play runs on by itself
-    lab.output(player).locator(".widget-play button").filter(visible=True).first.click()     # nglview hides one of its own
+    lab.output(player).locator(".widget-play button").filter(
+        visible=True
+    ).first.click()  # nglview hides one of its own
     lab.wait_text(re.compile(r"^step 30$"), player, timeout=60)
     drawn(lab, player, start)
 

@@ -43,9 +43,17 @@ panel
 @pytest.fixture
 def lab(tmp_path):
     require_browser()
-    kernel = {"kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}}
+    kernel = {
+        "kernelspec": {
+            "display_name": "Python 3 (ipykernel)",
+            "language": "python",
+            "name": "python3",
+        }
+    }
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in (SETTING, PANEL)]
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "target.ipynb")
+    nbformat.write(
+        nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "target.ipynb"
+    )
     with lab_server(tmp_path) as url, lab_page(url, "target.ipynb", size=(1280, 900)) as lab:
         yield lab
 
@@ -73,7 +81,9 @@ def test_a_person_chooses_an_error_and_gets_it(lab: Lab, tmp_path: Path):
     lab.wait_text(re.compile(r"structure 2: target .* found"), 1, timeout=90)
     lab.wait_changed(curves, before)
     lab.page.wait_for_timeout(1500)
-    path = lab.screenshot(Path(os.environ.get("AGAL_SCREENSHOTS", tmp_path)) / "target-panel.png", 1)
+    path = lab.screenshot(
+        Path(os.environ.get("AGAL_SCREENSHOTS", tmp_path)) / "target-panel.png", 1
+    )
     assert path.stat().st_size > 20_000
     assert output.locator("canvas").filter(visible=True).count() >= 1
     assert output.get_by_role("button", name="Attack").is_enabled()

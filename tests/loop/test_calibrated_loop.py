@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from itertools import islice, pairwise
 
 import helpers
 import numpy as np
@@ -17,7 +17,9 @@ from agal_toolkit.uncertainty.calibration import Calibration
 
 def aiming(**changes):
     attack = Attack(TargetError(3.0, tolerance=10.0, deviation=10.0), LBFGS(4))
-    return helpers.small_recipe(attack=attack, selectors=(AtMost(6),), members=3, **{"calibrate": 0.4, **changes})
+    return helpers.small_recipe(
+        attack=attack, selectors=(AtMost(6),), members=3, **{"calibrate": 0.4, **changes}
+    )
 
 
 def data(count=8):
@@ -26,25 +28,45 @@ def data(count=8):
 
 def test_a_generation_is_calibrated_on_what_nobody_learned_from(tmp_path):
     start, heard = data(), []
-    first, second = islice(helpers.small_loop(recipe=aiming()).generations(start, tmp_path, heard.append), 2)
+    first, second = islice(
+        helpers.small_loop(recipe=aiming()).generations(start, tmp_path, heard.append), 2
+    )
     for turn in (first, second):
         aside = turn.dataset.of_role(CALIBRATION)
         right = Calibration.careful(turn.committee.predict(list(aside)), aside)
-        assert turn.committee.calibration.forces.scale == pytest.approx(right.forces.scale, rel=1e-12)
-    assert len(first.dataset.of_role(CALIBRATION)) == 8 and len(second.dataset.of_role(CALIBRATION)) >= 8
-    stages = [event.name for event in heard if isinstance(event, Stage) and event.generation == 0 and event.status == "finished"]
-    assert stages == ["members", "calibration", "seeds", "adversaries", "verdicts", "labels", "metrics"]
+        assert turn.committee.calibration.forces.scale == pytest.approx(
+            right.forces.scale, rel=1e-12
+        )
+    assert len(first.dataset.of_role(CALIBRATION)) == 8
+    assert len(second.dataset.of_role(CALIBRATION)) >= 8
+    stages = [
+        event.name
+        for event in heard
+        if isinstance(event, Stage) and event.generation == 0 and event.status == "finished"
+    ]
+    assert stages == [
+        "members",
+        "calibration",
+        "seeds",
+        "adversaries",
+        "verdicts",
+        "labels",
+        "metrics",
+    ]
     seen, read = [], helpers.small_loop(recipe=aiming())
     again = list(islice(read.generations(start, tmp_path, seen.append), 2))
     assert {event.status for event in seen if isinstance(event, Stage)} == {"read"}
-    assert [turn.committee.calibration for turn in again] == [first.committee.calibration, second.committee.calibration]
+    assert [turn.committee.calibration for turn in again] == [
+        first.committee.calibration,
+        second.committee.calibration,
+    ]
 
 
 def test_roles_are_drawn_once_from_a_stream_of_their_own(tmp_path):
     turns = list(islice(helpers.small_loop(recipe=aiming()).generations(data(), tmp_path), 4))
     acquired = [role for turn in turns for role in turn.labelled.roles]
     assert 0.1 < np.mean([role == CALIBRATION for role in acquired]) < 0.8
-    for before, after in zip(turns, turns[1:], strict=False):
+    for before, after in pairwise(turns):
         assert after.dataset.roles == before.dataset.roles + before.labelled.roles
     again = list(islice(helpers.small_loop(recipe=aiming()).generations(data(), None), 4))
     assert [turn.labelled.roles for turn in again] == [turn.labelled.roles for turn in turns]
@@ -57,7 +79,9 @@ def test_where_few_structures_are_aside_the_law_is_linear_and_a_note_says_so():
     turn = next(helpers.small_loop(recipe=aiming()).generations(data(3), None, heard.append))
     assert turn.committee.calibration.forces.exponent == 1
     notes = [event.text for event in heard if isinstance(event, Note)]
-    assert any(note.startswith("forces: a linear law, as 3 structures are too few") for note in notes)
+    assert any(
+        note.startswith("forces: a linear law, as 3 structures are too few") for note in notes
+    )
 
 
 def test_an_aim_without_calibration_is_refused_with_the_remedy():
@@ -74,7 +98,8 @@ def test_the_share_put_aside(share):
 def test_reserving_draws_among_those_that_may_be_learned_from():
     start = helpers.first_data(10)
     some = start.reserving(4, np.random.default_rng(1))
-    assert len(some.of_role(CALIBRATION)) == 4 and list(some) == list(start)
+    assert len(some.of_role(CALIBRATION)) == 4
+    assert list(some) == list(start)
     more = some.reserving(6, np.random.default_rng(2))
     assert set(more.roles) == {CALIBRATION}
     with pytest.raises(ValueError, match="7 structures cannot be put aside of 6"):

@@ -1,4 +1,6 @@
-"""A real process, really killed: what it had finished is kept, and it ends like one that was left alone."""
+"""A real process, really killed: what it had finished is kept, and it ends like one that was left
+alone.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,17 @@ SCRIPT = Path(killed_run.__file__)
 
 
 def start(folder, *moment):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), str(SCRIPT.parents[1])])}
-    return subprocess.Popen([sys.executable, str(SCRIPT), str(folder), *moment], env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(SCRIPT.parent), str(SCRIPT.parents[1])]),
+    }
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder), *moment],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def killed(folder, moment):
@@ -61,8 +72,12 @@ def test_killed_in_training_attacking_and_labelling(left_alone, tmp_path):
     assert process.returncode == 0, said
 
     mine, whole = helpers.contents(tmp_path / "run"), helpers.contents(left_alone / "run")
-    assert {name: value for name, value in mine.items() if name.startswith("generation")} == {name: value for name, value in whole.items() if name.startswith("generation")}
+    assert {name: value for name, value in mine.items() if name.startswith("generation")} == {
+        name: value for name, value in whole.items() if name.startswith("generation")
+    }
     assert sum(name.startswith("generation") for name in whole) == 7 * killed_run.GENERATIONS
     lines = (tmp_path / "asked").read_text().splitlines()
-    assert lines[: len(asked)] == asked and len(asked) == 4 + 2
-    assert len(lines) == len(set(lines)) and lines == (left_alone / "asked").read_text().splitlines()
+    assert lines[: len(asked)] == asked
+    assert len(asked) == 4 + 2
+    assert len(lines) == len(set(lines))
+    assert lines == (left_alone / "asked").read_text().splitlines()

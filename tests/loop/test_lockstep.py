@@ -32,6 +32,8 @@ def test_loops_in_lockstep_are_the_loops_one_by_one(tmp_path):
 def test_lockstep_refuses_trainers_that_differ():
     loops = [helpers.small_loop(), helpers.small_loop()]
     recipe = loops[1].recipe
-    loops[1] = replace(loops[1], recipe=replace(recipe, trainer=replace(recipe.trainer, learning_rate=0.5)))
+    loops[1] = replace(
+        loops[1], recipe=replace(recipe, trainer=replace(recipe.trainer, learning_rate=0.5))
+    )
     with pytest.raises(ValueError, match="equal trainers"):
         next(lockstep(loops, [helpers.well_data(np.random.default_rng(0), 12)] * 2))

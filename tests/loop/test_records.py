@@ -10,7 +10,14 @@ import pytest
 from agal_toolkit.attack import Adversary
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels, points
-from agal_toolkit.loop.records import pack_adversaries, pack_dataset, pack_geometries, unpack_adversaries, unpack_dataset, unpack_geometries
+from agal_toolkit.loop.records import (
+    pack_adversaries,
+    pack_dataset,
+    pack_geometries,
+    unpack_adversaries,
+    unpack_dataset,
+    unpack_geometries,
+)
 
 
 def through_a_file(arrays):
@@ -23,15 +30,28 @@ def through_a_file(arrays):
 
 def geometries(rng):
     return [
-        Geometry(positions=rng.normal(size=(3, 3)) / 3, numbers=[8, 1, 1], charge=-1, multiplicity=2, movable=[True, False, True], origin={"by": "hand", "list": [1, {"ä": None}]}),
-        Geometry(positions=[[5e-324, -0.0, 1e300]], numbers=[29], cell=rng.normal(size=(3, 3)), pbc=[True, False, True]),
+        Geometry(
+            positions=rng.normal(size=(3, 3)) / 3,
+            numbers=[8, 1, 1],
+            charge=-1,
+            multiplicity=2,
+            movable=[True, False, True],
+            origin={"by": "hand", "list": [1, {"ä": None}]},
+        ),
+        Geometry(
+            positions=[[5e-324, -0.0, 1e300]],
+            numbers=[29],
+            cell=rng.normal(size=(3, 3)),
+            pbc=[True, False, True],
+        ),
     ]
 
 
 def same(one, other):
     assert one.digest() == other.digest()
     assert one.positions.tobytes() == other.positions.tobytes()
-    assert dict(one.origin) == dict(other.origin) and one.movable.tolist() == other.movable.tolist()
+    assert dict(one.origin) == dict(other.origin)
+    assert one.movable.tolist() == other.movable.tolist()
 
 
 def test_geometries(rng):
@@ -44,25 +64,50 @@ def test_geometries(rng):
 
 def test_a_dataset(rng):
     given = geometries(rng)
-    data = Dataset(given, [Labels(energy=1 / 3, forces=rng.normal(size=(3, 3))), Labels(energy=-7548.1, forces=np.ones((1, 3)), stress=rng.normal(size=(3, 3)))], ["train", "calibration"])
+    data = Dataset(
+        given,
+        [
+            Labels(energy=1 / 3, forces=rng.normal(size=(3, 3))),
+            Labels(energy=-7548.1, forces=np.ones((1, 3)), stress=rng.normal(size=(3, 3))),
+        ],
+        ["train", "calibration"],
+    )
     again = unpack_dataset(through_a_file(pack_dataset(data)))
-    assert again.roles == data.roles and again.energies.tobytes() == data.energies.tobytes()
+    assert again.roles == data.roles
+    assert again.energies.tobytes() == data.energies.tobytes()
     for a, b, x, y in zip(again, data, again.labels, data.labels, strict=True):
         same(a, b)
         assert x.forces.tobytes() == y.forces.tobytes()
-    assert again.labels[0].stress is None and again.labels[1].stress.tobytes() == data.labels[1].stress.tobytes()
+    assert again.labels[0].stress is None
+    assert again.labels[1].stress.tobytes() == data.labels[1].stress.tobytes()
 
 
 def test_adversaries(rng):
     given = [
-        Adversary(4, points([[0.1, 0.2]], by="attack")[0], rng.normal(size=(6, 1, 2)), np.array([1.0, np.nan, np.inf, -np.inf, 0.1, 3.0]), 4, True),
-        Adversary(7, Geometry(positions=np.ones((2, 2)), numbers=[0, 0]), rng.normal(size=(6, 2, 2)), np.full(6, np.nan), 0, False),
+        Adversary(
+            4,
+            points([[0.1, 0.2]], by="attack")[0],
+            rng.normal(size=(6, 1, 2)),
+            np.array([1.0, np.nan, np.inf, -np.inf, 0.1, 3.0]),
+            4,
+            True,
+        ),
+        Adversary(
+            7,
+            Geometry(positions=np.ones((2, 2)), numbers=[0, 0]),
+            rng.normal(size=(6, 2, 2)),
+            np.full(6, np.nan),
+            0,
+            False,
+        ),
     ]
     again = unpack_adversaries(through_a_file(pack_adversaries(given)))
     for a, b in zip(again, given, strict=True):
         same(a.geometry, b.geometry)
-        assert (a.seed, a.reached) == (b.seed, b.reached) and type(a.reached) is bool
-        assert a.path.tobytes() == b.path.tobytes() and a.losses.tobytes() == b.losses.tobytes()
+        assert (a.seed, a.reached) == (b.seed, b.reached)
+        assert type(a.reached) is bool
+        assert a.path.tobytes() == b.path.tobytes()
+        assert a.losses.tobytes() == b.losses.tobytes()
 
 
 def test_nothing_at_all():

@@ -14,7 +14,9 @@ SETTINGS = {"recipe": {"epochs": 6, "selectors": [{"name": "A", "count": 3}]}, "
 
 
 def value_of(store, value=3.0):
-    return store.arrays(0, "stage", lambda: value, lambda v: {"v": np.array(v)}, lambda a: float(a["v"]))
+    return store.arrays(
+        0, "stage", lambda: value, lambda v: {"v": np.array(v)}, lambda a: float(a["v"])
+    )
 
 
 def never():
@@ -22,8 +24,16 @@ def never():
 
 
 def test_differences_name_the_place():
-    other = {"recipe": {"epochs": 7, "selectors": [{"name": "A", "count": 4}]}, "seed": 0, "test": "abc"}
-    assert differences(SETTINGS, other) == ["recipe.epochs: 6 there, 7 here", "recipe.selectors[0].count: 3 there, 4 here", 'test: "nothing" there, "abc" here']
+    other = {
+        "recipe": {"epochs": 7, "selectors": [{"name": "A", "count": 4}]},
+        "seed": 0,
+        "test": "abc",
+    }
+    assert differences(SETTINGS, other) == [
+        "recipe.epochs: 6 there, 7 here",
+        "recipe.selectors[0].count: 3 there, 4 here",
+        'test: "nothing" there, "abc" here',
+    ]
     assert differences([1, 2], [1, 2, 3], "list") == ["list: [1, 2] there, [1, 2, 3] here"]
     assert differences(SETTINGS, SETTINGS) == []
 
@@ -32,19 +42,32 @@ def test_a_directory_is_made_and_recognised(tmp_path):
     store = Store(tmp_path / "deep" / "run")
     store.open(SETTINGS, {"python": "3"})
     store.open(SETTINGS, {"python": "4"})
-    assert json.loads((store.folder / "run.json").read_text()) == {"format": 2, "settings": SETTINGS, "about": {"python": "3"}}
+    assert json.loads((store.folder / "run.json").read_text()) == {
+        "format": 2,
+        "settings": SETTINGS,
+        "about": {"python": "3"},
+    }
 
 
 def test_other_settings_show_their_difference(tmp_path):
     store = Store(tmp_path)
     store.open(SETTINGS, {})
-    with pytest.raises(RunDirectoryError, match=r"made with other settings; give another directory, or the old settings:\n  seed: 0 there, 1 here$"):
+    with pytest.raises(
+        RunDirectoryError,
+        match=(
+            r"made with other settings; give another directory, or the old settings:\n  seed: 0"
+            r" there, 1 here$"
+        ),
+    ):
         store.open({**SETTINGS, "seed": 1}, {})
 
 
 def test_a_directory_of_another_format_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"settings": SETTINGS, "about": {}}))
-    with pytest.raises(RunDirectoryError, match=r"has format 1, this version reads format 2: give another directory"):
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"has format 1, this version reads format 2: give another directory",
+    ):
         Store(tmp_path).open(SETTINGS, {})
 
 
@@ -57,7 +80,10 @@ def test_a_damaged_run_json(content, tmp_path):
 
 def test_a_foreign_directory_is_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("mine")
-    with pytest.raises(RunDirectoryError, match=r"is not a run directory \(it has no run.json\): give another or an empty one"):
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"is not a run directory \(it has no run.json\): give another or an empty one",
+    ):
         Store(tmp_path).open(SETTINGS, {})
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(RunDirectoryError, match="is not a run directory"):
@@ -66,7 +92,10 @@ def test_a_foreign_directory_is_left_alone(tmp_path):
 
 def test_a_place_that_cannot_be_written_to(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunDirectoryError, match=r"cannot write .*run\.json .*: give a directory that can be written to"):
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"cannot write .*run\.json .*: give a directory that can be written to",
+    ):
         Store(tmp_path / "file" / "run").open(SETTINGS, {})
 
 
@@ -74,13 +103,21 @@ def test_a_stage_is_computed_once(tmp_path):
     store = Store(tmp_path)
     assert value_of(store, 3.0) == 3.0
     assert value_of(store, 4.0) == 3.0
-    assert store.has(0, "stage.npz") and not store.has(1, "stage.npz")
-    assert store.json(0, "said", lambda: {"a": 1 / 3}) == store.json(0, "said", never) == {"a": 1 / 3}
-    assert store.files(0, "folder", lambda: "text", _save, _load) == store.files(0, "folder", never, _save, _load) == "text"
+    assert store.has(0, "stage.npz")
+    assert not store.has(1, "stage.npz")
+    assert (
+        store.json(0, "said", lambda: {"a": 1 / 3}) == store.json(0, "said", never) == {"a": 1 / 3}
+    )
+    assert (
+        store.files(0, "folder", lambda: "text", _save, _load)
+        == store.files(0, "folder", never, _save, _load)
+        == "text"
+    )
     assert not list(tmp_path.rglob("*.part"))
     store.forget(0, "folder")
     store.forget(0, "stage.npz")
-    assert not store.has(0, "folder") and value_of(store, 5.0) == 5.0
+    assert not store.has(0, "folder")
+    assert value_of(store, 5.0) == 5.0
     store.forget(0)
     assert not (tmp_path / "generation_000").exists()
 
@@ -98,9 +135,12 @@ def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     store = Store(None)
     store.open(SETTINGS, {})
-    assert value_of(store, 1.0) == 1.0 and value_of(store, 2.0) == 2.0
-    assert store.json(0, "said", lambda: {"a": 1}) == {"a": 1} and store.files(0, "folder", lambda: 7, _save, _load) == 7
-    assert store.scratch(0, "members") is None and store.cache.folder is None
+    assert value_of(store, 1.0) == 1.0
+    assert value_of(store, 2.0) == 2.0
+    assert store.json(0, "said", lambda: {"a": 1}) == {"a": 1}
+    assert store.files(0, "folder", lambda: 7, _save, _load) == 7
+    assert store.scratch(0, "members") is None
+    assert store.cache.folder is None
     assert not list(tmp_path.iterdir())
 
 
@@ -111,7 +151,10 @@ def test_a_truncated_stage_is_named_with_the_remedy(keep, tmp_path):
     file = store.place(0, "stage.npz")
     content = file.read_bytes()
     file.write_bytes(content[: int(keep * len(content)) if isinstance(keep, float) else keep])
-    with pytest.raises(RunDirectoryError, match=r"stage\.npz is damaged .*: delete it, and it will be computed again"):
+    with pytest.raises(
+        RunDirectoryError,
+        match=r"stage\.npz is damaged .*: delete it, and it will be computed again",
+    ):
         store.arrays(0, "stage", never, lambda v: {"v": v}, lambda a: a["v"])
 
 
@@ -180,4 +223,5 @@ def test_the_scratch_goes_with_its_stage(tmp_path):
         return "text"
 
     store.files(0, "folder", compute, _save, _load)
-    assert not scratch.exists() and isinstance(scratch, Path)
+    assert not scratch.exists()
+    assert isinstance(scratch, Path)

@@ -17,7 +17,17 @@ def generations(labels=(2,) * 20, errors=None, start=10):
     for index, count in enumerate(labels):
         new = helpers.well_data(rng, count) if count else Dataset()
         metrics = {} if errors is None else {"rmse": errors[index]}
-        yield Generation(index=index, dataset=data, committee=None, adversaries=(), candidates=(), verdicts=(), labelled=new, failures={}, metrics=metrics)
+        yield Generation(
+            index=index,
+            dataset=data,
+            committee=None,
+            adversaries=(),
+            candidates=(),
+            verdicts=(),
+            labelled=new,
+            failures={},
+            metrics=metrics,
+        )
         data = data + new
 
 
@@ -47,10 +57,10 @@ def test_hours():
     ("errors", "patience", "ends"),
     [
         ([5.0, 4.0, 3.0, 3.0, 3.0, 1.0], 2, 5),
-        ([5.0, 4.0, 3.999, 3.998, 1.0], 2, 4),          # gains below the tolerance do not count
+        ([5.0, 4.0, 3.999, 3.998, 1.0], 2, 4),  # gains below the tolerance do not count
         ([1.0, 2.0, 0.5, 2.0, 2.0, 2.0], 3, 6),
         ([float("nan")] * 5, 2, 2),
-        ([-5.0, -4.99, -4.98, -6.0], 2, 3),             # a metric below zero
+        ([-5.0, -4.99, -4.98, -6.0], 2, 3),  # a metric below zero
         ([-5.0, -6.0, -7.0, -7.01, -7.02], 2, 5),
     ],
 )
@@ -59,11 +69,15 @@ def test_a_plateau(errors, patience, ends):
 
 
 def test_the_first_rule_that_holds():
-    assert count(generations(errors=[1.0] * 20), budget=100, plateau=Plateau("rmse", 4), count=9) == 5
+    assert (
+        count(generations(errors=[1.0] * 20), budget=100, plateau=Plateau("rmse", 4), count=9) == 5
+    )
 
 
 def test_no_rule_and_no_such_metric():
-    with pytest.raises(ValueError, match=r"give until\(\) at least one of budget, plateau, no_new, hours, count"):
+    with pytest.raises(
+        ValueError, match=r"give until\(\) at least one of budget, plateau, no_new, hours, count"
+    ):
         next(until(generations()))
     with pytest.raises(ValueError, match=r"no metric 'mae' to watch; the loop computes \['rmse'\]"):
         list(until(generations(errors=[1.0] * 20), plateau=Plateau("mae")))

@@ -6,23 +6,30 @@ import helpers
 import numpy as np
 import pytest
 from matplotlib.collections import LineCollection, PathCollection
-from studies.ammonia.plane import Ground, ammonia
 
 from agal_toolkit import plots, points
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.plots.molecules import heat
 from agal_toolkit.plots.scene import Scene, element_colours
+from studies.ammonia.plane import Ground, ammonia
 
 AMMONIA = ammonia(1, 1, Ground(0.37, 0.94))
-FROM_ABOVE = (90.0, -90.0)                  # x to the right, y upward
+FROM_ABOVE = (90.0, -90.0)  # x to the right, y upward
 NITROGEN, HYDROGEN = Scene.of(AMMONIA).radii[:2]
 
 
 def balls(axes):
     """Middle, radius, and red, green, blue and opacity of each ball, in the order of painting."""
-    [collection], found = [drawn for drawn in axes.collections if isinstance(drawn, PathCollection)], []
-    for path, face, edge in zip(collection.get_paths(), collection.get_facecolor(), collection.get_edgecolor(), strict=True):
-        if path.codes is not None and 4 in path.codes and edge[3] > 0:              # Bezier curves with an edge: not the lighter discs on it
+    [collection], found = (
+        [drawn for drawn in axes.collections if isinstance(drawn, PathCollection)],
+        [],
+    )
+    for path, face, edge in zip(
+        collection.get_paths(), collection.get_facecolor(), collection.get_edgecolor(), strict=True
+    ):
+        if (
+            path.codes is not None and 4 in path.codes and edge[3] > 0
+        ):  # Bezier curves with an edge: not the lighter discs on it
             box = path.get_extents()
             found.append(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, box.width / 2, *face))
     return np.array(found)
@@ -39,11 +46,15 @@ def test_atoms_are_where_they_are_seen_from_above(axes, figure):
     found = balls(axes)
     centred = (AMMONIA.positions - AMMONIA.positions.mean(0))[:, :2]
     nitrogen = found[found[:, 2] > (NITROGEN + HYDROGEN) / 2]
-    assert len(found) == 4 and len(nitrogen) == 1
+    assert len(found) == 4
+    assert len(nitrogen) == 1
     np.testing.assert_allclose(nitrogen[0, :2], centred[0], atol=1e-6)
-    assert np.linalg.norm(found[:, None, :2] - centred, axis=-1).min(0) == pytest.approx(0, abs=1e-6)
+    assert np.linalg.norm(found[:, None, :2] - centred, axis=-1).min(0) == pytest.approx(
+        0, abs=1e-6
+    )
     assert nitrogen[0, 2] == pytest.approx(NITROGEN, abs=1e-4)
-    assert axes.get_aspect() == 1 and not axes.axison
+    assert axes.get_aspect() == 1
+    assert not axes.axison
 
 
 @pytest.mark.parametrize(("view", "last"), [((90.0, 0.0), NITROGEN), ((-90.0, 0.0), HYDROGEN)])
@@ -72,7 +83,9 @@ def test_colours_of_elements_or_ones_own(new_axes):
     plots.molecule(named, AMMONIA, colours=["red", "lime", "lime", "lime"])
     plots.molecule(own, AMMONIA, colours=[[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
     blue, red = (balls(axes)[np.argmax(balls(axes)[:, 2]), 3:6] for axes in (elements, named))
-    assert blue.argmax() == element_colours(AMMONIA)[0].argmax() and red[0] > 0.8 and red[1:].max() < 0.2
+    assert blue.argmax() == element_colours(AMMONIA)[0].argmax()
+    assert red[0] > 0.8
+    assert red[1:].max() < 0.2
     np.testing.assert_array_equal(balls(named), balls(own))
     for wrong in (["red", "red"], np.zeros((3, 3))):
         with pytest.raises(ValueError, match=r"needs \(4, 3\) and 4"):
@@ -99,61 +112,86 @@ def test_every_atom_has_its_colour_where_it_is(new_axes):
 
 
 def test_an_outline_leaves_what_is_below_it_and_fits_into_the_picture(axes, figure):
-    ghost = AMMONIA.moved(AMMONIA.positions + [0, 3.0, 0])
+    ghost = AMMONIA.moved([*AMMONIA.positions, 0, 3.0, 0])
     plots.molecule(axes, AMMONIA, ghost=ghost, view=FROM_ABOVE)
     figure.canvas.draw()
     [outline] = [drawn for drawn in axes.collections if isinstance(drawn, LineCollection)]
-    assert all(tuple(colour) == (0, 0, 0, 1) for colour in outline.get_edgecolor()) and len(balls(axes)) == 4
+    assert all(tuple(colour) == (0, 0, 0, 1) for colour in outline.get_edgecolor())
+    assert len(balls(axes)) == 4
     ends = np.array(outline.get_segments()).reshape(-1, 2)
     np.testing.assert_allclose(ends.min(0)[1], -0.94 * np.sqrt(3) / 2 - HYDROGEN, atol=0.01)
     nitrogen = np.linalg.norm(ends, axis=1)
-    assert ((nitrogen > NITROGEN - 1e-6) | (nitrogen < 1e-9)).all(), "nitrogen is nearer than its sticks, and hides them"
+    assert ((nitrogen > NITROGEN - 1e-6) | (nitrogen < 1e-9)).all(), (
+        "nitrogen is nearer than its sticks, and hides them"
+    )
     assert axes.get_ylim()[0] < -3.0 - 0.94 / 2, "the ghost is in the middle"
 
 
 def test_a_ghost_may_be_translucent(new_axes):
     axes = new_axes()
     start = helpers.ammonia()
-    plots.molecule(axes, start.moved(start.positions + [3.0, 0, 0]), ghost=start, outline=False, view=np.eye(3))
+    plots.molecule(
+        axes, start.moved([*start.positions, 3.0, 0, 0]), ghost=start, outline=False, view=np.eye(3)
+    )
     found = balls(axes)
-    assert len(found) == 8 and len(axes.collections) == 1
-    np.testing.assert_array_equal(found[:, 6] < 0.5, found[:, 0] < 1.5)             # the ghost is in the middle
+    assert len(found) == 8
+    assert len(axes.collections) == 1
+    np.testing.assert_array_equal(
+        found[:, 6] < 0.5, found[:, 0] < 1.5
+    )  # the ghost is in the middle
 
 
 def test_bonds_across_a_face_leave_the_cell_on_both_sides(axes):
-    chain = Geometry(positions=[[0.0, 2.0, 2.0], [3.0, 2.0, 2.0]], numbers=[6, 6], cell=4.5 * np.eye(3), pbc=True)
+    chain = Geometry(
+        positions=[[0.0, 2.0, 2.0], [3.0, 2.0, 2.0]], numbers=[6, 6], cell=4.5 * np.eye(3), pbc=True
+    )
     plots.molecule(axes, chain, view=FROM_ABOVE)
     assert axes.get_xlim()[1] > 4.5 / 2 + 0.7
 
 
-@pytest.mark.parametrize(("pbc", "edges"), [(True, 12), ((True, True, False), 4), ((False, False, True), 1), (False, 0)])
+@pytest.mark.parametrize(
+    ("pbc", "edges"), [(True, 12), ((True, True, False), 4), ((False, False, True), 1), (False, 0)]
+)
 def test_the_cell_is_drawn_where_it_is_periodic(axes, figure, pbc, edges):
-    crystal = Geometry(positions=AMMONIA.positions, numbers=AMMONIA.numbers, cell=[[5, 0, 0], [1, 5, 0], [0, 0, 6]], pbc=pbc)
+    crystal = Geometry(
+        positions=AMMONIA.positions,
+        numbers=AMMONIA.numbers,
+        cell=[[5, 0, 0], [1, 5, 0], [0, 0, 6]],
+        pbc=pbc,
+    )
     plots.molecule(axes, crystal, view=FROM_ABOVE)
     figure.canvas.draw()
     pieces = [path.vertices for path in axes.collections[0].get_paths() if len(path.vertices) == 2]
     lengths = sum(np.linalg.norm(np.diff(piece, axis=0)) for piece in pieces)
     assert (len(pieces) > 0) == (edges > 0)
-    assert lengths == pytest.approx({12: 4 * 5 + 4 * 26**0.5, 4: 2 * 5 + 2 * 26**0.5}.get(edges, 0.0))
+    assert lengths == pytest.approx(
+        {12: 4 * 5 + 4 * 26**0.5, 4: 2 * 5 + 2 * 26**0.5}.get(edges, 0.0)
+    )
     if edges == 12:
-        assert axes.get_xlim()[1] >= 3.0 and axes.get_ylim()[1] >= 2.5
+        assert axes.get_xlim()[1] >= 3.0
+        assert axes.get_ylim()[1] >= 2.5
 
 
 def test_equal_limits_make_pictures_comparable(axes):
     plots.molecule(axes, AMMONIA, limit=2.0, bar=True)
-    assert axes.get_xlim() == (-2, 2) and axes.get_ylim() == (-2, 2)
+    assert axes.get_xlim() == (-2, 2)
+    assert axes.get_ylim() == (-2, 2)
     [line] = axes.lines
-    assert np.ptp(line.get_xdata()) == pytest.approx(1.0) and [text.get_text() for text in axes.texts] == ["1 Å"]
+    assert np.ptp(line.get_xdata()) == pytest.approx(1.0)
+    assert [text.get_text() for text in axes.texts] == ["1 Å"]
 
 
 @pytest.mark.parametrize("kind", ["crystal", "chain", "point", "overlapping"])
 def test_everything_has_a_picture(axes, rng, kind):
     geometry = {
-        "crystal": helpers.crystal(rng, (2, 2, 3)), "chain": helpers.molecule(rng, 2), "point": points([[0.3, 0.2]])[0],
+        "crystal": helpers.crystal(rng, (2, 2, 3)),
+        "chain": helpers.molecule(rng, 2),
+        "point": points([[0.3, 0.2]])[0],
         "overlapping": Geometry(positions=[[0, 0, 0], [0, 0, 0.7]], numbers=[1, 1]),
     }[kind]
     plots.molecule(axes, geometry, labels=["x"] * len(geometry))
-    assert (pixels(axes) < 200).any() and len(axes.texts) == len(geometry)
+    assert (pixels(axes) < 200).any()
+    assert len(axes.texts) == len(geometry)
 
 
 def test_heat_rises():
@@ -167,6 +205,7 @@ def test_a_bar_explains_the_colours_of_atoms(axes):
     plots.molecule(axes, AMMONIA, colours=heat(np.array([0.0, 0.1, 0.2, 0.3]), 0.3))
     plots.heat_bar([axes], 0.3, "uncertainty (eV/Å)")
     bar = axes.figure.axes[-1]
-    assert bar.get_ylabel() == "uncertainty (eV/Å)" and bar.get_ylim() == (0, 0.3)
+    assert bar.get_ylabel() == "uncertainty (eV/Å)"
+    assert bar.get_ylim() == (0, 0.3)
     mapped = bar._colorbar.mappable
     np.testing.assert_allclose(mapped.to_rgba(0.15)[:3], heat([0.15], 0.3)[0], atol=0.02)

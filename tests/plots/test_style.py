@@ -11,14 +11,28 @@ from agal_toolkit.plots.style import framed_legend
 
 def lightness(colour):
     """Luma, 0 to 1: what remains in print without colours."""
-    return sum(part * weight for part, weight in zip(to_rgb(colour), (0.299, 0.587, 0.114), strict=True))
+    return sum(
+        part * weight for part, weight in zip(to_rgb(colour), (0.299, 0.587, 0.114), strict=True)
+    )
 
 
 def test_kinds_have_their_colours():
     found = plots.looks(["DFT", "random", "adversarial", "displaced", "something else", "another"])
-    assert [found[name].colour for name in ("DFT", "random", "adversarial")] == [plots.TRUTH, plots.RANDOM, plots.ADVERSARIAL]
+    assert [found[name].colour for name in ("DFT", "random", "adversarial")] == [
+        plots.TRUTH,
+        plots.RANDOM,
+        plots.ADVERSARIAL,
+    ]
     assert len({look.colour for look in found.values()}) == 6
-    assert len({found[name].marker for name in ("DFT", "random", "adversarial", "displaced", "something else")}) == 5
+    assert (
+        len(
+            {
+                found[name].marker
+                for name in ("DFT", "random", "adversarial", "displaced", "something else")
+            }
+        )
+        == 5
+    )
     assert list(found) == ["DFT", "random", "adversarial", "displaced", "something else", "another"]
 
 
@@ -42,9 +56,12 @@ def test_a_legend_has_a_light_frame_or_is_not_there(axes):
     axes.plot([0, 1], label="line")
     framed_legend(axes, columns=2)
     frame = axes.get_legend().get_frame()
-    assert axes.get_legend().get_frame_on() and frame.get_edgecolor()[:3] == pytest.approx((0.85, 0.85, 0.85)) and frame.get_alpha() == 0.85
+    assert axes.get_legend().get_frame_on()
+    assert frame.get_edgecolor()[:3] == pytest.approx((0.85, 0.85, 0.85))
+    assert frame.get_alpha() == 0.85
 
 
 def test_tags_lie_over_what_is_drawn(axes):
     plots.tag(axes, "generation 1")
-    assert axes.texts[0].get_text() == "generation 1" and axes.texts[0].get_zorder() > 7
+    assert axes.texts[0].get_text() == "generation 1"
+    assert axes.texts[0].get_zorder() > 7

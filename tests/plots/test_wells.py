@@ -14,7 +14,9 @@ def test_surfaces_show_the_points(axes, generations, drawn):
     plots.committee_surface(axes, generations[1], surface)
     plots.attack_paths(axes, generations[1].adversaries)
     drawn(axes, "x", "y")
-    original, earlier, new = axes.collections[-3:] if len(generations[1].labelled) else (*axes.collections[-2:], None)
+    original, earlier, new = (
+        axes.collections[-3:] if len(generations[1].labelled) else (*axes.collections[-2:], None)
+    )
     assert len(original.get_offsets()) == len(helpers.first_data())
     assert len(earlier.get_offsets()) == len(generations[0].labelled)
     assert new is None or len(new.get_offsets()) == len(generations[1].labelled)

@@ -19,7 +19,12 @@ from ase.optimize import BFGS
 
 from agal_toolkit.batch import Batch
 from agal_toolkit.geometry import Geometry, points
-from agal_toolkit.potentials import CalculatorPotential, Differentiable, NoGraph, PotentialCalculator
+from agal_toolkit.potentials import (
+    CalculatorPotential,
+    Differentiable,
+    NoGraph,
+    PotentialCalculator,
+)
 
 
 def crystal(rng):
@@ -35,10 +40,13 @@ def test_a_calculator_says_the_same_as_a_potential(rng):
     for i, each in enumerate((atoms, cluster)):
         each.calc = EMT()
         assert float(said.energy[i]) == pytest.approx(each.get_potential_energy(), abs=1e-12)
-        np.testing.assert_allclose(said.forces[at : at + len(each)].numpy(), each.get_forces(), atol=1e-12)
+        np.testing.assert_allclose(
+            said.forces[at : at + len(each)].numpy(), each.get_forces(), atol=1e-12
+        )
         at += len(each)
     np.testing.assert_allclose(said.stress[0].numpy(), atoms.get_stress(voigt=False), atol=1e-12)
-    assert said.stress[1].isnan().all() and said.energy.dtype == torch.float64
+    assert said.stress[1].isnan().all()
+    assert said.energy.dtype == torch.float64
 
 
 def test_a_calculator_without_stress_has_none():
@@ -50,16 +58,27 @@ def test_a_calculator_without_stress_has_none():
             self.results.pop("stress", None)
 
     said = CalculatorPotential(NoStress())(Batch.of([bulk("Ar", cubic=True)]))
-    assert said.stress.isnan().all() and not said.forces.isnan().any()
+    assert said.stress.isnan().all()
+    assert not said.forces.isnan().any()
 
 
 def test_a_calculator_has_no_graph():
-    with pytest.raises(NoGraph, match=r"calculator LennardJones cannot be differentiated twice: use the gradient HessianVector\(\)"):
-        CalculatorPotential(LennardJones())(Batch.of([Atoms("Ar2", positions=[[0, 0, 0], [1.2, 0, 0]])]), graph=True)
+    with pytest.raises(
+        NoGraph,
+        match=(
+            r"calculator LennardJones cannot be differentiated twice: use the gradient"
+            r" HessianVector\(\)"
+        ),
+    ):
+        CalculatorPotential(LennardJones())(
+            Batch.of([Atoms("Ar2", positions=[[0, 0, 0], [1.2, 0, 0]])]), graph=True
+        )
 
 
 def test_fixed_atoms_still_feel_forces(rng):
-    geometry = Geometry(positions=[[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], numbers=[18, 18], movable=[False, True])
+    geometry = Geometry(
+        positions=[[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], numbers=[18, 18], movable=[False, True]
+    )
     said = CalculatorPotential(LennardJones())(Batch.of([geometry]))
     assert said.forces[0].abs().max() > 0.1
 
@@ -100,8 +119,10 @@ def test_a_model_surface_is_optimised_in_its_plane():
     atoms.calc = PotentialCalculator(helpers.well_potential(), dimension=2)
     BFGS(atoms, logfile=None).run(fmax=1e-6, steps=60)
     x, y, z = atoms.positions[0]
-    assert 40 * x**3 - 20 * x + 2 == pytest.approx(0.0, abs=1e-5) and x > 0.5
-    assert y == pytest.approx(0.0, abs=1e-6) and z == 0.0
+    assert 40 * x**3 - 20 * x + 2 == pytest.approx(0.0, abs=1e-5)
+    assert x > 0.5
+    assert y == pytest.approx(0.0, abs=1e-6)
+    assert z == 0.0
 
 
 def test_replicas_are_one_batch(rng):
@@ -111,7 +132,9 @@ def test_replicas_are_one_batch(rng):
     right = helpers.well_potential()(Batch.of(points(where)))
     assert atoms.get_potential_energy() == pytest.approx(float(right.energy.sum()))
     np.testing.assert_allclose(atoms.calc.results["energies"], right.energy.numpy())
-    np.testing.assert_allclose(atoms.get_forces(), np.column_stack([right.forces.numpy(), np.zeros(5)]))
+    np.testing.assert_allclose(
+        atoms.get_forces(), np.column_stack([right.forces.numpy(), np.zeros(5)])
+    )
 
 
 def test_replicas_of_a_molecule_do_not_see_each_other(rng):
@@ -119,7 +142,9 @@ def test_replicas_of_a_molecule_do_not_see_each_other(rng):
     atoms = Atoms(np.tile(one.numbers, 2), positions=np.tile(one.positions, (2, 1)))
     atoms.calc = PotentialCalculator(Differentiable(helpers.PairEnergy()), replicas=2)
     alone = Differentiable(helpers.PairEnergy())(Batch.of([one]))
-    np.testing.assert_allclose(atoms.get_forces(), np.tile(alone.forces.numpy(), (2, 1)), atol=1e-13)
+    np.testing.assert_allclose(
+        atoms.get_forces(), np.tile(alone.forces.numpy(), (2, 1)), atol=1e-13
+    )
 
 
 def test_the_repr_names_the_calculator():
@@ -130,23 +155,41 @@ def test_the_repr_names_the_calculator():
 
 
 def ions() -> list[Geometry]:
-    """One structure as a neutral singlet, as a cation and as a triplet, which only charge and multiplicity tell apart."""
+    """One structure as a neutral singlet, as a cation and as a triplet, which only charge and
+    multiplicity tell apart.
+    """
     two = {"positions": [[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], "numbers": [18, 18]}
-    return [Geometry(**two), Geometry(**two, charge=1, multiplicity=2), Geometry(**two, multiplicity=3), Geometry(**two)]
+    return [
+        Geometry(**two),
+        Geometry(**two, charge=1, multiplicity=2),
+        Geometry(**two, multiplicity=3),
+        Geometry(**two),
+    ]
 
 
 def electronic(batch: Batch) -> torch.Tensor:
     """An energy that tells charges and multiplicities apart."""
-    return batch.sum(0.1 * batch.positions.square().sum(-1)) + 10.0 * batch.charge + batch.multiplicity
+    return (
+        batch.sum(0.1 * batch.positions.square().sum(-1)) + 10.0 * batch.charge + batch.multiplicity
+    )
 
 
 def test_a_calculator_is_told_charge_and_multiplicity():
-    """In info and in the initial charges and moments, so that it does not take an ion for the neutral twin it has just seen."""
+    """In info and in the initial charges and moments, so that it does not take an ion for the
+    neutral twin it has just seen.
+    """
 
     class Told(LennardJones):
         def calculate(self, atoms, *args, **kwargs):
             super().calculate(atoms, *args, **kwargs)
-            told.append((atoms.info["charge"], atoms.info["multiplicity"], atoms.get_initial_charges().sum(), atoms.get_initial_magnetic_moments().sum()))
+            told.append(
+                (
+                    atoms.info["charge"],
+                    atoms.info["multiplicity"],
+                    atoms.get_initial_charges().sum(),
+                    atoms.get_initial_magnetic_moments().sum(),
+                )
+            )
 
     told = []
     CalculatorPotential(Told())(Batch.of(ions()))
@@ -154,7 +197,9 @@ def test_a_calculator_is_told_charge_and_multiplicity():
 
 
 def test_xtb_sees_the_ion():
-    tblite = pytest.importorskip("tblite.ase", reason="tblite is not installed: pip install agal_toolkit[references]")
+    tblite = pytest.importorskip(
+        "tblite.ase", reason="tblite is not installed: pip install agal_toolkit[references]"
+    )
     ammonium = molecule("CH4")
     ammonium.numbers[0] = 7
     batch = Batch.of([Geometry(positions=ammonium.positions, numbers=ammonium.numbers, charge=1)])

@@ -23,13 +23,27 @@ CUTOFF = 3.0
 
 def network(seeds=(1, 2), dtype=torch.float64, **changes) -> DensityNet:
     """Small, with biases, so that nothing is zero by construction."""
-    module = DensityNet([1, 7, 13], seeds, **{"radial": 4, "channels": 5, "hidden": 7, "layers": 2, "cutoff": CUTOFF, "dtype": dtype, **changes})
+    module = DensityNet(
+        [1, 7, 13],
+        seeds,
+        **{
+            "radial": 4,
+            "channels": 5,
+            "hidden": 7,
+            "layers": 2,
+            "cutoff": CUTOFF,
+            "dtype": dtype,
+            **changes,
+        },
+    )
     with torch.no_grad():
         for m, seed in enumerate(seeds):
             generator = torch.Generator().manual_seed(seed)
             for name, p in module.named_parameters():
                 if "bias" in name:
-                    p[m] += 0.2 * torch.randn(p[m].shape, generator=generator, dtype=torch.float64).to(dtype)
+                    p[m] += 0.2 * torch.randn(
+                        p[m].shape, generator=generator, dtype=torch.float64
+                    ).to(dtype)
     return module
 
 
@@ -53,9 +67,19 @@ def said_of(geometry, module=None):
 
 def harmonics(v):
     x, y, z = v / np.linalg.norm(v)
-    return np.array([
-        1, 3**0.5 * x, 3**0.5 * y, 3**0.5 * z, 15**0.5 * x * y, 15**0.5 * y * z, 5**0.5 / 2 * (3 * z * z - 1), 15**0.5 * x * z, 15**0.5 / 2 * (x * x - y * y),
-    ])
+    return np.array(
+        [
+            1,
+            3**0.5 * x,
+            3**0.5 * y,
+            3**0.5 * z,
+            15**0.5 * x * y,
+            15**0.5 * y * z,
+            5**0.5 / 2 * (3 * z * z - 1),
+            15**0.5 * x * z,
+            15**0.5 / 2 * (x * x - y * y),
+        ]
+    )
 
 
 def by_hand(module, m, geometry) -> float:
@@ -69,7 +93,12 @@ def by_hand(module, m, geometry) -> float:
         for j, v in zip(second[first == i], vectors[first == i], strict=True):
             r = np.linalg.norm(v)
             s = r / CUTOFF
-            radial = np.sqrt(2 / CUTOFF) * np.sin(np.arange(1, 5) * np.pi * s) / r * (1 - 10 * s**3 + 15 * s**4 - 6 * s**5)
+            radial = (
+                np.sqrt(2 / CUTOFF)
+                * np.sin(np.arange(1, 5) * np.pi * s)
+                / r
+                * (1 - 10 * s**3 + 15 * s**4 - 6 * s**5)
+            )
             density[rows[geometry.numbers[j]]] += np.outer(radial, harmonics(v))
         flat, features = density.reshape(-1, 9), []
         for degree, at in enumerate((slice(0, 1), slice(1, 4), slice(4, 9))):
@@ -90,7 +119,11 @@ def by_hand(module, m, geometry) -> float:
 @GEOMETRY
 def test_energies_are_those_of_the_equations(name, rng):
     geometry, module = GEOMETRIES[name](rng), network()
-    np.testing.assert_allclose(said_of(geometry, module).energy[:, 0].numpy(), [by_hand(module, m, geometry) for m in range(2)], rtol=1e-10)
+    np.testing.assert_allclose(
+        said_of(geometry, module).energy[:, 0].numpy(),
+        [by_hand(module, m, geometry) for m in range(2)],
+        rtol=1e-10,
+    )
 
 
 def test_harmonics_are_orthonormal(rng):
@@ -103,7 +136,9 @@ def test_harmonics_are_orthonormal(rng):
 def test_forces_are_slopes(name, rng):
     geometry = GEOMETRIES[name](rng)
     module = network()
-    slope = helpers.slope(lambda x: float(said_of(geometry.moved(x), module).energy[1, 0]), geometry.positions)
+    slope = helpers.slope(
+        lambda x: float(said_of(geometry.moved(x), module).energy[1, 0]), geometry.positions
+    )
     np.testing.assert_allclose(said_of(geometry, module).forces[1].numpy(), -slope, atol=1e-8)
 
 
@@ -114,10 +149,18 @@ def test_stress_is_the_slope_in_strain_over_volume(name, rng):
 
     def energy(strain):
         symmetric = torch.tensor((strain + strain.T) / 2)[None]
-        return float(Stacked(module)(Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)).energy[0, 0])
+        return float(
+            Stacked(module)(
+                Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)
+            ).energy[0, 0]
+        )
 
     stress = said_of(geometry, module).stress[0, 0].numpy()
-    np.testing.assert_allclose(stress, helpers.slope(energy, np.zeros((3, 3))) / abs(np.linalg.det(geometry.cell)), atol=1e-8)
+    np.testing.assert_allclose(
+        stress,
+        helpers.slope(energy, np.zeros((3, 3))) / abs(np.linalg.det(geometry.cell)),
+        atol=1e-8,
+    )
 
 
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-5), (torch.float32, 1e-3)])
@@ -126,18 +169,26 @@ def test_hessian_vector_is_autograd(cell, dtype, limit, rng):
     exact = Committee(Stacked(network((1, 2, 3))))
     committee = Committee(Stacked(network((1, 2, 3), dtype)))
     batch = committee.batch([rattled(bulk("Al", a=3.2, cubic=True), rng) for _ in range(2)])
-    delta = Delta(torch.tensor(rng.normal(0, 0.03, batch.positions.shape)), torch.zeros_like(batch.cell) if cell else None)
+    delta = Delta(
+        torch.tensor(rng.normal(0, 0.03, batch.positions.shape)),
+        torch.zeros_like(batch.cell) if cell else None,
+    )
     loss = Variance()(exact, None)
     _, right = Autograd()(exact, loss, batch, delta)
     _, found = HessianVector()(committee, loss, batch, delta)
     for key in ("shift", "strain")[: 1 + cell]:
-        assert float((getattr(found, key) - getattr(right, key)).norm() / getattr(right, key).norm()) < limit
+        assert (
+            float((getattr(found, key) - getattr(right, key)).norm() / getattr(right, key).norm())
+            < limit
+        )
 
 
 def test_members_see_positions_of_their_own(rng):
     module = network((1, 2, 3))
     batch = Batch.of([GEOMETRIES["crystal"](rng), GEOMETRIES["ammonia"](rng)])
-    own = torch.stack([batch.positions + 0.02 * m for m in range(3)]) + torch.tensor(rng.normal(0, 0.02, (3, *batch.positions.shape)))
+    own = torch.stack([batch.positions + 0.02 * m for m in range(3)]) + torch.tensor(
+        rng.normal(0, 0.02, (3, *batch.positions.shape))
+    )
     together = Stacked(module)(batch.at(own))
     for m in range(3):
         alone = Stacked(module)(batch.at(own[m]))
@@ -152,17 +203,31 @@ def test_a_member_alone_says_the_same(rng):
     for m in range(2):
         one = Stacked(network())[[m]](Batch.of([geometry]))
         torch.testing.assert_close(one.forces[0], both.forces[m])
-    torch.testing.assert_close(said_of(geometry, DensityNet([13], [7], dtype=torch.float64)).energy, said_of(geometry, DensityNet([13], [3, 7], dtype=torch.float64)).energy[1:])
+    torch.testing.assert_close(
+        said_of(geometry, DensityNet([13], [7], dtype=torch.float64)).energy,
+        said_of(geometry, DensityNet([13], [3, 7], dtype=torch.float64)).energy[1:],
+    )
 
 
 @GEOMETRY
 def test_places_turns_and_order_do_not_matter(name, rng):
     geometry, module = GEOMETRIES[name](rng), network()
-    said, turn, order = said_of(geometry, module), Rotation.random(random_state=1).as_matrix(), rng.permutation(len(geometry))
-    moved = Geometry(positions=(geometry.positions @ turn + 3.1)[order], numbers=geometry.numbers[order], cell=geometry.cell @ turn, pbc=geometry.pbc)
+    said, turn, order = (
+        said_of(geometry, module),
+        Rotation.random(random_state=1).as_matrix(),
+        rng.permutation(len(geometry)),
+    )
+    moved = Geometry(
+        positions=(geometry.positions @ turn + 3.1)[order],
+        numbers=geometry.numbers[order],
+        cell=geometry.cell @ turn,
+        pbc=geometry.pbc,
+    )
     other = said_of(moved, module)
     np.testing.assert_allclose(other.energy.numpy(), said.energy.numpy(), rtol=1e-9)
-    np.testing.assert_allclose(other.forces.numpy(), (said.forces.numpy() @ turn)[:, order], atol=1e-8)
+    np.testing.assert_allclose(
+        other.forces.numpy(), (said.forces.numpy() @ turn)[:, order], atol=1e-8
+    )
 
 
 def test_a_supercell_is_so_many_cells(rng):
@@ -176,9 +241,12 @@ def test_a_supercell_is_so_many_cells(rng):
 
 def test_nothing_jumps_at_the_cutoff():
     module, r = network(), np.linspace(CUTOFF - 2e-3, CUTOFF + 2e-3, 41)
-    said = Stacked(module)(Batch.of([Geometry(positions=[[0, 0, 0], [x, 0, 0]], numbers=[7, 1]) for x in r]))
+    said = Stacked(module)(
+        Batch.of([Geometry(positions=[[0, 0, 0], [x, 0, 0]], numbers=[7, 1]) for x in r])
+    )
     beyond = said.energy[:, r > CUTOFF]
-    assert (said.energy - beyond[:, :1]).abs().max() < 1e-6 and said.forces.abs().max() < 1e-4
+    assert (said.energy - beyond[:, :1]).abs().max() < 1e-6
+    assert said.forces.abs().max() < 1e-4
     assert said.forces.view(2, -1, 2, 3)[:, r > CUTOFF].abs().max() == 0
 
 
@@ -187,26 +255,58 @@ def test_single_precision_is_near_and_formed_in_double(rng):
     far = geometry.moved(geometry.positions + 1e5)
     exact, single = said_of(geometry), said_of(geometry, network(dtype=torch.float32))
     assert (single.forces - exact.forces).abs().max() < 1e-4 * exact.forces.abs().max()
-    assert (said_of(far, network(dtype=torch.float32)).forces - exact.forces).abs().max() < 1e-4 * exact.forces.abs().max()
+    assert (
+        said_of(far, network(dtype=torch.float32)).forces - exact.forces
+    ).abs().max() < 1e-4 * exact.forces.abs().max()
 
 
 def test_it_learns(rng):
     geometries = [rattled(molecule("NH3"), rng) for _ in range(24)]
     said = Committee([Differentiable(helpers.Springs(4.0, 1.4))]).predict(geometries)
-    data = Dataset(geometries, [Labels(energy=float(e), forces=f) for e, f in zip(said.energy[0], said.forces[0].numpy().reshape(24, 4, 3), strict=True)])
-    trainer = TorchTrainer(network=lambda seeds: DensityNet([1, 7], seeds, channels=8, hidden=16), epochs=60, learning_rate=5e-3, batch_size=8, patience=None, keep_best=False, anneal=True)
+    data = Dataset(
+        geometries,
+        [
+            Labels(energy=float(e), forces=f)
+            for e, f in zip(said.energy[0], said.forces[0].numpy().reshape(24, 4, 3), strict=True)
+        ],
+    )
+    trainer = TorchTrainer(
+        network=lambda seeds: DensityNet([1, 7], seeds, channels=8, hidden=16),
+        epochs=60,
+        learning_rate=5e-3,
+        batch_size=8,
+        patience=None,
+        keep_best=False,
+        anneal=True,
+    )
     losses = []
-    members = trainer.fit(data, np.ones((3, 24)), np.zeros((3, 24), dtype=bool), np.random.default_rng(0), lambda event: losses.append(event.train))
+    members = trainer.fit(
+        data,
+        np.ones((3, 24)),
+        np.zeros((3, 24), dtype=bool),
+        np.random.default_rng(0),
+        lambda event: losses.append(event.train),
+    )
     assert (losses[-1] < 0.02 * losses[0]).all()
     errors = Committee(members).predict(geometries).forces.numpy() - np.concatenate(data.forces)
     assert np.sqrt(np.mean(errors**2)) < 0.15 * np.concatenate(data.forces).std()
 
 
 def test_what_the_network_refuses(rng):
-    for wrong, reason in (({"elements": []}, "each atomic number"), ({"elements": [1, 1]}, "each atomic number"), ({"radial": 0}, "at least 1"), ({"cutoff": 0.0}, "positive")):
+    for wrong, reason in (
+        ({"elements": []}, "each atomic number"),
+        ({"elements": [1, 1]}, "each atomic number"),
+        ({"radial": 0}, "at least 1"),
+        ({"cutoff": 0.0}, "positive"),
+    ):
         with pytest.raises(ValueError, match=reason):
             DensityNet(**{"elements": [1], "seeds": [0], **wrong})
-    with pytest.raises(ValueError, match=r"never seen C; it knows H, N, Al: build and train DensityNet\(\[1, 6, 7, 13\], ...\)"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"never seen C; it knows H, N, Al: build and train DensityNet\(\[1, 6, 7, 13\], ...\)"
+        ),
+    ):
         said_of(rattled(molecule("CH4"), rng))
 
 
@@ -216,7 +316,8 @@ def test_what_is_no_number_stays_in_its_geometry(rng):
     positions[-1, 0] = torch.nan
     said = Stacked(network())(Batch.of([good, bad]).at(positions))
     torch.testing.assert_close(said.energy[:, 0], said_of(good).energy[:, 0])
-    assert said.energy[:, 1].isnan().all() and said.forces[:, : len(good)].isfinite().all()
+    assert said.energy[:, 1].isnan().all()
+    assert said.forces[:, : len(good)].isfinite().all()
 
 
 def test_neither_stress_nor_gradients_spread_what_is_no_number(rng):
@@ -230,4 +331,5 @@ def test_neither_stress_nor_gradients_spread_what_is_no_number(rng):
     torch.testing.assert_close(said.stress[:, 1], said_of(good).stress[:, 0])
     own = said.forces[:, len(bad) :].square().sum() + said.stress[:, 1].square().sum()
     (slope,) = torch.autograd.grad(own, positions)
-    assert slope[len(bad) :].isfinite().all() and slope[len(bad) :].abs().max() > 0
+    assert slope[len(bad) :].isfinite().all()
+    assert slope[len(bad) :].abs().max() > 0

@@ -15,23 +15,35 @@ from agal_toolkit.potentials import Baseline, CalculatorPotential, Differentiabl
 
 def committees(rng):
     """Members of every kind with something they can evaluate."""
-    well, some = points(rng.uniform(-1, 1, (4, 2))), [helpers.molecule(rng, 4), helpers.molecule(rng, 2), helpers.molecule(rng, 3)]
+    well, some = (
+        points(rng.uniform(-1, 1, (4, 2))),
+        [helpers.molecule(rng, 4), helpers.molecule(rng, 2), helpers.molecule(rng, 3)],
+    )
     return {
         "networks": (helpers.mlp_committee().members, well),
         "single precision": (helpers.mlp_committee(dtype=torch.float32).members, well),
         "molecular networks": (Stacked(helpers.Blob([1, 2, 3]), Baseline({6: -1000.5})), some),
         "pair potentials": (helpers.pair_committee().members, some),
-        "calculators": (Separate([CalculatorPotential(LennardJones(epsilon=e)) for e in (0.1, 0.2, 0.3)]), some),
+        "calculators": (
+            Separate([CalculatorPotential(LennardJones(epsilon=e)) for e in (0.1, 0.2, 0.3)]),
+            some,
+        ),
     }
 
 
-@pytest.fixture(params=["networks", "single precision", "molecular networks", "pair potentials", "calculators"])
+@pytest.fixture(
+    params=["networks", "single precision", "molecular networks", "pair potentials", "calculators"]
+)
 def members(request, rng):
     return committees(rng)[request.param]
 
 
 def close(one, other):
-    tolerance = {"rtol": 1e-5, "atol": 1e-5} if one.forces.dtype == torch.float32 else {"rtol": 1e-12, "atol": 1e-12}
+    tolerance = (
+        {"rtol": 1e-5, "atol": 1e-5}
+        if one.forces.dtype == torch.float32
+        else {"rtol": 1e-12, "atol": 1e-12}
+    )
     for name in ("energy", "forces"):
         torch.testing.assert_close(getattr(one, name), getattr(other, name), **tolerance)
 
@@ -40,7 +52,11 @@ def test_all_members_say_what_each_says_alone(members):
     several, geometries = members
     batch = Batch.of(geometries)
     together = several(batch)
-    assert together.energy.shape == (3, len(batch)) and together.forces.shape == (3, *batch.positions.shape)
+    assert together.energy.shape == (3, len(batch))
+    assert together.forces.shape == (
+        3,
+        *batch.positions.shape,
+    )
     assert together.stress.shape == (3, len(batch), batch.dimension, batch.dimension)
     for m in range(3):
         close(several[[m]](batch), together[[m]])
@@ -85,7 +101,9 @@ def test_a_network_answers_in_its_own_precision(dtype, rng):
 
 def test_precisions_agree(rng):
     batch = Batch.of(points(rng.uniform(-1, 1, (4, 2))))
-    single, double = (helpers.mlp_committee(dtype=dtype)(batch) for dtype in (torch.float32, torch.float64))
+    single, double = (
+        helpers.mlp_committee(dtype=dtype)(batch) for dtype in (torch.float32, torch.float64)
+    )
     torch.testing.assert_close(single.forces.double(), double.forces, rtol=1e-3, atol=1e-3)
 
 
@@ -94,7 +112,8 @@ def test_a_baseline_is_added_in_double_precision():
     batch = Batch.of([Geometry(positions=np.eye(3), numbers=[8, 8, 8])])
     batch32 = batch.at(batch.positions.float())
     plain, based = Stacked(module)(batch32), Stacked(module, Baseline({8: -1e6}))(batch32)
-    assert plain.energy.dtype == torch.float32 and based.energy.dtype == torch.float64
+    assert plain.energy.dtype == torch.float32
+    assert based.energy.dtype == torch.float64
     torch.testing.assert_close(based.energy + 3e6, plain.energy.double(), rtol=0, atol=1e-8)
     assert torch.equal(based.forces, plain.forces)
     assert "Baseline(O -1000000.0000 eV)" in repr(Stacked(module, Baseline({8: -1e6})))
@@ -113,7 +132,8 @@ def test_periodic_members_share_cells_or_have_their_own(rng):
     alone = several(batch)
     own = several(batch.at(batch.positions.expand(3, -1, -1), batch.cell.expand(3, -1, -1, -1)))
     torch.testing.assert_close(own.stress, alone.stress, rtol=1e-12, atol=1e-14)
-    assert alone.stress.shape == (3, 1, 3, 3) and not alone.stress.isnan().any()
+    assert alone.stress.shape == (3, 1, 3, 3)
+    assert not alone.stress.isnan().any()
 
 
 def test_nobody_is_no_committee():
@@ -130,9 +150,17 @@ def test_stacked_stress_is_each_members_stress(rng):
             self.scale = torch.nn.Parameter(torch.tensor([1.0, 1.7], dtype=torch.float64))
 
         def forward(self, batch):
-            return torch.stack([s * helpers.PairEnergy()(batch.member(m)) for m, s in enumerate(self.scale)])
+            return torch.stack(
+                [s * helpers.PairEnergy()(batch.member(m)) for m, s in enumerate(self.scale)]
+            )
 
     batch = Batch.of([helpers.crystal(rng, (4, 4, 4)), helpers.molecule(rng, 3)])
     one, two = Differentiable(helpers.PairEnergy())(batch), Stacked(Pairs())(batch)
-    torch.testing.assert_close(two.stress, torch.stack([one.stress, 1.7 * one.stress]), equal_nan=True, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        two.stress,
+        torch.stack([one.stress, 1.7 * one.stress]),
+        equal_nan=True,
+        rtol=1e-10,
+        atol=1e-12,
+    )
     assert two.stress[:, 1].isnan().all()

@@ -11,7 +11,17 @@ from ase.calculators.lj import LennardJones
 
 from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.geometry import Geometry, points
-from agal_toolkit.potentials import MLP, Baseline, CalculatorPotential, DensityNet, Differentiable, NoGraph, SchNet, Stacked, derive
+from agal_toolkit.potentials import (
+    MLP,
+    Baseline,
+    CalculatorPotential,
+    DensityNet,
+    Differentiable,
+    NoGraph,
+    SchNet,
+    Stacked,
+    derive,
+)
 from agal_toolkit.references import DoubleWell
 
 
@@ -29,15 +39,36 @@ def argon(rng):
 LJ = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0, smooth=True)
 PROBLEMS = {
     "double well": lambda rng: (helpers.well_potential(), points(rng.uniform(-1, 1, (4, 2)))),
-    "quartic double well": lambda rng: (helpers.well_potential(DoubleWell(y_power=4)), points(rng.uniform(-1, 1, (4, 2)))),
-    "pair potential, open": lambda rng: (Differentiable(helpers.PairEnergy()), [helpers.molecule(rng, 4), helpers.molecule(rng, 2)]),
-    "pair potential, periodic": lambda rng: (Differentiable(helpers.PairEnergy()), [helpers.crystal(rng, (3, 3, 3), 2.4)]),
-    "ASE's Lennard-Jones, open": lambda rng: (CalculatorPotential(LJ), [Geometry(positions=rng.uniform(0, 8, (4, 3)), numbers=[18] * 4)]),
+    "quartic double well": lambda rng: (
+        helpers.well_potential(DoubleWell(y_power=4)),
+        points(rng.uniform(-1, 1, (4, 2))),
+    ),
+    "pair potential, open": lambda rng: (
+        Differentiable(helpers.PairEnergy()),
+        [helpers.molecule(rng, 4), helpers.molecule(rng, 2)],
+    ),
+    "pair potential, periodic": lambda rng: (
+        Differentiable(helpers.PairEnergy()),
+        [helpers.crystal(rng, (3, 3, 3), 2.4)],
+    ),
+    "ASE's Lennard-Jones, open": lambda rng: (
+        CalculatorPotential(LJ),
+        [Geometry(positions=rng.uniform(0, 8, (4, 3)), numbers=[18] * 4)],
+    ),
     "ASE's Lennard-Jones, periodic": lambda rng: (CalculatorPotential(LJ), [argon(rng)]),
     "mean of a committee": lambda rng: (helpers.pair_committee().mean, [helpers.molecule(rng, 3)]),
-    "mean of networks": lambda rng: (helpers.mlp_committee().mean, points(rng.uniform(-1, 1, (3, 2)))),
-    "member of a network": lambda rng: (lambda batch: helpers.mlp_committee()(batch)[1], points(rng.uniform(-1, 1, (3, 2)))),
-    "molecular network": lambda rng: (lambda batch: Stacked(helpers.Blob([3, 4]))(batch)[0], [helpers.molecule(rng, 4), helpers.molecule(rng, 2)]),
+    "mean of networks": lambda rng: (
+        helpers.mlp_committee().mean,
+        points(rng.uniform(-1, 1, (3, 2))),
+    ),
+    "member of a network": lambda rng: (
+        lambda batch: helpers.mlp_committee()(batch)[1],
+        points(rng.uniform(-1, 1, (3, 2))),
+    ),
+    "molecular network": lambda rng: (
+        lambda batch: Stacked(helpers.Blob([3, 4]))(batch)[0],
+        [helpers.molecule(rng, 4), helpers.molecule(rng, 2)],
+    ),
 }
 
 
@@ -46,14 +77,17 @@ def test_forces_are_slopes(name, rng):
     potential, geometries = PROBLEMS[name](rng)
     batch = Batch.of(geometries)
     said = potential(batch)
-    assert said.energy.shape == (len(batch),) and said.forces.shape == batch.positions.shape
+    assert said.energy.shape == (len(batch),)
+    assert said.forces.shape == batch.positions.shape
 
     def energy(positions):
         return float(potential(batch.at(torch.tensor(positions))).energy.sum())
 
     expected = -helpers.slope(energy, batch.positions.numpy())
     assert np.abs(expected).max() > 1e-3
-    np.testing.assert_allclose(said.forces.numpy(), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max())
+    np.testing.assert_allclose(
+        said.forces.numpy(), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max()
+    )
 
 
 @pytest.mark.parametrize("name", ["pair potential, periodic", "ASE's Lennard-Jones, periodic"])
@@ -64,7 +98,9 @@ def test_stress_is_the_slope_in_strain_over_volume(name, rng):
 
     def energy(strain):
         symmetric = torch.tensor((strain + strain.T) / 2)[None]
-        return float(potential(Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)).energy)
+        return float(
+            potential(Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)).energy
+        )
 
     expected = helpers.slope(energy, np.zeros((3, 3))) / volume
     stress = potential(batch).stress[0].numpy()
@@ -77,13 +113,18 @@ def test_stress_is_positive_under_tension():
     batch = Batch.of([Geometry(positions=grid, numbers=[6] * 64, cell=np.eye(3) * 8.8, pbc=True)])
     still, one = torch.zeros_like(batch.positions), torch.eye(3, dtype=torch.float64)[None]
     potential = Differentiable(helpers.PairEnergy())
-    pressures = [float(potential(Delta(still, strain * one).apply(batch)).stress[0].trace()) for strain in (-0.45, 0.05)]
+    pressures = [
+        float(potential(Delta(still, strain * one).apply(batch)).stress[0].trace())
+        for strain in (-0.45, 0.05)
+    ]
     assert pressures[0] < 0 < pressures[1]
 
 
 def test_stress_of_a_mixed_batch_is_nan_for_the_open_ones_only(rng):
     cell = np.diag([9.0, 9.0, 9.0])
-    slab = Geometry(positions=rng.uniform(0, 3, (3, 3)), numbers=[6] * 3, cell=cell, pbc=[True, True, False])
+    slab = Geometry(
+        positions=rng.uniform(0, 3, (3, 3)), numbers=[6] * 3, cell=cell, pbc=[True, True, False]
+    )
     solid = crystal(rng)
     potential = Differentiable(helpers.PairEnergy())
     alone = potential(Batch.of([solid]))
@@ -100,20 +141,34 @@ def test_a_graph_is_kept_only_on_request(rng):
     positions = batch.positions.clone().requires_grad_()
     potential = Differentiable(helpers.PairEnergy())
     plain = potential(batch.at(positions))
-    assert not plain.energy.requires_grad and not plain.forces.requires_grad
+    assert not plain.energy.requires_grad
+    assert not plain.forces.requires_grad
     kept = potential(batch.at(positions), graph=True)
     (second,) = torch.autograd.grad(kept.forces[0, 0], positions)
 
     def force(x):
         return float(potential(batch.at(torch.tensor(x))).forces[0, 0])
 
-    np.testing.assert_allclose(second.numpy(), helpers.slope(force, batch.positions.numpy()), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        second.numpy(), helpers.slope(force, batch.positions.numpy()), rtol=1e-6, atol=1e-6
+    )
 
 
 NETWORKS = {
-    "MLP": lambda rng: (MLP(3, [1, 2], width=6, dtype=torch.float64), points(rng.normal(size=(1, 3)))),
-    "SchNet": lambda rng: (SchNet([1, 7], [1, 2], features=6, filters=5, interactions=2, gaussians=6, dtype=torch.float64), [helpers.ammonia()]),
-    "DensityNet": lambda rng: (DensityNet([1, 7], [1, 2], radial=3, channels=3, hidden=4, dtype=torch.float64), [helpers.ammonia()]),
+    "MLP": lambda rng: (
+        MLP(3, [1, 2], width=6, dtype=torch.float64),
+        points(rng.normal(size=(1, 3))),
+    ),
+    "SchNet": lambda rng: (
+        SchNet(
+            [1, 7], [1, 2], features=6, filters=5, interactions=2, gaussians=6, dtype=torch.float64
+        ),
+        [helpers.ammonia()],
+    ),
+    "DensityNet": lambda rng: (
+        DensityNet([1, 7], [1, 2], radial=3, channels=3, hidden=4, dtype=torch.float64),
+        [helpers.ammonia()],
+    ),
 }
 
 
@@ -134,23 +189,42 @@ def test_second_derivatives_of_an_energy_are_right_or_refused(name, frozen, rng)
         torch.testing.assert_close(hessian(energy, batch.positions), right, rtol=1e-9, atol=1e-11)
         return
     x = batch.positions.clone().requires_grad_()
-    torch.testing.assert_close(torch.autograd.grad(energy(x), x)[0], -potential(batch).forces.sum(0))
-    with pytest.raises(RuntimeError, match="differentiable once.*the forces of the prediction once, or the energies that the module itself says"):
+    torch.testing.assert_close(
+        torch.autograd.grad(energy(x), x)[0], -potential(batch).forces.sum(0)
+    )
+    with pytest.raises(
+        RuntimeError,
+        match=(
+            r"differentiable once.*the forces of the prediction once, or the energies that the"
+            r" module itself says"
+        ),
+    ):
         hessian(energy, batch.positions)
-    torch.testing.assert_close(hessian(lambda x: module(batch.at(x.expand(2, *x.shape))).sum(), batch.positions), right, rtol=1e-9, atol=1e-11)
+    torch.testing.assert_close(
+        hessian(lambda x: module(batch.at(x.expand(2, *x.shape))).sum(), batch.positions),
+        right,
+        rtol=1e-9,
+        atol=1e-11,
+    )
 
 
 @pytest.mark.parametrize("network", [SchNet, DensityNet])
 @pytest.mark.parametrize("cell", [None, 3 * np.eye(3)])
 def test_an_atom_that_is_nowhere_has_no_energy_whoever_its_neighbours_are(network, cell):
-    sizes = {"features": 6, "filters": 5, "interactions": 1} if network is SchNet else {"radial": 3, "channels": 3, "hidden": 4}
+    sizes = (
+        {"features": 6, "filters": 5, "interactions": 1}
+        if network is SchNet
+        else {"radial": 3, "channels": 3, "hidden": 4}
+    )
     module = network([1, 7], [1, 2], **sizes)
     alone = Geometry(positions=np.zeros((1, 3)), numbers=[7], cell=cell, pbc=cell is not None)
     batch = Batch.of([alone, helpers.ammonia(), alone])
     own = batch.positions.repeat(2, 1, 1)
     own[1, 0, 2], own[0, -1, 0] = torch.nan, torch.inf
     for frozen in (False, True):
-        right, said = (Stacked(module.requires_grad_(not frozen))(batch.at(x)) for x in (batch.positions, own))
+        right, said = (
+            Stacked(module.requires_grad_(not frozen))(batch.at(x)) for x in (batch.positions, own)
+        )
         assert said.energy.isnan().tolist() == [[False, False, True], [True, False, False]]
         keep = ~said.energy.isnan()
         torch.testing.assert_close(said.energy[keep], right.energy[keep])
@@ -165,7 +239,8 @@ def test_derivatives_inside_no_grad(rng):
 
 
 def test_no_graph_names_the_remedy():
-    assert "HessianVector()" in str(NoGraph("the model")) and "FiniteDifference()" in str(NoGraph("the model"))
+    assert "HessianVector()" in str(NoGraph("the model"))
+    assert "FiniteDifference()" in str(NoGraph("the model"))
 
 
 # -- element baselines
@@ -173,21 +248,28 @@ def test_no_graph_names_the_remedy():
 
 def waters(rng, count=8):
     sizes = rng.integers(1, 5, count)
-    return [np.array([8, 1, 1] * size) for size in sizes], -470.0 * sizes + rng.normal(0, 0.01, count)
+    return [np.array([8, 1, 1] * size) for size in sizes], -470.0 * sizes + rng.normal(
+        0, 0.01, count
+    )
 
 
 def test_a_baseline_takes_the_large_part_of_rank_deficient_data(rng):
     numbers, energies = waters(rng)
     baseline = Baseline.fit(numbers, energies)
-    left = [e - sum(baseline.energies[z] for z in n) for n, e in zip(numbers, energies, strict=True)]
+    left = [
+        e - sum(baseline.energies[z] for z in n) for n, e in zip(numbers, energies, strict=True)
+    ]
     assert np.abs(left).max() < 0.05
-    assert baseline.energies[1] == pytest.approx(2 * baseline.energies[8], rel=1e-3)     # the shortest solution: in proportion to the counts
+    assert baseline.energies[1] == pytest.approx(
+        2 * baseline.energies[8], rel=1e-3
+    )  # the shortest solution: in proportion to the counts
 
 
 def test_a_baseline_is_drawn_toward_what_is_known(rng):
     numbers, energies = waters(rng)
     baseline = Baseline.fit(numbers, energies, toward={1: -13.6, 8: -442.0})
-    assert baseline.energies[1] == pytest.approx(-13.6, abs=0.5) and baseline.energies[8] == pytest.approx(-442.0, abs=0.5)
+    assert baseline.energies[1] == pytest.approx(-13.6, abs=0.5)
+    assert baseline.energies[8] == pytest.approx(-442.0, abs=0.5)
     assert 2 * baseline.energies[1] + baseline.energies[8] == pytest.approx(-470.0, abs=0.02)
 
 
@@ -196,12 +278,19 @@ def test_a_full_rank_fit_is_least_squares(rng):
     energies = rng.normal(size=12) - 5.0 * np.array([len(n) for n in numbers])
     counts = np.array([[(n == z).sum() for z in (1, 8)] for n in numbers], dtype=float)
     right = np.linalg.lstsq(counts, energies, rcond=None)[0]
-    np.testing.assert_allclose(list(Baseline.fit(numbers, energies).energies.values()), right, rtol=1e-4)
+    np.testing.assert_allclose(
+        list(Baseline.fit(numbers, energies).energies.values()), right, rtol=1e-4
+    )
 
 
 def test_a_baseline_sums_over_atoms_in_double_precision():
     baseline = Baseline({8: -432.123456789, 1: -13.6})
-    batch = Batch.of([Geometry(positions=np.eye(3), numbers=[8, 1, 1]), Geometry(positions=np.eye(3)[:1], numbers=[1])])
+    batch = Batch.of(
+        [
+            Geometry(positions=np.eye(3), numbers=[8, 1, 1]),
+            Geometry(positions=np.eye(3)[:1], numbers=[1]),
+        ]
+    )
     assert baseline(batch).dtype == torch.float64
     assert baseline(batch).tolist() == pytest.approx([-459.323456789, -13.6], abs=1e-12)
     assert Baseline(baseline.to_json()).energies == baseline.energies
@@ -209,7 +298,13 @@ def test_a_baseline_sums_over_atoms_in_double_precision():
 
 
 def test_an_unknown_element_is_named():
-    with pytest.raises(ValueError, match="no baseline energy for C, Cu; the model knows H, O: add such structures to the training data"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            "no baseline energy for C, Cu; the model knows H, O: add such structures to the"
+            " training data"
+        ),
+    ):
         Baseline({1: 0.0, 8: 1.0})(Batch.of([Geometry(positions=np.eye(3), numbers=[29, 6, 1])]))
 
 

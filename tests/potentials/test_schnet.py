@@ -17,22 +17,41 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet_tables
 from agal_toolkit.potentials.neighbours import neighbours
-from agal_toolkit.potentials.schnet_passes import Envelope, Meeting, Slopes, Weights, filters, softplus, split
+from agal_toolkit.potentials.schnet_passes import (
+    Envelope,
+    Meeting,
+    Slopes,
+    Weights,
+    filters,
+    softplus,
+    split,
+)
 from agal_toolkit.potentials.schnet_tables import FilterTable
 
 CUTOFF = 3.0
 
 
 def network(seeds=(1, 2), dtype=torch.float64, **changes) -> SchNet:
-    """Small, with biases, and Gaussians moved apart, so that nothing is zero or equal by construction."""
-    sizes = {"features": 7, "filters": 5, "interactions": 3, "gaussians": 6, "cutoff": CUTOFF, **changes}
+    """Small, with biases, and Gaussians moved apart, so that nothing is zero or equal by
+    construction.
+    """
+    sizes = {
+        "features": 7,
+        "filters": 5,
+        "interactions": 3,
+        "gaussians": 6,
+        "cutoff": CUTOFF,
+        **changes,
+    }
     module = SchNet([1, 6, 7, 13], seeds, dtype=dtype, **sizes)
     with torch.no_grad():
         for m, seed in enumerate(seeds):
             generator = torch.Generator().manual_seed(seed)
             for name, p in module.named_parameters():
                 if "bias" in name or "centres" in name or "widths" in name:
-                    p[m] += 0.1 * torch.randn(p[m].shape, generator=generator, dtype=torch.float64).to(dtype)
+                    p[m] += 0.1 * torch.randn(
+                        p[m].shape, generator=generator, dtype=torch.float64
+                    ).to(dtype)
     return module
 
 
@@ -66,19 +85,31 @@ def by_hand(module: SchNet, m: int, geometry: Geometry) -> float:
     def ssp(z):
         return np.log(0.5 * np.exp(z) + 0.5)
 
-    weights = {name: value[m].detach().double().numpy() for name, value in module.named_parameters()}
+    weights = {
+        name: value[m].detach().double().numpy() for name, value in module.named_parameters()
+    }
     x = weights["embedding"][[module.elements.numbers.index(z) for z in geometry.numbers]]
     receivers, senders, distances = neighbor_list("ijd", geometry.to_atoms(), module.cutoff)
     for t in range(len(module.interactions)):
-        w = {name.split(".")[2]: value for name, value in weights.items() if name.startswith(f"interactions.{t}.")}
+        w = {
+            name.split(".")[2]: value
+            for name, value in weights.items()
+            if name.startswith(f"interactions.{t}.")
+        }
         messages = np.zeros((len(x), w["send"].shape[1]))
         for i, j, r in zip(receivers, senders, distances, strict=True):
             gaussians = np.exp(-((r - w["centres"][0]) ** 2) / (2 * w["widths"][0] ** 2))
             layer = ssp(gaussians @ w["first"] + w["first_bias"][0])
             s = r / module.cutoff
-            messages[i] += (x[j] @ w["send"]) * ssp(layer @ w["second"] + w["second_bias"][0]) * (1 - 10 * s**3 + 15 * s**4 - 6 * s**5)
+            messages[i] += (
+                (x[j] @ w["send"])
+                * ssp(layer @ w["second"] + w["second_bias"][0])
+                * (1 - 10 * s**3 + 15 * s**4 - 6 * s**5)
+            )
         x = x + ssp(messages @ w["receive"] + w["receive_bias"]) @ w["update"] + w["update_bias"]
-    atoms = ssp(x @ weights["inner"] + weights["inner_bias"]) @ weights["outer"] + weights["outer_bias"]
+    atoms = (
+        ssp(x @ weights["inner"] + weights["inner_bias"]) @ weights["outer"] + weights["outer_bias"]
+    )
     return float(atoms.sum())
 
 
@@ -95,9 +126,17 @@ def test_energies_are_those_of_the_published_equations(rng):
 
 def test_open_geometries_are_those_of_the_published_equations(rng):
     module = network()
-    geometries = [ammonia(rng), GEOMETRIES["longer than the cutoff"](rng), Geometry(positions=np.zeros((1, 3)), numbers=[7])]
+    geometries = [
+        ammonia(rng),
+        GEOMETRIES["longer than the cutoff"](rng),
+        Geometry(positions=np.zeros((1, 3)), numbers=[7]),
+    ]
     said = Stacked(module)(Batch.of(geometries))
-    np.testing.assert_allclose(said.energy.numpy(), [[by_hand(module, m, geometry) for geometry in geometries] for m in range(2)], rtol=1e-11)
+    np.testing.assert_allclose(
+        said.energy.numpy(),
+        [[by_hand(module, m, geometry) for geometry in geometries] for m in range(2)],
+        rtol=1e-11,
+    )
 
 
 def test_members_may_share_positions_without_an_axis_for_them(rng):
@@ -108,24 +147,50 @@ def test_members_may_share_positions_without_an_axis_for_them(rng):
 def test_an_atom_alone_has_an_energy_and_no_forces():
     module, atom = network(), Geometry(positions=np.zeros((1, 3)), numbers=[7])
     said = Stacked(module)(Batch.of([atom]))
-    np.testing.assert_allclose(said.energy[:, 0].numpy(), [by_hand(module, m, atom) for m in range(2)], rtol=1e-12)
+    np.testing.assert_allclose(
+        said.energy[:, 0].numpy(), [by_hand(module, m, atom) for m in range(2)], rtol=1e-12
+    )
     assert not said.forces.any()
 
 
-@pytest.mark.parametrize("names", [["ammonia", "longer than the cutoff"], ["crystal", "ammonia"], ["atom", "atom"]], ids=["open", "periodic", "no pairs"])
+@pytest.mark.parametrize(
+    "names",
+    [["ammonia", "longer than the cutoff"], ["crystal", "ammonia"], ["atom", "atom"]],
+    ids=["open", "periodic", "no pairs"],
+)
 @pytest.mark.parametrize("interactions", [1, 3])
 def test_forces_stress_and_their_gradients_are_those_of_the_plain_energy(interactions, names, rng):
-    """Training and attacks differentiate forces in weights, positions and cell: the written passes against torch's own through the energy."""
-    net, alone = network(interactions=interactions), Geometry(positions=np.zeros((1, 3)), numbers=[7])
+    """Training and attacks differentiate forces in weights, positions and cell: the written passes
+    against torch's own through the energy.
+    """
+    net, alone = (
+        network(interactions=interactions),
+        Geometry(positions=np.zeros((1, 3)), numbers=[7]),
+    )
     batch = Batch.of([alone if name == "atom" else GEOMETRIES[name](rng) for name in names])
-    x = (batch.positions + torch.tensor(rng.normal(0, 0.05, (2, *batch.positions.shape)))).requires_grad_()
+    x = (
+        batch.positions + torch.tensor(rng.normal(0, 0.05, (2, *batch.positions.shape)))
+    ).requires_grad_()
     cell = batch.cell.clone().requires_grad_()
-    energy, forces, stress = (torch.tensor(rng.normal(size=shape)) for shape in ((2, 2), x.shape, (2, 2, 3, 3)))
+    energy, forces, stress = (
+        torch.tensor(rng.normal(size=shape)) for shape in ((2, 2), x.shape, (2, 2, 3, 3))
+    )
 
     def everything_of(potential):
         said = derive(potential, batch.at(x, cell), graph=True, members=2)
-        loss = (said.energy * energy).sum() + (said.forces * forces).sum() + (said.stress * stress).nansum()
-        return said.energy, said.forces, said.stress, *torch.autograd.grad(loss, [x, cell, *net.parameters()], allow_unused=True, materialize_grads=True)
+        loss = (
+            (said.energy * energy).sum()
+            + (said.forces * forces).sum()
+            + (said.stress * stress).nansum()
+        )
+        return (
+            said.energy,
+            said.forces,
+            said.stress,
+            *torch.autograd.grad(
+                loss, [x, cell, *net.parameters()], allow_unused=True, materialize_grads=True
+            ),
+        )
 
     right = everything_of(lambda geometries: net(geometries))
     for one, other in zip(everything_of(net), right, strict=True):
@@ -141,21 +206,35 @@ def test_the_written_passes_are_derivatives(learning, rng):
     distances = pairs.distances(pairs.vectors(batch), batch).expand(2, -1).clone().requires_grad_()
     parameters = [p.requires_grad_(learning) for p in net._ordered()]
     about = CUTOFF, net.elements(batch.numbers), Meeting(pairs.first, pairs.second, 4, 2)
-    assert torch.autograd.gradcheck(lambda r, *p: Slopes.apply(r, *about, *p), (distances, *parameters))
+    assert torch.autograd.gradcheck(
+        lambda r, *p: Slopes.apply(r, *about, *p), (distances, *parameters)
+    )
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
 def test_a_frozen_network_reads_what_it_would_compute(name, rng):
     geometry = GEOMETRIES[name](rng)
     single, double = network(dtype=torch.float32), network()
-    double.load_state_dict({key: value.double() if value.is_floating_point() else value for key, value in single.state_dict().items()})
-    computed, read, exact = Stacked(single)(Batch.of([geometry])), Stacked(single.requires_grad_(False))(Batch.of([geometry])), Stacked(double)(Batch.of([geometry]))
-    assert single._table is not None 
+    double.load_state_dict(
+        {
+            key: value.double() if value.is_floating_point() else value
+            for key, value in single.state_dict().items()
+        }
+    )
+    computed, read, exact = (
+        Stacked(single)(Batch.of([geometry])),
+        Stacked(single.requires_grad_(False))(Batch.of([geometry])),
+        Stacked(double)(Batch.of([geometry])),
+    )
+    assert single._table is not None
     for key in ("energy", "forces", "stress"):
         a, b, c = (getattr(said, key).double() for said in (computed, read, exact))
         scale = c.abs().nan_to_num().max()
         assert torch.equal(a.isnan(), b.isnan())
-        assert ((b - c).abs().nan_to_num() <= 2 * (a - c).abs().nan_to_num().max() + 1e-6 * scale + 1e-12).all()
+        assert (
+            (b - c).abs().nan_to_num()
+            <= 2 * (a - c).abs().nan_to_num().max() + 1e-6 * scale + 1e-12
+        ).all()
 
 
 def test_tables_get_finer_for_narrow_gaussians():
@@ -170,28 +249,34 @@ def test_tables_get_finer_for_narrow_gaussians():
     for t, w in enumerate(blocks):
         exact = filters(Weights(*(p.double() for p in w)), r, Envelope.of(r, CUTOFF))[:2]
         for a, b in zip(exact, table.read(t, *table.place(r.float())), strict=True):
-            assert (a - b).abs().max() < 1e-4 * a.abs().max()                                   # positions in float32 shift a slope this steep by as much
+            assert (
+                (a - b).abs().max() < 1e-4 * a.abs().max()
+            )  # positions in float32 shift a slope this steep by as much
 
 
 def test_no_table_is_read_that_does_not_agree(rng, monkeypatch):
     """Filters narrower than the closest knots are computed."""
     monkeypatch.setattr(schnet_tables, "FINEST", schnet_tables.CELLS)
     module, batch = network(dtype=torch.float32).requires_grad_(False), Batch.of([ammonia(rng)])
-    assert Stacked(module)(batch).energy.isfinite().all() and module._frozen_filters().agrees
+    assert Stacked(module)(batch).energy.isfinite().all()
+    assert module._frozen_filters().agrees
     for block in module.interactions:
         block.widths *= 0.02
     read = Stacked(module)(batch)
     kept = module._table
     assert module._frozen_filters() is None and module._table is kept, "asked once"
     computed = Stacked(module.requires_grad_(True))(batch)
-    assert torch.equal(read.energy, computed.energy) and torch.equal(read.forces, computed.forces)
+    assert torch.equal(read.energy, computed.energy)
+    assert torch.equal(read.forces, computed.forces)
 
 
 def test_a_network_made_in_inference_mode_predicts(rng):
     with torch.inference_mode():
         module = network(dtype=torch.float32).requires_grad_(False)
         said = Stacked(module)(Batch.of([ammonia(np.random.default_rng(0))])).energy
-    right = Stacked(network(dtype=torch.float32))(Batch.of([ammonia(np.random.default_rng(0))])).energy
+    right = Stacked(network(dtype=torch.float32))(
+        Batch.of([ammonia(np.random.default_rng(0))])
+    ).energy
     torch.testing.assert_close(said.clone(), right)
 
 
@@ -204,17 +289,25 @@ def test_a_table_is_made_anew_when_weights_change(rng):
     assert module._table is kept
     module.interactions[1].second *= 1.1
     after, fresh = Stacked(module)(batch), copy.deepcopy(module)
-    assert module._table is not kept and not torch.allclose(before.energy, after.energy)
-    assert fresh._table is None and torch.equal(Stacked(fresh)(batch).forces, after.forces)
+    assert module._table is not kept
+    assert not torch.allclose(before.energy, after.energy)
+    assert fresh._table is None
+    assert torch.equal(Stacked(fresh)(batch).forces, after.forces)
     assert Stacked(module.requires_grad_(True))(batch).forces.allclose(after.forces, atol=1e-5)
 
 
 def test_tables_keep_what_is_no_number_and_end_at_the_cutoff():
     module = network(dtype=torch.float32).requires_grad_(False)
     table = FilterTable(split(module._ordered())[1], CUTOFF)
-    value, slope = table.read(0, *table.place(torch.tensor([[torch.nan, torch.inf, CUTOFF, 2 * CUTOFF, 1.0]]).repeat(2, 1)))
-    assert value[:, :2].isnan().all() and slope[:, :2].isnan().all()
-    assert (value[:, 2:4].abs() < 1e-9).all() and (slope[:, 2:4].abs() < 1e-8).all() and (value[:, 4].abs() > 1e-4).all()
+    value, slope = table.read(
+        0,
+        *table.place(torch.tensor([[torch.nan, torch.inf, CUTOFF, 2 * CUTOFF, 1.0]]).repeat(2, 1)),
+    )
+    assert value[:, :2].isnan().all()
+    assert slope[:, :2].isnan().all()
+    assert (value[:, 2:4].abs() < 1e-9).all()
+    assert (slope[:, 2:4].abs() < 1e-8).all()
+    assert (value[:, 4].abs() > 1e-4).all()
 
 
 def test_activations_neither_overflow_nor_cancel():
@@ -222,14 +315,19 @@ def test_activations_neither_overflow_nor_cancel():
     value, rise = softplus(z.clone())
     right = np.logaddexp(0, z.double().numpy()) - np.log(2)
     np.testing.assert_allclose(value.numpy(), right, rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(rise.numpy(), np.exp(-np.logaddexp(0, -z.double().numpy())), rtol=1e-6, atol=1e-37)
+    np.testing.assert_allclose(
+        rise.numpy(), np.exp(-np.logaddexp(0, -z.double().numpy())), rtol=1e-6, atol=1e-37
+    )
 
 
 @GEOMETRY
 def test_forces_are_slopes(name, rng):
     potential, batch = Stacked(network()), Batch.of([GEOMETRIES[name](rng)])
     for m, forces in enumerate(potential(batch).forces.numpy()):
-        right = -helpers.slope(lambda x, m=m: float(potential(batch.at(torch.tensor(x))).energy[m]), batch.positions.numpy())
+        right = -helpers.slope(
+            lambda x, m=m: float(potential(batch.at(torch.tensor(x))).energy[m]),
+            batch.positions.numpy(),
+        )
         np.testing.assert_allclose(forces, right, rtol=1e-6, atol=1e-8)
 
 
@@ -240,17 +338,29 @@ def test_stress_is_the_slope_in_strain_over_volume(name, rng):
 
     def energy(strain, m):
         symmetric = torch.tensor(np.stack([(strain + strain.T) / 2, np.zeros((3, 3))]))
-        return float(potential(Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)).energy[m, 0])
+        return float(
+            potential(Delta(torch.zeros_like(batch.positions), symmetric).apply(batch)).energy[m, 0]
+        )
 
     for m in range(2):
-        right = helpers.slope(lambda strain, m=m: energy(strain, m), np.zeros((3, 3))) / abs(np.linalg.det(batch.cell[0].numpy()))
+        right = helpers.slope(lambda strain, m=m: energy(strain, m), np.zeros((3, 3))) / abs(
+            np.linalg.det(batch.cell[0].numpy())
+        )
         assert np.abs(right).max() > 1e-5
         np.testing.assert_allclose(stress[m, 0], right, rtol=1e-5, atol=1e-6 * np.abs(right).max())
     assert np.isnan(stress[:, 1]).all()
 
 
 def test_an_energy_is_twice_differentiable_in_positions_and_cell(rng):
-    batch, module = Batch.of([GEOMETRIES["cell of one atom"](rng), Geometry(positions=rng.normal(0, 1, (2, 3)), numbers=[1, 7])]), network(interactions=2)
+    batch, module = (
+        Batch.of(
+            [
+                GEOMETRIES["cell of one atom"](rng),
+                Geometry(positions=rng.normal(0, 1, (2, 3)), numbers=[1, 7]),
+            ]
+        ),
+        network(interactions=2),
+    )
 
     def energy(x, cell):
         return module(batch.at(x.expand(2, -1, -1), cell))
@@ -260,10 +370,16 @@ def test_an_energy_is_twice_differentiable_in_positions_and_cell(rng):
     assert torch.autograd.gradgradcheck(energy, inputs)
 
 
-@pytest.mark.parametrize("names", [["ammonia", "longer than the cutoff"], ["crystal", "slab", "ammonia"]], ids=["open", "periodic"])
+@pytest.mark.parametrize(
+    "names",
+    [["ammonia", "longer than the cutoff"], ["crystal", "slab", "ammonia"]],
+    ids=["open", "periodic"],
+)
 @pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-6), (torch.float32, 1e-3)])
 def test_hessian_vector_is_autograd(names, dtype, limit, rng):
-    exact, committee = (Committee(Stacked(network((1, 2, 3), kind))) for kind in (torch.float64, dtype))
+    exact, committee = (
+        Committee(Stacked(network((1, 2, 3), kind))) for kind in (torch.float64, dtype)
+    )
     batch = exact.batch([GEOMETRIES[name](rng) for name in names])
     loss, still = Variance()(exact, None), Delta(torch.zeros_like(batch.positions))
     _, right = Autograd()(exact, loss, batch, still)
@@ -285,9 +401,15 @@ def test_a_batch_says_of_each_geometry_what_it_says_alone(rng):
     together, start = predictions(geometries), 0
     for b, geometry in enumerate(geometries):
         alone = predictions([geometry])
-        torch.testing.assert_close(together.energy[:, b], alone.energy[:, 0], rtol=1e-12, atol=1e-12)
-        torch.testing.assert_close(together.forces[:, start : start + len(geometry)], alone.forces, rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(together.stress[:, b], alone.stress[:, 0], rtol=1e-9, atol=1e-12, equal_nan=True)
+        torch.testing.assert_close(
+            together.energy[:, b], alone.energy[:, 0], rtol=1e-12, atol=1e-12
+        )
+        torch.testing.assert_close(
+            together.forces[:, start : start + len(geometry)], alone.forces, rtol=1e-9, atol=1e-12
+        )
+        torch.testing.assert_close(
+            together.stress[:, b], alone.stress[:, 0], rtol=1e-9, atol=1e-12, equal_nan=True
+        )
         start += len(geometry)
 
 
@@ -300,7 +422,9 @@ def test_what_is_no_number_stays_in_its_geometry(name, rng):
     said, right = Stacked(network())(batch.at(positions)), predictions(geometries)
     assert said.energy[:, 0].isnan().all()
     torch.testing.assert_close(said.energy[:, 1:], right.energy[:, 1:])
-    torch.testing.assert_close(said.forces[:, len(geometries[0]) :], right.forces[:, len(geometries[0]) :])
+    torch.testing.assert_close(
+        said.forces[:, len(geometries[0]) :], right.forces[:, len(geometries[0]) :]
+    )
 
 
 def turned(rng) -> np.ndarray:
@@ -312,34 +436,61 @@ def turned(rng) -> np.ndarray:
 @GEOMETRY
 def test_places_and_turns_do_not_matter(name, rng):
     geometry, q = GEOMETRIES[name](rng), turned(rng)
-    moved = Geometry(positions=geometry.positions @ q + [30.0, -7.0, 2.0], numbers=geometry.numbers, cell=geometry.cell @ q, pbc=geometry.pbc)
+    moved = Geometry(
+        positions=geometry.positions @ q + [30.0, -7.0, 2.0],
+        numbers=geometry.numbers,
+        cell=geometry.cell @ q,
+        pbc=geometry.pbc,
+    )
     before, after = predictions([geometry]), predictions([moved])
     torch.testing.assert_close(before.energy, after.energy, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(before.forces @ torch.tensor(q), after.forces, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(torch.tensor(q.T) @ before.stress @ torch.tensor(q), after.stress, rtol=1e-8, atol=1e-10, equal_nan=True)
+    torch.testing.assert_close(
+        torch.tensor(q.T) @ before.stress @ torch.tensor(q),
+        after.stress,
+        rtol=1e-8,
+        atol=1e-10,
+        equal_nan=True,
+    )
 
 
 @GEOMETRY
 def test_the_order_of_atoms_does_not_matter(name, rng):
     geometry = GEOMETRIES[name](rng)
     order = rng.permutation(len(geometry))
-    shuffled = Geometry(positions=geometry.positions[order], numbers=geometry.numbers[order], cell=geometry.cell, pbc=geometry.pbc)
+    shuffled = Geometry(
+        positions=geometry.positions[order],
+        numbers=geometry.numbers[order],
+        cell=geometry.cell,
+        pbc=geometry.pbc,
+    )
     before, after = predictions([geometry]), predictions([shuffled])
     torch.testing.assert_close(before.energy, after.energy, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(before.forces[:, torch.tensor(order)], after.forces, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(
+        before.forces[:, torch.tensor(order)], after.forces, rtol=1e-9, atol=1e-12
+    )
 
 
 def test_images_do_not_matter(rng):
     geometry = GEOMETRIES["crystal"](rng)
-    elsewhere = geometry.moved(geometry.positions + rng.integers(-3, 4, (len(geometry), 3)) @ geometry.cell)
-    torch.testing.assert_close(predictions([geometry]).forces, predictions([elsewhere]).forces, rtol=1e-8, atol=1e-11)
+    elsewhere = geometry.moved(
+        geometry.positions + rng.integers(-3, 4, (len(geometry), 3)) @ geometry.cell
+    )
+    torch.testing.assert_close(
+        predictions([geometry]).forces, predictions([elsewhere]).forces, rtol=1e-8, atol=1e-11
+    )
 
 
 def test_distant_molecules_add_up(rng):
     one, two = ammonia(rng), GEOMETRIES["methane"](rng)
-    both = Geometry(positions=np.concatenate([one.positions, two.positions + [50.0, 0, 0]]), numbers=np.concatenate([one.numbers, two.numbers]))
+    both = Geometry(
+        positions=np.concatenate([one.positions, [*two.positions, 50.0, 0, 0]]),
+        numbers=np.concatenate([one.numbers, two.numbers]),
+    )
     apart = predictions([one, two])
-    torch.testing.assert_close(predictions([both]).energy[:, 0], apart.energy.sum(1), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        predictions([both]).energy[:, 0], apart.energy.sum(1), rtol=1e-12, atol=1e-12
+    )
     torch.testing.assert_close(predictions([both]).forces, apart.forces, rtol=1e-10, atol=1e-12)
 
 
@@ -357,7 +508,9 @@ def test_a_supercell_is_so_many_cells(name, rng):
 
 
 def test_energies_are_twice_differentiable_at_the_cutoff():
-    """Energy, force and curvature fade to zero like the third, second and first power of the distance to the cutoff."""
+    """Energy, force and curvature fade to zero like the third, second and first power of the
+    distance to the cutoff.
+    """
     module = network()
 
     def derivatives(r):
@@ -368,7 +521,13 @@ def test_energies_are_twice_differentiable_at_the_cutoff():
         said = Stacked(module)(batch.at(r), graph=True)
         (second,) = torch.autograd.grad(said.forces[0, 1::2, 0].sum(), r)
         far = Stacked(module)(batch.at(9 * batch.positions)).energy
-        return np.stack([(said.energy - far)[0].detach().numpy(), said.forces[0, 1::2, 0].detach().numpy(), second[1::2, 0].numpy()])
+        return np.stack(
+            [
+                (said.energy - far)[0].detach().numpy(),
+                said.forces[0, 1::2, 0].detach().numpy(),
+                second[1::2, 0].numpy(),
+            ]
+        )
 
     outside = derivatives([CUTOFF, CUTOFF + 1e-9, CUTOFF + 0.5])
     assert not outside.any()
@@ -379,14 +538,19 @@ def test_energies_are_twice_differentiable_at_the_cutoff():
 
 def test_no_pair_is_lost_at_the_cutoff(rng):
     """Two members whose lists differ: pairs beyond a member's own cutoff add exactly nothing."""
-    potential, batch = Stacked(network()), Batch.of([GEOMETRIES["crystal"](rng), GEOMETRIES["longer than the cutoff"](rng)])
+    potential, batch = (
+        Stacked(network()),
+        Batch.of([GEOMETRIES["crystal"](rng), GEOMETRIES["longer than the cutoff"](rng)]),
+    )
     own = batch.positions + torch.tensor(rng.normal(0, 0.2, (2, *batch.positions.shape)))
     together = potential(batch.at(own))
     for m in range(2):
         alone = potential[[m]](batch.at(own[m]))
         torch.testing.assert_close(together.energy[[m]], alone.energy, rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(together.forces[[m]], alone.forces, rtol=1e-11, atol=1e-13)
-        torch.testing.assert_close(together.stress[[m]], alone.stress, rtol=1e-11, atol=1e-13, equal_nan=True)
+        torch.testing.assert_close(
+            together.stress[[m]], alone.stress, rtol=1e-11, atol=1e-13, equal_nan=True
+        )
 
 
 # -- members
@@ -397,16 +561,25 @@ def test_stacked_members_say_what_each_says_alone(periodic, rng):
     several = Stacked(network((4, 5, 6)), Baseline({1: -3.0, 6: -40.0, 7: -50.0, 13: -60.0}))
     batch = Batch.of(everything(rng) if periodic else [ammonia(rng), GEOMETRIES["methane"](rng)])
     together = several(batch)
-    assert together.energy.shape == (3, len(batch)) and together.forces.shape == (3, *batch.positions.shape)
+    assert together.energy.shape == (3, len(batch))
+    assert together.forces.shape == (
+        3,
+        *batch.positions.shape,
+    )
     for m in range(3):
         alone = several[[m]](batch)
         torch.testing.assert_close(alone.energy[0], together.energy[m], rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(alone.forces[0], together.forces[m], rtol=1e-11, atol=1e-13)
-        torch.testing.assert_close(alone.stress[0], together.stress[m], rtol=1e-11, atol=1e-13, equal_nan=True)
+        torch.testing.assert_close(
+            alone.stress[0], together.stress[m], rtol=1e-11, atol=1e-13, equal_nan=True
+        )
 
 
 def test_a_members_weights_depend_on_its_seed_only():
-    alone, among = SchNet([1, 7], [7], features=6, filters=4), SchNet([1, 7], [3, 7, 1], features=6, filters=4)
+    alone, among = (
+        SchNet([1, 7], [7], features=6, filters=4),
+        SchNet([1, 7], [3, 7, 1], features=6, filters=4),
+    )
     for a, b in zip(alone.parameters(), among.parameters(), strict=True):
         assert torch.equal(a[0], b[1])
     assert not torch.equal(among.embedding[0], among.embedding[2])
@@ -417,27 +590,46 @@ def test_a_members_weights_depend_on_its_seed_only():
 def test_weights_start_as_described():
     module = SchNet([1, 7], [0], features=64, filters=96, gaussians=11, cutoff=5.0)
     for name, p in module.named_parameters():
-        if name.split(".")[-1] in ("first", "second", "send", "receive", "update", "inner", "outer"):
+        if name.split(".")[-1] in (
+            "first",
+            "second",
+            "send",
+            "receive",
+            "update",
+            "inner",
+            "outer",
+        ):
             limit = np.sqrt(6 / (p.shape[1] + p.shape[2]))
             assert 0.9 * limit < p.abs().max() <= limit
-    np.testing.assert_allclose(module.interactions[1].centres[0, 0].detach(), np.linspace(0, 5, 11), rtol=1e-6)
+    np.testing.assert_allclose(
+        module.interactions[1].centres[0, 0].detach(), np.linspace(0, 5, 11), rtol=1e-6
+    )
     assert (module.interactions[0].widths == 0.5).all()
     assert not torch.equal(module.interactions[0].send, module.interactions[1].send)
 
 
 def test_the_defaults_are_the_papers():
     module = SchNet([1, 7], [0])
-    assert repr(module) == "SchNet(H, N; 4 interactions, 256 features, 256 filters, 32 Gaussians, 5 A)"
-    assert module.embedding.dtype == torch.float32 and all(p.requires_grad for p in module.parameters())
-    assert repr(Stacked(network(), Baseline({7: -3.0}))) == (
-        "Stacked(2 x SchNet(H, C, N, Al; 3 interactions, 7 features, 5 filters, 6 Gaussians, 3 A), 686 weights each, Baseline(N -3.0000 eV))"
+    assert (
+        repr(module) == "SchNet(H, N; 4 interactions, 256 features, 256 filters, 32 Gaussians, 5 A)"
+    )
+    assert module.embedding.dtype == torch.float32
+    assert all(p.requires_grad for p in module.parameters())
+    assert (
+        repr(Stacked(network(), Baseline({7: -3.0})))
+        == "Stacked(2 x SchNet(H, C, N, Al; 3 interactions, 7 features, 5 filters, 6 Gaussians, 3"
+        " A), 686 weights each, Baseline(N -3.0000 eV))"
     )
 
 
 def test_precisions_start_alike_and_agree(rng):
-    single, double = (SchNet([1, 7], [4], features=16, filters=16, dtype=dtype) for dtype in (torch.float32, torch.float64))
+    single, double = (
+        SchNet([1, 7], [4], features=16, filters=16, dtype=dtype)
+        for dtype in (torch.float32, torch.float64)
+    )
     for a, b in zip(single.parameters(), double.parameters(), strict=True):
-        assert a.dtype == torch.float32 and torch.allclose(a.double(), b, rtol=1e-7)
+        assert a.dtype == torch.float32
+        assert torch.allclose(a.double(), b, rtol=1e-7)
     batch = Batch.of([ammonia(rng)])
     one, other = Stacked(single)(batch), Stacked(double)(batch)
     assert one.energy.dtype == one.forces.dtype == torch.float32
@@ -448,7 +640,9 @@ def test_distances_are_formed_in_double_precision(rng):
     """A molecule far from the origin says the same in single precision."""
     geometry, potential = ammonia(rng), Stacked(network(dtype=torch.float32))
     away = geometry.moved(geometry.positions + 1e4)
-    torch.testing.assert_close(*(potential(Batch.of([g])).forces for g in (geometry, away)), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        *(potential(Batch.of([g])).forces for g in (geometry, away)), rtol=1e-5, atol=1e-6
+    )
 
 
 # -- errors
@@ -461,7 +655,7 @@ def test_what_the_network_refuses(rng):
         SchNet([], [0])
     with pytest.raises(ValueError, match="features=1 and gaussians=32 must be at least 2"):
         SchNet([1], [0], features=1)
-    with pytest.raises(ValueError, match="cutoff=0.0 positive"):
+    with pytest.raises(ValueError, match=r"cutoff=0.0 positive"):
         SchNet([1], [0], cutoff=0.0)
 
 
@@ -469,10 +663,18 @@ def test_what_the_network_refuses(rng):
 def test_an_unknown_element_is_named_with_the_remedy(name, rng):
     more = [] if name == "open" else [GEOMETRIES["crystal"](rng)]
     batch = Batch.of([rattled(molecule("H2O"), rng), rattled(molecule("SO2"), rng), *more])
-    with pytest.raises(ValueError, match=r"has never seen O, S; it knows H, C, N, Al: build and train SchNet\(\[1, 6, 7, 8, 13, 16\]"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"has never seen O, S; it knows H, C, N, Al: build and train SchNet\(\[1, 6, 7, 8, 13,"
+            r" 16\]"
+        ),
+    ):
         derive(network(), batch.at(batch.positions), graph=False, members=2)
 
 
 def test_atoms_at_the_same_place_are_refused():
-    with pytest.raises(ValueError, match="particles 0 and 2 of geometry 0 of the batch are at the same place"):
+    with pytest.raises(
+        ValueError, match="particles 0 and 2 of geometry 0 of the batch are at the same place"
+    ):
         predictions([Geometry(positions=[[0.0, 0, 0], [1, 0, 0], [0, 0, 0]], numbers=[1, 1, 7])])

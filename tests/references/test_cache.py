@@ -27,7 +27,9 @@ def test_labels_come_back_to_the_last_bit(tmp_path):
     cache = Cache(tmp_path)
     rng = np.random.default_rng(0)
     stress = rng.normal(size=(3, 3))
-    labels = Labels(energy=-7548.123456789012, forces=rng.normal(size=(1, 3)), stress=stress + stress.T)
+    labels = Labels(
+        energy=-7548.123456789012, forces=rng.normal(size=(1, 3)), stress=stress + stress.T
+    )
     assert cache.read("settings", CRYSTAL) is None
     cache.write("settings", CRYSTAL, labels)
     read = cache.read("settings", CRYSTAL)
@@ -46,7 +48,10 @@ def test_what_is_kept_is_not_asked_again(tmp_path, counted):
     second = dict(Reference(counted)(geometries[::-1], cache, events.append))
     assert counted.asked() == [0.25, 0.5]
     assert [first[i].energy for i in (0, 1)] == [second[i].energy for i in (1, 0)]
-    assert [(event.done, event.total, event.error, event.cached) for event in events] == [(1, 2, None, True), (2, 2, None, True)]
+    assert [(event.done, event.total, event.error, event.cached) for event in events] == [
+        (1, 2, None, True),
+        (2, 2, None, True),
+    ]
     assert not files(tmp_path, "*.part")
 
 
@@ -55,7 +60,10 @@ def test_other_settings_are_other_labels(tmp_path, counted):
     for scale in (1.0, 2.0, 1.0):
         list(Reference(Counted(counted.folder, scale=scale))(geometries, cache))
     assert counted.asked() == [0.25, 0.25]
-    kept = [json.loads(path.read_text())["settings"]["scale"] for path in (tmp_path / "labels").glob("*/settings.json")]
+    kept = [
+        json.loads(path.read_text())["settings"]["scale"]
+        for path in (tmp_path / "labels").glob("*/settings.json")
+    ]
     assert sorted(kept) == [1.0, 2.0]
 
 
@@ -65,7 +73,8 @@ def test_settings_are_written_for_people(tmp_path, counted):
     (folder,) = (tmp_path / "labels").iterdir()
     assert folder.name == reference.settings_digest
     assert json.loads((folder / "settings.json").read_text()) == {
-        "label": "label_functions.Counted", "settings": {"failures": 0, "scale": 1.0, "version": "1.2"},
+        "label": "label_functions.Counted",
+        "settings": {"failures": 0, "scale": 1.0, "version": "1.2"},
     }
 
 
@@ -82,7 +91,11 @@ def test_a_listener_that_raises_finds_the_label_on_disk(tmp_path, counted):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(Reference(counted)(points([[0.25, 0.0], [0.5, 0.0]]), Cache(tmp_path / "labels"), cancel))
+        list(
+            Reference(counted)(
+                points([[0.25, 0.0], [0.5, 0.0]]), Cache(tmp_path / "labels"), cancel
+            )
+        )
     assert len(files(tmp_path / "labels", "*.npz")) == 1
     assert counted.asked() == [0.25]
 
@@ -114,7 +127,9 @@ def test_labels_replace_a_failure(tmp_path):
 def test_accept_judges_kept_labels_too(tmp_path, counted):
     cache, geometries = Cache(tmp_path / "labels"), points([0.25, 0.0])
     dict(Reference(counted)(geometries, cache))
-    refused = dict(Reference(counted, accept=lambda geometry, labels: "not today")(geometries, cache))[0]
+    refused = dict(
+        Reference(counted, accept=lambda geometry, labels: "not today")(geometries, cache)
+    )[0]
     assert str(refused) == "refused: not today"
     assert dict(Reference(counted)(geometries, cache))[0].energy == 0.25**2 / 2
     assert counted.asked() == [0.25]
@@ -126,7 +141,9 @@ def test_a_truncated_label_names_its_file_and_the_remedy(tmp_path, counted, kept
     list(Reference(counted)(geometries, cache))
     (path,) = (tmp_path / "labels").glob("*/*.npz")
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(ValueError, match=rf"{path.name} is damaged .* delete it, its geometry will be asked again"):
+    with pytest.raises(
+        ValueError, match=rf"{path.name} is damaged .* delete it, its geometry will be asked again"
+    ):
         list(Reference(counted)(geometries, cache))
     path.unlink()
     assert dict(Reference(counted)(geometries, cache))[0].energy == 0.25**2 / 2
@@ -155,7 +172,7 @@ def test_a_truncated_failure_is_damaged(tmp_path):
     cache.write("settings", CRYSTAL, LabelFailed(0, "why"))
     path = tmp_path / "settings" / f"{CRYSTAL.digest()}.failed.json"
     path.write_text(path.read_text()[:8])
-    with pytest.raises(ValueError, match="failed.json is damaged"):
+    with pytest.raises(ValueError, match=r"failed.json is damaged"):
         cache.read("settings", CRYSTAL)
 
 

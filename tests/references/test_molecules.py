@@ -36,9 +36,15 @@ class Spring:
 
 
 def test_ammonia_from_its_smiles():
-    pytest.importorskip("rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]")
+    pytest.importorskip(
+        "rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]"
+    )
     ammonia = conformer("N")
-    assert ammonia.numbers.tolist() == [7, 1, 1, 1] and (ammonia.charge, ammonia.multiplicity) == (0, 1)
+    assert ammonia.numbers.tolist() == [7, 1, 1, 1]
+    assert (ammonia.charge, ammonia.multiplicity) == (
+        0,
+        1,
+    )
     atoms = ammonia.to_atoms()
     np.testing.assert_allclose(atoms.get_distances(0, [1, 2, 3]), 1.02, atol=0.02)
     assert 100 < atoms.get_angle(1, 0, 2) < 115
@@ -47,17 +53,27 @@ def test_ammonia_from_its_smiles():
     assert conformer("CCO").digest() == ethanol.digest() != conformer("CCO", seed=1).digest()
 
 
-@pytest.mark.parametrize(("smiles", "charge", "multiplicity"), [("[OH]", 0, 2), ("[NH4+]", 1, 1), ("CC(=O)[O-]", -1, 1)])
+@pytest.mark.parametrize(
+    ("smiles", "charge", "multiplicity"), [("[OH]", 0, 2), ("[NH4+]", 1, 1), ("CC(=O)[O-]", -1, 1)]
+)
 def test_charge_and_multiplicity_are_read_from_the_smiles(smiles, charge, multiplicity):
-    pytest.importorskip("rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]")
+    pytest.importorskip(
+        "rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]"
+    )
     geometry = conformer(smiles)
     assert (geometry.charge, geometry.multiplicity) == (charge, multiplicity)
     check_molecule(geometry, "a reference")
 
 
 def test_what_a_conformer_refuses(monkeypatch, capfd):
-    pytest.importorskip("rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]")
-    for smiles, message in {"ammonia": "cannot read the SMILES 'ammonia'", "": "cannot read the SMILES ''", "[Fe]": r"MMFF94 does not know all atoms of '\[Fe\]'"}.items():
+    pytest.importorskip(
+        "rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]"
+    )
+    for smiles, message in {
+        "ammonia": "cannot read the SMILES 'ammonia'",
+        "": "cannot read the SMILES ''",
+        "[Fe]": r"MMFF94 does not know all atoms of '\[Fe\]'",
+    }.items():
         with pytest.raises(ValueError, match=f"{message}.* hand in a geometry of your own"):
             conformer(smiles)
     assert capfd.readouterr() == ("", "")
@@ -73,26 +89,45 @@ def test_relaxed_in_a_plane():
     start = points([[0.9, 0.4]], by="hand")[0]
     found = optimised(DoubleWell(), start, fmax=1e-6)
     x, y = found.positions[0]
-    assert 40 * x**3 - 20 * x + 2 == pytest.approx(0.0, abs=1e-5) and x > 0.5 and y == pytest.approx(0.0, abs=1e-6)
-    assert dict(found.origin) == {"by": "optimised"} and start.positions[0, 0] == 0.9
+    assert 40 * x**3 - 20 * x + 2 == pytest.approx(0.0, abs=1e-5)
+    assert x > 0.5
+    assert y == pytest.approx(0.0, abs=1e-6)
+    assert dict(found.origin) == {"by": "optimised"}
+    assert start.positions[0, 0] == 0.9
 
 
 def test_fixed_atoms_and_charges_are_honoured():
-    start = Geometry(positions=[[0.0, 0.0, 0.0], [1.3, 0.2, 0.0]], numbers=[1, 1], charge=-2, movable=[False, True])
+    start = Geometry(
+        positions=[[0.0, 0.0, 0.0], [1.3, 0.2, 0.0]],
+        numbers=[1, 1],
+        charge=-2,
+        movable=[False, True],
+    )
     found = optimised(Spring(), start)
-    assert not found.positions[0].any() and found.movable.tolist() == [False, True] and found.charge == -2
+    assert not found.positions[0].any()
+    assert found.movable.tolist() == [False, True]
+    assert found.charge == -2
     assert np.linalg.norm(found.positions[1]) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_too_few_steps_are_said():
-    with pytest.raises(RuntimeError, match=r"after 1 steps Geometry\(1 x, 2d\) has a force of .* eV/angstrom, expected 1e-06: allow more steps"):
+    with pytest.raises(
+        RuntimeError,
+        match=(
+            r"after 1 steps Geometry\(1 x, 2d\) has a force of .* eV/angstrom, expected 1e-06:"
+            r" allow more steps"
+        ),
+    ):
         optimised(DoubleWell(), points([[0.9, 0.4]])[0], fmax=1e-6, steps=1)
 
 
 def test_a_label_function_as_a_potential(rng):
     """Through ASE and back, for a model surface and for ions at one place."""
     some = points(rng.uniform(-1, 1, (5, 2)))
-    said, right = CalculatorPotential(LabelCalculator(DoubleWell()))(Batch.of(some)), helpers.well_potential()(Batch.of(some))
+    said, right = (
+        CalculatorPotential(LabelCalculator(DoubleWell()))(Batch.of(some)),
+        helpers.well_potential()(Batch.of(some)),
+    )
     torch.testing.assert_close(said.energy, right.energy)
     torch.testing.assert_close(said.forces, right.forces)
     pair = {"positions": [[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], "numbers": [1, 1]}
@@ -111,7 +146,9 @@ def test_a_charge_changed_in_info_is_noticed():
 def test_a_stress_is_handed_on():
     crystal = Atoms("Ar", cell=[3, 3, 3], pbc=True)
     stress = np.array([[1.0, 0.1, 0.2], [0.1, 2.0, 0.3], [0.2, 0.3, 3.0]])
-    crystal.calc = LabelCalculator(lambda geometry: Labels(energy=0.0, forces=np.zeros((1, 3)), stress=stress))
+    crystal.calc = LabelCalculator(
+        lambda geometry: Labels(energy=0.0, forces=np.zeros((1, 3)), stress=stress)
+    )
     np.testing.assert_array_equal(crystal.get_stress(voigt=False), stress)
 
 
@@ -123,14 +160,38 @@ OH = {"positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.97]], "numbers": [8, 1]}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"cell": np.eye(3), "pbc": True}, r"Ours labels isolated molecules and Geometry\(HO, 3d, periodic\) is periodic: use .*, or pbc=False"),
-        ({"positions": [[0.0, 0.0], [0.0, 1.0]]}, r"Ours labels atoms in three dimensions .*: give atomic numbers and \(n, 3\) positions"),
+        (
+            {"cell": np.eye(3), "pbc": True},
+            (
+                r"Ours labels isolated molecules and Geometry\(HO, 3d, periodic\) is periodic: use"
+                r" .*, or pbc=False"
+            ),
+        ),
+        (
+            {"positions": [[0.0, 0.0], [0.0, 1.0]]},
+            r"Ours labels atoms in three dimensions .*: give atomic numbers and \(n, 3\) positions",
+        ),
         ({"numbers": [8, 0]}, r"Ours labels atoms in three dimensions .*: give atomic numbers"),
         ({"charge": 9}, r"Geometry\(HO, 3d\) with charge 9 has no electrons left"),
-        ({"multiplicity": 1}, r"9 electrons cannot have multiplicity 1, but 2, 4, \.\.\.: give Geometry\(HO, 3d\) another multiplicity or charge"),
-        ({"charge": 1, "multiplicity": 2}, r"8 electrons cannot have multiplicity 2, but 1, 3, \.\.\."),
+        (
+            {"multiplicity": 1},
+            (
+                r"9 electrons cannot have multiplicity 1, but 2, 4, \.\.\.: give Geometry\(HO, 3d\)"
+                r" another multiplicity or charge"
+            ),
+        ),
+        (
+            {"charge": 1, "multiplicity": 2},
+            r"8 electrons cannot have multiplicity 2, but 1, 3, \.\.\.",
+        ),
         ({"charge": 8, "multiplicity": 4}, r"1 electrons cannot have multiplicity 4, but 2"),
-        ({"positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.1]]}, r"atoms 0 and 1 of Geometry\(HO, 3d\) are 0\.1 angstrom apart, on top of each other: drop"),
+        (
+            {"positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.1]]},
+            (
+                r"atoms 0 and 1 of Geometry\(HO, 3d\) are 0\.1 angstrom apart, on top of each"
+                r" other: drop"
+            ),
+        ),
     ],
 )
 def test_what_is_no_molecule(changes, message):

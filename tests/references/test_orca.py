@@ -13,7 +13,12 @@ from ase import units
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references import ORCA, LabelFailed, Reference
 
-OH = Geometry(positions=[[0.0, 0.0, 0.0], [0.0, 0.1, 0.9712345678901234]], numbers=[8, 1], multiplicity=2, origin={"by": "hand"})
+OH = Geometry(
+    positions=[[0.0, 0.0, 0.0], [0.0, 0.1, 0.9712345678901234]],
+    numbers=[8, 1],
+    multiplicity=2,
+    origin={"by": "hand"},
+)
 
 OUTPUT = """Number of atoms                             ...      2
 CARTESIAN COORDINATES (ANGSTROEM)
@@ -69,23 +74,35 @@ def test_the_input_is_the_papers(tmp_path):
     written = ORCA().write(OH, tmp_path).read_text()
     lines = [line.split() for line in written.splitlines() if line.strip()]
     assert lines == [
-        ["!", "BP86", "D3BJ", "def2-SVP", "EnGrad", "TightSCF"], ["%pal", "nprocs", "1", "end"], ["*xyz", "0", "2"],
-        ["O", "0.0", "0.0", "0.0"], ["H", "0.0", "0.1", "0.9712345678901234"], ["*"],
+        ["!", "BP86", "D3BJ", "def2-SVP", "EnGrad", "TightSCF"],
+        ["%pal", "nprocs", "1", "end"],
+        ["*xyz", "0", "2"],
+        ["O", "0.0", "0.0", "0.0"],
+        ["H", "0.0", "0.1", "0.9712345678901234"],
+        ["*"],
     ]
 
 
 def test_charge_cores_and_blocks_are_written(tmp_path):
-    written = ORCA(cores=4, blocks="%scf maxiter 300 end").write(replace(OH, charge=-1, multiplicity=1), tmp_path).read_text()
+    written = (
+        ORCA(cores=4, blocks="%scf maxiter 300 end")
+        .write(replace(OH, charge=-1, multiplicity=1), tmp_path)
+        .read_text()
+    )
     assert "%pal nprocs 4 end\n%scf maxiter 300 end" in written
     assert "*xyz -1 1" in written
 
 
 def test_what_it_says_is_read(tmp_path):
     orca = stand_in(tmp_path)
-    for _ in range(2):          # the second finds nothing of the first
+    for _ in range(2):  # the second finds nothing of the first
         labels = orca(OH)
     assert labels.energy == pytest.approx(-75.66886719363913 * units.Hartree, rel=1e-12)
-    np.testing.assert_allclose(labels.forces, np.array([[0, -0.01, 0.02], [0, 0.01, -0.02]]) * units.Hartree / units.Bohr, rtol=1e-12)
+    np.testing.assert_allclose(
+        labels.forces,
+        np.array([[0, -0.01, 0.02], [0, 0.01, -0.02]]) * units.Hartree / units.Bohr,
+        rtol=1e-12,
+    )
     assert (tmp_path / "seen.inp").read_text().startswith("! BP86 D3BJ def2-SVP EnGrad TightSCF")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in stalled", "seen.inp"]
 
@@ -93,9 +110,18 @@ def test_what_it_says_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"how": "WITH ERRORS"}, r"ORCA did not finish Geometry\(HO, 3d, from {'by': 'hand'}\); its output ends: .*ORCA TERMINATED WITH ERRORS"),
+        (
+            {"how": "WITH ERRORS"},
+            (
+                r"ORCA did not finish Geometry\(HO, 3d, from {'by': 'hand'}\); its output ends:"
+                r" .*ORCA TERMINATED WITH ERRORS"
+            ),
+        ),
         ({"engrad": False}, r"ORCA did not finish Geometry\(HO.*ORCA TERMINATED NORMALLY"),
-        ({"note": "  (Wavefunction not fully converged!)"}, r"ORCA's field of Geometry\(HO.* did not converge; its output ends: "),
+        (
+            {"note": "  (Wavefunction not fully converged!)"},
+            r"ORCA's field of Geometry\(HO.* did not converge; its output ends: ",
+        ),
     ],
 )
 def test_a_calculation_without_an_answer_is_a_failure(how, message, tmp_path):
@@ -104,13 +130,17 @@ def test_a_calculation_without_an_answer_is_a_failure(how, message, tmp_path):
 
 
 def test_a_missing_program_is_said():
-    (_, failure), = Reference(ORCA(command="/nowhere/orca"))([OH])
+    ((_, failure),) = Reference(ORCA(command="/nowhere/orca"))([OH])
     assert isinstance(failure, LabelFailed)
-    assert "there is no program '/nowhere/orca': install ORCA and give its full path" in str(failure)
+    assert "there is no program '/nowhere/orca': install ORCA and give its full path" in str(
+        failure
+    )
 
 
 def test_what_orca_refuses(tmp_path):
-    with pytest.raises(ValueError, match=r"method is 'BP86 def2-SVP', which yields no forces: add EnGrad"):
+    with pytest.raises(
+        ValueError, match=r"method is 'BP86 def2-SVP', which yields no forces: add EnGrad"
+    ):
         ORCA(method="BP86 def2-SVP")
     with pytest.raises(ValueError, match="cores is 0"):
         ORCA(cores=0)
@@ -119,5 +149,11 @@ def test_what_orca_refuses(tmp_path):
 
 
 def test_where_it_runs_does_not_name_its_labels():
-    assert Reference(ORCA(command="/opt/orca", cores=8)).settings_digest == Reference(ORCA()).settings_digest
-    assert Reference(ORCA(blocks="%scf maxiter 300 end")).settings_digest != Reference(ORCA()).settings_digest
+    assert (
+        Reference(ORCA(command="/opt/orca", cores=8)).settings_digest
+        == Reference(ORCA()).settings_digest
+    )
+    assert (
+        Reference(ORCA(blocks="%scf maxiter 300 end")).settings_digest
+        != Reference(ORCA()).settings_digest
+    )

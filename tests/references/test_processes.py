@@ -58,14 +58,20 @@ def runs(pid):
 
 
 def test_a_mixture_of_moods_costs_only_those_that_misbehave(pool):
-    geometries = moods(0.25, HANGS, RAISES, DIES, NOT_A_NUMBER, WRONG_SHAPE, WRONG_TYPE, SLOW, 0.5, GOOD)
+    geometries = moods(
+        0.25, HANGS, RAISES, DIES, NOT_A_NUMBER, WRONG_SHAPE, WRONG_TYPE, SLOW, 0.5, GOOD
+    )
     results = dict(Reference(moody, SETTINGS, pool, timeout=1.0)(geometries))
     assert sorted(results) == list(range(10))
     for index in (0, 7, 8, 9):
         assert results[index].energy == (geometries[index].positions ** 2).sum() / 2
     expected = {
-        1: "no answer within 1 s", 2: "RuntimeError: the SCF did not converge", 3: "the process died (exit code 3)", 4: "energy is nan",
-        5: "shape (4, 2), its positions (1, 2)", 6: "returned float, expected Labels",
+        1: "no answer within 1 s",
+        2: "RuntimeError: the SCF did not converge",
+        3: "the process died (exit code 3)",
+        4: "energy is nan",
+        5: "shape (4, 2), its positions (1, 2)",
+        6: "returned float, expected Labels",
     }
     for index, text in expected.items():
         assert isinstance(results[index], LabelFailed)
@@ -144,9 +150,16 @@ def test_a_timeout_alone_is_one_process_of_our_own(tmp_path):
     until(lambda: not runs(file.read_text()))
 
 
-@pytest.mark.parametrize("label", [lambda geometry: None, partial(moody, lock=threading.Lock())], ids=["lambda", "lock"])
+@pytest.mark.parametrize(
+    "label", [lambda geometry: None, partial(moody, lock=threading.Lock())], ids=["lambda", "lock"]
+)
 def test_a_label_that_cannot_travel_says_so(label):
-    with processes(1) as pool, pytest.raises(TypeError, match="cannot be sent to another process .* module that can be imported"):
+    with (
+        processes(1) as pool,
+        pytest.raises(
+            TypeError, match=r"cannot be sent to another process .* module that can be imported"
+        ),
+    ):
         list(Reference(label, SETTINGS, pool)(moods(GOOD)))
 
 
@@ -162,7 +175,13 @@ def test_a_label_that_a_worker_cannot_import_says_so(pool, monkeypatch):
     lost = type(sys)("module_of_this_process")
     exec("def label(geometry): pass", lost.__dict__)
     monkeypatch.setitem(sys.modules, lost.__name__, lost)
-    with pytest.raises(RuntimeError, match="cannot import the label function .*module_of_this_process.* module that can be imported"):
+    with pytest.raises(
+        RuntimeError,
+        match=(
+            r"cannot import the label function .*module_of_this_process.* module that can be"
+            r" imported"
+        ),
+    ):
         list(Reference(lost.label, SETTINGS, pool)(moods(GOOD)))
 
 
@@ -173,8 +192,11 @@ def test_a_label_of_a_notebook_says_what_to_do(pool, monkeypatch):
     main = sys.modules["__main__"]
     label.__module__, label.__qualname__ = "__main__", "label"
     monkeypatch.setattr(main, "label", label, raising=False)
-    monkeypatch.delattr(main, "__file__", raising=False)              # a worker of xdist has none
-    with pytest.raises(TypeError, match="is defined in a notebook, which another process cannot import: put it into a module"):
+    monkeypatch.delattr(main, "__file__", raising=False)  # a worker of xdist has none
+    with pytest.raises(
+        TypeError,
+        match="is defined in a notebook, which another process cannot import: put it into a module",
+    ):
         list(Reference(label, SETTINGS, pool)(moods(GOOD)))
 
 
@@ -189,11 +211,16 @@ class DiesOnArrival:
 
 
 def test_a_worker_that_cannot_begin_says_what_to_do(pool):
-    with pytest.raises(RuntimeError, match=r"died \(exit code 4\) before it could ask: .* below `if __name__ == '__main__':`"):
+    with pytest.raises(
+        RuntimeError,
+        match=r"died \(exit code 4\) before it could ask: .* below `if __name__ == '__main__':`",
+    ):
         list(Reference(DiesOnArrival(), SETTINGS, pool)(moods(GOOD)))
 
 
-@pytest.mark.parametrize(("n", "threads", "message"), [(0, 1, "n is 0"), (1.5, 1, "n is 1.5"), (1, 0, "threads is 0")])
+@pytest.mark.parametrize(
+    ("n", "threads", "message"), [(0, 1, "n is 0"), (1.5, 1, "n is 1.5"), (1, 0, "threads is 0")]
+)
 def test_a_pool_has_whole_workers(n, threads, message):
     with pytest.raises(ValueError, match=message):
         processes(n, threads)
@@ -214,5 +241,12 @@ def test_a_script_ends_with_its_pool_open(tmp_path):
     script = tmp_path / "guarded.py"
     script.write_text(GUARDED)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False, env=environment)
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
     assert (done.returncode, done.stdout, done.stderr) == (0, "1.5\n", "")

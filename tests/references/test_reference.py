@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
-from label_functions import GOOD, INTERRUPTS, NOT_A_NUMBER, RAISES, WRONG_SHAPE, WRONG_TYPE, Counted, moody, squared
+from label_functions import (
+    GOOD,
+    INTERRUPTS,
+    NOT_A_NUMBER,
+    RAISES,
+    WRONG_SHAPE,
+    WRONG_TYPE,
+    Counted,
+    moody,
+    squared,
+)
 
 from agal_toolkit.events import Labelled
 from agal_toolkit.geometry import Labels, points
@@ -37,9 +47,18 @@ def executor(request):
 def test_failures_are_values_that_name_their_geometry(executor):
     results = dict(Reference(moody, {"code": "moody"}, executor)(MOODS))
     assert sorted(results) == list(range(6))
-    assert [isinstance(results[i], Labels) for i in range(6)] == [True, False, False, False, False, True]
+    assert [isinstance(results[i], Labels) for i in range(6)] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        True,
+    ]
     expected = {
-        1: "RuntimeError: the SCF did not converge", 2: "energy is nan", 3: "shape (4, 2), its positions (1, 2)",
+        1: "RuntimeError: the SCF did not converge",
+        2: "energy is nan",
+        3: "shape (4, 2), its positions (1, 2)",
         4: "returned float, expected Labels",
     }
     for index, text in expected.items():
@@ -67,8 +86,12 @@ def test_equal_geometries_are_asked_once_and_answered_each(tmp_path, executor):
     assert (by_index[1].index, by_index[3].index) == (1, 3)
     assert [event.index for event in events] == [index for index, _ in results]
     assert [event.done for event in events] == [1, 2, 3, 4]
-    assert all(isinstance(event, Labelled) and event.total == 4 and not event.cached for event in events)
-    assert {event.index: event.error for event in events}[3] == "geometry 3: RuntimeError: the SCF did not converge"
+    assert all(
+        isinstance(event, Labelled) and event.total == 4 and not event.cached for event in events
+    )
+    assert {event.index: event.error for event in events}[
+        3
+    ] == "geometry 3: RuntimeError: the SCF did not converge"
 
 
 def test_order_does_not_change_labels(executor):
@@ -97,7 +120,9 @@ def test_retries_run_out(tmp_path):
 
 
 def test_a_retry_does_not_hold_up_the_others(tmp_path):
-    results = list(Reference(Counted(tmp_path, failures=1), retries=1)(points([[0.25, 0], [0.5, 0]])))
+    results = list(
+        Reference(Counted(tmp_path, failures=1), retries=1)(points([[0.25, 0], [0.5, 0]]))
+    )
     assert [index for index, _ in results] == [1, 0]
     assert all(isinstance(labels, Labels) for _, labels in results)
 
@@ -127,7 +152,7 @@ def test_nothing_in_nothing_out(executor):
 def test_structures_may_be_atoms():
     ((_, labels),) = Reference(squared, {"code": "squared"})([Atoms("H", positions=[[0, 0, 2.0]])])
     assert labels.energy == 2
-    with pytest.raises(TypeError, match="expected a Geometry or an ase.Atoms"):
+    with pytest.raises(TypeError, match=r"expected a Geometry or an ase.Atoms"):
         Reference(DoubleWell())([np.zeros((1, 2))])
 
 
@@ -166,7 +191,9 @@ class Held:
 def test_a_thread_that_hangs_is_abandoned(threads):
     gate = threading.Event()
     with ThreadPoolExecutor(threads) as pool:
-        results = dict(Reference(Held(gate), executor=pool, timeout=0.3)(points([[2, 0], [0.5, 0], [0.75, 0]])))
+        results = dict(
+            Reference(Held(gate), executor=pool, timeout=0.3)(points([[2, 0], [0.5, 0], [0.75, 0]]))
+        )
         gate.set()
     assert "no answer within 0.3 s; it could not be stopped" in str(results[0])
     if threads == 2:
@@ -181,7 +208,11 @@ def test_a_queue_is_not_a_hang():
         return squared(geometry)
 
     with ThreadPoolExecutor(1) as pool:
-        results = dict(Reference(slow, {"code": "slow"}, pool, timeout=0.3)(points(np.arange(12).reshape(6, 2))))
+        results = dict(
+            Reference(slow, {"code": "slow"}, pool, timeout=0.3)(
+                points(np.arange(12).reshape(6, 2))
+            )
+        )
     assert all(isinstance(labels, Labels) for labels in results.values())
 
 
@@ -203,7 +234,10 @@ def test_abandoning_the_iterator_cancels_what_has_not_begun():
 
 
 def test_an_executor_that_cannot_run_the_label_says_so():
-    with ProcessPoolExecutor(1) as pool, pytest.raises(RuntimeError, match="put it into a module that can be imported"):
+    with (
+        ProcessPoolExecutor(1) as pool,
+        pytest.raises(RuntimeError, match="put it into a module that can be imported"),
+    ):
         list(Reference(lambda geometry: None, {"code": "nameless"}, pool)(points([0.0, 0.0])))
 
 
@@ -265,17 +299,26 @@ class Method:
 
 def test_the_identity_is_json_of_what_changes_results():
     here = __name__
-    identity = Reference(Method(threads=object()), settings={"version": "2.8"}, accept=partial(small_force, limit=3.0)).identity
+    identity = Reference(
+        Method(threads=object()),
+        settings={"version": "2.8"},
+        accept=partial(small_force, limit=3.0),
+    ).identity
     assert identity == {
         "label": f"{here}.Method",
         "settings": {
-            "basis": "def2-svp", "levels": [1.0, 2.0], "inner": {"name": f"{here}.Inner", "grid": [75, 302]},
-            "guess": {"name": "label_functions.squared", "args": [3], "keywords": {}}, "loss": f"{here}.small_force", "version": "2.8",
+            "basis": "def2-svp",
+            "levels": [1.0, 2.0],
+            "inner": {"name": f"{here}.Inner", "grid": [75, 302]},
+            "guess": {"name": "label_functions.squared", "args": [3], "keywords": {}},
+            "loss": f"{here}.small_force",
+            "version": "2.8",
         },
         "accept": {"name": f"{here}.small_force", "args": [], "keywords": {"limit": 3.0}},
     }
     assert Reference(DoubleWell()).identity == {
-        "label": "agal_toolkit.DoubleWell", "settings": {"y_power": 2},
+        "label": "agal_toolkit.DoubleWell",
+        "settings": {"y_power": 2},
         "accept": "agal_toolkit.always",
     }
 
@@ -284,7 +327,10 @@ def test_how_labels_are_computed_does_not_identify_them():
     reference = Reference(Method())
     with ThreadPoolExecutor(1) as pool:
         other = replace(reference, executor=pool, timeout=3.0, retries=2, label=Method(threads=4))
-    assert (other.identity, other.settings_digest) == (reference.identity, reference.settings_digest)
+    assert (other.identity, other.settings_digest) == (
+        reference.identity,
+        reference.settings_digest,
+    )
     assert replace(reference, accept=small_force).settings_digest == reference.settings_digest
     assert replace(reference, accept=small_force).identity != reference.identity
     assert replace(reference, label=Method(basis="tz")).settings_digest != reference.settings_digest

@@ -52,10 +52,22 @@ def test_stress_is_the_slope_in_a_strain(rng):
     label, geometry = XTB("GFN1-xTB", accuracy=0.01), silicon(rng)
     strain = rng.normal(size=(3, 3)) * 1e-3
     strain = (strain + strain.T) / 2
-    sides = [label(replace(geometry, positions=geometry.positions @ (np.eye(3) + s * strain), cell=geometry.cell @ (np.eye(3) + s * strain))).energy for s in (1, -1)]
+    sides = [
+        label(
+            replace(
+                geometry,
+                positions=geometry.positions @ (np.eye(3) + s * strain),
+                cell=geometry.cell @ (np.eye(3) + s * strain),
+            )
+        ).energy
+        for s in (1, -1)
+    ]
     stress = label(geometry).stress
-    assert (sides[0] - sides[1]) / 2 / abs(np.linalg.det(geometry.cell)) == pytest.approx((stress * strain).sum(), abs=1e-4 * units.GPa)
-    assert np.abs(stress).max() > 0.1 * units.GPa and label(water(rng)).stress is None
+    assert (sides[0] - sides[1]) / 2 / abs(np.linalg.det(geometry.cell)) == pytest.approx(
+        (stress * strain).sum(), abs=1e-4 * units.GPa
+    )
+    assert np.abs(stress).max() > 0.1 * units.GPa
+    assert label(water(rng)).stress is None
 
 
 def test_charge_and_multiplicity_are_honoured(rng):
@@ -64,21 +76,31 @@ def test_charge_and_multiplicity_are_honoured(rng):
     ion = label(replace(geometry, charge=1, multiplicity=2)).energy
     assert 5 < ion - label(geometry).energy < 30
     oxygen = Geometry.from_atoms(molecule("O2"))
-    assert label(replace(oxygen, multiplicity=3)).energy != pytest.approx(label(replace(oxygen, multiplicity=1)).energy, abs=1e-3)
+    assert label(replace(oxygen, multiplicity=3)).energy != pytest.approx(
+        label(replace(oxygen, multiplicity=1)).energy, abs=1e-3
+    )
 
 
 def test_two_methods_are_a_committee(rng):
-    committee = Committee.from_calculators([LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))])
+    committee = Committee.from_calculators(
+        [LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))]
+    )
     batch = committee.batch([water(rng)])
     said = committee(batch)
     assert force_variance(said, batch).sqrt().item() > 0.02
-    assert said.forces[1].numpy() == pytest.approx(XTB("GFN2-xTB")(Geometry(positions=batch.positions.numpy(), numbers=batch.numbers.numpy())).forces)
+    assert said.forces[1].numpy() == pytest.approx(
+        XTB("GFN2-xTB")(
+            Geometry(positions=batch.positions.numpy(), numbers=batch.numbers.numpy())
+        ).forces
+    )
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"multiplicity": 2}, "cannot have multiplicity 2"), ({"charge": 11}, "no electrons left"), ({"numbers": [96, 1, 1]}, "no parameters for Cm"),
+        ({"multiplicity": 2}, "cannot have multiplicity 2"),
+        ({"charge": 11}, "no electrons left"),
+        ({"numbers": [96, 1, 1]}, "no parameters for Cm"),
         ({"pbc": [True, True, False], "cell": np.eye(3) * 9}, "periodic in some directions only"),
     ],
 )
@@ -102,7 +124,7 @@ def test_charges_that_do_not_converge_name_the_geometry(rng):
 
 @pytest.mark.parametrize("wrong", [{"method": "GFN0-xTB"}, {"accuracy": 0.0}, {"iterations": 0}])
 def test_settings(wrong):
-    with pytest.raises(ValueError, match="expected 'GFN1-xTB'|must be positive"):
+    with pytest.raises(ValueError, match=r"expected 'GFN1-xTB'|must be positive"):
         XTB(**wrong)
 
 
@@ -113,16 +135,27 @@ def test_without_tblite_the_remedy_is_said(monkeypatch, rng):
 
 
 def test_two_methods_are_sent_to_an_error():
-    """No network and no torch: calibrated on density functional theory, and attacked by differences of forces."""
+    """No network and no torch: calibrated on density functional theory, and attacked by differences
+    of forces.
+    """
     pytest.importorskip("pyscf", reason="PySCF is in the extra `references`")
     truth, rng, rattled = DFT(), np.random.default_rng(0), [molecule("NH3") for _ in range(6)]
     for atoms in rattled:
         atoms.rattle(0.05, rng=rng)
     geometries = [Geometry.from_atoms(atoms) for atoms in rattled]
-    committee = Committee.from_calculators([LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))])
+    committee = Committee.from_calculators(
+        [LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))]
+    )
     data = Dataset(geometries, [truth(geometry) for geometry in geometries])
-    calibrated = Committee(committee.members, Calibration.fit(committee.predict(geometries), data, quantities=("forces",)))
+    calibrated = Committee(
+        committee.members,
+        Calibration.fit(committee.predict(geometries), data, quantities=("forces",)),
+    )
     attack = Attack(TargetError(1.0), LBFGS(25), HessianVector(), start=0.0, guard=Apart(0.6))
     (adversary,) = attack(calibrated, Dataset(), geometries[:1], rng)
-    start, end = (float(calibrated.calibration.atomic_variance(calibrated.predict([g])).sqrt().mean()) for g in (geometries[0], adversary.geometry))
-    assert adversary.reached and abs(end - 1.0) < 0.03 < 1.0 - start
+    start, end = (
+        float(calibrated.calibration.atomic_variance(calibrated.predict([g])).sqrt().mean())
+        for g in (geometries[0], adversary.geometry)
+    )
+    assert adversary.reached
+    assert abs(end - 1.0) < 0.03 < 1.0 - start

@@ -33,7 +33,8 @@ def test_the_data_themselves(rng):
     assert FromDataset(99)(None, data, rng) == list(data)
     some = FromDataset(5)(None, data, rng)
     where = [list(data).index(g) for g in some]
-    assert len(set(where)) == 5 and where == sorted(where)
+    assert len(set(where)) == 5
+    assert where == sorted(where)
 
 
 @pytest.mark.parametrize("normal", [False, True], ids=["uniform", "normal"])
@@ -49,7 +50,9 @@ def test_a_rattle_has_its_distribution(normal, rng):
 
 
 def test_a_rattle_leaves_fixed_atoms_alone(rng):
-    geometry = Geometry(positions=rng.normal(size=(4, 3)), numbers=[6] * 4, movable=[True, False, True, False])
+    geometry = Geometry(
+        positions=rng.normal(size=(4, 3)), numbers=[6] * 4, movable=[True, False, True, False]
+    )
     data = Dataset([geometry], [Labels(energy=0.0, forces=np.zeros((4, 3)))])
     for moved in Rattle(0.3, copies=5)(None, data, rng):
         still = moved.positions == geometry.positions
@@ -72,7 +75,10 @@ def test_what_a_rattle_refuses():
 
 # -- normal modes
 
-PYRAMID = Geometry(positions=[[0.0, 0.0, 0.3], [0.95, 0.0, 0.0], [-0.45, 0.85, 0.0], [-0.5, -0.8, 0.05]], numbers=[7, 1, 1, 1])
+PYRAMID = Geometry(
+    positions=[[0.0, 0.0, 0.3], [0.95, 0.0, 0.0], [-0.45, 0.85, 0.0], [-0.5, -0.8, 0.05]],
+    numbers=[7, 1, 1, 1],
+)
 
 
 def springs(positions: np.ndarray, stiffness: float = 30.0) -> np.ndarray:
@@ -96,7 +102,12 @@ def masses(geometry: Geometry) -> np.ndarray:
 
 def drawn(sampler: NormalModes, seed: int = 0) -> np.ndarray:
     """(count, n d) displacements."""
-    return np.stack([(g.positions - sampler.geometry.positions).ravel() for g in sampler(None, None, np.random.default_rng(seed))])
+    return np.stack(
+        [
+            (g.positions - sampler.geometry.positions).ravel()
+            for g in sampler(None, None, np.random.default_rng(seed))
+        ]
+    )
 
 
 def test_a_diatomic_has_one_mode_of_a_known_wavenumber():
@@ -118,9 +129,13 @@ def test_wavenumbers_are_those_of_ase(fixed):
     geometry = Geometry(positions=PYRAMID.positions, numbers=PYRAMID.numbers, movable=movable)
     hessian = springs(PYRAMID.positions)
     moving = movable.repeat(3)
-    ase = VibrationsData.from_2d(geometry.to_atoms(), hessian[np.ix_(moving, moving)], indices=np.flatnonzero(movable))
+    ase = VibrationsData.from_2d(
+        geometry.to_atoms(), hessian[np.ix_(moving, moving)], indices=np.flatnonzero(movable)
+    )
     right = np.sort(ase.get_frequencies().real)
-    np.testing.assert_allclose(NormalModes(geometry, hessian).wavenumbers, right[right > 1.0], rtol=1e-6)
+    np.testing.assert_allclose(
+        NormalModes(geometry, hessian).wavenumbers, right[right > 1.0], rtol=1e-6
+    )
 
 
 def test_every_mode_holds_half_a_kT():
@@ -132,7 +147,9 @@ def test_every_mode_holds_half_a_kT():
     kT = units.kB * 500.0
     np.testing.assert_allclose(held.mean(0)[6:], kT / 2, rtol=0.06)
     np.testing.assert_allclose(held[:, :6], 0.0, atol=1e-12)
-    np.testing.assert_allclose(held.sum(1), 0.5 * np.einsum("si,ij,sj->s", shifts, hessian, shifts), atol=1e-12)
+    np.testing.assert_allclose(
+        held.sum(1), 0.5 * np.einsum("si,ij,sj->s", shifts, hessian, shifts), atol=1e-12
+    )
     assert held.sum(1).mean() == pytest.approx(6 * kT / 2, rel=0.03)
     assert held.sum(1).var() == pytest.approx(6 * kT**2 / 2, rel=0.1)
 
@@ -147,14 +164,19 @@ def test_the_molecule_as_a_whole_stays():
 
 
 def test_each_sample_has_a_temperature_of_its_own():
-    sampler = NormalModes(PYRAMID, springs(PYRAMID.positions), temperature=(250.0, 750.0), count=3000)
+    sampler = NormalModes(
+        PYRAMID, springs(PYRAMID.positions), temperature=(250.0, 750.0), count=3000
+    )
     samples = sampler(None, None, np.random.default_rng(1))
     assert {g.origin["by"] for g in samples} == {"normal modes"}
     temperatures = np.array([g.origin["temperature"] for g in samples])
-    assert 250 <= temperatures.min() < 255 and 745 < temperatures.max() <= 750
+    assert 250 <= temperatures.min() < 255
+    assert 745 < temperatures.max() <= 750
     assert temperatures.mean() == pytest.approx(500.0, rel=0.02)
     shifts = np.stack([(g.positions - PYRAMID.positions).ravel() for g in samples])
-    held = 0.5 * np.einsum("si,ij,sj->s", shifts, sampler.hessian, shifts) / (units.kB * temperatures)
+    held = (
+        0.5 * np.einsum("si,ij,sj->s", shifts, sampler.hessian, shifts) / (units.kB * temperatures)
+    )
     for hot in (temperatures < 350, temperatures > 650):
         assert held[hot].mean() == pytest.approx(3.0, rel=0.08)
 
@@ -176,7 +198,7 @@ def test_a_crystal_of_emt_is_harmonic_when_cold():
     hessian = np.stack([column(index) for index in range(start.size)])
     atoms.positions = start
     sampler = NormalModes(Geometry.from_atoms(atoms), hessian, temperature=(2.0, 2.0), count=400)
-    assert sampler.wavenumbers.shape == (9,)          # 12 less the translations: a crystal does not turn
+    assert sampler.wavenumbers.shape == (9,)  # 12 less the translations: a crystal does not turn
 
     def energy(geometry: Geometry) -> float:
         atoms.positions = geometry.positions
@@ -200,14 +222,20 @@ def test_fixed_atoms_stay_and_take_their_moves_with_them(fixed, modes):
 
 @pytest.mark.parametrize("noise", [0.0, 1e-4])
 def test_a_linear_molecule_has_one_rotation_less(noise, rng):
-    """CO2 from bonds and bends, as straight as an optimiser leaves it: two equal bends and two stretches."""
+    """CO2 from bonds and bends, as straight as an optimiser leaves it: two equal bends and two
+    stretches.
+    """
     x = np.array([-1.16, 0.0, 1.16])
     stretch, bend = np.zeros((2, 3, 3)), np.zeros((2, 3, 3))
     for row, (i, j) in enumerate([(0, 1), (1, 2)]):
         stretch[row, [i, j], 0] = 1.0, -1.0
     for row, axis in enumerate([1, 2]):
         bend[row, :, axis] = 1.0, -2.0, 1.0
-    hessian = sum(k * np.outer(move, move) for k, moves in ((90.0, stretch), (3.0, bend)) for move in moves.reshape(2, 9))
+    hessian = sum(
+        k * np.outer(move, move)
+        for k, moves in ((90.0, stretch), (3.0, bend))
+        for move in moves.reshape(2, 9)
+    )
     positions = np.column_stack([x, np.zeros(3), np.zeros(3)]) + rng.normal(0, noise, (3, 3))
     wavenumbers = NormalModes(Geometry(positions=positions, numbers=[8, 6, 8]), hessian).wavenumbers
     assert len(wavenumbers) == 4
@@ -226,15 +254,25 @@ def test_a_point_of_a_model_surface_has_its_boltzmann_distribution():
     geometry, hessian = minimum(-0.7)
     assert np.abs(DoubleWell()(geometry).forces).max() < 1e-9
     kT = 0.05
-    shifts = drawn(NormalModes(geometry, hessian, temperature=(kT / units.kB, kT / units.kB), count=8000, free=False))
+    shifts = drawn(
+        NormalModes(
+            geometry, hessian, temperature=(kT / units.kB, kT / units.kB), count=8000, free=False
+        )
+    )
     np.testing.assert_allclose(np.cov(shifts.T), kT * np.linalg.inv(hessian), atol=0.03 * kT / 8)
 
 
 def test_what_has_no_restoring_force_is_refused():
     geometry, hessian = minimum(0.1)
-    with pytest.raises(ValueError, match=r"modes without a restoring force, -\d+ cm\^-1 \(imaginary ones as negative numbers\): this is no minimum; optimise"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"modes without a restoring force, -\d+ cm\^-1 \(imaginary ones as negative numbers\):"
+            r" this is no minimum; optimise"
+        ),
+    ):
         NormalModes(geometry, hessian, free=False)
-    with pytest.raises(ValueError, match="no mode is left: .* free=False"):
+    with pytest.raises(ValueError, match=r"no mode is left: .* free=False"):
         NormalModes(geometry, hessian)
     with pytest.raises(ValueError, match="modes without a restoring force"):
         NormalModes(PYRAMID, springs(PYRAMID.positions), free=False)
@@ -244,12 +282,16 @@ def test_what_has_no_restoring_force_is_refused():
 
 def test_what_normal_modes_refuse(rng):
     hessian = springs(PYRAMID.positions)
-    with pytest.raises(ValueError, match=r"the hessian has shape \(4, 3, 4, 3\), expected \(12, 12\) finite"):
+    with pytest.raises(
+        ValueError, match=r"the hessian has shape \(4, 3, 4, 3\), expected \(12, 12\) finite"
+    ):
         NormalModes(PYRAMID, hessian.reshape(4, 3, 4, 3))
     with pytest.raises(ValueError, match="the hessian is not symmetric: elements differ by"):
         NormalModes(PYRAMID, hessian + rng.normal(0, 3.0, hessian.shape))
     for wrong in ({"temperature": (0.0, 300.0)}, {"temperature": (500.0, 300.0)}, {"count": 0}):
-        with pytest.raises(ValueError, match=r"temperature=.* and count=.*: give \(lowest, highest\) in K above 0"):
+        with pytest.raises(
+            ValueError, match=r"temperature=.* and count=.*: give \(lowest, highest\) in K above 0"
+        ):
             NormalModes(PYRAMID, hessian, **wrong)
 
 
@@ -266,7 +308,8 @@ def test_normal_modes_have_a_name_and_repeat_themselves():
 def test_copies_are_one_structure(rng):
     geometry = Geometry(positions=np.zeros((1, 3)), numbers=[1])
     found = Copies(geometry, 3)(None, None, rng)
-    assert len(found) == 3 and all(copy is geometry for copy in found)
+    assert len(found) == 3
+    assert all(copy is geometry for copy in found)
     with pytest.raises(ValueError, match="positive number"):
         Copies(geometry, 0)
 
@@ -281,8 +324,12 @@ def test_a_mixture_asks_one_after_the_other(rng, tmp_path):
     both = Mixture([FromDataset(2), Rattle(0.1), last])
     found = both(None, data, np.random.default_rng(3), scratch=tmp_path)
     again = np.random.default_rng(3)
-    assert found[:2] == FromDataset(2)(None, data, again) and len(found) == 9
-    assert all(np.array_equal(a.positions, b.positions) for a, b in zip(found[2:8], Rattle(0.1)(None, data, again), strict=True))
+    assert found[:2] == FromDataset(2)(None, data, again)
+    assert len(found) == 9
+    assert all(
+        np.array_equal(a.positions, b.positions)
+        for a, b in zip(found[2:8], Rattle(0.1)(None, data, again), strict=True)
+    )
     assert folders == [tmp_path / "2"]
     with pytest.raises(ValueError, match="at least one"):
         Mixture([])
@@ -292,12 +339,23 @@ def test_frames_of_simulations_with_the_mean(rng):
     """In a harmonic well every coordinate is spread as its replica's temperature says."""
     committee = Committee([Differentiable(helpers.Harmonic((1.0, 4.0)))] * 2)
     start = points([[0.0, 0.0]])[0]
-    hot = MolecularDynamics(temperature=(2000.0, 2000.0), picoseconds=0.4, count=400, start=start, timestep=2.0, damping=40.0)
+    hot = MolecularDynamics(
+        temperature=(2000.0, 2000.0),
+        picoseconds=0.4,
+        count=400,
+        start=start,
+        timestep=2.0,
+        damping=40.0,
+    )
     found = hot(committee, None, rng)
-    assert len(found) == 400 and {g.origin["by"] for g in found} == {"dynamics"}
+    assert len(found) == 400
+    assert {g.origin["by"] for g in found} == {"dynamics"}
     held = 0.5 * np.array([1.0, 4.0]) * np.var([g.positions[0] for g in found], axis=0)
     assert 0.5 < held.sum() / (units.kB * 2000) < 1.5
-    again = hot(committee, None, np.random.default_rng(5)), hot(committee, None, np.random.default_rng(5))
+    again = (
+        hot(committee, None, np.random.default_rng(5)),
+        hot(committee, None, np.random.default_rng(5)),
+    )
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(*again, strict=True))
 
 
@@ -310,8 +368,12 @@ def test_a_replica_that_stops_gives_the_frame_before(rng):
             return batch.positions.norm(dim=-1) > 0.5
 
     committee = Committee([Differentiable(helpers.Harmonic((1.0, 4.0)))] * 2)
-    starts = Dataset(points([[0.1, 0.0], [0.0, 0.1]]), [Labels(energy=0.0, forces=np.zeros((1, 2)))] * 2)
-    sampler = MolecularDynamics(temperature=(20000.0, 30000.0), picoseconds=0.4, count=12, stops=(Beyond(),))
+    starts = Dataset(
+        points([[0.1, 0.0], [0.0, 0.1]]), [Labels(energy=0.0, forces=np.zeros((1, 2)))] * 2
+    )
+    sampler = MolecularDynamics(
+        temperature=(20000.0, 30000.0), picoseconds=0.4, count=12, stops=(Beyond(),)
+    )
     found = sampler(committee, starts, rng)
     assert max(np.linalg.norm(g.positions) for g in found) <= 0.5
     assert {float(g.origin["temperature"]) for g in found} != {20000.0}
@@ -320,12 +382,19 @@ def test_a_replica_that_stops_gives_the_frame_before(rng):
 
 
 def test_a_replica_ends_where_members_disagree(rng):
-    """Two wells of different stiffness disagree the more the farther out: by |k - k'| r / 2, as a root mean square over two components."""
-    committee = Committee([Differentiable(helpers.Harmonic((1.0, 1.0))), Differentiable(helpers.Harmonic((1.2, 1.2)))])
+    """Two wells of different stiffness disagree the more the farther out: by |k - k'| r / 2, as a
+    root mean square over two components.
+    """
+    committee = Committee(
+        [Differentiable(helpers.Harmonic((1.0, 1.0))), Differentiable(helpers.Harmonic((1.2, 1.2)))]
+    )
     start = points([[0.1, 0.0]])[0]
-    sampler = MolecularDynamics(temperature=(20000.0, 20000.0), picoseconds=1.0, count=20, start=start, uncertain=0.05)
+    sampler = MolecularDynamics(
+        temperature=(20000.0, 20000.0), picoseconds=1.0, count=20, start=start, uncertain=0.05
+    )
     radii = np.array([np.linalg.norm(g.positions) for g in sampler(committee, None, rng)])
     limit = 0.05 * np.sqrt(2) / (0.2 / np.sqrt(2))
-    assert (radii > limit).sum() > 15 and radii.max() < 1.5 * limit
+    assert (radii > limit).sum() > 15
+    assert radii.max() < 1.5 * limit
     free = MolecularDynamics(temperature=(20000.0, 20000.0), picoseconds=1.0, count=20, start=start)
     assert np.max([np.linalg.norm(g.positions) for g in free(committee, None, rng)]) > 1.5 * limit

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
+from agal_toolkit.references import DFT
 from studies.ammonia import study as ammonia
 from studies.ammonia.recipes import PRESETS, RECIPES, STARTS
 from studies.ammonia.truth import truth
@@ -14,11 +16,20 @@ from studies.double_well.recipes import PRESETS as WELL_PRESETS
 from studies.double_well.recipes import VARIANTS
 from studies.results import agree, read
 
-from agal_toolkit.references import DFT
-
 RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
-WELLS = [(preset, name) for preset in WELL_PRESETS for name in VARIANTS if (RESULTS / f"double_well_{name}-{preset}.json").exists()]
-JOBS = [(preset, name, start) for preset in PRESETS for name in RECIPES for start in STARTS if (RESULTS / f"ammonia_{name}_{start}-{preset}.json").exists()]
+WELLS = [
+    (preset, name)
+    for preset in WELL_PRESETS
+    for name in VARIANTS
+    if (RESULTS / f"double_well_{name}-{preset}.json").exists()
+]
+JOBS = [
+    (preset, name, start)
+    for preset in PRESETS
+    for name in RECIPES
+    for start in STARTS
+    if (RESULTS / f"ammonia_{name}_{start}-{preset}.json").exists()
+]
 
 
 @pytest.mark.parametrize(("preset", "name"), WELLS)
@@ -31,11 +42,22 @@ def test_a_double_well_study_can_go_on(preset, name):
 def test_a_study_of_ammonia_can_go_on(preset, name, start):
     place = RESULTS / f"ammonia_{name}_{start}-{preset}.json"
     known = truth(RESULTS / "ammonia" / "reference", DFT(), PRESETS[preset].truth)
-    agree(read(place)["settings"], ammonia.settings(name, start, PRESETS[preset], known, DFT()), place)
+    agree(
+        read(place)["settings"], ammonia.settings(name, start, PRESETS[preset], known, DFT()), place
+    )
 
 
-@pytest.mark.parametrize("preset", [preset for preset in calibrated_attacks.PRESETS if (RESULTS / f"calibrated_attacks-{preset}.json").exists()])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        preset
+        for preset in calibrated_attacks.PRESETS
+        if (RESULTS / f"calibrated_attacks-{preset}.json").exists()
+    ],
+)
 def test_a_study_of_calibrated_attacks_can_go_on(preset, tmp_path):
     place, sizes = RESULTS / f"calibrated_attacks-{preset}.json", calibrated_attacks.PRESETS[preset]
-    found = calibrated_attacks.collected(place, tmp_path, calibrated_attacks.settings(sizes), calibrated_attacks.trials(sizes))
+    found = calibrated_attacks.collected(
+        place, tmp_path, calibrated_attacks.settings(sizes), calibrated_attacks.trials(sizes)
+    )
     assert found == read(place)["records"]["trials"]

@@ -20,7 +20,12 @@ from agal_toolkit.training import trainer as training
 from agal_toolkit.training.loss import Task
 from agal_toolkit.training.trainer import TorchTrainer, TrainingFailed
 
-TRAINER = TorchTrainer(network=partial(MLP, 2, width=12, dtype=torch.float64), epochs=30, learning_rate=5e-3, batch_size=8)
+TRAINER = TorchTrainer(
+    network=partial(MLP, 2, width=12, dtype=torch.float64),
+    epochs=30,
+    learning_rate=5e-3,
+    batch_size=8,
+)
 
 
 class Stop(Exception):
@@ -45,7 +50,9 @@ def parameters(members):
 
 def same(one, other):
     one, other = parameters(one), parameters(other)
-    return one.keys() == other.keys() and all(one[name].tobytes() == other[name].tobytes() for name in one)
+    return one.keys() == other.keys() and all(
+        one[name].tobytes() == other[name].tobytes() for name in one
+    )
 
 
 def error(members, data, m=slice(None)):
@@ -86,10 +93,13 @@ def test_members_differ(rng):
 def test_epochs_are_reported(rng):
     data, heard = helpers.well_data(rng, 25), []
     fit(replace(TRAINER, epochs=6), data, *split(25), report=heard.append)
-    assert [(e.epoch, e.epochs) for e in heard] == [(k, 6) for k in range(1, 7)] and all(isinstance(e, Epoch) for e in heard)
+    assert [(e.epoch, e.epochs) for e in heard] == [(k, 6) for k in range(1, 7)]
+    assert all(isinstance(e, Epoch) for e in heard)
     for event in heard:
         assert event.train.shape == event.valid.shape == event.learning_rate.shape == (3,)
-        assert np.isfinite(event.train).all() and np.isfinite(event.valid).all() and (event.learning_rate == 5e-3).all()
+        assert np.isfinite(event.train).all()
+        assert np.isfinite(event.valid).all()
+        assert (event.learning_rate == 5e-3).all()
     heard.clear()
     fit(replace(TRAINER, epochs=2), data, *split(25, valid=0), report=heard.append)
     assert np.isnan(heard[-1].valid).all()
@@ -98,7 +108,14 @@ def test_epochs_are_reported(rng):
 def test_the_reported_losses_are_equation_8(rng):
     """With a learning rate near zero an epoch's losses are those of the weights it ends with."""
     data, heard = helpers.well_data(rng, 25), []
-    trainer = replace(TRAINER, epochs=1, learning_rate=1e-12, energy_weight=0.3, forces_weight=2.0, keep_best=False)
+    trainer = replace(
+        TRAINER,
+        epochs=1,
+        learning_rate=1e-12,
+        energy_weight=0.3,
+        forces_weight=2.0,
+        keep_best=False,
+    )
     weights, valid = split(25)
     members = fit(trainer, data, weights, valid, report=heard.append)
     said = members(Batch.of(data))
@@ -120,7 +137,8 @@ def test_what_has_no_weight_is_never_seen(rng):
     base = fit(TRAINER, data, weights, valid)
     assert same(base, fit(TRAINER, altered(data, 3), weights, valid))
     one = fit(TRAINER, altered(data, 7), weights, valid)
-    assert same(base[[0]], one[[0]]) and not same(base[[1]], one[[1]])
+    assert same(base[[0]], one[[0]])
+    assert not same(base[[1]], one[[1]])
 
 
 def test_validation_data_choose_but_do_not_teach(rng):
@@ -135,7 +153,8 @@ def test_members_do_not_teach_each_other(rng):
     other = altered(data, 4)
     weights[1, 4] = 0.0
     one, two = fit(TRAINER, data, weights, valid), fit(TRAINER, other, weights, valid)
-    assert same(one[[1]], two[[1]]) and not same(one[[0]], two[[0]])
+    assert same(one[[1]], two[[1]])
+    assert not same(one[[0]], two[[0]])
 
 
 def test_a_weight_of_four_is_four_visits(rng):
@@ -152,14 +171,18 @@ def test_a_weight_of_four_is_four_visits(rng):
 
 
 def test_a_members_own_weights_scale_its_losses(rng):
-    """Weights that differ between members cannot be visits; an epoch in one batch is then the weighted mean of the losses."""
+    """Weights that differ between members cannot be visits; an epoch in one batch is then the
+    weighted mean of the losses.
+    """
     data, heard = helpers.well_data(rng, 10), []
     trainer = replace(TRAINER, batch_size=100, epochs=1, learning_rate=1e-12, keep_best=False)
     weights, valid = split(10, members=2, valid=0)
     weights[0, :3], weights[1, 2:5] = [0.0, 2.0, 3.0], [3.0, 0.0, 1.0]
     members = fit(trainer, data, weights, valid, report=heard.append)
     said = members(Batch.of(data))
-    each = (said.energy.detach().numpy() - data.energies) ** 2 + ((said.forces.detach().numpy() - np.concatenate(data.forces)) ** 2).mean(-1)
+    each = (said.energy.detach().numpy() - data.energies) ** 2 + (
+        (said.forces.detach().numpy() - np.concatenate(data.forces)) ** 2
+    ).mean(-1)
     np.testing.assert_allclose(heard[0].train, (each * weights).sum(1) / weights.sum(1), rtol=1e-6)
 
 
@@ -168,7 +191,9 @@ def test_a_members_own_weights_scale_its_losses(rng):
 
 def noisy(rng):
     """Few data and many epochs: the validation loss has its minimum before the end."""
-    return helpers.well_data(rng, 16), replace(TRAINER, epochs=60, learning_rate=0.03, batch_size=4, patience=None)
+    return helpers.well_data(rng, 16), replace(
+        TRAINER, epochs=60, learning_rate=0.03, batch_size=4, patience=None
+    )
 
 
 def checked(members, data, valid):
@@ -182,7 +207,8 @@ def test_the_best_epoch_is_kept(rng):
     kept = fit(trainer, data, weights, valid, report=heard.append)
     losses = np.array([e.valid for e in heard])
     best = losses.argmin(0)
-    assert (best < 59).any() and len(set(best)) > 1
+    assert (best < 59).any()
+    assert len(set(best)) > 1
     np.testing.assert_allclose(checked(kept, data, valid), losses.min(0), rtol=1e-9)
     last = fit(replace(trainer, keep_best=False), data, weights, valid)
     np.testing.assert_allclose(checked(last, data, valid), losses[-1], rtol=1e-9)
@@ -194,7 +220,8 @@ def test_the_learning_rate_falls_for_those_that_wait(rng):
     heard = []
     fit(replace(trainer, patience=2), data, weights, valid, report=heard.append)
     rates = np.array([e.learning_rate for e in heard])
-    assert (np.diff(rates, axis=0) <= 0).all() and rates[-1].max() < 0.03
+    assert (np.diff(rates, axis=0) <= 0).all()
+    assert rates[-1].max() < 0.03
     assert np.isin(np.round(np.log2(rates / 0.03), 9) % 1, 0.0).all()
     assert not (rates == rates[:, :1]).all()
 
@@ -208,7 +235,9 @@ def test_without_validation_data_the_training_loss_decides(rng):
 
 @dataclass
 class Faulty:
-    """Networks that say `what` of any five points in the calls counted in `at`; otherwise they are in order."""
+    """Networks that say `what` of any five points in the calls counted in `at`; otherwise they are
+    in order.
+    """
 
     at: range
     what: float
@@ -233,25 +262,51 @@ class Faulty:
 @pytest.mark.parametrize("what", [np.nan, np.inf])
 @pytest.mark.parametrize("patience", [None, 3])
 def test_a_validation_loss_that_is_no_number_is_no_progress(what, patience, rng):
-    """It must not be replaced by the training loss, which may be far smaller than any validation loss."""
+    """It must not be replaced by the training loss, which may be far smaller than any validation
+    loss.
+    """
     data = helpers.well_data(rng, 30)
-    data = data[np.argsort([np.abs(f).max() for f in data.forces])]                            # validation on the largest forces
+    data = data[
+        np.argsort([np.abs(f).max() for f in data.forces])
+    ]  # validation on the largest forces
     trainer = replace(TRAINER, epochs=40, batch_size=25, learning_rate=0.01, patience=patience)
     weights, valid = split(30, members=1)
     heard = []
-    members = fit(replace(trainer, network=Faulty(range(3, 4), what)), data, weights, valid, report=heard.append)
+    members = fit(
+        replace(trainer, network=Faulty(range(3, 4), what)),
+        data,
+        weights,
+        valid,
+        report=heard.append,
+    )
     losses = np.array([e.valid[0] for e in heard])
-    assert not np.isfinite(losses[2]) and np.isfinite(np.delete(losses, 2)).all() and heard[2].train[0] < np.nanmin(losses[np.isfinite(losses)])
+    assert not np.isfinite(losses[2])
+    assert np.isfinite(np.delete(losses, 2)).all()
+    assert heard[2].train[0] < np.nanmin(losses[np.isfinite(losses)])
     members.module.requires_grad_(False)
-    np.testing.assert_allclose(error(members, data[25:]), losses[np.isfinite(losses)].min(), rtol=1e-9)
+    np.testing.assert_allclose(
+        error(members, data[25:]), losses[np.isfinite(losses)].min(), rtol=1e-9
+    )
 
 
 @pytest.mark.parametrize("what", [np.nan, np.inf])
 def test_validation_that_never_is_a_number_keeps_no_untrained_weights(what, rng):
-    data, trainer = helpers.well_data(rng, 30), replace(TRAINER, epochs=4, batch_size=25, network=Faulty(range(10**6), what))
-    with pytest.raises(TrainingFailed, match="no epoch's validation loss of member 0 was finite.*look for wrong validation labels or structures, or set keep_best=False"):
+    data, trainer = (
+        helpers.well_data(rng, 30),
+        replace(TRAINER, epochs=4, batch_size=25, network=Faulty(range(10**6), what)),
+    )
+    with pytest.raises(
+        TrainingFailed,
+        match=(
+            r"no epoch's validation loss of member 0 was finite.*look for wrong validation labels"
+            r" or structures, or set keep_best=False"
+        ),
+    ):
         fit(trainer, data, *split(30))
-    tasks = [Task(data[:25], *split(25, members=2, valid=0), np.random.default_rng(0)), Task(data, *split(30, members=2), np.random.default_rng(0))]
+    tasks = [
+        Task(data[:25], *split(25, members=2, valid=0), np.random.default_rng(0)),
+        Task(data, *split(30, members=2), np.random.default_rng(0)),
+    ]
     with pytest.raises(TrainingFailed, match="validation loss of member 0 of fit 1 was"):
         trainer.fit_many(tasks)
     fit(replace(trainer, keep_best=False), data, *split(30))
@@ -271,7 +326,10 @@ def test_validation_in_portions_is_the_same_fit(several, rng, monkeypatch):
 
     def fitted():
         heard = []
-        tasks = [Task(data[:count], *split(count, valid=valid), np.random.default_rng(valid)) for count, valid in ((40, 30), (20, 12))[: 1 + several]]
+        tasks = [
+            Task(data[:count], *split(count, valid=valid), np.random.default_rng(valid))
+            for count, valid in ((40, 30), (20, 12))[: 1 + several]
+        ]
         return trainer.fit_many(tasks, heard.append), np.array([e.valid for e in heard])
 
     whole, losses = fitted()
@@ -287,10 +345,20 @@ def test_validation_in_portions_is_the_same_fit(several, rng, monkeypatch):
 # -- interruptions and files
 
 
-@pytest.mark.parametrize(("at", "dtype"), [(1, torch.float64), (6, torch.float64), (6, torch.float32), (11, torch.float64)])
+@pytest.mark.parametrize(
+    ("at", "dtype"),
+    [(1, torch.float64), (6, torch.float64), (6, torch.float32), (11, torch.float64)],
+)
 def test_an_interrupted_fit_ends_bit_for_bit_like_an_uninterrupted_one(at, dtype, rng, tmp_path):
     data = helpers.well_data(rng, 30)
-    trainer = replace(TRAINER, network=partial(MLP, 2, width=8, dtype=dtype), patience=2, epochs=12, learning_rate=0.02, checkpoint=0.0)
+    trainer = replace(
+        TRAINER,
+        network=partial(MLP, 2, width=8, dtype=dtype),
+        patience=2,
+        epochs=12,
+        learning_rate=0.02,
+        checkpoint=0.0,
+    )
     weights, valid = split(30)
     weights[0, :5], weights[1, 5:9] = 0.0, 2.0
     right = fit(replace(trainer, checkpoint=60.0), data, weights, valid)
@@ -305,17 +373,37 @@ def test_an_interrupted_fit_ends_bit_for_bit_like_an_uninterrupted_one(at, dtype
         fit(trainer, data, weights, valid, report=listener, scratch=tmp_path / "scratch")
     members = fit(trainer, data, weights, valid, report=listener, scratch=tmp_path / "scratch")
     assert same(members, right)
-    assert epochs == [*range(1, at + 1), *range(at, 13)]       # the epoch that was reported when it stopped is run again, no other
-    assert same(fit(trainer, data, weights, valid, scratch=tmp_path / "scratch"), right)         # from what is left there
+    assert epochs == [
+        *range(1, at + 1),
+        *range(at, 13),
+    ]  # the epoch that was reported when it stopped is run again, no other
+    assert same(
+        fit(trainer, data, weights, valid, scratch=tmp_path / "scratch"), right
+    )  # from what is left there
 
 
 OTHERS = {
     "labels": lambda data, weights, valid: (TRAINER, altered(data, 3, 1e-9), weights, valid),
-    "positions": lambda data, weights, valid: (TRAINER, Dataset([g.moved(g.positions + 1e-9) for g in data], data.labels), weights, valid),
+    "positions": lambda data, weights, valid: (
+        TRAINER,
+        Dataset([g.moved(g.positions + 1e-9) for g in data], data.labels),
+        weights,
+        valid,
+    ),
     "weights": lambda data, weights, valid: (TRAINER, data, 2 * weights, valid),
     "validation": lambda data, weights, valid: (TRAINER, data, weights, ~valid),
-    "learning rate": lambda data, weights, valid: (replace(TRAINER, learning_rate=1e-3), data, weights, valid),
-    "width": lambda data, weights, valid: (replace(TRAINER, network=partial(MLP, 2, width=9)), data, weights, valid),
+    "learning rate": lambda data, weights, valid: (
+        replace(TRAINER, learning_rate=1e-3),
+        data,
+        weights,
+        valid,
+    ),
+    "width": lambda data, weights, valid: (
+        replace(TRAINER, network=partial(MLP, 2, width=9)),
+        data,
+        weights,
+        valid,
+    ),
     "members": lambda data, weights, valid: (TRAINER, data, weights[:2], valid[:2]),
     "random numbers": lambda data, weights, valid: (TRAINER, data, weights, valid),
 }
@@ -327,9 +415,23 @@ def test_the_checkpoint_of_another_fit_is_refused(name, rng, tmp_path):
     weights, valid = split(20)
     fit(replace(TRAINER, epochs=2, checkpoint=0.0), data, weights, valid, scratch=tmp_path)
     trainer, *other = OTHERS[name](data, weights, valid)
-    with pytest.raises(ValueError, match=rf"the checkpoint {tmp_path / 'fit.npz'} is of a fit of other data, weights, settings or random numbers: delete it"):
-        fit(replace(trainer, epochs=2), *other, seed=2 if name == "random numbers" else 1, scratch=tmp_path)
-    assert same(fit(replace(TRAINER, epochs=2), data, weights, valid, scratch=tmp_path), fit(replace(TRAINER, epochs=2), data, weights, valid))
+    with pytest.raises(
+        ValueError,
+        match=(
+            rf"the checkpoint {tmp_path / 'fit.npz'} is of a fit of other data, weights, settings"
+            r" or random numbers: delete it"
+        ),
+    ):
+        fit(
+            replace(trainer, epochs=2),
+            *other,
+            seed=2 if name == "random numbers" else 1,
+            scratch=tmp_path,
+        )
+    assert same(
+        fit(replace(TRAINER, epochs=2), data, weights, valid, scratch=tmp_path),
+        fit(replace(TRAINER, epochs=2), data, weights, valid),
+    )
 
 
 def test_an_old_checkpoint_is_called_old(rng, tmp_path):
@@ -367,9 +469,11 @@ def test_members_are_saved_and_loaded_exactly(dtype, rng, tmp_path):
     members = fit(trainer, data, *split(20))
     trainer.save(members, tmp_path / "members")
     again = trainer.load(tmp_path / "members")
-    assert same(members, again) and len(again) == 3
+    assert same(members, again)
+    assert len(again) == 3
     batch = Batch.of(data)
-    assert torch.equal(again(batch).forces, members(batch).forces) and again(batch).energy.dtype == dtype
+    assert torch.equal(again(batch).forces, members(batch).forces)
+    assert again(batch).energy.dtype == dtype
 
 
 def test_a_baseline_is_saved_with_the_members(tmp_path, rng):
@@ -384,13 +488,17 @@ def test_a_baseline_is_saved_with_the_members(tmp_path, rng):
 def test_parameters_of_another_network_are_refused(rng, tmp_path):
     data = helpers.well_data(rng, 20)
     TRAINER.save(fit(replace(TRAINER, epochs=1), data, *split(20)), tmp_path)
-    with pytest.raises(ValueError, match=rf"the parameters in {tmp_path} belong to another network than MLP\(2 - 99"):
+    with pytest.raises(
+        ValueError,
+        match=rf"the parameters in {tmp_path} belong to another network than MLP\(2 - 99",
+    ):
         replace(TRAINER, network=partial(MLP, 2, width=99)).load(tmp_path)
 
 
 @pytest.mark.parametrize("network", [SchNet, DensityNet])
 def test_parameters_for_other_elements_or_cutoffs_are_refused(network, tmp_path):
     """Where shapes are equal, nothing but the description tells."""
+
     def trainer(elements, **changes):
         return TorchTrainer(network=partial(network, elements, **changes), epochs=1)
 
@@ -398,7 +506,13 @@ def test_parameters_for_other_elements_or_cutoffs_are_refused(network, tmp_path)
     trainer([1, 7]).save(members, tmp_path)
     assert same(trainer([1, 7]).load(tmp_path), members)
     for other in (trainer([7, 1]), trainer([1, 8]), trainer([1, 7], cutoff=4.0)):
-        with pytest.raises(ValueError, match=rf"the parameters in {tmp_path} belong to another network than {network.__name__}\(.*: they are those of {network.__name__}\(H, N;.* 5 A\)"):
+        with pytest.raises(
+            ValueError,
+            match=(
+                rf"the parameters in {tmp_path} belong to another network than"
+                rf" {network.__name__}\(.*: they are those of {network.__name__}\(H, N;.* 5 A\)"
+            ),
+        ):
             other.load(tmp_path)
     about = json.loads((tmp_path / "members.json").read_text())
     del about["network"]
@@ -413,12 +527,19 @@ def test_trained_members_share_no_memory(rng):
     with torch.no_grad():
         members.module.weights[0].fill_(9.0)
     np.testing.assert_array_equal(parameters(members)["biases.0"], before)
-    assert not any(p.requires_grad for p in members.module.parameters()), "attacks would pay for slopes in the weights"
+    assert not any(p.requires_grad for p in members.module.parameters()), (
+        "attacks would pay for slopes in the weights"
+    )
 
 
 def test_an_annealed_rate_falls_to_zero_along_half_a_cosine(rng):
     epochs = []
-    fit(replace(TRAINER, anneal=True, patience=None), helpers.well_data(rng, 12), *split(12), report=epochs.append)
+    fit(
+        replace(TRAINER, anneal=True, patience=None),
+        helpers.well_data(rng, 12),
+        *split(12),
+        report=epochs.append,
+    )
     rates = np.array([epoch.learning_rate for epoch in epochs])
     expected = 5e-3 * (1 + np.cos(np.pi * np.arange(30) / 30)) / 2
     np.testing.assert_allclose(rates, np.repeat(expected[:, None], 3, axis=1))
@@ -430,9 +551,14 @@ def test_large_forces_count_relatively(rng):
     wild = data + Dataset(points([[3.0, 0.0]]), [Labels(energy=500.0, forces=[[-900.0, 0.0]])])
     weights, valid = split(15, valid=0)
     trainer = replace(TRAINER, epochs=60, patience=None, keep_best=False)
-    plain, relative = (fit(replace(trainer, large_force=scale), wild, weights, valid) for scale in (None, 10.0))
+    plain, relative = (
+        fit(replace(trainer, large_force=scale), wild, weights, valid) for scale in (None, 10.0)
+    )
     assert error(relative, data) < 0.5 * error(plain, data)
-    assert same(fit(replace(trainer, large_force=1e12), data, *split(14, valid=0)), fit(trainer, data, *split(14, valid=0)))
+    assert same(
+        fit(replace(trainer, large_force=1e12), data, *split(14, valid=0)),
+        fit(trainer, data, *split(14, valid=0)),
+    )
     with pytest.raises(ValueError, match="large_force is -1"):
         replace(TRAINER, large_force=-1.0)
 
@@ -443,20 +569,38 @@ def test_large_forces_count_relatively(rng):
 def molecules(rng, count):
     """Molecules of 2 to 5 atoms whose labels a small network knows."""
     truth = helpers.Blob([99])
-    geometries = [Geometry(positions=g.positions, numbers=[8, 1, 1, 1, 1][: len(g)]) for g in (helpers.molecule(rng, 2 + i % 4) for i in range(count))]
+    geometries = [
+        Geometry(positions=g.positions, numbers=[8, 1, 1, 1, 1][: len(g)])
+        for g in (helpers.molecule(rng, 2 + i % 4) for i in range(count))
+    ]
     batch = Batch.of(geometries)
     said = Stacked(truth)(batch)
     shift = [-400.0 - 13.6 * (len(g) - 1) for g in geometries]
-    return Dataset(geometries, [Labels(energy=float(e) + s, forces=f) for e, s, f in zip(said.energy[0], shift, batch.split(said.forces[0]), strict=True)])
+    return Dataset(
+        geometries,
+        [
+            Labels(energy=float(e) + s, forces=f)
+            for e, s, f in zip(said.energy[0], shift, batch.split(said.forces[0]), strict=True)
+        ],
+    )
 
 
 def test_molecules_of_different_sizes_are_learned(rng):
     data = molecules(rng, 40)
-    short, long = (fit(TorchTrainer(network=helpers.Blob, epochs=epochs, learning_rate=0.02, batch_size=8), data, *split(40, members=2)) for epochs in (1, 60))
+    short, long = (
+        fit(
+            TorchTrainer(network=helpers.Blob, epochs=epochs, learning_rate=0.02, batch_size=8),
+            data,
+            *split(40, members=2),
+        )
+        for epochs in (1, 60)
+    )
     batch = Batch.of(data)
 
     def wrong(members):
-        return float((members(batch).forces - torch.tensor(np.concatenate(data.forces))).square().mean())
+        return float(
+            (members(batch).forces - torch.tensor(np.concatenate(data.forces))).square().mean()
+        )
 
     assert wrong(long) < 0.3 * wrong(short)
     assert long(batch).energy.dtype == torch.float64
@@ -469,9 +613,17 @@ def test_the_baseline_is_that_of_the_initial_data(rng):
     trainer = TorchTrainer(network=helpers.Blob, epochs=1, batch_size=8)
     weights, valid = split(12, members=2)
     one = fit(trainer, data, weights, valid).baseline
-    two = fit(trainer, data + later, np.hstack([weights, np.ones((2, 12))]), np.hstack([valid, np.zeros((2, 12), dtype=bool)])).baseline
-    assert one.energies == two.energies and set(one.energies) == {1, 8}
-    unseen = fit(trainer, altered(data, 11), weights, valid).baseline          # the last five are for validation
+    two = fit(
+        trainer,
+        data + later,
+        np.hstack([weights, np.ones((2, 12))]),
+        np.hstack([valid, np.zeros((2, 12), dtype=bool)]),
+    ).baseline
+    assert one.energies == two.energies
+    assert set(one.energies) == {1, 8}
+    unseen = fit(
+        trainer, altered(data, 11), weights, valid
+    ).baseline  # the last five are for validation
     assert unseen.energies == one.energies
     given = Baseline({1: -1.0, 8: -2.0})
     assert fit(replace(trainer, baseline=given), data, *split(12, members=2)).baseline == given
@@ -482,7 +634,10 @@ def test_energies_alone_can_be_learned(rng):
     trainer = replace(TRAINER, forces_weight=0.0, epochs=200, learning_rate=0.01)
     members = fit(trainer, data, *split(40), report=heard.append)
     assert heard[-1].train.max() < 0.3 * heard[0].train.min()
-    forceless = Dataset(data.geometries, [Labels(energy=label.energy, forces=label.forces + 7.0) for label in data.labels])
+    forceless = Dataset(
+        data.geometries,
+        [Labels(energy=label.energy, forces=label.forces + 7.0) for label in data.labels],
+    )
     assert same(members, fit(trainer, forceless, *split(40)))
 
 
@@ -498,22 +653,34 @@ def test_forces_alone_can_be_learned(rng):
 def test_a_member_without_data_is_named(rng):
     weights, valid = split(20)
     weights[1] = 0.0
-    with pytest.raises(ValueError, match="member 1 has no training data: give it structures of positive weight"):
+    with pytest.raises(
+        ValueError, match="member 1 has no training data: give it structures of positive weight"
+    ):
         fit(TRAINER, helpers.well_data(rng, 20), weights, valid)
-    with pytest.raises(ValueError, match=r"weights \(3, 20\) and valid \(3, 20\) must both be \(members, 19\)"):
+    with pytest.raises(
+        ValueError, match=r"weights \(3, 20\) and valid \(3, 20\) must both be \(members, 19\)"
+    ):
         fit(TRAINER, helpers.well_data(rng, 19), *split(20))
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_a_loss_that_is_no_number_is_named(rng):
     data = helpers.well_data(rng, 20)
-    with pytest.raises(TrainingFailed, match=r"the loss of member \d is (nan|inf) in epoch \d+: lower the learning rate \(1e\+200\) or look for wrong labels"):
+    with pytest.raises(
+        TrainingFailed,
+        match=(
+            r"the loss of member \d is (nan|inf) in epoch \d+: lower the learning rate \(1e\+200\)"
+            r" or look for wrong labels"
+        ),
+    ):
         fit(replace(TRAINER, learning_rate=1e200), data, *split(20))
 
 
 @pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}])
 def test_what_a_trainer_refuses(wrong):
-    with pytest.raises(ValueError, match=r"epochs=.*, batch_size=.* and learning_rate=.* must be positive"):
+    with pytest.raises(
+        ValueError, match=r"epochs=.*, batch_size=.* and learning_rate=.* must be positive"
+    ):
         replace(TRAINER, **wrong)
 
 
@@ -536,20 +703,36 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(rng, tmp_path):
 
 
 def test_fits_in_lockstep_are_the_fits_one_by_one(rng):
-    """Three tasks of different sizes, weights and numbers of members, in the precision in which rounding cannot hide a mistake."""
+    """Three tasks of different sizes, weights and numbers of members, in the precision in which
+    rounding cannot hide a mistake.
+    """
     trainer = replace(TRAINER, epochs=12, batch_size=6, patience=3, keep_best=True)
     sizes = (9, 20, 31)
     data = [helpers.well_data(rng, size) for size in sizes]
     splits = [split(size, members=members) for size, members in zip(sizes, (2, 3, 2), strict=True)]
     splits[1][0][:, 3] = 4.0
-    alone = [trainer.fit(d, *s, np.random.default_rng(k)) for k, (d, s) in enumerate(zip(data, splits, strict=True))]
-    together = trainer.fit_many([Task(d, *s, np.random.default_rng(k)) for k, (d, s) in enumerate(zip(data, splits, strict=True))])
+    alone = [
+        trainer.fit(d, *s, np.random.default_rng(k))
+        for k, (d, s) in enumerate(zip(data, splits, strict=True))
+    ]
+    together = trainer.fit_many(
+        [
+            Task(d, *s, np.random.default_rng(k))
+            for k, (d, s) in enumerate(zip(data, splits, strict=True))
+        ]
+    )
     for one, other, d in zip(alone, together, data, strict=True):
         assert len(one) == len(other)
-        torch.testing.assert_close(one(Batch.of(d)).forces, other(Batch.of(d)).forces, rtol=1e-7, atol=1e-7)
+        torch.testing.assert_close(
+            one(Batch.of(d)).forces, other(Batch.of(d)).forces, rtol=1e-7, atol=1e-7
+        )
 
 
-@pytest.mark.parametrize("change", [{"numbers": [1]}, {"charge": 1}, {"multiplicity": 2}], ids=lambda change: next(iter(change)))
+@pytest.mark.parametrize(
+    "change",
+    [{"numbers": [1]}, {"charge": 1}, {"multiplicity": 2}],
+    ids=lambda change: next(iter(change)),
+)
 def test_lockstep_refuses_structures_that_differ(change, rng):
     other = helpers.well_data(rng, 12)
     named = Dataset([replace(g, **change) for g in other], other.labels)
@@ -561,7 +744,9 @@ def test_lockstep_refuses_structures_that_differ(change, rng):
 def test_labels_of_points_are_what_is_learned():
     """One structure, learned by heart."""
     data = Dataset(points([[0.3, -0.2]]), [Labels(energy=1.5, forces=[[0.5, -0.25]])])
-    members = fit(replace(TRAINER, epochs=250, learning_rate=0.02), data, *split(1, members=2, valid=0))
+    members = fit(
+        replace(TRAINER, epochs=250, learning_rate=0.02), data, *split(1, members=2, valid=0)
+    )
     said = members(Batch.of(data))
     np.testing.assert_allclose(said.energy.detach().numpy(), 1.5, atol=0.02)
     np.testing.assert_allclose(said.forces.detach().numpy(), [[[0.5, -0.25]]] * 2, atol=0.02)

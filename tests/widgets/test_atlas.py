@@ -16,10 +16,23 @@ from agal_toolkit.widgets import Atlas
 
 @pytest.fixture
 def parts(rng):
-    geometries = [ammonia().moved(ammonia().positions + rng.normal(0, 0.1, (4, 3)), by="attack", generation=k // 4 + 1, seed=k) for k in range(12)]
+    geometries = [
+        ammonia().moved(
+            ammonia().positions + rng.normal(0, 0.1, (4, 3)),
+            by="attack",
+            generation=k // 4 + 1,
+            seed=k,
+        )
+        for k in range(12)
+    ]
     groups = [f"generation {geometry.origin['generation']}" for geometry in geometries]
     energies = {"DFT": np.append(rng.normal(20, 5, 11), np.nan), "committee 1": np.arange(12.0)}
-    return {"points": rng.normal(0, 1, (12, 2)) * [3, 1], "geometries": geometries, "groups": groups, "energies": energies}
+    return {
+        "points": rng.normal(0, 1, (12, 2)) * [3, 1],
+        "geometries": geometries,
+        "groups": groups,
+        "energies": energies,
+    }
 
 
 def test_a_click_shows_the_nearest_structure_with_its_energies_and_its_origin(parts):
@@ -27,7 +40,9 @@ def test_a_click_shows_the_nearest_structure_with_its_energies_and_its_origin(pa
     before = picture(atlas)
     atlas.click(*(parts["points"][7] + [0.01, -0.01]))
     atlas.settle()
-    assert atlas.chosen == 7 and picture(atlas) != before and atlas._trouble.value == ""
+    assert atlas.chosen == 7
+    assert picture(atlas) != before
+    assert atlas._trouble.value == ""
     for text in ("7, NH3", "generation 2", "committee 1", "7.00 kcal/mol", "from: seed", "attack"):
         assert text in atlas._table.value
     np.testing.assert_allclose(atlas._ring[0].get_xydata()[0], parts["points"][7])
@@ -37,7 +52,8 @@ def test_what_is_not_known_is_said(parts):
     atlas = Atlas(**parts, unit="eV")
     atlas.chosen = 11
     atlas.settle()
-    assert "not known" in atlas._table.value and "11.00 eV" in atlas._table.value
+    assert "not known" in atlas._table.value
+    assert "11.00 eV" in atlas._table.value
 
 
 def test_structures_are_turned_onto_the_one_before(parts, rng):
@@ -57,19 +73,29 @@ def test_crystals_and_molecules_may_be_on_one_map(parts, rng):
     for index in (3, 4, 3):
         atlas.chosen = index
         atlas.settle()
-        assert atlas._trouble.value == "" and len(atlas._molecule.geometry) == len(parts["geometries"][index])
+        assert atlas._trouble.value == ""
+        assert len(atlas._molecule.geometry) == len(parts["geometries"][index])
 
 
 def test_the_map_has_equal_scales_names_and_a_colour_for_each_group(parts):
     atlas = Atlas(**parts, colours={"generation 2": "#123456"}, axes=("first", "second"))
     axes = atlas._figure.axes[0]
     atlas._figure.canvas.draw()
-    assert axes.get_aspect() == 1.0 and (axes.get_xlabel(), axes.get_ylabel()) == ("first", "second")
+    assert axes.get_aspect() == 1.0
+    assert (axes.get_xlabel(), axes.get_ylabel()) == (
+        "first",
+        "second",
+    )
     width, height = axes.transData.transform([1, 1]) - axes.transData.transform([0, 0])
     assert width == pytest.approx(height)
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["generation 1", "generation 2", "generation 3"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "generation 1",
+        "generation 2",
+        "generation 3",
+    ]
     colours = [line.get_color() for line in axes.lines[:3]]
-    assert colours[1] == "#123456" and len(set(colours)) == 3
+    assert colours[1] == "#123456"
+    assert len(set(colours)) == 3
     assert sum(len(line.get_xdata()) for line in axes.lines[:3]) == 12
     many = Atlas(parts["points"], parts["geometries"], list("abcdefghijkl"), {})
     assert len({tuple(line.get_color()) for line in many._figure.axes[0].lines[:12]}) == 12
@@ -82,19 +108,27 @@ def test_a_click_on_the_canvas(parts):
     atlas = Atlas(**parts)
     canvas, axes = atlas._figure.canvas, atlas._figure.axes[0]
     x, y = axes.transData.transform(parts["points"][5])
-    canvas.callbacks.process("button_press_event", MouseEvent("button_press_event", canvas, x, y, 1))
-    assert atlas.settle().chosen == 5 and "click on a point" in atlas._hint.value
+    canvas.callbacks.process(
+        "button_press_event", MouseEvent("button_press_event", canvas, x, y, 1)
+    )
+    assert atlas.settle().chosen == 5
+    assert "click on a point" in atlas._hint.value
 
 
 def test_without_ipympl_the_slider_chooses(parts, monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *rest: None if name == "ipympl" else find(name, *rest))
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name, *rest: None if name == "ipympl" else find(name, *rest),
+    )
     atlas = Atlas(**parts)
     before = bytes(atlas._map.value)
     assert "ipympl is not installed" in atlas._hint.value
     atlas._slider.value = 4
     atlas.settle()
-    assert bytes(atlas._map.value) != before and "4, NH3" in atlas._table.value
+    assert bytes(atlas._map.value) != before
+    assert "4, NH3" in atlas._table.value
 
 
 def test_what_cannot_be_shown_is_said_in_its_place(parts):
@@ -114,7 +148,8 @@ def test_names_with_dollars_are_no_formulas(parts):
     figure = Figure()
     atlas._summary(figure)
     FigureCanvasAgg(figure).draw()
-    assert "e$^{$" in atlas._table.value and atlas._trouble.value == ""
+    assert "e$^{$" in atlas._table.value
+    assert atlas._trouble.value == ""
 
 
 def test_a_static_picture_that_fails_says_so_in_its_place(parts, monkeypatch):
@@ -122,16 +157,26 @@ def test_a_static_picture_that_fails_says_so_in_its_place(parts, monkeypatch):
     before = picture(atlas)
     monkeypatch.setattr(atlas, "_lines", lambda index: 1 / 0)
     data = atlas._repr_mimebundle_()
-    assert "application/vnd.jupyter.widget-view+json" in data and picture(atlas) != before
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert picture(atlas) != before
 
 
 def test_one_structure_is_a_map_too(parts):
     atlas = Atlas(parts["points"][:1], parts["geometries"][:1], ["one"], {})
-    assert atlas._slider.disabled and atlas._trouble.value == ""
+    assert atlas._slider.disabled
+    assert atlas._trouble.value == ""
     picture(atlas)
 
 
-@pytest.mark.parametrize("change", [{"points": np.zeros((12, 3))}, {"groups": ["a"]}, {"energies": {"DFT": [1.0]}}, {"points": np.full((12, 2), np.nan)}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": np.zeros((12, 3))},
+        {"groups": ["a"]},
+        {"energies": {"DFT": [1.0]}},
+        {"points": np.full((12, 2), np.nan)},
+    ],
+)
 def test_what_does_not_fit_is_named(parts, change):
     with pytest.raises(ValueError, match="give each structure a point"):
         Atlas(**{**parts, **change})

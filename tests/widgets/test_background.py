@@ -46,7 +46,8 @@ def until_state(run, *states, timeout=5.0):
 def test_a_run_goes_from_idle_to_done_with_all_its_records():
     run = Background(count_to(4))
     seen = states_of(run)
-    assert run.state == "idle" and run.records == ()
+    assert run.state == "idle"
+    assert run.records == ()
     run.start().wait()
     assert run.records == (0, 1, 2, 3)
     assert seen == ["idle", "running", "done"]
@@ -61,7 +62,8 @@ def test_pause_says_so_at_once_holds_at_the_next_event_and_resume_goes_on():
     until_state(run, "paused")
     held, worked = run.records, run.seconds
     time.sleep(0.1)
-    assert run.records == held and run.seconds == worked
+    assert run.records == held
+    assert run.seconds == worked
     run.resume()
     assert run.state == "running"
     time.sleep(0.05)
@@ -80,15 +82,18 @@ def test_step_gives_one_record_and_then_waits():
     run = Background(count_to(3))
     for expected in ((0,), (0, 1), (0, 1, 2)):
         run.step().wait()
-        assert run.state == "paused" and run.records == expected
+        assert run.state == "paused"
+        assert run.records == expected
     run.resume().wait()
-    assert run.state == "done" and run.records == (0, 1, 2)
+    assert run.state == "done"
+    assert run.records == (0, 1, 2)
 
 
 def test_step_while_running_pauses_after_the_next_record():
     run = Background(count_to(100, pause=0.01)).start()
     run.step().wait()
-    assert run.state == "paused" and len(run.records) < 5
+    assert run.state == "paused"
+    assert len(run.records) < 5
     run.stop().wait()
     assert run.state == "stopped"
 
@@ -97,7 +102,8 @@ def test_stop_while_paused_ends_the_run():
     run = Background(count_to(100)).step().wait().stop()
     assert run.state in ("stopping", "stopped")
     run.wait()
-    assert run.state == "stopped" and len(run.records) == 1
+    assert run.state == "stopped"
+    assert len(run.records) == 1
 
 
 def test_start_while_stopping_is_refused_and_afterwards_begins_anew():
@@ -130,7 +136,8 @@ def test_a_stop_runs_the_generators_clean_up_before_the_run_is_stopped():
 
     run = Background(make).step().wait()
     run.stop().wait()
-    assert run.state == "stopped" and cleaned == [True]
+    assert run.state == "stopped"
+    assert cleaned == [True]
 
 
 def test_nothing_on_the_way_can_swallow_the_stop():
@@ -154,7 +161,9 @@ def test_an_error_is_kept_and_raised_by_wait():
     for _ in range(2):
         with pytest.raises(ValueError, match="geometry 3"):
             run.wait()
-    assert run.state == "failed" and run.records == (1,) and isinstance(run.error, ValueError)
+    assert run.state == "failed"
+    assert run.records == (1,)
+    assert isinstance(run.error, ValueError)
 
 
 def test_an_error_before_the_first_record_is_one_too():
@@ -168,7 +177,8 @@ def test_an_error_before_the_first_record_is_one_too():
 def test_wait_returns_at_its_timeout():
     run = Background(count_to(1000)).start()
     began = time.monotonic()
-    assert run.wait(0.1) is run and run.state == "running"
+    assert run.wait(0.1) is run
+    assert run.state == "running"
     assert 0.1 <= time.monotonic() - began < 1.0
     run.stop().wait()
 
@@ -179,7 +189,8 @@ def test_an_interrupt_reaches_wait_and_stops_the_run():
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run.wait()
-    assert time.monotonic() - began < 2 and run.state == "stopped"
+    assert time.monotonic() - began < 2
+    assert run.state == "stopped"
 
 
 def test_views_hear_events_and_records_in_the_worker():
@@ -204,7 +215,10 @@ def test_a_throttled_view_hears_fewer_but_always_the_last():
     run.subscribe(lambda m: some.append(m.done), hz=20, kinds=(Progress,))
     run.start().wait()
     assert len(every) == 100
-    assert 2 <= len(some) < 30 and some[0] == 0 and some[-1] == 99 and some == sorted(some)
+    assert 2 <= len(some) < 30
+    assert some[0] == 0
+    assert some[-1] == 99
+    assert some == sorted(some)
 
 
 def test_a_message_of_another_kind_is_not_throttled_away():
@@ -221,7 +235,8 @@ def test_a_message_of_another_kind_is_not_throttled_away():
     run.subscribe(heard.append, hz=0.5)
     run.start().wait()
     assert [m.done if isinstance(m, Progress) else m for m in heard[:2]] == [0, 19]
-    assert isinstance(heard[2], Stage) and heard[-1] == "end"
+    assert isinstance(heard[2], Stage)
+    assert heard[-1] == "end"
 
 
 def test_what_is_held_is_shown_before_a_message_of_a_kind_that_is_not_wanted():
@@ -236,7 +251,8 @@ def test_what_is_held_is_shown_before_a_message_of_a_kind_that_is_not_wanted():
     run = Background(make)
     run.subscribe(lambda message: heard.append(message.done), hz=0.5, kinds=(Progress,))
     run.start().wait()
-    assert seen == [[0, 19]] and heard == [0, 19]
+    assert seen == [[0, 19]]
+    assert heard == [0, 19]
 
 
 def test_a_view_that_fails_is_told_and_the_run_goes_on():
@@ -250,8 +266,10 @@ def test_a_view_that_fails_is_told_and_the_run_goes_on():
     view = run.subscribe(draw, kinds=(int,), failed=told.append)
     broken = run.subscribe(lambda _: 1 / 0, failed=lambda error: 1 / 0)
     run.start().wait()
-    assert run.records == (0, 1, 2) and run.state == "done"
-    assert [str(error) for error in told] == ["no data to draw"] and view.error is None
+    assert run.records == (0, 1, 2)
+    assert run.state == "done"
+    assert [str(error) for error in told] == ["no data to draw"]
+    assert view.error is None
     assert isinstance(broken.error, ZeroDivisionError)
 
 
@@ -260,12 +278,21 @@ def test_a_view_that_fails_is_told_and_the_run_goes_on():
 
 def tiny_loop(epochs):
     trainer = TorchTrainer(network=partial(network, width=8), epochs=epochs, batch_size=16)
-    return Loop(Recipe(trainer=trainer, sampler=FromDataset(3), members=2, folds=Folds(train=0.8, valid=0.2)), Reference(labels_of, settings={"well": 1}))
+    return Loop(
+        Recipe(
+            trainer=trainer, sampler=FromDataset(3), members=2, folds=Folds(train=0.8, valid=0.2)
+        ),
+        Reference(labels_of, settings={"well": 1}),
+    )
 
 
 def test_a_loop_stops_inside_its_training_and_goes_on_from_disk(rng, tmp_path):
     data, loop = well_data(rng), tiny_loop(epochs=4)
-    first = Background(lambda report: until(loop.generations(data, tmp_path, report), count=2)).start().wait()
+    first = (
+        Background(lambda report: until(loop.generations(data, tmp_path, report), count=2))
+        .start()
+        .wait()
+    )
     stages, epochs = [], []
     run = Background(lambda report: until(loop.generations(data, tmp_path, report), count=3))
     run.subscribe(lambda stage: stages.append((stage.generation, stage.status)), kinds=(Stage,))
@@ -273,13 +300,21 @@ def test_a_loop_stops_inside_its_training_and_goes_on_from_disk(rng, tmp_path):
     run.subscribe(lambda epoch: run.stop(), kinds=(Epoch,))
     run.start()
     until_state(run, "stopped")
-    assert len(epochs) == 1 and len(run.records) == 2
+    assert len(epochs) == 1
+    assert len(run.records) == 2
     assert {status for generation, status in stages if generation < 2} == {"read"}
     time.sleep(0.1)
-    assert len(epochs) == 1 and stages[-1] == (2, "started")       # nothing began after the stop
-    again = Background(lambda report: until(loop.generations(data, tmp_path, report), count=3)).start().wait()
+    assert len(epochs) == 1
+    assert stages[-1] == (2, "started")
+    again = (
+        Background(lambda report: until(loop.generations(data, tmp_path, report), count=3))
+        .start()
+        .wait()
+    )
     assert [type(g) for g in again.records] == [Generation] * 3
-    assert [g.labelled.energies.tolist() for g in again.records[:2]] == [g.labelled.energies.tolist() for g in first.records]
+    assert [g.labelled.energies.tolist() for g in again.records[:2]] == [
+        g.labelled.energies.tolist() for g in first.records
+    ]
 
 
 def test_stop_during_a_long_training_ends_within_a_second(rng):
@@ -293,9 +328,11 @@ def test_stop_during_a_long_training_ends_within_a_second(rng):
         time.sleep(0.01)
     began = time.monotonic()
     run.stop()
-    assert run.state in ("stopping", "stopped") and time.monotonic() - began < 0.1
+    assert run.state in ("stopping", "stopped")
+    assert time.monotonic() - began < 0.1
     run.wait()
-    assert run.state == "stopped" and time.monotonic() - began < 1.0
+    assert run.state == "stopped"
+    assert time.monotonic() - began < 1.0
     count = len(epochs)
     time.sleep(0.1)
     assert len(epochs) == count

@@ -12,4 +12,5 @@ def test_the_members_slider_changes_the_picture(rng):
     view = CommitteeView(mlp_committee(), Grid(points=10), well_data(rng, 12))
     first = picture(view)
     view._member.value = 3
-    assert picture(view) != first and view._picture.error is None
+    assert picture(view) != first
+    assert view._picture.error is None

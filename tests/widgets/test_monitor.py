@@ -13,7 +13,19 @@ import pytest
 from helpers import labels_of, network, picture, well_data
 from PIL import Image
 
-from agal_toolkit import Adam, Attack, BoltzmannVariance, Folds, FromDataset, Loop, Rattle, Recipe, Reference, TorchTrainer, until
+from agal_toolkit import (
+    Adam,
+    Attack,
+    BoltzmannVariance,
+    Folds,
+    FromDataset,
+    Loop,
+    Rattle,
+    Recipe,
+    Reference,
+    TorchTrainer,
+    until,
+)
 from agal_toolkit.analysis.errors import rmse
 from agal_toolkit.analysis.grids import Grid
 from agal_toolkit.events import Epoch, Labelled, Stage
@@ -29,13 +41,24 @@ def pair(rng, folder=None, count=2, epochs=3):
 
     def run(name, attack, sampler):
         trainer = TorchTrainer(network=partial(network, width=8), epochs=epochs, batch_size=16)
-        recipe = Recipe(trainer=trainer, sampler=sampler, attack=attack, members=2, folds=Folds(train=0.8, valid=0.2))
-        loop = Loop(recipe, Reference(labels_of, settings={"well": 1}), test=test, metrics={"rmse": rmse})
+        recipe = Recipe(
+            trainer=trainer,
+            sampler=sampler,
+            attack=attack,
+            members=2,
+            folds=Folds(train=0.8, valid=0.2),
+        )
+        loop = Loop(
+            recipe, Reference(labels_of, settings={"well": 1}), test=test, metrics={"rmse": rmse}
+        )
         directory = None if folder is None else folder / name
         return lambda report: until(loop.generations(data, directory, report), count=count)
 
     attack = Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 3))
-    return {"adversarial": run("adversarial", attack, FromDataset(4)), "random": run("random", None, Rattle(0.3))}
+    return {
+        "adversarial": run("adversarial", attack, FromDataset(4)),
+        "random": run("random", None, Rattle(0.3)),
+    }
 
 
 def small(loops, **settings):
@@ -60,30 +83,40 @@ def usable(monitor):
 def test_loops_take_turns_and_pictures_follow(rng):
     monitor = small(pair(rng), generations=2)
     before = seen(monitor)
-    assert monitor.state == "idle" and usable(monitor) == {"Start", "Step"}
+    assert monitor.state == "idle"
+    assert usable(monitor) == {"Start", "Step"}
     assert all(value.startswith(b"\x89PNG") for value in before)
     monitor.step().wait()
-    assert [len(g) for g in monitor.runs.values()] == [1, 0] and monitor.state == "paused"
+    assert [len(g) for g in monitor.runs.values()] == [1, 0]
+    assert monitor.state == "paused"
     assert usable(monitor) == {"Resume", "Step", "Stop"}
     after = seen(monitor)
     assert all(a != b for a, b in zip(before, after, strict=True))
     monitor.step().wait()
     assert [len(g) for g in monitor.runs.values()] == [1, 1]
     monitor.resume().wait()
-    assert monitor.state == "done" and [len(g) for g in monitor.runs.values()] == [2, 2]
+    assert monitor.state == "done"
+    assert [len(g) for g in monitor.runs.values()] == [2, 2]
     assert usable(monitor) == set()
-    assert seen(monitor)[0] != after[0] and monitor._maps.error is None and monitor._curves.error is None and monitor._live.error is None
+    assert seen(monitor)[0] != after[0]
+    assert monitor._maps.error is None
+    assert monitor._curves.error is None
+    assert monitor._live.error is None
     assert monitor._trouble.value == ""
-    assert monitor._outer.value == 1.0 and "all 2 generations" in monitor._where.value
+    assert monitor._outer.value == 1.0
+    assert "all 2 generations" in monitor._where.value
 
 
 def test_the_slider_looks_back_and_the_toggle_at_the_other_loop(finished):
     monitor = finished
-    assert monitor._slider.max == monitor._slider.value == 2 and monitor.shown is monitor.runs["adversarial"][1]
+    assert monitor._slider.max == monitor._slider.value == 2
+    assert monitor.shown is monitor.runs["adversarial"][1]
     newest = seen(monitor)[0]
     monitor._slider.value = 1
     monitor.settle()
-    assert monitor.shown is monitor.runs["adversarial"][0] and seen(monitor)[0] != newest and not monitor._newest.value
+    assert monitor.shown is monitor.runs["adversarial"][0]
+    assert seen(monitor)[0] != newest
+    assert not monitor._newest.value
     earlier = seen(monitor)[0]
     monitor._paths.value = True
     monitor.settle()
@@ -103,7 +136,9 @@ def test_a_person_who_looks_back_is_left_alone(rng):
     monitor.settle()
     looked_at = seen(monitor)[0]
     monitor.resume().wait()
-    assert monitor._slider.value == 1 and monitor._slider.max == 3 and seen(monitor)[0] == looked_at
+    assert monitor._slider.value == 1
+    assert monitor._slider.max == 3
+    assert seen(monitor)[0] == looked_at
 
 
 class Slow:
@@ -133,7 +168,9 @@ def test_what_a_view_computes_holds_up_no_other_picture_and_no_stop(rng):
     other.redraw()
     picture(monitor)
     monitor.stop().wait()
-    assert monitor.state == "stopped" and view.drawn == [] and time.monotonic() - began < 10
+    assert monitor.state == "stopped"
+    assert view.drawn == []
+    assert time.monotonic() - began < 10
     view.allowed.set()
     monitor.settle()
     assert view.drawn == [monitor.runs["adversarial"][:1]]
@@ -153,19 +190,24 @@ def test_a_view_that_cannot_compute_says_so_in_its_place(rng, monkeypatch):
     view = Slow()
     monkeypatch.setattr(view, "prepare", lambda generations: 1 / 0)
     monitor = Monitor(pair(rng, count=1), generations=1, view=view).start().wait()
-    assert isinstance(monitor._maps.error, ZeroDivisionError) and monitor.state == "done" and view.drawn == []
+    assert isinstance(monitor._maps.error, ZeroDivisionError)
+    assert monitor.state == "done"
+    assert view.drawn == []
     monkeypatch.undo()
     view.allowed.set()
     monitor._strategy.value = "random"
     monitor.settle()
-    assert monitor._maps.error is None and len(view.drawn) == 1
+    assert monitor._maps.error is None
+    assert len(view.drawn) == 1
 
 
 def test_stop_and_start_again_reads_what_is_on_disk(rng, tmp_path):
     monitor = small(pair(rng, tmp_path, count=1), generations=1).step().wait()
     first = monitor.runs["adversarial"][0]
     monitor.stop().wait()
-    assert monitor.state == "stopped" and usable(monitor) == {"Start", "Step"} and "stopped" in monitor._badge.value
+    assert monitor.state == "stopped"
+    assert usable(monitor) == {"Start", "Step"}
+    assert "stopped" in monitor._badge.value
     monitor.start().wait()
     assert monitor.state == "done"
     assert "members" not in monitor.runs["adversarial"][0].seconds
@@ -176,11 +218,13 @@ def test_the_buttons_steer(rng):
     monitor = small(pair(rng, epochs=100_000))
     press = {name: button.click for name, button in monitor._buttons.items()}
     press["Start"]()
-    assert monitor.state == "running" and usable(monitor) == {"Pause", "Stop"}
+    assert monitor.state == "running"
+    assert usable(monitor) == {"Pause", "Stop"}
     press["Pause"]()
     assert monitor.state in ("pausing", "paused")
     monitor.wait(5)
-    assert monitor.state == "paused" and "paused" in monitor._badge.value
+    assert monitor.state == "paused"
+    assert "paused" in monitor._badge.value
     press["Resume"]()
     assert monitor.state == "running"
     time.sleep(0.3)
@@ -188,7 +232,8 @@ def test_the_buttons_steer(rng):
     press["Stop"]()
     assert monitor.state in ("stopping", "stopped")
     monitor.wait(5)
-    assert monitor.state == "stopped" and usable(monitor) == {"Start", "Step"}
+    assert monitor.state == "stopped"
+    assert usable(monitor) == {"Start", "Step"}
 
 
 def test_a_failing_run_says_so_in_the_panel():
@@ -199,7 +244,9 @@ def test_a_failing_run_says_so_in_the_panel():
     monitor = small({"broken": broken}).start()
     with pytest.raises(ValueError, match="geometry 7"):
         monitor.wait()
-    assert monitor.state == "failed" and "no &lt;labels&gt; for geometry 7" in monitor._trouble.value and "failed" in monitor._badge.value
+    assert monitor.state == "failed"
+    assert "no &lt;labels&gt; for geometry 7" in monitor._trouble.value
+    assert "failed" in monitor._badge.value
 
 
 def test_the_trouble_of_a_run_is_forgotten_when_another_begins(rng):
@@ -217,7 +264,8 @@ def test_the_trouble_of_a_run_is_forgotten_when_another_begins(rng):
     assert "disk full" in monitor._trouble.value
     monitor.start()
     assert monitor._trouble.value == ""
-    assert monitor.wait().state == "done" and monitor._trouble.value == ""
+    assert monitor.wait().state == "done"
+    assert monitor._trouble.value == ""
 
 
 def test_a_drawing_that_fails_says_so_in_its_place_and_the_run_goes_on(rng, monkeypatch):
@@ -228,12 +276,14 @@ def test_a_drawing_that_fails_says_so_in_its_place_and_the_run_goes_on(rng, monk
     monkeypatch.setattr("agal_toolkit.widgets.monitor.plots.data_curves", fail)
     empty = seen(monitor)[1]
     monitor.step().wait()
-    assert isinstance(monitor._curves.error, ZeroDivisionError) and seen(monitor)[1] != empty
+    assert isinstance(monitor._curves.error, ZeroDivisionError)
+    assert seen(monitor)[1] != empty
     assert "application/vnd.jupyter.widget-view+json" in monitor._repr_mimebundle_()
     assert monitor._maps.error is None
     monkeypatch.undo()
     monitor.step().wait()
-    assert len(monitor.runs["random"]) == 1 and monitor._curves.error is None
+    assert len(monitor.runs["random"]) == 1
+    assert monitor._curves.error is None
     monitor.stop().wait()
 
 
@@ -244,7 +294,7 @@ def test_a_view_that_fails_is_named_below_the_pictures(rng, monkeypatch):
     assert "could not follow the run, which goes on: ZeroDivisionError" in monitor._trouble.value
     monkeypatch.undo()
     monitor.step().wait()
-    assert monitor._trouble.value == ""                                # it follows again
+    assert monitor._trouble.value == ""  # it follows again
     monitor.stop().wait()
 
 
@@ -255,7 +305,8 @@ def test_static_readers_get_a_picture(rng, finished):
     before = base64.b64decode(small(pair(rng))._repr_mimebundle_()["image/png"])
     assert before != after
     pixels = np.asarray(Image.open(io.BytesIO(after)).convert("RGB"))
-    assert pixels.shape[1] <= 850 and (pixels[0] == 255).all()        # white in a dark theme, too
+    assert pixels.shape[1] <= 850
+    assert (pixels[0] == 255).all()
 
 
 def test_no_loops_is_an_error():
@@ -268,13 +319,21 @@ def test_the_account_tells_where_it_is_and_how_long_it_takes():
         return Epoch(k, 10, np.ones(2), np.ones(2), np.ones(2))
 
     account = Account(("adversarial", "random"), 2)
-    assert account.overall() == "not started" and account.share == 0.0 and account.left(0.0) is None
+    assert account.overall() == "not started"
+    assert account.share == 0.0
+    assert account.left(0.0) is None
     for message in (Begun("adversarial"), Stage(0, "members", "started"), epoch(5)):
         account.hear(message)
-    assert account.overall() == "generation 1 of 2 · adversarial" and account.detail() == "training · epoch 5 of 10"
-    assert account.inside == 0.5 and 0.08 < account.share < 0.13
+    assert account.overall() == "generation 1 of 2 · adversarial"
+    assert account.detail() == "training · epoch 5 of 10"
+    assert account.inside == 0.5
+    assert 0.08 < account.share < 0.13
     assert account.left(10.0) == pytest.approx(10 / account.share - 10)
-    for message in (Stage(0, "members", "finished", 1.0), Stage(0, "labels", "started"), Labelled(3, 4, 8)):
+    for message in (
+        Stage(0, "members", "finished", 1.0),
+        Stage(0, "labels", "started"),
+        Labelled(3, 4, 8),
+    ):
         account.hear(message)
     assert account.detail() == "labelling · label 4 of 8"
 
@@ -286,7 +345,8 @@ def test_what_was_read_counts_as_done_but_not_as_work(finished):
     for name in ("members", "seeds", "adversaries", "verdicts", "labels", "metrics"):
         account.hear(Stage(0, name, "read"))
     account.hear(Turn("one", generation))
-    assert account.share == 0.25 and account.left(1.0) is None
+    assert account.share == 0.25
+    assert account.left(1.0) is None
     account.hear(Begun("one"))
     account.hear(Stage(1, "members", "started"))
     account.hear(Epoch(1, 1, np.ones(2), np.ones(2), np.ones(2)))

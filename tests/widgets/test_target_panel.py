@@ -33,35 +33,49 @@ def truth():
 def seeds():
     rng = np.random.default_rng(3)
     places = np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)], dtype=float)
-    return [helpers.molecule(rng, 8).moved(1.9 * places + rng.normal(0, 0.05, (8, 3))) for _ in range(4)]
+    return [
+        helpers.molecule(rng, 8).moved(1.9 * places + rng.normal(0, 0.05, (8, 3))) for _ in range(4)
+    ]
 
 
 @pytest.fixture(scope="module")
 def committee(seeds, truth):
-    return helpers.pair_committee(4).calibrated(Dataset(seeds, [truth(seed) for seed in seeds]), "linear")
+    return helpers.pair_committee(4).calibrated(
+        Dataset(seeds, [truth(seed) for seed in seeds]), "linear"
+    )
 
 
 @pytest.fixture
 def panel(committee, seeds, truth):
-    return TargetPanel(committee, seeds, truth, Attack(TargetError(1.0), LBFGS(25), start=0.0), HELD)
+    return TargetPanel(
+        committee, seeds, truth, Attack(TargetError(1.0), LBFGS(25), start=0.0), HELD
+    )
 
 
-def test_a_press_sends_the_next_structure_to_the_target_and_asks_the_truth(panel, seeds, committee, truth):
+def test_a_press_sends_the_next_structure_to_the_target_and_asks_the_truth(
+    panel, seeds, committee, truth
+):
     panel.target = 0.02
     assert "2.00 times" in panel._multiple.value
     panel._go.click()
     panel.settle()
     (first,) = panel.deliveries
-    assert first.target == 0.02 and first.seed == 0 and first.reached and first.predicted == pytest.approx(0.02, rel=0.05)
+    assert first.target == 0.02
+    assert first.seed == 0
+    assert first.reached
+    assert first.predicted == pytest.approx(0.02, rel=0.05)
     errors = committee.predict([first.geometry]).forces.numpy() - truth(first.geometry).forces
     assert first.found == pytest.approx(np.sqrt((errors**2).sum(-1).mean(0)).mean())
     np.testing.assert_array_equal(panel._molecule.geometry.positions, first.geometry.positions)
     assert panel._molecule._colours is not None
     assert first.predicted in [pytest.approx(value, rel=1e-6) for value in panel._course.values()]
-    assert "target 20, predicted" in panel._told.value and "found" in panel._told.value
+    assert "target 20, predicted" in panel._told.value
+    assert "found" in panel._told.value
     panel.start().settle()
     assert [delivery.seed for delivery in panel.deliveries] == [0, 1]
-    assert not panel._go.disabled and panel._halt.disabled and panel._trouble.value == ""
+    assert not panel._go.disabled
+    assert panel._halt.disabled
+    assert panel._trouble.value == ""
 
 
 def test_deliveries_go_on_from_earlier_ones(committee, seeds, truth, panel):
@@ -78,16 +92,22 @@ def test_stop_ends_an_attack_and_keeps_nothing_of_it(committee, seeds, truth):
     def guard(batch):
         reached.set()
         go_on.wait(10)
-        return (batch.owner.unique() >= 0)
+        return batch.owner.unique() >= 0
 
-    panel = TargetPanel(committee, seeds, truth, Attack(TargetError(1.0), Adam(1e-4, 200), guard=guard), HELD)
+    panel = TargetPanel(
+        committee, seeds, truth, Attack(TargetError(1.0), Adam(1e-4, 200), guard=guard), HELD
+    )
     panel.start()
-    assert reached.wait(10) and panel.running and panel._go.disabled
-    assert panel.start()._thread is panel._thread                              # one at a time
+    assert reached.wait(10)
+    assert panel.running
+    assert panel._go.disabled
+    assert panel.start()._thread is panel._thread  # one at a time
     panel._halt.click()
     go_on.set()
     panel.settle()
-    assert not panel.running and not panel.deliveries and not panel._go.disabled
+    assert not panel.running
+    assert not panel.deliveries
+    assert not panel._go.disabled
 
 
 def test_what_the_truth_cannot_say_is_told_and_does_not_stop_others(committee, seeds, truth):
@@ -98,10 +118,13 @@ def test_what_the_truth_cannot_say_is_told_and_does_not_stop_others(committee, s
         return truth(geometry)
 
     moody.asked = []
-    panel = TargetPanel(committee, seeds, moody, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD)
+    panel = TargetPanel(
+        committee, seeds, moody, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD
+    )
     panel.start().settle()
     panel.start().settle()
-    assert panel.deliveries[0].found is None and "taken apart" in panel._told.value
+    assert panel.deliveries[0].found is None
+    assert "taken apart" in panel._told.value
     assert panel.deliveries[1].found is not None
 
 
@@ -109,9 +132,12 @@ def test_an_attack_that_fails_says_so_in_its_place(committee, seeds, truth):
     def guard(batch):
         raise RuntimeError("no guard today")
 
-    panel = TargetPanel(committee, seeds, truth, Attack(TargetError(1.0), LBFGS(5), guard=guard), HELD)
+    panel = TargetPanel(
+        committee, seeds, truth, Attack(TargetError(1.0), LBFGS(5), guard=guard), HELD
+    )
     panel.start().settle()
-    assert "no guard today" in panel._trouble.value and not panel._go.disabled
+    assert "no guard today" in panel._trouble.value
+    assert not panel._go.disabled
 
 
 def test_a_target_outside_the_calibration_is_warned_of(panel):
@@ -125,7 +151,8 @@ def test_a_target_outside_the_calibration_is_warned_of(panel):
 def test_a_reader_without_a_kernel_sees_it(panel):
     empty = picture(panel)
     panel.start().settle()
-    assert picture(panel) != empty and panel._curves.error is None
+    assert picture(panel) != empty
+    assert panel._curves.error is None
 
 
 def test_what_cannot_be_aimed_is_refused(committee, seeds, truth):
@@ -141,9 +168,16 @@ def test_a_delivery_waits_for_its_label(seeds):
     assert Delivery(0.1, 0, seeds[0], 0.1, True).found is None
 
 
-@pytest.mark.parametrize("attack", [
-    Attack(TargetError(1.0, quantity="energy"), LBFGS(5)), Attack(TargetError(1.0, raw=True), LBFGS(5)), Attack(TargetError(1.0), LBFGS(5), cell=True), Attack(Variance(), Adam(0.1, 5)),
-], ids=["energy", "raw", "cell", "variance"])
+@pytest.mark.parametrize(
+    "attack",
+    [
+        Attack(TargetError(1.0, quantity="energy"), LBFGS(5)),
+        Attack(TargetError(1.0, raw=True), LBFGS(5)),
+        Attack(TargetError(1.0), LBFGS(5), cell=True),
+        Attack(Variance(), Adam(0.1, 5)),
+    ],
+    ids=["energy", "raw", "cell", "variance"],
+)
 def test_what_the_panel_cannot_show_is_refused(attack, committee, seeds, truth):
     with pytest.raises(ValueError, match="calibrated errors of forces in a cell that stays"):
         TargetPanel(committee, seeds, truth, attack, HELD)
@@ -151,8 +185,11 @@ def test_what_the_panel_cannot_show_is_refused(attack, committee, seeds, truth):
 
 def test_a_truth_without_an_answer_is_asked_once(committee, seeds):
     asked = []
-    panel = TargetPanel(committee, seeds, asked.append, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD)
+    panel = TargetPanel(
+        committee, seeds, asked.append, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD
+    )
     panel.start().settle()
     panel._ask.request()
     panel.settle()
-    assert len(asked) == 1 and "the truth has no forces" in panel._told.value
+    assert len(asked) == 1
+    assert "the truth has no forces" in panel._told.value

@@ -12,12 +12,18 @@ from studies.ammonia.plane import inverted
 
 
 def inversion_path(
-    potential: Model, *, ground: Geometry, band: NudgedElasticBand = NudgedElasticBand(), start: Sequence[Geometry] | None = None, device: torch.device | str = "cpu",
+    potential: Model,
+    *,
+    ground: Geometry,
+    band: NudgedElasticBand = NudgedElasticBand(),
+    start: Sequence[Geometry] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Path:
-    """Nitrogen's inversion: from the potential's own minimum near `ground` to its mirror image (Schwalbe-Koda 2021, Fig. 3d).
+    """Nitrogen's inversion: from the potential's own minimum near `ground` to its mirror image
+    (Schwalbe-Koda 2021, Fig. 3d).
 
-    Where the potential does not tell mirror images apart, the image in the middle of an odd number is planar, and the
-    path looks the same from both ends.
+    Where the potential does not tell mirror images apart, the image in the middle of an odd number
+    is planar, and the path looks the same from both ends.
 
     Args:
         potential: as for :class:`NudgedElasticBand`.

@@ -1,4 +1,6 @@
-"""Which simulations of ammonia stay physical: the criteria of Schwalbe-Koda 2021 as stops of a simulation, and how often none is met."""
+"""Which simulations of ammonia stay physical: the criteria of Schwalbe-Koda 2021 as stops of a
+simulation, and how often none is met.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,24 @@ from agal_toolkit.dynamics import Closer, EnergyBelow, Farther, Frames, Stop
 HYDROGENS = (1, 1)
 
 
-def physical(ground: float, *, shortest: float = 0.80, longest: float = 2.55, tolerance: float = 0.1 * units.kcal / units.mol) -> tuple[Stop, ...]:
-    """What a frame of ammonia must not do (Schwalbe-Koda 2021, A.2.2), for :class:`~agal_toolkit.dynamics.Watch`.
+def physical(
+    ground: float,
+    *,
+    shortest: float = 0.80,
+    longest: float = 2.55,
+    tolerance: float = 0.1 * units.kcal / units.mol,
+) -> tuple[Stop, ...]:
+    """What a frame of ammonia must not do (Schwalbe-Koda 2021, A.2.2), for
+    :class:`~agal_toolkit.dynamics.Watch`.
 
     Args:
-        ground: energy of the ground state in the reference, eV; where predicted energies are relative to it, 0.
+        ground: energy of the ground state in the reference, eV; where predicted energies are
+            relative to it, 0.
         shortest: no two hydrogens may be closer, angstrom.
         longest: no two hydrogens may be farther apart, angstrom.
-        tolerance: how far below `ground` a predicted energy may lie, eV. The paper has none; ours is 0.1 kcal/mol, because
-            the minimum of a healthy committee can lie a few hundredths of a kcal/mol too low.
+        tolerance: how far below `ground` a predicted energy may lie, eV. The paper has none; ours
+            is 0.1 kcal/mol, because the minimum of a healthy committee can lie a few hundredths of
+            a kcal/mol too low.
     """
     return Closer(shortest, HYDROGENS), Farther(longest, HYDROGENS), EnergyBelow(ground - tolerance)
 
@@ -46,12 +57,15 @@ class StableFraction:
 
     @classmethod
     def of(cls, replicas: Sequence[Frames], confidence: float = 0.95) -> StableFraction:
-        """The fraction of replicas that nothing stopped, with a binomial interval of this confidence.
+        """The fraction of replicas that nothing stopped, with a binomial interval of this
+        confidence.
 
         Raises:
             ValueError: no replicas.
         """
-        return cls.counted(sum(frames.reason is None for frames in replicas), len(replicas), confidence)
+        return cls.counted(
+            sum(frames.reason is None for frames in replicas), len(replicas), confidence
+        )
 
     @classmethod
     def counted(cls, stable: int, runs: int, confidence: float = 0.95) -> StableFraction:

@@ -1,8 +1,10 @@
-"""Nitrogen inversion of ammonia with density functional theory: Schwalbe-Koda 2021, Sec. 3.2, Figs. 3 to 5.
+"""Nitrogen inversion of ammonia with density functional theory: Schwalbe-Koda 2021, Sec. 3.2, Figs.
+3 to 5.
 
-A job is one seed of one start and one recipe: three committees with two labelled rounds of attacks between them, 100 more
-attacks on the third, and two random committees at equal labels, each committee examined. Everything is a file as soon
-as it is there; jobs that a result file holds are not run again.
+A job is one seed of one start and one recipe: three committees with two labelled rounds of attacks
+between them, 100 more attacks on the third, and two random committees at equal labels, each
+committee examined. Everything is a file as soon as it is there; jobs that a result file holds are
+not run again.
 """
 
 from __future__ import annotations
@@ -44,28 +46,63 @@ from .recipes import KCAL, PRESETS, RECIPES, REMEDIES, STARTS, Preset, initial, 
 from .truth import Truth, truth
 
 COMMITTEES = ("first", "second", "third", "random", "random and start")
-MOVED = ("first", "third", "random", "random and start")       # committees that simulations are made with
+MOVED = (
+    "first",
+    "third",
+    "random",
+    "random and start",
+)  # committees that simulations are made with
 
 
-def loop(name: str, preset: Preset, known: Truth, seed: int, reference: Reference, device: str = "cpu") -> Loop:
-    """The loop of a job; its metrics are the barrier (kcal/mol) and errors on the (Z, R) plane below 5 and 40 kcal/mol (kcal/mol)."""
+def loop(
+    name: str, preset: Preset, known: Truth, seed: int, reference: Reference, device: str = "cpu"
+) -> Loop:
+    """The loop of a job; its metrics are the barrier (kcal/mol) and errors on the (Z, R) plane
+    below 5 and 40 kcal/mol (kcal/mol).
+    """
     metrics = {
         "barrier": examined.Barrier(known.ground, preset.truth.images, preset.truth.fmax),
-        **{f"RMSE below {cap} kcal/mol": RmseBelow(known.zero + cap * KCAL, unit=KCAL) for cap in (5, 40)},
+        **{
+            f"RMSE below {cap} kcal/mol": RmseBelow(known.zero + cap * KCAL, unit=KCAL)
+            for cap in (5, 40)
+        },
     }
     return Loop(recipe(name, preset, known, device), reference, known.plane, metrics, seed)
 
 
-def trained(name: str, preset: Preset, known: Truth, seed: int, reference: Reference, data: Dataset, place: Path, device: str, report: Report = ignore) -> Committee:
+def trained(
+    name: str,
+    preset: Preset,
+    known: Truth,
+    seed: int,
+    reference: Reference,
+    data: Dataset,
+    place: Path,
+    device: str,
+    report: Report = ignore,
+) -> Committee:
     """A committee of the recipe's training on other data, for comparison; kept in `place`."""
     first: Recipe = recipe(name, preset, known, device).recipes[0]
-    alone = Loop(replace(first, attack=None, sampler=Copies(known.ground, 1), selectors=()), reference, seed=seed)
+    alone = Loop(
+        replace(first, attack=None, sampler=Copies(known.ground, 1), selectors=()),
+        reference,
+        seed=seed,
+    )
     return alone.ask(data, place, report=report).committee
 
 
 def job(
-    name: str, start: str, seed: int, preset: str, out: Path, data: Path, *, label: DFT = DFT(), device: str = "cpu",
-    say: Callable[[str], None] = lambda text: None, report: Report = ignore,
+    name: str,
+    start: str,
+    seed: int,
+    preset: str,
+    out: Path,
+    data: Path,
+    *,
+    label: DFT = DFT(),
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda text: None,
+    report: Report = ignore,
 ) -> dict[str, Any]:
     """One job, each part of it read where it is finished; its record.
 
@@ -88,9 +125,24 @@ def job(
     reference, cache = Reference(label), Cache(out / "labels")
     known = truth(data / "reference", label, sizes.truth, say=say)
     made = settings(name, start, sizes, known, label)
-    first = labelled(data / f"{start}-{seed}.extxyz", initial(start, sizes, known, seed), reference, cache, report)
-    chance = labelled(data / f"random-{seed}.extxyz", random(0.3, sizes.random, known, seed), reference, cache, report)
-    say(f"{place.name}: {len(first)} initial and {len(chance)} random geometries are labelled, {time.monotonic() - began:.0f} s")
+    first = labelled(
+        data / f"{start}-{seed}.extxyz",
+        initial(start, sizes, known, seed),
+        reference,
+        cache,
+        report,
+    )
+    chance = labelled(
+        data / f"random-{seed}.extxyz",
+        random(0.3, sizes.random, known, seed),
+        reference,
+        cache,
+        report,
+    )
+    say(
+        f"{place.name}: {len(first)} initial and {len(chance)} random geometries are labelled,"
+        f" {time.monotonic() - began:.0f} s"
+    )
     running = loop(name, sizes, known, seed, reference, device)
     rounds = list(islice(running.generations(first, place / "adversarial", report), 2))
     third = running.ask(first, place / "adversarial", report=report)
@@ -98,30 +150,52 @@ def job(
     say(f"{place.name}: {len(acquired)} attacks are labelled, {time.monotonic() - began:.0f} s")
 
     def beside(key: str, own: Dataset) -> tuple[Committee, int]:
-        return trained(name, sizes, known, seed, reference, own, place / key, device, report), len(own)
+        return trained(name, sizes, known, seed, reference, own, place / key, device, report), len(
+            own
+        )
 
     committees: dict[str, Callable[[], tuple[Committee, int]]] = {
-        **{key: partial(lambda turn: (turn.committee, len(turn.dataset)), turn) for key, turn in zip(COMMITTEES, (*rounds, third), strict=False)},
+        **{
+            key: partial(lambda turn: (turn.committee, len(turn.dataset)), turn)
+            for key, turn in zip(COMMITTEES, (*rounds, third), strict=False)
+        },
         "random": partial(beside, "random", chance),
-        "random and start": partial(beside, "random-and-start", first + later(chance[: len(acquired)])),
+        "random and start": partial(
+            beside, "random-and-start", first + later(chance[: len(acquired)])
+        ),
     }
     found = {}
     for key, give in committees.items():
         file = place / f"{key.replace(' ', '-')}.json"
         if not file.exists():
-            keep(file, {"settings": made, "found": _examined(key, *give(), known, sizes, seed, report)})
+            keep(
+                file,
+                {"settings": made, "found": _examined(key, *give(), known, sizes, seed, report)},
+            )
         stored = json.loads(file.read_text())
         agree(stored.get("settings", {}), made, file)
         found[key] = stored["found"]
         said = found[key]["paths"]
-        say(f"{place.name}: {key} committee, {found[key]['structures']} structures, barrier {said.get('barrier', said.get('failed'))} kcal/mol, {time.monotonic() - began:.0f} s")
+        say(
+            f"{place.name}: {key} committee, {found[key]['structures']} structures, barrier"
+            f" {said.get('barrier', said.get('failed'))} kcal/mol, {time.monotonic() - began:.0f} s"
+        )
     last = _unlabelled(third)
     keep(data / preset / f"attacks-{place.name}.extxyz", acquired)
     keep(data / preset / f"third-{place.name}.extxyz", last)
-    sets = {"start": first, "random": chance, "attacks 1": rounds[0].labelled, "attacks 2": rounds[1].labelled, "attacks 3": last}
+    sets = {
+        "start": first,
+        "random": chance,
+        "attacks 1": rounds[0].labelled,
+        "attacks 2": rounds[1].labelled,
+        "attacks 3": last,
+    }
     record = {
-        "seed": seed, "rounds": [_round(turn) for turn in (*rounds, third)], "committees": found,
-        "sets": {key: _set(each, known) for key, each in sets.items()}, "judged": _judged(data / preset, place.name, last, known, reference, cache),
+        "seed": seed,
+        "rounds": [_round(turn) for turn in (*rounds, third)],
+        "committees": found,
+        "sets": {key: _set(each, known) for key, each in sets.items()},
+        "judged": _judged(data / preset, place.name, last, known, reference, cache),
         "seconds": round(time.monotonic() - began, 1),
     }
     keep(place / "job.json", {"settings": made, **machine(), "device": device, "record": record})
@@ -130,12 +204,27 @@ def job(
 
 def later(data: Dataset) -> Dataset:
     """The same as acquired structures, whose energies take no part in the baseline."""
-    return Dataset([replace(geometry, origin={**geometry.origin, "generation": 1}) for geometry in data], data.labels)
+    return Dataset(
+        [replace(geometry, origin={**geometry.origin, "generation": 1}) for geometry in data],
+        data.labels,
+    )
 
 
-def _examined(key: str, committee: Committee, structures: int, known: Truth, sizes: Preset, seed: int, report: Report) -> dict[str, Any]:
+def _examined(
+    key: str,
+    committee: Committee,
+    structures: int,
+    known: Truth,
+    sizes: Preset,
+    seed: int,
+    report: Report,
+) -> dict[str, Any]:
     """All that is recorded of a committee; where frames went only of the third, as in Fig. 5."""
-    found = {"structures": structures, "paths": examined.paths(committee, known, sizes), "surface": examined.surface(committee, known)}
+    found = {
+        "structures": structures,
+        "paths": examined.paths(committee, known, sizes),
+        "surface": examined.surface(committee, known),
+    }
     if key in MOVED:
         found["stability"] = examined.stability(committee, known, sizes, seed, report)
         if key != "third":
@@ -144,48 +233,87 @@ def _examined(key: str, committee: Committee, structures: int, known: Truth, siz
 
 
 def _round(turn: Proposal) -> dict[str, Any]:
-    """Attacks, those that were distinct and sound, and labels are different numbers; and where the attacks went."""
-    labels = {"labels": len(turn.labelled), "failures": len(turn.failures), "metrics": dict(turn.metrics)} if isinstance(turn, Generation) else {}
-    return {"attacks": len(turn.candidates), "verdicts": dict(Counter(turn.verdicts)), **labels, "seconds": {key: round(value, 1) for key, value in turn.seconds.items()}}
+    """Attacks, those that were distinct and sound, and labels are different numbers; and where the
+    attacks went.
+    """
+    labels = (
+        {
+            "labels": len(turn.labelled),
+            "failures": len(turn.failures),
+            "metrics": dict(turn.metrics),
+        }
+        if isinstance(turn, Generation)
+        else {}
+    )
+    return {
+        "attacks": len(turn.candidates),
+        "verdicts": dict(Counter(turn.verdicts)),
+        **labels,
+        "seconds": {key: round(value, 1) for key, value in turn.seconds.items()},
+    }
 
 
 def _unlabelled(turn: Proposal) -> Dataset:
     """The candidates of a committee with its own energies and forces, as nobody else knows them."""
     geometries = [candidate.geometry for candidate in turn.candidates]
     said = turn.committee.predict(geometries).mean()
-    forces = np.split(said.forces.numpy(), np.cumsum([len(geometry) for geometry in geometries])[:-1])
+    forces = np.split(
+        said.forces.numpy(), np.cumsum([len(geometry) for geometry in geometries])[:-1]
+    )
     return Dataset(
-        [replace(g, origin={**g.origin, "generation": turn.index + 1, "energies": "committee"}) for g in geometries],
+        [
+            replace(g, origin={**g.origin, "generation": turn.index + 1, "energies": "committee"})
+            for g in geometries
+        ],
         [Labels(energy=float(e), forces=f) for e, f in zip(said.energy, forces, strict=True)],
     )
 
 
 def _set(data: Dataset, known: Truth) -> dict[str, Any]:
-    """Energies (kcal/mol above the ground state), deviations from it (angstrom), and normalised (Z, R) of structures."""
+    """Energies (kcal/mol above the ground state), deviations from it (angstrom), and normalised (Z,
+    R) of structures.
+    """
     deviation = AlignedRmsd(reflections=True)
     return {
-        "energies": np.round((data.energies - known.zero) / KCAL, 3).tolist(), "rmsd": [round(deviation(known.ground, geometry), 4) for geometry in data],
+        "energies": np.round((data.energies - known.zero) / KCAL, 3).tolist(),
+        "rmsd": [round(deviation(known.ground, geometry), 4) for geometry in data],
         "plane": np.round(Ground.of(known.ground).project(list(data)), 4).tolist(),
     }
 
 
-def _judged(data: Path, job: str, attacks: Dataset, known: Truth, reference: Reference, cache: Cache) -> dict[str, list[float]]:
-    """Energies of the third committee's distinct attacks, kcal/mol above the ground state: its own and the reference's."""
+def _judged(
+    data: Path, job: str, attacks: Dataset, known: Truth, reference: Reference, cache: Cache
+) -> dict[str, list[float]]:
+    """Energies of the third committee's distinct attacks, kcal/mol above the ground state: its own
+    and the reference's.
+    """
     found = judged(data / f"judged-{job}.extxyz", attacks, reference, cache)
-    said = {"committee": np.array([geometry.origin["predicted"] for geometry in found]), "reference": found.energies}
-    return {key: np.round((energies - known.zero) / KCAL, 3).tolist() for key, energies in said.items()}
+    said = {
+        "committee": np.array([geometry.origin["predicted"] for geometry in found]),
+        "reference": found.energies,
+    }
+    return {
+        key: np.round((energies - known.zero) / KCAL, 3).tolist() for key, energies in said.items()
+    }
 
 
 def settings(name: str, start: str, sizes: Preset, known: Truth, label: DFT) -> dict[str, Any]:
     """Everything that changes the numbers of a job but its seed, as JSON."""
     return {
-        "recipe": described(recipe(name, sizes, known)), "about": {**RECIPES, **REMEDIES}[name].about, "start": start, "temperatures of the start": list(STARTS[start]),
-        "sizes": {key: value for key, value in asdict(sizes).items() if key != "truth"}, "reference": Reference(label).asked,
+        "recipe": described(recipe(name, sizes, known)),
+        "about": {**RECIPES, **REMEDIES}[name].about,
+        "start": start,
+        "temperatures of the start": list(STARTS[start]),
+        "sizes": {key: value for key, value in asdict(sizes).items() if key != "truth"},
+        "reference": Reference(label).asked,
     }
 
 
-def collect(place: Path, out: Path, name: str, start: str, wanted: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
-    """The finished jobs of a recipe and a start by seed, from their files and from the result file `place`.
+def collect(
+    place: Path, out: Path, name: str, start: str, wanted: Mapping[str, Any]
+) -> dict[int, dict[str, Any]]:
+    """The finished jobs of a recipe and a start by seed, from their files and from the result file
+    `place`.
 
     Raises:
         ValueError: a job of other settings (the differences are shown).
@@ -216,11 +344,21 @@ def _until(deadline: float, event: Event) -> None:
 
 
 def study(
-    preset: str = "laptop", *, recipes: Sequence[str] = ("ours",), starts: Sequence[str] = ("thermal",), seeds: Sequence[int] = (0,), processes: int = 1,
-    device: str = "cpu", out: str | Path = "runs/ammonia", results: str | Path = "notebooks/results", minutes: float = np.inf, label: DFT = DFT(),
+    preset: str = "laptop",
+    *,
+    recipes: Sequence[str] = ("ours",),
+    starts: Sequence[str] = ("thermal",),
+    seeds: Sequence[int] = (0,),
+    processes: int = 1,
+    device: str = "cpu",
+    out: str | Path = "runs/ammonia",
+    results: str | Path = "notebooks/results",
+    minutes: float = np.inf,
+    label: DFT = DFT(),
     say: Callable[[str], None] = lambda text: None,
 ) -> list[Path]:
-    """Runs the jobs that are not there yet, and writes a result file for each recipe and start from all that are.
+    """Runs the jobs that are not there yet, and writes a result file for each recipe and start from
+    all that are.
 
     Args:
         preset: of the sizes.
@@ -228,28 +366,45 @@ def study(
         processes: jobs at a time, each in a process with one thread.
         device: where networks are trained.
         out: of run directories.
-        results: folder of the result files ``ammonia_<recipe>_<start>-<preset>.json`` and, in ``ammonia/``, of the data.
+        results: folder of the result files ``ammonia_<recipe>_<start>-<preset>.json`` and, in
+            ``ammonia/``, of the data.
         minutes: jobs end after this; the next call goes on.
         label: the reference.
         say: hears lines of progress, of other processes none.
 
     Raises:
-        ValueError: a negative seed, or stored jobs or geometries that were made with other settings.
+        ValueError: a negative seed, or stored jobs or geometries that were made with other
+            settings.
     """
     if min(seeds, default=0) < 0:
         raise ValueError(f"seeds are {list(seeds)}: give numbers from 0 on")
     out, data, sizes = Path(out) / preset, Path(results) / "ammonia", PRESETS[preset]
     deadline = time.time() + 60 * minutes
     known = truth(data / "reference", label, sizes.truth, workers=processes, say=say)
-    places = {(name, start): Path(results) / f"ammonia_{name}_{start}-{preset}.json" for name, start in product(recipes, starts)}
+    places = {
+        (name, start): Path(results) / f"ammonia_{name}_{start}-{preset}.json"
+        for name, start in product(recipes, starts)
+    }
 
     def done(name: str, start: str) -> dict[int, dict[str, Any]]:
-        return collect(places[name, start], out, name, start, settings(name, start, sizes, known, label))
+        return collect(
+            places[name, start], out, name, start, settings(name, start, sizes, known, label)
+        )
 
     there = {pair: done(*pair) for pair in places}
     jobs = [
-        {"name": name, "start": start, "seed": seed, "preset": preset, "out": out, "data": data, "label": label, "device": device}
-        for seed, name, start in product(seeds, recipes, starts) if seed not in there[name, start]
+        {
+            "name": name,
+            "start": start,
+            "seed": seed,
+            "preset": preset,
+            "out": out,
+            "data": data,
+            "label": label,
+            "device": device,
+        }
+        for seed, name, start in product(seeds, recipes, starts)
+        if seed not in there[name, start]
     ]
     if processes == 1 or len(jobs) == 1:
         for arguments in jobs:
@@ -270,9 +425,15 @@ def study(
             continue
         found = claims(runs, known.path.barrier / KCAL)
         write(
-            results, place.name.removesuffix(f"-{preset}.json"), preset, seed=runs[0]["seed"], device=device,
-            seconds={"all jobs": round(sum(run["seconds"] for run in runs), 1)}, settings=settings(name, start, sizes, known, label),
-            records={"runs": runs}, claims=found,
+            results,
+            place.name.removesuffix(f"-{preset}.json"),
+            preset,
+            seed=runs[0]["seed"],
+            device=device,
+            seconds={"all jobs": round(sum(run["seconds"] for run in runs), 1)},
+            settings=settings(name, start, sizes, known, label),
+            records={"runs": runs},
+            claims=found,
         )
         for claim in found:
             say(str(claim))
@@ -291,11 +452,21 @@ def main() -> None:
     parser.add_argument("--recipes", choices=RECIPES, nargs="+", default=["ours"])
     parser.add_argument("--starts", choices=STARTS, nargs="+", default=["thermal"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--processes", type=int, default=1, help="jobs at a time, each in a process with one thread")
+    parser.add_argument(
+        "--processes", type=int, default=1, help="jobs at a time, each in a process with one thread"
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default="runs/ammonia", help="run directories; what is there is not run again")
-    parser.add_argument("--results", default="notebooks/results", help="where JSON and labelled geometries go; jobs that they hold are not run again")
-    parser.add_argument("--minutes", type=float, default=np.inf, help="end jobs after this; the next call goes on")
+    parser.add_argument(
+        "--out", default="runs/ammonia", help="run directories; what is there is not run again"
+    )
+    parser.add_argument(
+        "--results",
+        default="notebooks/results",
+        help="where JSON and labelled geometries go; jobs that they hold are not run again",
+    )
+    parser.add_argument(
+        "--minutes", type=float, default=np.inf, help="end jobs after this; the next call goes on"
+    )
     study(**vars(parser.parse_args()), say=_say)
 
 

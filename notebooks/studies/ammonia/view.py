@@ -1,4 +1,6 @@
-"""What a panel shows of a committee of ammonia: its (Z, R) surface, and the inversion path beside the reference's."""
+"""What a panel shows of a committee of ammonia: its (Z, R) surface, and the inversion path beside
+the reference's.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from .truth import Truth
 
 
 class AmmoniaView:
-    """The plane of Schwalbe-Koda 2021, Fig. 3e, and the paths of Fig. 3d, one more with every committee of a loop.
+    """The plane of Schwalbe-Koda 2021, Fig. 3e, and the paths of Fig. 3d, one more with every
+    committee of a loop.
 
     Args:
         truth: the reference's surface, path and ground state.
@@ -31,14 +34,21 @@ class AmmoniaView:
 
     def __init__(self, truth: Truth) -> None:
         self._truth, self.zero = truth, truth.zero
-        self.surface = Once(lambda generation: PlaneSurface.of(generation.committee, truth.surface.grid, truth.zero))
+        self.surface = Once(
+            lambda generation: PlaneSurface.of(generation.committee, truth.surface.grid, truth.zero)
+        )
         self.path = Once(self._path)
 
     def _path(self, generation: Generation) -> Path | None:
         """On the committee's mean; None where it has no minimum."""
         band = NudgedElasticBand(images=len(self._truth.path.images))
         try:
-            return inversion_path(generation.committee.mean, ground=self._truth.ground, band=band, device=generation.committee.device)
+            return inversion_path(
+                generation.committee.mean,
+                ground=self._truth.ground,
+                band=band,
+                device=generation.committee.device,
+            )
         except NoMinimum:
             return None
 
@@ -52,16 +62,37 @@ class AmmoniaView:
         """Draws the surface with the structures of the last, and the paths of all."""
         generation = generations[-1]
         surface, ground = self.surface(generation), self._truth.surface.grid.ground
-        initial, acquired = (generation.dataset[mask] for mask in (generation.dataset.generations == 0, generation.dataset.generations > 0))
+        initial, acquired = (
+            generation.dataset[mask]
+            for mask in (generation.dataset.generations == 0, generation.dataset.generations > 0)
+        )
         figures.plane_surface(
-            left, surface.grid.z, surface.grid.r, surface.energy / KCAL,
-            structures=ground.project(list(initial)), earlier=ground.project(list(acquired)), attacks=ground.project(list(generation.labelled)),
+            left,
+            surface.grid.z,
+            surface.grid.r,
+            surface.energy / KCAL,
+            structures=ground.project(list(initial)),
+            earlier=ground.project(list(acquired)),
+            attacks=ground.project(list(generation.labelled)),
         )
         if paths:
             for adversary in generation.adversaries:
-                left.plot(*ground.project_frames(adversary.path, adversary.geometry.numbers).T, color=plots.ADVERSARIAL, lw=0.7, alpha=0.6)
-        known = {f"committee {each.index + 1}": path for each in generations if (path := self.path(each)) is not None}
-        figures.inversion_paths(right, {name: _along(path) for name, path in {"DFT": self._truth.path, **known}.items()}, barrier=self._truth.path.barrier / KCAL)
+                left.plot(
+                    *ground.project_frames(adversary.path, adversary.geometry.numbers).T,
+                    color=plots.ADVERSARIAL,
+                    lw=0.7,
+                    alpha=0.6,
+                )
+        known = {
+            f"committee {each.index + 1}": path
+            for each in generations
+            if (path := self.path(each)) is not None
+        }
+        figures.inversion_paths(
+            right,
+            {name: _along(path) for name, path in {"DFT": self._truth.path, **known}.items()},
+            barrier=self._truth.path.barrier / KCAL,
+        )
 
 
 def _along(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -12,8 +12,17 @@ from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocat
 from agal_toolkit.plots.style import Look, framed_legend, looks
 
 
-def gradient_costs(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, label: str, *, shown: Mapping[str, Look] | None = None, named: bool = True) -> None:
-    """Calls, seconds or errors against the number of atoms, a line for each gradient; both axes logarithmic.
+def gradient_costs(
+    axes: Axes,
+    rows: Sequence[Mapping[str, Any]],
+    key: str,
+    label: str,
+    *,
+    shown: Mapping[str, Look] | None = None,
+    named: bool = True,
+) -> None:
+    """Calls, seconds or errors against the number of atoms, a line for each gradient; both axes
+    logarithmic.
 
     Args:
         rows: with "gradient", "atoms" and `key`; those where it is None or zero are left out.
@@ -25,9 +34,18 @@ def gradient_costs(axes: Axes, rows: Sequence[Mapping[str, Any]], key: str, labe
     names = list(dict.fromkeys(row["gradient"] for row in rows))
     shown = looks(names) if shown is None else shown
     for name in names:
-        points = sorted((row["atoms"], row[key]) for row in rows if row["gradient"] == name and row[key])
+        points = sorted(
+            (row["atoms"], row[key]) for row in rows if row["gradient"] == name and row[key]
+        )
         if points:
-            axes.plot(*np.array(points).T, color=shown[name].colour, marker=shown[name].marker, ms=4, lw=1.4, label=name)
+            axes.plot(
+                *np.array(points).T,
+                color=shown[name].colour,
+                marker=shown[name].marker,
+                ms=4,
+                lw=1.4,
+                label=name,
+            )
     every = sorted({row["atoms"] for row in rows})
     axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel=label)
     axes.xaxis.set_major_locator(FixedLocator(every[:: 1 + len(every) // 5]))

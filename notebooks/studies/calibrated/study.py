@@ -1,9 +1,11 @@
-"""Structures of a chosen error, in liquid water: Cezar 2025, Figs. 2 and 3, with AMOEBA as the truth.
+"""Structures of a chosen error, in liquid water: Cezar 2025, Figs. 2 and 3, with AMOEBA as the
+truth.
 
-One committee is trained once; a trial sends forty structures to an error, each way that the paper compares and some that it
-does not (:mod:`.calibrated_trials`). Every trial is a job of its own, kept as it ends, and trials that a result file holds
-are not run again. A second round calibrates anew, with the first round's labelled structures of the same target beside
-those put aside, and attacks seeds that the first did not.
+One committee is trained once; a trial sends forty structures to an error, each way that the paper
+compares and some that it does not (:mod:`.calibrated_trials`). Every trial is a job of its own,
+kept as it ends, and trials that a result file holds are not run again. A second round calibrates
+anew, with the first round's labelled structures of the same target beside those put aside, and
+attacks seeds that the first did not.
 """
 
 from __future__ import annotations
@@ -38,7 +40,9 @@ def scene(out: Path, data: Path, preset: str, device: str = "cpu") -> Scene:
     """What all trials share; the committee must be there."""
     sizes = PRESETS[preset]
     known = truth(data, sizes)
-    return Scene.of(committee(data / f"committee-{preset}", sizes, known, device), known, sizes.steps)
+    return Scene.of(
+        committee(data / f"committee-{preset}", sizes, known, device), known, sizes.steps
+    )
 
 
 def _job(name: str, out: Path, data: Path, preset: str, device: str, deadline: float) -> str | None:
@@ -51,15 +55,31 @@ def _job(name: str, out: Path, data: Path, preset: str, device: str, deadline: f
     record, labelled = run(trial, scene(out, data, preset, device), earlier)
     if len(labelled):
         keep(place / f"{name}.extxyz.gz", labelled)
-    keep(place / f"{name}.json", {"settings": settings(PRESETS[preset]) | {"trial": asked(trial)}, **machine(), "device": device, "record": record})
+    keep(
+        place / f"{name}.json",
+        {
+            "settings": settings(PRESETS[preset]) | {"trial": asked(trial)},
+            **machine(),
+            "device": device,
+            "record": record,
+        },
+    )
     found = [value for value in record["structures"]["found"] if value is not None]
-    return f"{name}: target {record['target']:.4f}, found {np.mean(found):.4f} eV/A, {record['seconds']:.0f} s"
+    return (
+        f"{name}: target {record['target']:.4f}, found {np.mean(found):.4f} eV/A,"
+        f" {record['seconds']:.0f} s"
+    )
 
 
 def settings(preset: Preset) -> dict[str, Any]:
     """Everything that changes the numbers but a trial's own, as JSON."""
     heat = {"temperature": HOT, "timestep": STEP, "longest": LONGEST}
-    return {"sizes": described(preset), "truth": described(Sizes()), "trainer": described(trainer(preset)), "heat": heat}
+    return {
+        "sizes": described(preset),
+        "truth": described(Sizes()),
+        "trainer": described(trainer(preset)),
+        "heat": heat,
+    }
 
 
 def asked(trial: Trial) -> dict[str, Any]:
@@ -68,8 +88,15 @@ def asked(trial: Trial) -> dict[str, Any]:
 
 
 def study(
-    preset: str = "laptop", *, only: Sequence[str] = (), processes: int = 1, device: str = "cpu", out: str | Path = "runs/calibrated_attacks",
-    results: str | Path = "notebooks/results", minutes: float = np.inf, say: Callable[[str], None] = lambda text: None,
+    preset: str = "laptop",
+    *,
+    only: Sequence[str] = (),
+    processes: int = 1,
+    device: str = "cpu",
+    out: str | Path = "runs/calibrated_attacks",
+    results: str | Path = "notebooks/results",
+    minutes: float = np.inf,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path:
     """Runs what is not there yet, and writes the result file ``calibrated_attacks-<preset>.json``.
 
@@ -79,7 +106,8 @@ def study(
         processes: trials at a time, each in a process with one thread.
         device: where networks are.
         out: of trials' files.
-        results: folder of the result file, and in ``water/`` of the truth's data and of the committee.
+        results: folder of the result file, and in ``water/`` of the truth's data and of the
+            committee.
         minutes: no trial is begun after this; the next call goes on.
         say: hears lines of progress.
 
@@ -88,7 +116,11 @@ def study(
         RuntimeError: trials failed; what others found is written.
     """
     deadline, sizes = time.time() + 60 * minutes, PRESETS[preset]
-    out, data, place = Path(out).absolute() / preset, Path(results).absolute() / "water", Path(results) / f"calibrated_attacks-{preset}.json"
+    out, data, place = (
+        Path(out).absolute() / preset,
+        Path(results).absolute() / "water",
+        Path(results) / f"calibrated_attacks-{preset}.json",
+    )
     known = trials(sizes)
     unknown = set(only) - set(known)
     if unknown:
@@ -103,17 +135,25 @@ def study(
         for name in missing:
             first = out / "trials" / f"x{known[name].target}.extxyz.gz"
             if later and known[name].law == "second" and not first.exists():
-                failed.append(f"{name}: it goes on from the structures of x{known[name].target}, and {first} is missing: run that trial into the same folder")
+                failed.append(
+                    f"{name}: it goes on from the structures of x{known[name].target}, and {first}"
+                    " is missing: run that trial into the same folder"
+                )
                 say(failed[-1])
             elif (known[name].law == "second") == later:
                 names.append(name)
         jobs = [(name, out, data, preset, device, deadline) for name in names]
-        with get_context("spawn").Pool(processes) if processes > 1 and jobs else nullcontext() as pool:
-            waiting = {name: partial(_job, *job) if pool is None else pool.apply_async(_job, job).get for name, job in zip(names, jobs, strict=True)}
+        with (
+            get_context("spawn").Pool(processes) if processes > 1 and jobs else nullcontext()
+        ) as pool:
+            waiting = {
+                name: partial(_job, *job) if pool is None else pool.apply_async(_job, job).get
+                for name, job in zip(names, jobs, strict=True)
+            }
             for name, result in waiting.items():
                 try:
                     say(result() or f"{name}: no time left")
-                except (ValueError, RuntimeError) as error:                                 # others go on
+                except (ValueError, RuntimeError) as error:  # others go on
                     failed.append(f"{name}: {error}")
                     say(failed[-1])
     done = collected(place, out, wanted, known)
@@ -124,10 +164,27 @@ def study(
     agree(kept["settings"], wanted, out / "judged.json")
     about = kept["judged"]
     fitted = json.loads((data / f"committee-{preset}" / "fitted.json").read_text())
-    records = {"heldout": there.heldout, "committee": about, "trials": {name: done[name] for name in known if name in done}}
-    seconds = {"training": fitted["seconds"], "trials": round(sum(each["seconds"] for each in records["trials"].values()), 1)}
+    records = {
+        "heldout": there.heldout,
+        "committee": about,
+        "trials": {name: done[name] for name in known if name in done},
+    }
+    seconds = {
+        "training": fitted["seconds"],
+        "trials": round(sum(each["seconds"] for each in records["trials"].values()), 1),
+    }
     found = claims(records)
-    write(results, "calibrated_attacks", preset, seed=SEED, device=device, seconds=seconds, settings=wanted | {"trials": {name: asked(known[name]) for name in records["trials"]}}, records=records, claims=found)
+    write(
+        results,
+        "calibrated_attacks",
+        preset,
+        seed=SEED,
+        device=device,
+        seconds=seconds,
+        settings=wanted | {"trials": {name: asked(known[name]) for name in records["trials"]}},
+        records=records,
+        claims=found,
+    )
     for claim in found:
         say(str(claim))
     say(f"{len(records['trials'])} of {len(known)} trials, written to {place}")
@@ -136,7 +193,9 @@ def study(
     return place
 
 
-def collected(place: Path, out: Path, wanted: Mapping[str, Any], known: Mapping[str, Trial]) -> dict[str, dict[str, Any]]:
+def collected(
+    place: Path, out: Path, wanted: Mapping[str, Any], known: Mapping[str, Trial]
+) -> dict[str, dict[str, Any]]:
     """Records of the trials that are finished, by name.
 
     Raises:
@@ -167,11 +226,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="laptop")
     parser.add_argument("--only", nargs="+", default=[], help="names of trials")
-    parser.add_argument("--processes", type=int, default=1, help="trials at a time, each in a process with one thread")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="trials at a time, each in a process with one thread",
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default="runs/calibrated_attacks", help="trials' files; what is there is not run again")
-    parser.add_argument("--results", default="notebooks/results", help="where JSON, the truth's data and the committee go")
-    parser.add_argument("--minutes", type=float, default=np.inf, help="begin no trial after this; the next call goes on")
+    parser.add_argument(
+        "--out",
+        default="runs/calibrated_attacks",
+        help="trials' files; what is there is not run again",
+    )
+    parser.add_argument(
+        "--results",
+        default="notebooks/results",
+        help="where JSON, the truth's data and the committee go",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=np.inf,
+        help="begin no trial after this; the next call goes on",
+    )
     study(**vars(parser.parse_args()), say=_say)
 
 

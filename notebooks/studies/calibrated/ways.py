@@ -1,4 +1,6 @@
-"""Ways to a structure that is as uncertain as a target asks for: an attack, a random displacement, a hot simulation."""
+"""Ways to a structure that is as uncertain as a target asks for: an attack, a random displacement,
+a hot simulation.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,21 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.dynamics import Watch, nve
 from agal_toolkit.geometry import Geometry
 
-HOT, STEP, LONGEST = 1000.0, 0.25, 200.0       # K, fs and fs: of simulations
-FARTHEST = 1.0                                 # angstrom: of random displacements
+HOT, STEP, LONGEST = 1000.0, 0.25, 200.0  # K, fs and fs: of simulations
+FARTHEST = 1.0  # angstrom: of random displacements
 
 
-def attacked(attack: Attack, committee: Committee, seed: Geometry, rng: Generator) -> tuple[Geometry, int]:
+def attacked(
+    attack: Attack, committee: Committee, seed: Geometry, rng: Generator
+) -> tuple[Geometry, int]:
     """The end of an attack, and its evaluations."""
     (adversary,) = attack(committee, Dataset(), [seed], rng)
     return adversary.geometry, len(adversary.losses)
 
 
-def rattled(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator) -> tuple[Geometry, int]:
+def rattled(
+    aim: TargetError, committee: Committee, seed: Geometry, rng: Generator
+) -> tuple[Geometry, int]:
     """A random displacement as long as the target wants it, and evaluations."""
     direction, loss, asked = rng.normal(size=seed.positions.shape), aim(committee, Dataset()), []
 
@@ -38,17 +44,27 @@ def rattled(aim: TargetError, committee: Committee, seed: Geometry, rng: Generat
     while beyond(high) < 0:
         high *= 1.5
         if high > FARTHEST:
-            raise RuntimeError(f"no random displacement of up to {FARTHEST} angstrom is as uncertain as {aim.target:.3g}: take a smaller target")
+            raise RuntimeError(
+                f"no random displacement of up to {FARTHEST} angstrom is as uncertain as"
+                f" {aim.target:.3g}: take a smaller target"
+            )
     return seed.moved(seed.positions + brentq(beyond, 0.0, high, rtol=0.01) * direction), len(asked)
 
 
 class _Watched:
-    """A committee's mean that remembers how uncertain all members were, and stops a simulation from there on."""
+    """A committee's mean that remembers how uncertain all members were, and stops a simulation from
+    there on.
+    """
 
     name = "uncertain"
 
     def __init__(self, aim: TargetError, committee: Committee) -> None:
-        self._loss, self._committee, self._average, self.calls = aim(committee, Dataset()), committee, torch.zeros(1), 0
+        self._loss, self._committee, self._average, self.calls = (
+            aim(committee, Dataset()),
+            committee,
+            torch.zeros(1),
+            0,
+        )
 
     def potential(self, batch: Batch, *, graph: bool = False) -> Prediction:
         """The mean."""
@@ -60,8 +76,20 @@ class _Watched:
         return self._average >= 1
 
 
-def heated(aim: TargetError, committee: Committee, seed: Geometry, rng: Generator) -> tuple[Geometry, int]:
-    """The first frame as uncertain as the target of a simulation at constant energy from hot velocities, or its last; and evaluations."""
+def heated(
+    aim: TargetError, committee: Committee, seed: Geometry, rng: Generator
+) -> tuple[Geometry, int]:
+    """The first frame as uncertain as the target of a simulation at constant energy from hot
+    velocities, or its last; and evaluations.
+    """
     watched = _Watched(aim, committee)
-    (frames,) = nve(watched.potential, [seed], HOT, timestep=STEP, steps=round(LONGEST / STEP), rng=rng, watch=Watch(every=1, stops=(watched,)))
+    (frames,) = nve(
+        watched.potential,
+        [seed],
+        HOT,
+        timestep=STEP,
+        steps=round(LONGEST / STEP),
+        rng=rng,
+        watch=Watch(every=1, stops=(watched,)),
+    )
     return frames.geometry(-1), watched.calls

@@ -13,8 +13,15 @@ from agal_toolkit.plots.style import CYCLE, TRUTH, framed_legend
 from .langevin import Trajectory
 
 
-def position_density(axes: Axes, trajectories: Mapping[str, Trajectory], exact: tuple[NDArray, NDArray] | None = None, limit: float = 1.5) -> None:
-    """Density of the first coordinate over all frames and replicas; `exact` is (x, density), the Boltzmann distribution."""
+def position_density(
+    axes: Axes,
+    trajectories: Mapping[str, Trajectory],
+    exact: tuple[NDArray, NDArray] | None = None,
+    limit: float = 1.5,
+) -> None:
+    """Density of the first coordinate over all frames and replicas; `exact` is (x, density), the
+    Boltzmann distribution.
+    """
     edges = np.linspace(-limit, limit, 61)
     for number, (name, trajectory) in enumerate(trajectories.items()):
         density, _ = np.histogram(trajectory.positions[..., 0, 0].ravel(), bins=edges, density=True)

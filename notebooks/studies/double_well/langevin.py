@@ -22,7 +22,9 @@ from agal_toolkit.potentials.protocol import Potential
 
 
 class _Noise:
-    """Normal noise for the coordinates that move, none for the padding of a model surface and for unmovable particles."""
+    """Normal noise for the coordinates that move, none for the padding of a model surface and for
+    unmovable particles.
+    """
 
     def __init__(self, rng: Generator, free: NDArray) -> None:
         self.rng, self.free = rng, free
@@ -48,10 +50,22 @@ class Trajectory:
 
 
 def langevin(
-    potential: Potential, geometry: Geometry, *, kT: float, timestep: float, steps: int, friction: float, replicas: int = 1, every: int = 10,
-    rng: Generator, masses: NDArray | None = None, device: torch.device | str = "cpu", report: Report = ignore,
+    potential: Potential,
+    geometry: Geometry,
+    *,
+    kT: float,
+    timestep: float,
+    steps: int,
+    friction: float,
+    replicas: int = 1,
+    every: int = 10,
+    rng: Generator,
+    masses: NDArray | None = None,
+    device: torch.device | str = "cpu",
+    report: Report = ignore,
 ) -> Trajectory:
-    """Langevin dynamics of independent replicas that start alike, with velocities drawn at kT (ASE's integrator).
+    """Langevin dynamics of independent replicas that start alike, with velocities drawn at kT
+    (ASE's integrator).
 
     Args:
         potential: what moves them.
@@ -69,15 +83,33 @@ def langevin(
     """
     n, d = geometry.positions.shape
     one = geometry.to_atoms()
-    one.set_masses(np.where(geometry.numbers > 0, one.get_masses(), 1.0) if masses is None else masses)
-    atoms = Atoms(np.tile(one.numbers, replicas), positions=np.tile(one.positions, (replicas, 1)), cell=one.cell, pbc=one.pbc, masses=np.tile(one.get_masses(), replicas), info=one.info)
+    one.set_masses(
+        np.where(geometry.numbers > 0, one.get_masses(), 1.0) if masses is None else masses
+    )
+    atoms = Atoms(
+        np.tile(one.numbers, replicas),
+        positions=np.tile(one.positions, (replicas, 1)),
+        cell=one.cell,
+        pbc=one.pbc,
+        masses=np.tile(one.get_masses(), replicas),
+        info=one.info,
+    )
     atoms.set_constraint(FixAtoms(np.flatnonzero(~np.tile(geometry.movable, replicas))))
     atoms.calc = PotentialCalculator(potential, dimension=d, replicas=replicas, device=device)
     free = np.zeros((n, 3), dtype=bool)
     free[:, :d] = geometry.movable[:, None]
     free = np.tile(free, (replicas, 1))
-    atoms.set_momenta(rng.normal(0.0, 1.0, free.shape) * np.sqrt(kT * atoms.get_masses())[:, None] * free)
-    motion = Langevin(atoms, timestep, temperature_K=kT / units.kB, friction=friction, fixcm=False, rng=_Noise(rng, free))
+    atoms.set_momenta(
+        rng.normal(0.0, 1.0, free.shape) * np.sqrt(kT * atoms.get_masses())[:, None] * free
+    )
+    motion = Langevin(
+        atoms,
+        timestep,
+        temperature_K=kT / units.kB,
+        friction=friction,
+        fixcm=False,
+        rng=_Noise(rng, free),
+    )
     frames, energies, times = [], [], []
 
     def keep() -> None:

@@ -1,21 +1,28 @@
-"""What is run on the double well of Schwalbe-Koda 2021 (Sec. 3.1, A.2.1): recipes, sizes and the loops of a pair.
+"""What is run on the double well of Schwalbe-Koda 2021 (Sec. 3.1, A.2.1): recipes, sizes and the
+loops of a pair.
 
-A pair is one adversarial and one random loop that start alike: same data, same split, same seeds of the members, same
-filters and cap. A :class:`Variant` says how the pairs of one experiment differ from the printed recipe:
+A pair is one adversarial and one random loop that start alike: same data, same split, same seeds of
+the members, same filters and cap. A :class:`Variant` says how the pairs of one experiment differ
+from the printed recipe:
 
-- "printed" is that recipe. What the paper leaves open is settled as in the authors' published code: the learning rate halves
-  after 50 epochs without a better validation loss, acquired points are repeated four times and are never validation
-  points. Ours are: the weights of the last epoch; of each cluster the candidate of the lowest loss; the random baseline
-  displaces each training point once a generation.
-- "as run" is what that code does where it differs: 4 y^4 instead of 4 y^2, draws in [-1.2, 1.2]^2, 400 epochs, the weights of
-  the best validation epoch, and the last iterate of an attack. Its numbers are never compared with those of "printed".
-- "ours" answers three things that can be measured in "printed". Some attacks follow a committee that is wrong far out, to
-  points where the true energy is hundreds; squared errors of such labels are then all that training sees, and the variance
-  threshold they raise lets no new candidate pass: where a structure's force exceeds 30, its errors count relative to it.
-  Validation points all lie in the first basin and say nothing of acquired ones, so a plateau there lowers the rate before
-  those are learned: the rate falls along half a cosine instead. Both change the training of both strategies alike. And the
-  grid on which errors are counted reaches to energies of 40, where a Boltzmann factor at kT = 5 never goes: kT is 20. These
-  choices were made on seeds from 100 on; those that are reported start at 0.
+- "printed" is that recipe. What the paper leaves open is settled as in the authors' published code:
+  the learning rate halves after 50 epochs without a better validation loss, acquired points are
+  repeated four times and are never validation points. Ours are: the weights of the last epoch; of
+  each cluster the candidate of the lowest loss; the random baseline displaces each training point
+  once a generation.
+- "as run" is what that code does where it differs: 4 y^4 instead of 4 y^2, draws in [-1.2, 1.2]^2,
+  400 epochs, the weights of the best validation epoch, and the last iterate of an attack. Its
+  numbers are never compared with those of "printed".
+- "ours" answers three things that can be measured in "printed". Some attacks follow a committee
+  that is wrong far out, to points where the true energy is hundreds; squared errors of such labels
+  are then all that training sees, and the variance
+  threshold they raise lets no new candidate pass: where a structure's force exceeds 30, its errors
+  count relative to it. Validation points all lie in the first basin and say nothing of acquired
+  ones, so a plateau there lowers the rate before
+  those are learned: the rate falls along half a cosine instead. Both change the training of both
+  strategies alike. And the grid on which errors are counted reaches to energies of 40, where a
+  Boltzmann factor at kT = 5 never goes: kT is 20. These choices were made on seeds from 100 on;
+  those that are reported start at 0.
 - All others change one thing in "ours".
 """
 
@@ -100,17 +107,27 @@ def _printed(recipe: Recipe) -> Recipe:
 
 
 def _as_run(recipe: Recipe) -> Recipe:
-    trainer = replace(recipe.trainer, epochs=round(recipe.trainer.epochs * 400 / 600), keep_best=True)
-    return replace(recipe, trainer=trainer, attack=recipe.attack and replace(recipe.attack, last=True))
+    trainer = replace(
+        recipe.trainer, epochs=round(recipe.trainer.epochs * 400 / 600), keep_best=True
+    )
+    return replace(
+        recipe, trainer=trainer, attack=recipe.attack and replace(recipe.attack, last=True)
+    )
 
 
 def _ours(recipe: Recipe) -> Recipe:
     trainer = replace(recipe.trainer, patience=None, anneal=True, large_force=30.0)
-    return replace(recipe, trainer=trainer, attack=recipe.attack and replace(recipe.attack, objective=BoltzmannVariance(kT=20.0)))
+    return replace(
+        recipe,
+        trainer=trainer,
+        attack=recipe.attack and replace(recipe.attack, objective=BoltzmannVariance(kT=20.0)),
+    )
 
 
 def _ablation(about: str, change: Callable[[Recipe], Recipe]) -> Variant:
-    return Variant(about=about, change=lambda recipe: change(_ours(recipe)), strategies=("adversarial",))
+    return Variant(
+        about=about, change=lambda recipe: change(_ours(recipe)), strategies=("adversarial",)
+    )
 
 
 def _trained(**changes: Any) -> Callable[[Recipe], Recipe]:
@@ -122,19 +139,29 @@ def _attacked(**changes: Any) -> Callable[[Recipe], Recipe]:
 
 
 def _without(kind: type) -> Callable[[Recipe], Recipe]:
-    return lambda recipe: replace(recipe, selectors=[selector for selector in recipe.selectors if not isinstance(selector, kind)])
+    return lambda recipe: replace(
+        recipe,
+        selectors=[selector for selector in recipe.selectors if not isinstance(selector, kind)],
+    )
 
 
 VARIANTS: Mapping[str, Variant] = {
     "printed": Variant(about="the printed recipe", change=_printed),
-    "as-run": Variant(about="the published code's recipe, 4 y^4", change=_as_run, well=DoubleWell(y_power=4), limit=1.2),
+    "as-run": Variant(
+        about="the published code's recipe, 4 y^4",
+        change=_as_run,
+        well=DoubleWell(y_power=4),
+        limit=1.2,
+    ),
     "ours": Variant(about="our recipe", change=_ours),
     "no-annealing": _ablation("constant learning rate", _trained(anneal=False)),
     "no-relative-loss": _ablation("all errors count alike", _trained(large_force=None)),
     "no-deduplication": _ablation("without deduplication", _without(Deduplicate)),
     "no-percentile": _ablation("without the variance threshold", _without(UncertaintyPercentile)),
     "energies-only": _ablation("trained on energies only", _trained(forces_weight=0.0)),
-    "log-objective": _ablation("log of the objective", _attacked(objective=BoltzmannVariance(kT=20.0, log=True))),
+    "log-objective": _ablation(
+        "log of the objective", _attacked(objective=BoltzmannVariance(kT=20.0, log=True))
+    ),
     "last-iterate": _ablation("last iterate kept, not the best", _attacked(last=True)),
     "kT-5": _ablation("kT = 5, as printed", _attacked(objective=BoltzmannVariance(kT=5.0))),
     "kT-80": _ablation("kT = 80", _attacked(objective=BoltzmannVariance(kT=80.0))),
@@ -143,7 +170,9 @@ VARIANTS: Mapping[str, Variant] = {
     "width-32": _ablation("width 32", _trained(network=partial(MLP, 2, width=32))),
     "width-256": _ablation("width 256", _trained(network=partial(MLP, 2, width=256))),
 }
-ABLATIONS = tuple(name for name, variant in VARIANTS.items() if variant.strategies == ("adversarial",))
+ABLATIONS = tuple(
+    name for name, variant in VARIANTS.items() if variant.strategies == ("adversarial",)
+)
 
 
 def start(seed: int, variant: str = "printed") -> Dataset:
@@ -157,7 +186,8 @@ def recipe(strategy: str, preset: Preset, variant: str = "printed", device: str 
     """The recipe of a strategy at a preset's sizes.
 
     Raises:
-        ValueError: a strategy that is neither "adversarial" nor "random", a variant that does not exist.
+        ValueError: a strategy that is neither "adversarial" nor "random", a variant that does not
+            exist.
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy is {strategy!r}, expected one of {STRATEGIES}")
@@ -166,11 +196,21 @@ def recipe(strategy: str, preset: Preset, variant: str = "printed", device: str 
     adversarial = strategy == "adversarial"
     printed = Recipe(
         trainer=TorchTrainer(
-            network=partial(MLP, 2, width=preset.width), epochs=preset.epochs, learning_rate=1e-3, batch_size=35, energy_weight=1.0, forces_weight=10.0,
-            patience=50, factor=0.5, keep_best=False, device=device,
+            network=partial(MLP, 2, width=preset.width),
+            epochs=preset.epochs,
+            learning_rate=1e-3,
+            batch_size=35,
+            energy_weight=1.0,
+            forces_weight=10.0,
+            patience=50,
+            factor=0.5,
+            keep_best=False,
+            device=device,
         ),
         sampler=FromDataset() if adversarial else Rattle(1.0),
-        attack=Attack(BoltzmannVariance(kT=5.0), Adam(0.003, preset.attack_steps), start=0.01) if adversarial else None,
+        attack=Attack(BoltzmannVariance(kT=5.0), Adam(0.003, preset.attack_steps), start=0.01)
+        if adversarial
+        else None,
         selectors=[UncertaintyPercentile(80), Deduplicate(0.02), AtMost(20)],
         members=5,
         folds=Folds(train=0.6, valid=0.2, shared=True, acquired=4),
@@ -184,25 +224,51 @@ def _grid(points: int, well: DoubleWell) -> Dataset:
     return Grid(points=points).labelled(well)
 
 
-def loop(strategy: str, preset: Preset, seed: int, variant: str = "printed", device: str = "cpu") -> Loop:
-    """One loop of a pair; the metrics are the RMSE on the whole grid and where the true energy is below 5."""
+def loop(
+    strategy: str, preset: Preset, seed: int, variant: str = "printed", device: str = "cpu"
+) -> Loop:
+    """One loop of a pair; the metrics are the RMSE on the whole grid and where the true energy is
+    below 5.
+    """
     well = VARIANTS[variant].well
-    return Loop(recipe(strategy, preset, variant, device), Reference(well), _grid(preset.grid, well), {"rmse": rmse, "rmse below 5": RmseBelow(5.0)}, seed)
+    return Loop(
+        recipe(strategy, preset, variant, device),
+        Reference(well),
+        _grid(preset.grid, well),
+        {"rmse": rmse, "rmse below 5": RmseBelow(5.0)},
+        seed,
+    )
 
 
 def generations(
-    strategy: str, preset: Preset, seed: int, directory: str | Path | None = None, report: Report = ignore, variant: str = "printed", device: str = "cpu",
+    strategy: str,
+    preset: Preset,
+    seed: int,
+    directory: str | Path | None = None,
+    report: Report = ignore,
+    variant: str = "printed",
+    device: str = "cpu",
 ) -> Iterator[Generation]:
     """All generations of one loop of a pair, resumable where a directory is given."""
     place = None if directory is None else Path(directory) / f"{strategy}-{seed}"
-    return until(loop(strategy, preset, seed, variant, device).generations(start(seed, variant), place, report), count=preset.generations)
+    return until(
+        loop(strategy, preset, seed, variant, device).generations(
+            start(seed, variant), place, report
+        ),
+        count=preset.generations,
+    )
 
 
 def record(generation: Generation) -> dict[str, Any]:
     """The numbers of a generation that figures and claims need."""
     verdicts = list(generation.verdicts)
     return {
-        "generation": generation.index + 1, "metrics": {name: round(value, 5) for name, value in generation.metrics.items()},
-        "structures": len(generation.dataset), "candidates": len(generation.candidates), "duplicates": verdicts.count("Deduplicate"),
-        "labelled": len(generation.labelled), "energies": np.round(generation.labelled.energies, 3).tolist(), "seconds": round(sum(generation.seconds.values()), 2),
+        "generation": generation.index + 1,
+        "metrics": {name: round(value, 5) for name, value in generation.metrics.items()},
+        "structures": len(generation.dataset),
+        "candidates": len(generation.candidates),
+        "duplicates": verdicts.count("Deduplicate"),
+        "labelled": len(generation.labelled),
+        "energies": np.round(generation.labelled.energies, 3).tolist(),
+        "seconds": round(sum(generation.seconds.values()), 2),
     }

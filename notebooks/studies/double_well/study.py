@@ -1,7 +1,9 @@
-"""Adversarial against random sampling on the double well, many pairs of loops: Schwalbe-Koda 2021, Fig. 2b, with intervals.
+"""Adversarial against random sampling on the double well, many pairs of loops: Schwalbe-Koda 2021,
+Fig. 2b, with intervals.
 
-Pairs run in lockstep, a few to a process; each finished pair is a file, and pairs that a result file already holds are
-not run again, so a study can be run in pieces, stopped at any time and finished elsewhere.
+Pairs run in lockstep, a few to a process; each finished pair is a file, and pairs that a result
+file already holds are not run again, so a study can be run in pieces, stopped at any time and
+finished elsewhere.
 """
 
 from __future__ import annotations
@@ -33,14 +35,25 @@ def settings(preset: Preset, variant: str) -> dict[str, Any]:
     """Everything that changes the numbers of a pair but its seed, as JSON."""
     chosen = VARIANTS[variant]
     sizes = {name: value for name, value in asdict(preset).items() if name != "pairs"}
-    return {**sizes, "limit": chosen.limit, "well": described(chosen.well), "recipes": {s: described(recipe(s, preset, variant)) for s in chosen.strategies}}
+    return {
+        **sizes,
+        "limit": chosen.limit,
+        "well": described(chosen.well),
+        "recipes": {s: described(recipe(s, preset, variant)) for s in chosen.strategies},
+    }
 
 
 def run(
-    preset: Preset, variant: str, seeds: Sequence[int], directory: Path, device: str = "cpu", say: Callable[[str], None] = lambda text: None,
+    preset: Preset,
+    variant: str,
+    seeds: Sequence[int],
+    directory: Path,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda text: None,
     deadline: float = np.inf,
 ) -> None:
-    """Pairs in lockstep; each finished pair is written to ``pair-<seed>.json`` in `directory`, an interrupted run goes on at its generations.
+    """Pairs in lockstep; each finished pair is written to ``pair-<seed>.json`` in `directory`, an
+    interrupted run goes on at its generations.
 
     Args:
         preset: the sizes.
@@ -54,25 +67,48 @@ def run(
     keys = [(seed, strategy) for seed in seeds for strategy in VARIANTS[variant].strategies]
     loops = [loop(strategy, preset, seed, variant, device) for seed, strategy in keys]
     places = [directory / f"{strategy}-{seed}" for seed, strategy in keys]
-    records: dict[int, dict[str, list[dict[str, Any]]]] = {seed: {strategy: [] for strategy in VARIANTS[variant].strategies} for seed in seeds}
-    effort = np.cumsum(1 + np.arange(preset.generations) / 2)                  # data grow, and training with them
+    records: dict[int, dict[str, list[dict[str, Any]]]] = {
+        seed: {strategy: [] for strategy in VARIANTS[variant].strategies} for seed in seeds
+    }
+    effort = np.cumsum(1 + np.arange(preset.generations) / 2)  # data grow, and training with them
     began, known = time.monotonic(), 0.0
-    # Random loops have twice the data: fitted together with adversarial ones, these would wait for them in every epoch.
+    # Random loops have twice the data: fitted together with adversarial ones, these would wait for
+    # them in every epoch.
     together = lockstep(loops, [start(seed, variant) for seed, _ in keys], places, stack=len(seeds))
     for row in islice(together, preset.generations):
         for (seed, strategy), generation in zip(keys, row, strict=True):
             records[seed][strategy].append(record(generation))
-        medians = {s: np.median([records[seed][s][-1]["metrics"]["rmse"] for seed in seeds]) for s in VARIANTS[variant].strategies}
-        found, passed = ", ".join(f"{s} {value:.2f}" for s, value in medians.items()), time.monotonic() - began
-        if not any(generation.seconds for generation in row):                  # read, not run: it says nothing of the time left
+        medians = {
+            s: np.median([records[seed][s][-1]["metrics"]["rmse"] for seed in seeds])
+            for s in VARIANTS[variant].strategies
+        }
+        found, passed = (
+            ", ".join(f"{s} {value:.2f}" for s, value in medians.items()),
+            time.monotonic() - began,
+        )
+        if not any(
+            generation.seconds for generation in row
+        ):  # read, not run: it says nothing of the time left
             began, known = time.monotonic(), effort[row[0].index]
             continue
         left = passed * (effort[-1] - effort[row[0].index]) / (effort[row[0].index] - known)
-        say(f"{variant}, seeds {seeds[0]} to {seeds[-1]}, generation {row[0].index + 1} of {preset.generations}: median RMSE {found}; {passed:.0f} s, about {left:.0f} s left")
+        say(
+            f"{variant}, seeds {seeds[0]} to {seeds[-1]}, generation {row[0].index + 1} of"
+            f" {preset.generations}: median RMSE {found}; {passed:.0f} s, about {left:.0f} s left"
+        )
         if time.time() > deadline and row[0].index + 1 < preset.generations:
             return
     for seed in seeds:
-        keep(directory / f"pair-{seed}.json", {"seed": seed, "settings": settings(preset, variant), **machine(), "device": device, **records[seed]})
+        keep(
+            directory / f"pair-{seed}.json",
+            {
+                "seed": seed,
+                "settings": settings(preset, variant),
+                **machine(),
+                "device": device,
+                **records[seed],
+            },
+        )
 
 
 def collect(directory: Path, result: Path, preset: Preset, variant: str) -> dict[int, Pair]:
@@ -99,31 +135,83 @@ def final(pairs: Sequence[Pair], strategy: str, metric: str = "rmse") -> np.ndar
 
 
 def at_equal_labels(pair: Pair) -> float:
-    """The random loop's RMSE in its first generation with at least as many structures as the adversarial loop ends with; else its last."""
+    """The random loop's RMSE in its first generation with at least as many structures as the
+    adversarial loop ends with; else its last.
+    """
     enough = [r for r in pair["random"] if r["structures"] >= pair["adversarial"][-1]["structures"]]
     return (enough or pair["random"][-1:])[0]["metrics"]["rmse"]
 
 
 def claims(pairs: Sequence[Pair]) -> list[Claim]:
-    """What Schwalbe-Koda 2021 states of Fig. 2b, from the records of pairs: ratios of medians, random to adversarial."""
-    size = {s: np.array([pair[s][-1]["structures"] for pair in pairs], dtype=float) for s in STRATEGIES}
-    energy = {s: np.array([np.median([e for r in pair[s] for e in r["energies"]] or [np.nan]) for pair in pairs]) for s in STRATEGIES}
+    """What Schwalbe-Koda 2021 states of Fig. 2b, from the records of pairs: ratios of medians,
+    random to adversarial.
+    """
+    size = {
+        s: np.array([pair[s][-1]["structures"] for pair in pairs], dtype=float) for s in STRATEGIES
+    }
+    energy = {
+        s: np.array(
+            [np.median([e for r in pair[s] for e in r["energies"]] or [np.nan]) for pair in pairs]
+        )
+        for s in STRATEGIES
+    }
     error = {s: final(pairs, s) for s in STRATEGIES}
     found = [
-        ratio("random's final RMSE over adversarial's", error["random"], error["adversarial"], "2 to 3", 2.5),
-        ratio("the same at equal labels", np.array([at_equal_labels(pair) for pair in pairs]), error["adversarial"], None, 1.5),
-        ratio("the same where E < 5", final(pairs, "random", "rmse below 5"), final(pairs, "adversarial", "rmse below 5"), None, None),
-        ratio("random's final data set over adversarial's", size["random"], size["adversarial"], "> 1", 1.0),
-        ratio("random's median sampled energy over adversarial's", energy["random"], energy["adversarial"], "about 10", 5.0),
+        ratio(
+            "random's final RMSE over adversarial's",
+            error["random"],
+            error["adversarial"],
+            "2 to 3",
+            2.5,
+        ),
+        ratio(
+            "the same at equal labels",
+            np.array([at_equal_labels(pair) for pair in pairs]),
+            error["adversarial"],
+            None,
+            1.5,
+        ),
+        ratio(
+            "the same where E < 5",
+            final(pairs, "random", "rmse below 5"),
+            final(pairs, "adversarial", "rmse below 5"),
+            None,
+            None,
+        ),
+        ratio(
+            "random's final data set over adversarial's",
+            size["random"],
+            size["adversarial"],
+            "> 1",
+            1.0,
+        ),
+        ratio(
+            "random's median sampled energy over adversarial's",
+            energy["random"],
+            energy["adversarial"],
+            "about 10",
+            5.0,
+        ),
     ]
     return [claim for claim in found if claim is not None]
 
 
 def study(
-    preset: str, variant: str, *, pairs: int | None = None, seed: int = 0, stack: int = 4, processes: int = 1, device: str = "cpu",
-    out: str | Path = "runs/double_well", results: str | Path = "notebooks/results", minutes: float = np.inf, say: Callable[[str], None] = lambda text: None,
+    preset: str,
+    variant: str,
+    *,
+    pairs: int | None = None,
+    seed: int = 0,
+    stack: int = 4,
+    processes: int = 1,
+    device: str = "cpu",
+    out: str | Path = "runs/double_well",
+    results: str | Path = "notebooks/results",
+    minutes: float = np.inf,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Path | None:
-    """Runs the pairs of a variant that are not there yet, and writes its result file (which it gives) from all that are, if any.
+    """Runs the pairs of a variant that are not there yet, and writes its result file (which it
+    gives) from all that are, if any.
 
     Args:
         preset: name of the sizes.
@@ -138,10 +226,17 @@ def study(
         minutes: no generation starts later than this; the next call goes on.
         say: hears lines of progress; of other processes only what they finish.
     """
-    sizes, directory, began, deadline = PRESETS[preset], Path(out) / preset / variant, time.monotonic(), time.time() + 60 * minutes
+    sizes, directory, began, deadline = (
+        PRESETS[preset],
+        Path(out) / preset / variant,
+        time.monotonic(),
+        time.time() + 60 * minutes,
+    )
     name = f"double_well_{variant}"
     place = Path(results) / f"{name}-{preset}.json"
-    done = collect(directory, place, sizes, variant)                           # nothing is run beside pairs of other settings
+    done = collect(
+        directory, place, sizes, variant
+    )  # nothing is run beside pairs of other settings
     earlier = read(place)["seconds"]["in all"] if place.exists() else 0.0
     missing = [k for k in range(seed, seed + (pairs or sizes.pairs)) if k not in done]
     stacks = [missing[k : k + stack] for k in range(0, len(missing), stack)]
@@ -151,11 +246,17 @@ def study(
                 run(sizes, variant, own, directory, device, say, deadline)
     elif stacks:
         with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
-            waiting = [pool.apply_async(_work, (preset, variant, own, directory, device, deadline)) for own in stacks]
+            waiting = [
+                pool.apply_async(_work, (preset, variant, own, directory, device, deadline))
+                for own in stacks
+            ]
             for number, result in enumerate(waiting, 1):
                 result.get()
                 passed = time.monotonic() - began
-                say(f"{variant}: {number} of {len(stacks)} stacks, {passed:.0f} s, about {passed * (len(stacks) / number - 1):.0f} s left")
+                say(
+                    f"{variant}: {number} of {len(stacks)} stacks, {passed:.0f} s, about"
+                    f" {passed * (len(stacks) / number - 1):.0f} s left"
+                )
     done = collect(directory, place, sizes, variant)
     if not done:
         say("no pair is finished yet; the next call goes on")
@@ -163,10 +264,32 @@ def study(
     passed = round(time.monotonic() - began, 1) if missing else 0.0
     found = claims(list(done.values())) if VARIANTS[variant].strategies == STRATEGIES else []
     write(
-        results, name, preset, seed=min(done), device=device,
-        seconds={"in all": round(earlier + passed, 1), "stages of all loops": round(sum(r["seconds"] for p in done.values() for s in VARIANTS[variant].strategies for r in p[s]), 1)},
-        settings={**settings(sizes, variant), "about": VARIANTS[variant].about, "pairs": len(done), "processes": processes, "stack": stack},
-        records={"pairs": list(done.values())}, claims=found,
+        results,
+        name,
+        preset,
+        seed=min(done),
+        device=device,
+        seconds={
+            "in all": round(earlier + passed, 1),
+            "stages of all loops": round(
+                sum(
+                    r["seconds"]
+                    for p in done.values()
+                    for s in VARIANTS[variant].strategies
+                    for r in p[s]
+                ),
+                1,
+            ),
+        },
+        settings={
+            **settings(sizes, variant),
+            "about": VARIANTS[variant].about,
+            "pairs": len(done),
+            "processes": processes,
+            "stack": stack,
+        },
+        records={"pairs": list(done.values())},
+        claims=found,
     )
     for claim in found:
         say(str(claim))
@@ -174,7 +297,9 @@ def study(
     return place
 
 
-def _work(preset: str, variant: str, seeds: Sequence[int], directory: Path, device: str, deadline: float) -> None:
+def _work(
+    preset: str, variant: str, seeds: Sequence[int], directory: Path, device: str, deadline: float
+) -> None:
     """What one process does."""
     if time.time() < deadline:
         torch.set_num_threads(1)
@@ -189,21 +314,52 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=PRESETS, default="laptop")
-    parser.add_argument("--variant", choices=VARIANTS, nargs="+", default=["printed"], help="recipes, one after the other")
-    parser.add_argument("--pairs", type=int, default=None, help="independent pairs of loops; the preset's otherwise")
-    parser.add_argument("--seed", type=int, default=0, help="of the first pair; the others count on")
+    parser.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        nargs="+",
+        default=["printed"],
+        help="recipes, one after the other",
+    )
+    parser.add_argument(
+        "--pairs", type=int, default=None, help="independent pairs of loops; the preset's otherwise"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the first pair; the others count on"
+    )
     parser.add_argument("--stack", type=int, default=4, help="pairs that run in lockstep")
-    parser.add_argument("--processes", type=int, default=1, help="stacks at a time, each in a process with one thread")
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1,
+        help="stacks at a time, each in a process with one thread",
+    )
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default="runs/double_well", help="run directories and finished pairs; what is there is not run again")
-    parser.add_argument("--results", default="notebooks/results", help="where the JSON goes; pairs that it holds are not run again")
-    parser.add_argument("--minutes", type=float, default=np.inf, help="start no generation later than this; the next call goes on")
+    parser.add_argument(
+        "--out",
+        default="runs/double_well",
+        help="run directories and finished pairs; what is there is not run again",
+    )
+    parser.add_argument(
+        "--results",
+        default="notebooks/results",
+        help="where the JSON goes; pairs that it holds are not run again",
+    )
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=np.inf,
+        help="start no generation later than this; the next call goes on",
+    )
     parser.add_argument("--dry-run", action="store_true", help="estimate the cost and stop")
     arguments = vars(parser.parse_args())
     if arguments.pop("dry_run"):
         sizes = PRESETS[arguments["preset"]]
         for variant in arguments["variant"]:
-            _say(f"{variant}, preset {arguments['preset']}: {estimate(sizes, variant, arguments['pairs'] or sizes.pairs, arguments['device'])}")
+            _say(
+                f"{variant}, preset {arguments['preset']}:"
+                f" {estimate(sizes, variant, arguments['pairs'] or sizes.pairs, arguments['device'])}"
+            )
         return
     for variant in arguments.pop("variant"):
         study(variant=variant, say=_say, **arguments)

@@ -1,7 +1,8 @@
 """The truth's own liquid: boxes of AMOEBA water, and where they go at constant temperature.
 
-Steps are those of r-RESPA: bonds and angles move with a short step, dipoles and dispersion, which cost nearly everything,
-with a long one; a Langevin thermostat keeps the temperature. OpenMM integrates.
+Steps are those of r-RESPA: bonds and angles move with a short step, dipoles and dispersion, which
+cost nearly everything, with a long one; a Langevin thermostat keeps the temperature. OpenMM
+integrates.
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from scipy.spatial.transform import Rotation
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references.amoeba import AMOEBA, reciprocal_grid, standard, waters, whole
 
-WATER = np.array([[0.0, 0.0, 0.0], [0.9572, 0.0, 0.0], [-0.2400, 0.9266, 0.0]])        # angstrom; of the gas phase
-DENSITY = 0.997                                                                        # g/cm^3, at 298 K
+WATER = np.array(
+    [[0.0, 0.0, 0.0], [0.9572, 0.0, 0.0], [-0.2400, 0.9266, 0.0]]
+)  # angstrom; of the gas phase
+DENSITY = 0.997  # g/cm^3, at 298 K
 FAST = ("HarmonicBondForce", "CustomBondForce", "CustomAngleForce")
 
 
 def packed(molecules: int, rng: Generator, density: float = DENSITY) -> Geometry:
-    """Waters turned at random on a cubic lattice, in a cubic cell of this density (g/cm^3); to be relaxed before anything else.
+    """Waters turned at random on a cubic lattice, in a cubic cell of this density (g/cm^3); to be
+    relaxed before anything else.
 
     Raises:
         ValueError: no molecules, no density.
@@ -33,10 +37,24 @@ def packed(molecules: int, rng: Generator, density: float = DENSITY) -> Geometry
         raise ValueError(f"{molecules} molecules at {density} g/cm^3: both must be positive")
     edge = (molecules * 18.01528 * units._amu / density * 1e3 * 1e24) ** (1 / 3)
     along = int(np.ceil(molecules ** (1 / 3) - 1e-9))
-    places = np.stack(np.meshgrid(*[np.arange(along)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)[:molecules] * edge / along
+    places = (
+        np.stack(np.meshgrid(*[np.arange(along)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)[
+            :molecules
+        ]
+        * edge
+        / along
+    )
     turns = Rotation.random(molecules, random_state=int(rng.integers(2**31))).as_matrix()
-    x = (places + np.einsum("wij,aj->wai", turns, WATER)).reshape(-1, 3) + rng.normal(0, 0.02, (3 * molecules, 3))
-    return Geometry(positions=x, numbers=[8, 1, 1] * molecules, cell=edge * np.eye(3), pbc=True, origin={"by": "packed"})
+    x = (places + np.einsum("wij,aj->wai", turns, WATER)).reshape(-1, 3) + rng.normal(
+        0, 0.02, (3 * molecules, 3)
+    )
+    return Geometry(
+        positions=x,
+        numbers=[8, 1, 1] * molecules,
+        cell=edge * np.eye(3),
+        pbc=True,
+        origin={"by": "packed"},
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +89,8 @@ class WaterDynamics:
         timestep: of dipoles and dispersion, fs.
         inner: steps of bonds and angles in one of these.
         friction: 1/ps; 0 keeps the energy instead of the temperature.
-        model: what moves the atoms; induced dipoles to 1e-5 debye are consistent to far below what the step itself costs.
+        model: what moves the atoms; induced dipoles to 1e-5 debye are consistent to far below what
+            the step itself costs.
 
     Raises:
         ValueError: settings out of range.
@@ -84,11 +103,22 @@ class WaterDynamics:
     model: AMOEBA = AMOEBA(dipoles=1e-5)
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and self.timestep > 0 and self.inner >= 1 and self.friction >= 0):
-            raise ValueError(f"{self}: temperature, timestep and inner must be positive, friction not negative")
+        if not (
+            self.temperature > 0 and self.timestep > 0 and self.inner >= 1 and self.friction >= 0
+        ):
+            raise ValueError(
+                f"{self}: temperature, timestep and inner must be positive, friction not negative"
+            )
 
     def __call__(
-        self, start: Geometry, frames: int, every: float, seed: int, *, velocities: NDArray | None = None, relax: int = 0,
+        self,
+        start: Geometry,
+        frames: int,
+        every: float,
+        seed: int,
+        *,
+        velocities: NDArray | None = None,
+        relax: int = 0,
     ) -> Iterator[Frame]:
         """Frames of one simulation, as they are reached.
 
@@ -105,13 +135,21 @@ class WaterDynamics:
             RuntimeError: a simulation that exploded, when that frame is asked for.
         """
         if frames < 0 or not every > 0:
-            raise ValueError(f"frames={frames} and every={every} fs: expected frames that are not negative, a positive time apart")
+            raise ValueError(
+                f"frames={frames} and every={every} fs: expected frames that are not negative, a"
+                " positive time apart"
+            )
         if velocities is not None and np.shape(velocities) != start.positions.shape:
-            raise ValueError(f"velocities have shape {np.shape(velocities)}, expected {start.positions.shape}")
+            raise ValueError(
+                f"velocities have shape {np.shape(velocities)}, expected {start.positions.shape}"
+            )
         positions = whole(start)
         cell, turn = standard(start.cell)
         if np.diag(cell).min() < 2 * self.model.cutoff:
-            raise ValueError(f"the cell is {np.diag(cell).min():.2f} angstrom wide, and the model wants {2 * self.model.cutoff}: simulate a larger box")
+            raise ValueError(
+                f"the cell is {np.diag(cell).min():.2f} angstrom wide, and the model wants"
+                f" {2 * self.model.cutoff}: simulate a larger box"
+            )
         context = self._context(cell, len(start) // 3, seed)
         import openmm
         from openmm import unit
@@ -122,7 +160,7 @@ class WaterDynamics:
         if velocities is None:
             context.setVelocitiesToTemperature(self.temperature, seed)
         else:
-            context.setVelocities(np.asarray(velocities) @ turn * 100)                      # nm/ps
+            context.setVelocities(np.asarray(velocities) @ turn * 100)  # nm/ps
         steps = max(1, round(every / self.timestep))
         for index in range(1, frames + 1):
             context.getIntegrator().step(steps)
@@ -130,19 +168,39 @@ class WaterDynamics:
             time = index * steps * self.timestep
             x = np.asarray(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)) @ turn.T
             if not np.isfinite(x).all():
-                raise RuntimeError(f"the simulation exploded before {time:g} fs: relax the start (relax=200), or take a shorter timestep")
-            energies = [e.value_in_unit(unit.kilojoule_per_mole) * units.kJ / units.mol for e in (state.getPotentialEnergy(), state.getKineticEnergy())]
-            v = np.asarray(state.getVelocities(asNumpy=True).value_in_unit(unit.angstrom / unit.femtosecond)) @ turn.T
-            yield Frame(replace(start, positions=x, origin={"by": "AMOEBA", "fs": time, "seed": seed}), v, *energies, time)
+                raise RuntimeError(
+                    f"the simulation exploded before {time:g} fs: relax the start (relax=200), or"
+                    " take a shorter timestep"
+                )
+            energies = [
+                e.value_in_unit(unit.kilojoule_per_mole) * units.kJ / units.mol
+                for e in (state.getPotentialEnergy(), state.getKineticEnergy())
+            ]
+            v = (
+                np.asarray(
+                    state.getVelocities(asNumpy=True).value_in_unit(
+                        unit.angstrom / unit.femtosecond
+                    )
+                )
+                @ turn.T
+            )
+            yield Frame(
+                replace(start, positions=x, origin={"by": "AMOEBA", "fs": time, "seed": seed}),
+                v,
+                *energies,
+                time,
+            )
 
-    def _context(self, cell: NDArray, molecules: int, seed: int):  # noqa: ANN202 - a name of openmm, which is imported late
-        system = waters(self.model, molecules, tuple(reciprocal_grid(np.diag(cell), self.model.spacing)))
+    def _context(self, cell: NDArray, molecules: int, seed: int):
+        system = waters(
+            self.model, molecules, tuple(reciprocal_grid(np.diag(cell), self.model.spacing))
+        )
         import openmm
 
         for force in system.getForces():
             force.setForceGroup(1 if type(force).__name__ in FAST else 0)
         groups = [(0, 1), (1, self.inner)]
-        step = self.timestep / 1000                                                        # ps
+        step = self.timestep / 1000  # ps
         if self.friction:
             integrator = openmm.MTSLangevinIntegrator(self.temperature, self.friction, step, groups)
             integrator.setRandomNumberSeed(seed)

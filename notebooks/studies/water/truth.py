@@ -1,8 +1,9 @@
-"""What AMOEBA knows of liquid water: a box, simulations of it, rattled copies, all labelled, each a file once it is there.
+"""What AMOEBA knows of liquid water: a box, simulations of it, rattled copies, all labelled, each a
+file once it is there.
 
-The start box is packed, relaxed and equilibrated, and is no frame of a simulation. Simulations are independent replicas:
-some are learned from and calibrated on, the others are for tests, so nothing that is tested was a few femtoseconds away
-from what was learned.
+The start box is packed, relaxed and equilibrated, and is no frame of a simulation. Simulations are
+independent replicas: some are learned from and calibrated on, the others are for tests, so nothing
+that is tested was a few femtoseconds away from what was learned.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ class Sizes:
         every: fs between frames.
         train, calibrate: frames of each of the two replicas that are learned from.
         test: frames of each of the two others.
-        rattled: of the frames that are learned from, as many are rattled again for each role: training, calibration, test.
+        rattled: of the frames that are learned from, as many are rattled again for each role:
+            training, calibration, test.
         amplitude: of a rattle: each copy draws its own standard deviation up to this, angstrom.
         dynamics: how the truth moves.
     """
@@ -76,11 +78,25 @@ class Water:
         return self.moved + self.rattled
 
 
-def labelled(place: Path, make: Callable[[], list[Geometry]], roles: Callable[[int], str] = lambda index: TRAIN, say: Callable[[str], None] = lambda text: None) -> Dataset:
-    """The structures of a file, which is made first if it is missing: geometries, their labels, and the role of each."""
+def labelled(
+    place: Path,
+    make: Callable[[], list[Geometry]],
+    roles: Callable[[int], str] = lambda index: TRAIN,
+    say: Callable[[str], None] = lambda text: None,
+) -> Dataset:
+    """The structures of a file, which is made first if it is missing: geometries, their labels, and
+    the role of each.
+    """
     if not place.exists():
         geometries, label = make(), AMOEBA()
-        keep(place, Dataset(geometries, [label(geometry) for geometry in geometries], [roles(index) for index in range(len(geometries))]))
+        keep(
+            place,
+            Dataset(
+                geometries,
+                [label(geometry) for geometry in geometries],
+                [roles(index) for index in range(len(geometries))],
+            ),
+        )
         say(f"{place.name}: {len(geometries)} labelled")
     return Dataset.read(place)
 
@@ -96,14 +112,27 @@ def box(place: Path, sizes: Sizes) -> Geometry:
     return labelled(place, make)[0]
 
 
-def replica(place: Path, start: Geometry, sizes: Sizes, index: int, roles: Callable[[int], str] = lambda index: TRAIN, say: Callable[[str], None] = lambda text: None) -> Dataset:
+def replica(
+    place: Path,
+    start: Geometry,
+    sizes: Sizes,
+    index: int,
+    roles: Callable[[int], str] = lambda index: TRAIN,
+    say: Callable[[str], None] = lambda text: None,
+) -> Dataset:
     """Frames of one simulation of the truth, from their file or made."""
     count = sizes.test if index >= 2 else sizes.train + sizes.calibrate
 
     def make() -> list[Geometry]:
         skipped = round(sizes.settle / sizes.every)
         frames = sizes.dynamics(start, skipped + count, sizes.every, SEED + 1 + index)
-        return [replace(frame.geometry, origin={**frame.geometry.origin, "by": "dynamics", "replica": index}) for k, frame in enumerate(frames) if k >= skipped]
+        return [
+            replace(
+                frame.geometry, origin={**frame.geometry.origin, "by": "dynamics", "replica": index}
+            )
+            for k, frame in enumerate(frames)
+            if k >= skipped
+        ]
 
     return labelled(place, make, roles, say)
 
@@ -116,25 +145,53 @@ def folded(geometry: Geometry) -> Geometry:
 
 
 def rattle(geometries: list[Geometry], count: int, amplitude: float, seed: int) -> list[Geometry]:
-    """`count` of the structures, drawn at random, each displaced normally with a standard deviation of its own up to `amplitude`, angstrom."""
+    """`count` of the structures, drawn at random, each displaced normally with a standard deviation
+    of its own up to `amplitude`, angstrom.
+    """
     rng = np.random.default_rng([SEED, seed])
     chosen = rng.choice(len(geometries), count, replace=count > len(geometries))
     return [
-        geometries[i].moved(geometries[i].positions + rng.normal(0, rng.uniform(0, amplitude), geometries[i].positions.shape), by="rattle", seed=int(i)) for i in chosen
+        geometries[i].moved(
+            geometries[i].positions
+            + rng.normal(0, rng.uniform(0, amplitude), geometries[i].positions.shape),
+            by="rattle",
+            seed=int(i),
+        )
+        for i in chosen
     ]
 
 
-def water(folder: Path, sizes: Sizes = Sizes(), say: Callable[[str], None] = lambda text: None) -> Water:
+def water(
+    folder: Path, sizes: Sizes = Sizes(), say: Callable[[str], None] = lambda text: None
+) -> Water:
     """All of it, from the files of `folder` where they are there."""
     start = box(folder / "box.extxyz.gz", sizes)
-    parts = [replica(folder / f"dynamics-{i}.extxyz.gz", start, sizes, i, lambda k: CALIBRATION if k >= sizes.train else TRAIN, say) for i in range(2)]
+    parts = [
+        replica(
+            folder / f"dynamics-{i}.extxyz.gz",
+            start,
+            sizes,
+            i,
+            lambda k: CALIBRATION if k >= sizes.train else TRAIN,
+            say,
+        )
+        for i in range(2)
+    ]
     tests = [replica(folder / f"dynamics-{i}.extxyz.gz", start, sizes, i, say=say) for i in (2, 3)]
     moved = parts[0] + parts[1]
     train, calibrate, test = sizes.rattled
     rattled = labelled(
         folder / "rattled.extxyz.gz",
-        lambda: rattle(list(moved.of_role(TRAIN)), train, sizes.amplitude, 1) + rattle(list(moved.of_role(CALIBRATION)), calibrate, sizes.amplitude, 2),
-        lambda k: TRAIN if k < train else CALIBRATION, say,
+        lambda: (
+            rattle(list(moved.of_role(TRAIN)), train, sizes.amplitude, 1)
+            + rattle(list(moved.of_role(CALIBRATION)), calibrate, sizes.amplitude, 2)
+        ),
+        lambda k: TRAIN if k < train else CALIBRATION,
+        say,
     )
-    shaken = labelled(folder / "rattled-test.extxyz.gz", lambda: rattle(list(tests[0]), test, sizes.amplitude, 3), say=say)
+    shaken = labelled(
+        folder / "rattled-test.extxyz.gz",
+        lambda: rattle(list(tests[0]), test, sizes.amplitude, 3),
+        say=say,
+    )
     return Water(start, moved, rattled, tests[0], tests[1], shaken)

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import pytest
 from ammonia_springs import Springs
+
+from agal_toolkit.settings import described
 from studies.ammonia import remedies as ammonia_remedies
 from studies.ammonia.recipes import PRESETS, REMEDIES, recipe
 from studies.ammonia.truth import truth
 from studies.results import read
-
-from agal_toolkit.settings import described
 
 FAST = PRESETS["fast"]
 TRIED = ("ours", next(iter(REMEDIES)))
@@ -22,22 +22,40 @@ TRIED = ("ours", next(iter(REMEDIES)))
 def folder(tmp_path_factory):
     """Two recipes from one start."""
     place = tmp_path_factory.mktemp("remedies")
-    ammonia_remedies.study("fast", recipes=TRIED, starts=["thermal"], seeds=[100], out=place / "runs", results=place / "results", label=Springs())
+    ammonia_remedies.study(
+        "fast",
+        recipes=TRIED,
+        starts=["thermal"],
+        seeds=[100],
+        out=place / "runs",
+        results=place / "results",
+        label=Springs(),
+    )
     return place
 
 
 def test_three_committees_of_each_run_are_looked_at(folder):
     stored = read(folder / "results" / "ammonia_remedies-fast.json")
-    assert set(stored["records"]["runs"]) == set(TRIED) == set(stored["settings"]) and stored["seed"] == 100
+    assert set(stored["records"]["runs"]) == set(TRIED) == set(stored["settings"])
+    assert stored["seed"] == 100
     for runs in stored["records"]["runs"].values():
         (run,) = runs
-        assert [len(energies) for energies in run["energies"]] == np.diff([each["structures"] for each in run["committees"]]).tolist()
-        assert all(0 < each["rmse below"]["5"] for each in run["committees"])
+        assert [len(energies) for energies in run["energies"]] == np.diff(
+            [each["structures"] for each in run["committees"]]
+        ).tolist()
+        assert all(each["rmse below"]["5"] > 0 for each in run["committees"])
 
 
 def test_nothing_is_run_twice_and_other_settings_are_refused(folder, monkeypatch):
     monkeypatch.setattr(ammonia_remedies, "run", lambda *a, **k: pytest.fail("it was there"))
-    again = {"recipes": TRIED, "starts": ["thermal"], "seeds": [100], "out": folder / "elsewhere", "results": folder / "results", "label": Springs()}
+    again = {
+        "recipes": TRIED,
+        "starts": ["thermal"],
+        "seeds": [100],
+        "out": folder / "elsewhere",
+        "results": folder / "results",
+        "label": Springs(),
+    }
     place = ammonia_remedies.study("fast", **again)
     before = place.read_text()
     place.write_text(before.replace('"members": 5', '"members": 6'))
@@ -53,9 +71,14 @@ def test_the_table_gives_medians(folder):
         run = json.loads(json.dumps(stored["records"]["runs"]["ours"][0]))
         run["seed"], run["committees"][2]["barrier"] = number, truth_said - off
         stored["records"]["runs"]["ours"].append(run)
-    stored["records"]["runs"]["ours"][0]["committees"][2]["barrier"] = None             # as if it had no minimum
-    row = next(line for line in ammonia_remedies.table(stored).splitlines() if "our recipe |" in line)
-    assert row.split(" | ")[2] == "3.00" and row.endswith("| 3 |")
+    stored["records"]["runs"]["ours"][0]["committees"][2]["barrier"] = (
+        None  # as if it had no minimum
+    )
+    row = next(
+        line for line in ammonia_remedies.table(stored).splitlines() if "our recipe |" in line
+    )
+    assert row.split(" | ")[2] == "3.00"
+    assert row.endswith("| 3 |")
 
 
 @pytest.mark.parametrize("name", REMEDIES)

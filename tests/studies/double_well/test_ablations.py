@@ -4,16 +4,33 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from studies.double_well import ablations
 from studies.results import interval_of_median, write
 
 
 def stored(folder, variant, errors, seeds):
     def loop(error):
-        return [{"metrics": {"rmse": 9.0}, "labelled": 7, "duplicates": 3}, {"metrics": {"rmse": error}, "labelled": 5, "duplicates": 1}]
+        return [
+            {"metrics": {"rmse": 9.0}, "labelled": 7, "duplicates": 3},
+            {"metrics": {"rmse": error}, "labelled": 5, "duplicates": 1},
+        ]
 
-    pairs = [{"seed": seed, "adversarial": loop(error)} for seed, error in zip(seeds, errors, strict=True)]
-    write(folder, f"double_well_{variant}", "laptop", seed=0, device="cpu", seconds={}, settings={}, records={"pairs": pairs}, claims=[])
+    pairs = [
+        {"seed": seed, "adversarial": loop(error)}
+        for seed, error in zip(seeds, errors, strict=True)
+    ]
+    write(
+        folder,
+        f"double_well_{variant}",
+        "laptop",
+        seed=0,
+        device="cpu",
+        seconds={},
+        settings={},
+        records={"pairs": pairs},
+        claims=[],
+    )
 
 
 def test_rows_are_paired_by_seed(tmp_path):
@@ -22,11 +39,13 @@ def test_rows_are_paired_by_seed(tmp_path):
     ours, other = ablations.rows(tmp_path)
     assert (ours.about, other.about) == ("our recipe", "kT = 5, as printed")
     np.testing.assert_allclose(ours.over_ours, 1.0)
-    np.testing.assert_allclose(other.over_ours, [2.0, 2.0])                    # seed 7 has no partner
-    assert other.bought.tolist() == [12, 12] and other.duplicates.tolist() == [4, 4]
+    np.testing.assert_allclose(other.over_ours, [2.0, 2.0])  # seed 7 has no partner
+    assert other.bought.tolist() == [12, 12]
+    assert other.duplicates.tolist() == [4, 4]
     lines = ablations.table([ours, other]).splitlines()
     assert lines[0].count("|") == lines[1].count("|") == lines[3].count("|")
-    assert lines[3].startswith("| kT = 5, as printed | 0.50 |") and lines[3].endswith("| 12 | 4 | 2 |")
+    assert lines[3].startswith("| kT = 5, as printed | 0.50 |")
+    assert lines[3].endswith("| 12 | 4 | 2 |")
 
 
 def test_without_our_recipe_there_is_nothing_to_compare_with(tmp_path):
@@ -37,5 +56,6 @@ def test_without_our_recipe_there_is_nothing_to_compare_with(tmp_path):
 def test_the_interval_of_a_median_covers_it():
     values = np.random.default_rng(1).normal(3.0, 1.0, 40)
     low, high = interval_of_median(values)
-    assert low < np.median(values) < high and high - low < 1.5
+    assert low < np.median(values) < high
+    assert high - low < 1.5
     assert interval_of_median(np.array([2.0])) == (2.0, 2.0)

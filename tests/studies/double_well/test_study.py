@@ -8,11 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from studies.double_well import recipes, study
-from studies.results import read
 
 from agal_toolkit.loop.run_directory import differences
 from agal_toolkit.settings import described
+from studies.double_well import recipes, study
+from studies.results import read
 
 TINY = recipes.Preset(width=8, epochs=4, attack_steps=4, generations=2, grid=6)
 
@@ -25,26 +25,61 @@ def tiny(monkeypatch):
 def test_the_recipe_is_the_printed_one():
     recipe = recipes.recipe("adversarial", recipes.PRESETS["paper"])
     trainer, attack = recipe.trainer, recipe.attack
-    assert (trainer.epochs, trainer.batch_size, trainer.learning_rate, trainer.energy_weight, trainer.forces_weight) == (600, 35, 1e-3, 1.0, 10.0)
-    assert (trainer.patience, trainer.factor, trainer.keep_best, trainer.anneal, trainer.large_force) == (50, 0.5, False, False, None)
+    assert (
+        trainer.epochs,
+        trainer.batch_size,
+        trainer.learning_rate,
+        trainer.energy_weight,
+        trainer.forces_weight,
+    ) == (600, 35, 1e-3, 1.0, 10.0)
+    assert (
+        trainer.patience,
+        trainer.factor,
+        trainer.keep_best,
+        trainer.anneal,
+        trainer.large_force,
+    ) == (50, 0.5, False, False, None)
     assert trainer.network.keywords == {"width": 1024}
-    assert (attack.objective.kT, attack.minimizer.learning_rate, attack.minimizer.steps, attack.start, attack.bound) == (5.0, 0.003, 600, 0.01, None)
+    assert (
+        attack.objective.kT,
+        attack.minimizer.learning_rate,
+        attack.minimizer.steps,
+        attack.start,
+        attack.bound,
+    ) == (5.0, 0.003, 600, 0.01, None)
     percentile, distance, most = recipe.selectors
-    assert (percentile.percentile, distance.threshold, most.count, recipe.members) == (80, 0.02, 20, 5)
-    assert (recipe.folds.train, recipe.folds.valid, recipe.folds.shared, recipe.folds.acquired) == (0.6, 0.2, True, 4)
+    assert (percentile.percentile, distance.threshold, most.count, recipe.members) == (
+        80,
+        0.02,
+        20,
+        5,
+    )
+    assert (recipe.folds.train, recipe.folds.valid, recipe.folds.shared, recipe.folds.acquired) == (
+        0.6,
+        0.2,
+        True,
+        4,
+    )
 
 
 @pytest.mark.parametrize("variant", ["printed", "ours", "as-run"])
 def test_the_strategies_differ_in_sampler_and_attack_only(variant):
-    one, other = (recipes.recipe(strategy, recipes.PRESETS["laptop"], variant) for strategy in recipes.STRATEGIES)
+    one, other = (
+        recipes.recipe(strategy, recipes.PRESETS["laptop"], variant)
+        for strategy in recipes.STRATEGIES
+    )
     assert described(replace(one, attack=None, sampler=other.sampler)) == described(other)
-    assert other.sampler.amplitude == 1.0 and not other.sampler.normal
+    assert other.sampler.amplitude == 1.0
+    assert not other.sampler.normal
 
 
 def test_what_was_run_is_kept_apart_from_what_was_printed():
     run = recipes.recipe("adversarial", recipes.PRESETS["paper"], "as-run")
     assert (run.trainer.epochs, run.trainer.keep_best, run.attack.last) == (400, True, True)
-    assert (recipes.VARIANTS["as-run"].well.y_power, recipes.VARIANTS["printed"].well.y_power) == (4, 2)
+    assert (recipes.VARIANTS["as-run"].well.y_power, recipes.VARIANTS["printed"].well.y_power) == (
+        4,
+        2,
+    )
     assert max(np.abs(g.positions).max() for g in recipes.start(0, "as-run")) <= 1.2
 
 
@@ -62,82 +97,141 @@ def test_an_ablation_changes_one_thing_in_our_recipe():
 def test_unknown_names_are_named():
     with pytest.raises(ValueError, match="'clever', expected one of"):
         recipes.recipe("clever", TINY)
-    with pytest.raises(ValueError, match="variant is 'best', expected one of printed, as-run, ours"):
+    with pytest.raises(
+        ValueError, match="variant is 'best', expected one of printed, as-run, ours"
+    ):
         recipes.recipe("random", TINY, "best")
 
 
 def test_a_pair_starts_alike_in_the_lower_basin():
     data = recipes.start(3)
-    assert [g.digest() for g in data] == [g.digest() for g in recipes.start(3)] != [g.digest() for g in recipes.start(4)]
-    assert data.energies.max() < -2 and max(g.positions[0, 0] for g in data) < 0
+    assert (
+        [g.digest() for g in data]
+        == [g.digest() for g in recipes.start(3)]
+        != [g.digest() for g in recipes.start(4)]
+    )
+    assert data.energies.max() < -2
+    assert max(g.positions[0, 0] for g in data) < 0
     first = [next(recipes.generations(strategy, TINY, 3)) for strategy in recipes.STRATEGIES]
-    np.testing.assert_array_equal(*(g.committee.predict(data.geometries).energy.numpy() for g in first))
+    np.testing.assert_array_equal(
+        *(g.committee.predict(data.geometries).energy.numpy() for g in first)
+    )
 
 
 def test_the_command_line_writes_records_and_claims(tiny, tmp_path, monkeypatch, capsys):
-    common = ["study", "--preset", "tiny", "--out", str(tmp_path / "runs"), "--results", str(tmp_path)]
+    common = [
+        "study",
+        "--preset",
+        "tiny",
+        "--out",
+        str(tmp_path / "runs"),
+        "--results",
+        str(tmp_path),
+    ]
     monkeypatch.setattr(sys, "argv", [*common, "--pairs", "2", "--variant", "ours"])
     study.main()
     place = tmp_path / "double_well_ours-tiny.json"
     result = read(place)
-    assert (result["study"], result["preset"], result["settings"]["pairs"], result["device"]) == ("double_well_ours", "tiny", 2, "cpu")
+    assert (result["study"], result["preset"], result["settings"]["pairs"], result["device"]) == (
+        "double_well_ours",
+        "tiny",
+        2,
+        "cpu",
+    )
     assert {"torch", "numpy"} <= set(result["versions"])
     pairs = result["records"]["pairs"]
     assert [[len(pair[s]) for s in recipes.STRATEGIES] for pair in pairs] == [[2, 2], [2, 2]]
     assert pairs[0]["random"][0]["metrics"]["rmse"] == pairs[0]["adversarial"][0]["metrics"]["rmse"]
-    assert pairs[0]["random"][1]["structures"] == pairs[0]["random"][0]["structures"] + pairs[0]["random"][0]["labelled"]
-    assert 4 <= len(result["claims"]) <= 5                                     # no energies where nothing was sampled
+    assert (
+        pairs[0]["random"][1]["structures"]
+        == pairs[0]["random"][0]["structures"] + pairs[0]["random"][0]["labelled"]
+    )
+    assert 4 <= len(result["claims"]) <= 5  # no energies where nothing was sampled
     said = capsys.readouterr().out
-    assert "written to" in said and "left" in said
+    assert "written to" in said
+    assert "left" in said
 
 
 def test_a_result_file_is_gone_on_with_where_nothing_else_is_left(tiny, tmp_path):
-    """As after a fresh clone: pairs in the committed file are kept, only others are run; ablations run one strategy and claim nothing."""
+    """As after a fresh clone: pairs in the committed file are kept, only others are run; ablations
+    run one strategy and claim nothing.
+    """
     place = study.study("tiny", "kT-5", pairs=1, out=tmp_path / "one", results=tmp_path)
     first = read(place)
     study.study("tiny", "kT-5", pairs=2, out=tmp_path / "two", results=tmp_path)
     both = read(place)
     assert both["records"]["pairs"][0] == first["records"]["pairs"][0]
-    assert [pair["seed"] for pair in both["records"]["pairs"]] == [0, 1] and list(both["records"]["pairs"][1]) == ["seed", "adversarial"]
-    assert not (tmp_path / "two" / "tiny" / "kT-5" / "pair-0.json").exists() and both["claims"] == []
+    assert [pair["seed"] for pair in both["records"]["pairs"]] == [0, 1]
+    assert list(both["records"]["pairs"][1]) == ["seed", "adversarial"]
+    assert not (tmp_path / "two" / "tiny" / "kT-5" / "pair-0.json").exists()
+    assert both["claims"] == []
     assert both["seconds"]["in all"] > first["seconds"]["in all"]
 
 
 def test_a_piece_of_a_study_ends_in_time_and_the_next_one_goes_on(tiny, tmp_path):
     said = []
-    assert study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path, minutes=1e-9, say=said.append) is None
+    assert (
+        study.study(
+            "tiny",
+            "kT-5",
+            pairs=1,
+            out=tmp_path / "runs",
+            results=tmp_path,
+            minutes=1e-9,
+            say=said.append,
+        )
+        is None
+    )
     assert "no pair is finished yet" in said[-1]
     study.run(TINY, "kT-5", [0], tmp_path / "runs" / "tiny" / "kT-5", deadline=0.0)
     assert len(list((tmp_path / "runs").rglob("generation_*"))) == 1
     whole = read(study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path))
-    other = read(study.study("tiny", "kT-5", pairs=1, out=tmp_path / "other", results=tmp_path / "other"))
-    for one, two in zip(*(result["records"]["pairs"][0]["adversarial"] for result in (whole, other)), strict=True):
+    other = read(
+        study.study("tiny", "kT-5", pairs=1, out=tmp_path / "other", results=tmp_path / "other")
+    )
+    for one, two in zip(
+        *(result["records"]["pairs"][0]["adversarial"] for result in (whole, other)), strict=True
+    ):
         assert {**one, "seconds": 0} == {**two, "seconds": 0}
 
 
 def test_pairs_of_other_settings_are_not_mixed(tiny, tmp_path):
     place = study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path)
-    place.write_text(json.dumps({**read(place), "settings": {**read(place)["settings"], "width": 9}}))
+    place.write_text(
+        json.dumps({**read(place), "settings": {**read(place)["settings"], "width": 9}})
+    )
     with pytest.raises(ValueError, match=r"made with other settings(?s:.*)width: 9 there, 8 here"):
         study.study("tiny", "kT-5", pairs=2, out=tmp_path / "runs", results=tmp_path)
 
 
 def pair(adversarial, random, energies=(1.0, 10.0), sizes=((60, 60), (60, 80))):
-    """Records of two generations of a pair; only the last one's errors matter, unless labels are compared."""
+    """Records of two generations of a pair; only the last one's errors matter, unless labels are
+    compared.
+    """
     return {
         s: [
             {"metrics": {"rmse": 9.0, "rmse below 5": 9.0}, "structures": first, "energies": []},
-            {"metrics": {"rmse": rmse, "rmse below 5": rmse / 2}, "structures": last, "energies": [e]},
+            {
+                "metrics": {"rmse": rmse, "rmse below 5": rmse / 2},
+                "structures": last,
+                "energies": [e],
+            },
         ]
-        for s, rmse, e, (first, last) in zip(recipes.STRATEGIES, (adversarial, random), energies, sizes, strict=True)
+        for s, rmse, e, (first, last) in zip(
+            recipes.STRATEGIES, (adversarial, random), energies, sizes, strict=True
+        )
     }
 
 
 def test_claims_are_ratios_of_medians_over_pairs():
     found = study.claims([pair(1.0, 3.0), pair(2.0, 8.0), pair(4.0, 9.0)])
-    assert [claim.value for claim in found] == pytest.approx([8.0 / 2.0, 9.0 / 2.0, 8.0 / 2.0, 80 / 60, 10.0], abs=1e-3)
+    assert [claim.value for claim in found] == pytest.approx(
+        [8.0 / 2.0, 9.0 / 2.0, 8.0 / 2.0, 80 / 60, 10.0], abs=1e-3
+    )
     assert [claim.met for claim in found] == [True, True, None, True, True]
-    assert all(claim.runs == 3 and claim.spread[0] <= claim.value <= claim.spread[1] for claim in found)
+    assert all(
+        claim.runs == 3 and claim.spread[0] <= claim.value <= claim.spread[1] for claim in found
+    )
     assert study.claims([pair(2.0, 3.0)])[0].met is False
 
 

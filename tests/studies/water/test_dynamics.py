@@ -8,10 +8,9 @@ from ase import units
 
 pytest.importorskip("openmm", reason="OpenMM is in the extra `references`")
 
-from studies.water.dynamics import WaterDynamics, packed
-
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references.amoeba import whole
+from studies.water.dynamics import WaterDynamics, packed
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +39,9 @@ def test_a_packed_box_has_its_density(box):
 
 
 def test_long_and_short_steps_keep_the_energy_and_agree(relaxed):
-    """r-RESPA as run against half a femtosecond for everything: the same total energy, and the same way for some femtoseconds."""
+    """r-RESPA as run against half a femtosecond for everything: the same total energy, and the same
+    way for some femtoseconds.
+    """
     runs = {}
     for timestep, inner in ((2.0, 8), (0.5, 1)):
         dynamics = WaterDynamics(timestep=timestep, inner=inner, friction=0.0)
@@ -54,7 +55,9 @@ def test_long_and_short_steps_keep_the_energy_and_agree(relaxed):
 
 
 def test_a_thermostat_heats_and_a_seed_repeats(relaxed):
-    """Strong friction brings the box from rest to its temperature; the same seed gives the same noise."""
+    """Strong friction brings the box from rest to its temperature; the same seed gives the same
+    noise.
+    """
     still = np.zeros_like(relaxed.velocities)
     dynamics = WaterDynamics(temperature=300.0, friction=100.0)
     first, again = ([*dynamics(relaxed.geometry, 3, 20.0, 7, velocities=still)] for _ in range(2))
@@ -66,7 +69,14 @@ def test_what_cannot_be_simulated_is_refused(relaxed):
     with pytest.raises(ValueError, match="simulate a larger box"):
         next(WaterDynamics()(packed(27, np.random.default_rng(0)), 1, 10.0, 1))
     with pytest.raises(ValueError, match="O H H"):
-        next(WaterDynamics()(Geometry(positions=np.eye(3), numbers=[1, 1, 8], cell=13 * np.eye(3), pbc=True), 1, 10.0, 1))
+        next(
+            WaterDynamics()(
+                Geometry(positions=np.eye(3), numbers=[1, 1, 8], cell=13 * np.eye(3), pbc=True),
+                1,
+                10.0,
+                1,
+            )
+        )
     with pytest.raises(ValueError, match="must be positive"):
         WaterDynamics(timestep=0.0)
     with pytest.raises(ValueError, match="a positive time apart"):

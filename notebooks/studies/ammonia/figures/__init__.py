@@ -5,4 +5,18 @@ from .density import density_bar, frame_density, stable_bars, stable_by_temperat
 from .plane import errors_below, plane_bar, plane_surface
 from .samples import energy_against_rmsd, energy_boxes, judged_energies, map_of
 
-__all__ = ["barrier_errors", "density_bar", "energy_against_rmsd", "energy_boxes", "errors_below", "frame_density", "inversion_paths", "judged_energies", "map_of", "plane_bar", "plane_surface", "stable_bars", "stable_by_temperature"]
+__all__ = [
+    "barrier_errors",
+    "density_bar",
+    "energy_against_rmsd",
+    "energy_boxes",
+    "errors_below",
+    "frame_density",
+    "inversion_paths",
+    "judged_energies",
+    "map_of",
+    "plane_bar",
+    "plane_surface",
+    "stable_bars",
+    "stable_by_temperature",
+]

@@ -1,7 +1,8 @@
-"""Ammonia's plane of two collective variables, Z and R in multiples of the ground state (Schwalbe-Koda 2021, Figs. 3e and 3f).
+"""Ammonia's plane of two collective variables, Z and R in multiples of the ground state
+(Schwalbe-Koda 2021, Figs. 3e and 3f).
 
-Colours are log10(1 + E), E in kcal/mol above the ground state, with equal levels on every picture, so that one bar serves
-all of them.
+Colours are log10(1 + E), E in kcal/mol above the ground state, with equal levels on every picture,
+so that one bar serves all of them.
 """
 
 from __future__ import annotations
@@ -17,20 +18,41 @@ from matplotlib.contour import QuadContourSet
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
-from agal_toolkit.plots.style import EARLIER, ENERGY_COLOURS, NEW, ORIGINAL, PLATE, Look, framed_legend, looks, plain_logarithm
+from agal_toolkit.plots.style import (
+    EARLIER,
+    ENERGY_COLOURS,
+    NEW,
+    ORIGINAL,
+    PLATE,
+    Look,
+    framed_legend,
+    looks,
+    plain_logarithm,
+)
 
-LEVELS = np.linspace(0.0, 2.5, 26)                  # of log10(1 + E): up to 315 kcal/mol
-LINES = (1, 3, 10, 30, 100, 300)                    # kcal/mol
-BELOW, TOO_LOW = "#ff8fd8", -0.1                    # a healthy committee's own minimum may lie a few hundredths below zero
+LEVELS = np.linspace(0.0, 2.5, 26)  # of log10(1 + E): up to 315 kcal/mol
+LINES = (1, 3, 10, 30, 100, 300)  # kcal/mol
+BELOW, TOO_LOW = (
+    "#ff8fd8",
+    -0.1,
+)  # a healthy committee's own minimum may lie a few hundredths below zero
 
 
 def plane_surface(
-    axes: Axes, z: NDArray, r: NDArray, energy: NDArray, *, structures: NDArray | None = None, earlier: NDArray | None = None, attacks: NDArray | None = None,
+    axes: Axes,
+    z: NDArray,
+    r: NDArray,
+    energy: NDArray,
+    *,
+    structures: NDArray | None = None,
+    earlier: NDArray | None = None,
+    attacks: NDArray | None = None,
 ) -> None:
     """Energies on the plane with what is projected onto it: a panel of Schwalbe-Koda 2021, Fig. 3e.
 
-    Levels are equal everywhere; thin lines are at 1, 3, 10, 30, 100 and 300 kcal/mol. Points without an energy are gray and
-    hatched, energies more than 0.1 kcal/mol below the ground state pink. Points outside the plane are counted in its corner.
+    Levels are equal everywhere; thin lines are at 1, 3, 10, 30, 100 and 300 kcal/mol. Points
+    without an energy are gray and hatched, energies more than 0.1 kcal/mol below the ground state
+    pink. Points outside the plane are counted in its corner.
 
     Args:
         z, r: (Z,) and (R,) axes of the grid, ascending, in multiples of the ground state.
@@ -44,21 +66,40 @@ def plane_surface(
     """
     energy = _on_the_plane("energy", energy, (len(r), len(z)))
     axes.patch.set(facecolor="0.88", edgecolor="0.6", hatch="////", linewidth=0)
-    axes.contourf(z, r, _coloured(energy), levels=LEVELS, cmap=_colours(), norm=_norm(), extend="both")
+    axes.contourf(
+        z, r, _coloured(energy), levels=LEVELS, cmap=_colours(), norm=_norm(), extend="both"
+    )
     _lines(axes, z, r, energy, LINES, alpha=0.45)
     outside = 0
-    for points, colour, edge in ((structures, ORIGINAL, "k"), (earlier, EARLIER, "k"), (attacks, NEW, "white")):
+    for points, colour, edge in (
+        (structures, ORIGINAL, "k"),
+        (earlier, EARLIER, "k"),
+        (attacks, NEW, "white"),
+    ):
         at = np.empty((0, 2)) if points is None else np.asarray(points, dtype=float).reshape(-1, 2)
         axes.scatter(*at.T, s=18, c=colour, edgecolors=edge, linewidths=0.6, zorder=4)
         outside += int((~((at >= [z[0], r[0]]) & (at <= [z[-1], r[-1]])).all(1)).sum())
     if outside:
-        axes.text(0.97, 0.04, f"{outside} outside", transform=axes.transAxes, ha="right", fontsize=9, zorder=5, bbox=PLATE)
+        axes.text(
+            0.97,
+            0.04,
+            f"{outside} outside",
+            transform=axes.transAxes,
+            ha="right",
+            fontsize=9,
+            zorder=5,
+            bbox=PLATE,
+        )
     plane_axes(axes, z, r)
 
 
 def plane_bar(axes: Sequence[Axes]) -> None:
-    """One bar of energies to the right of several axes of one figure, for what :func:`plane_surface` draws on them."""
-    bar = axes[0].figure.colorbar(ScalarMappable(_norm(), _colours()), ax=list(axes), extend="both", pad=0.02, aspect=24)
+    """One bar of energies to the right of several axes of one figure, for what
+    :func:`plane_surface` draws on them.
+    """
+    bar = axes[0].figure.colorbar(
+        ScalarMappable(_norm(), _colours()), ax=list(axes), extend="both", pad=0.02, aspect=24
+    )
     ticks = [0, *LINES]
     bar.set_ticks(np.log10(1 + np.array(ticks)), labels=[str(energy) for energy in ticks])
     bar.minorticks_off()
@@ -67,7 +108,12 @@ def plane_bar(axes: Sequence[Axes]) -> None:
 
 def plane_axes(axes: Axes, z: NDArray, r: NDArray) -> None:
     """Labels and limits of the plane; `z` and `r` ascend."""
-    axes.set(xlim=(z[0], z[-1]), ylim=(r[0], r[-1]), xlabel=r"$Z\,/\,Z_\mathrm{eq}$", ylabel=r"$R\,/\,R_\mathrm{eq}$")
+    axes.set(
+        xlim=(z[0], z[-1]),
+        ylim=(r[0], r[-1]),
+        xlabel=r"$Z\,/\,Z_\mathrm{eq}$",
+        ylabel=r"$R\,/\,R_\mathrm{eq}$",
+    )
 
 
 def energy_lines(axes: Axes, z: NDArray, r: NDArray, energy: NDArray, at: Sequence[float]) -> None:
@@ -79,7 +125,12 @@ def energy_lines(axes: Axes, z: NDArray, r: NDArray, energy: NDArray, at: Sequen
 
 
 def errors_below(
-    axes: Axes, caps: NDArray, errors: Mapping[str, NDArray], *, spread: Mapping[str, tuple[NDArray, NDArray]] | None = None, shown: Mapping[str, Look] | None = None,
+    axes: Axes,
+    caps: NDArray,
+    errors: Mapping[str, NDArray],
+    *,
+    spread: Mapping[str, tuple[NDArray, NDArray]] | None = None,
+    shown: Mapping[str, Look] | None = None,
 ) -> None:
     """Error of the energy where the reference's is at most a cap (Schwalbe-Koda 2021, Fig. 3f).
 
@@ -93,7 +144,16 @@ def errors_below(
     for name, (low, high) in ({} if spread is None else spread).items():
         axes.fill_between(caps, low, high, color=shown[name].colour, alpha=0.16, lw=0)
     for name, values in errors.items():
-        axes.plot(caps, values, shown[name].line, marker=shown[name].marker, ms=4, lw=1.6, color=shown[name].colour, label=name)
+        axes.plot(
+            caps,
+            values,
+            shown[name].line,
+            marker=shown[name].marker,
+            ms=4,
+            lw=1.6,
+            color=shown[name].colour,
+            label=name,
+        )
     axes.set(xlabel="highest DFT energy (kcal/mol)", ylabel="RMSE (kcal/mol)", yscale="log")
     plain_logarithm(axes.yaxis)
     axes.grid(alpha=0.25)
@@ -103,14 +163,19 @@ def errors_below(
 def _on_the_plane(name: str, values: NDArray, shape: tuple[int, int]) -> NDArray:
     values = np.asarray(values, dtype=float)
     if values.shape != shape:
-        raise ValueError(f"{name} has shape {values.shape}, expected {shape}: a row for each R, a column for each Z")
+        raise ValueError(
+            f"{name} has shape {values.shape}, expected {shape}: a row for each R, a column for"
+            " each Z"
+        )
     return values
 
 
 def _coloured(energy: NDArray) -> NDArray:
     """log10(1 + E); a little below zero counts as zero, far below it is below all levels."""
     known = np.ma.masked_invalid(energy)
-    return np.ma.where(known < TOO_LOW, -1.0, np.log10(1 + np.maximum(known, 1e-6)))       # contourf counts the lowest level itself as below
+    return np.ma.where(
+        known < TOO_LOW, -1.0, np.log10(1 + np.maximum(known, 1e-6))
+    )  # contourf counts the lowest level itself as below
 
 
 def _colours() -> Colormap:
@@ -121,8 +186,16 @@ def _norm() -> BoundaryNorm:
     return BoundaryNorm(LEVELS, 256, extend="both")
 
 
-def _lines(axes: Axes, z: NDArray, r: NDArray, energy: NDArray, at: Sequence[float], *, alpha: float) -> QuadContourSet | None:
+def _lines(
+    axes: Axes, z: NDArray, r: NDArray, energy: NDArray, at: Sequence[float], *, alpha: float
+) -> QuadContourSet | None:
     """Thin black lines at those of the levels that are crossed."""
     known = np.ma.masked_invalid(energy)
-    crossed = [level for level in at if known.min() < level < known.max()]            # matplotlib warns of the others
-    return axes.contour(z, r, known, levels=crossed, colors="k", linewidths=0.7, alpha=alpha) if crossed else None
+    crossed = [
+        level for level in at if known.min() < level < known.max()
+    ]  # matplotlib warns of the others
+    return (
+        axes.contour(z, r, known, levels=crossed, colors="k", linewidths=0.7, alpha=alpha)
+        if crossed
+        else None
+    )
