@@ -69,7 +69,7 @@ from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, Un
 from .training.folds import Folds
 from .training.trainer import TorchTrainer
 from .uncertainty.calibration import Calibration
-from .uncertainty.power_law import CalibrationRefused, Law
+from .uncertainty.power_law import CalibrationRefused, PowerLaw
 
 __all__ = [
     "AMOEBA",
@@ -111,7 +111,7 @@ __all__ = [
     "GradientDescent",
     "HessianVector",
     "Labels",
-    "Law",
+    "PowerLaw",
     "Loop",
     "MaxForce",
     "MinDistance",

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import ArrayLike
 
 from .batch import Batch, Prediction, concatenate
-from .dataset import PARTICLES, Dataset, portions
+from .dataset import PARTICLES, Dataset, chunks
 from .geometry import Geometry
 from .potentials.ase import CalculatorPotential
 from .potentials.members import Separate
@@ -83,7 +83,7 @@ class Committee:
             raise ValueError("there is nothing to predict: give at least one structure")
         parts = [
             self(self.batch(structures[part]))
-            for part in portions([len(structure) for structure in structures], particles)
+            for part in chunks([len(structure) for structure in structures], particles)
         ]
         whole = concatenate(parts)
         return Prediction(

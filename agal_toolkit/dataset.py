@@ -188,7 +188,7 @@ class Dataset(Sequence[Geometry]):
 
         frames = []
         for geometry, label, role in zip(self.geometries, self.labels, self.roles, strict=True):
-            atoms = geometry.to_atoms()
+            atoms = geometry.to_ase()
             padded = np.zeros((len(geometry), 3))
             padded[:, : geometry.dimension] = label.forces
             stress = (
@@ -313,7 +313,7 @@ def _labels_of(
         raise ValueError(f"structure {index}: {error}") from None
 
 
-def portions(sizes: Sequence[int], room: int = PARTICLES) -> list[slice]:
+def chunks(sizes: Sequence[int], room: int = PARTICLES) -> list[slice]:
     """Slices of structures of so many particles, one after the other, each of at most `room`
     particles or of one structure.
     """

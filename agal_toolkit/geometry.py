@@ -144,7 +144,7 @@ class Geometry:
         return sha.hexdigest()
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, **origin: Any) -> Geometry:
+    def from_ase(cls, atoms: Atoms, **origin: Any) -> Geometry:
         """From ASE: charge and multiplicity from ``atoms.info``, `movable` from FixAtoms.
 
         Raises:
@@ -173,7 +173,7 @@ class Geometry:
             origin={**(known if isinstance(known, Mapping) else {"by": str(known)}), **origin},
         )
 
-    def to_atoms(self) -> Atoms:
+    def to_ase(self) -> Atoms:
         """To ASE; positions of fewer than three dimensions are padded with zeros, and ``info``
         tells how many there are.
         """
@@ -216,7 +216,7 @@ def as_geometry(structure: Geometry | Atoms) -> Geometry:
     if isinstance(structure, Geometry):
         return structure
     if isinstance(structure, Atoms):
-        return Geometry.from_atoms(structure)
+        return Geometry.from_ase(structure)
     raise TypeError(f"expected a Geometry or an ase.Atoms, got {type(structure).__name__}")
 
 

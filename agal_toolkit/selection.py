@@ -184,12 +184,12 @@ def _shortest(geometry: Geometry) -> float:
         np.inf
         if not len(images)
         else np.linalg.norm(
-            minkowski_reduce(geometry.to_atoms().cell, geometry.to_atoms().pbc)[0], axis=1
-        )[geometry.to_atoms().pbc].min()
+            minkowski_reduce(geometry.to_ase().cell, geometry.to_ase().pbc)[0], axis=1
+        )[geometry.to_ase().pbc].min()
     )
     if len(geometry) < 2:
         return float(own)
-    distances = geometry.to_atoms().get_all_distances(mic=bool(geometry.pbc.any()))
+    distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
     return float(min(own, distances[~np.eye(len(geometry), dtype=bool)].min()))
 
 

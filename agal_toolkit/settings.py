@@ -55,7 +55,7 @@ def name_of(function: Callable) -> str:
     return f"{module}.{named.__qualname__}"
 
 
-def described(value: Any, where: str = "settings") -> Any:
+def to_settings(value: Any, where: str = "settings") -> Any:
     """`value` as plain JSON; a dataclass or callable inside becomes its name and its parameters.
 
     Raises:
@@ -73,7 +73,7 @@ def described(value: Any, where: str = "settings") -> Any:
     if isinstance(value, torch.dtype):
         return str(value)
     if isinstance(value, (np.generic, np.ndarray)):
-        return described(value.tolist(), where)
+        return to_settings(value.tolist(), where)
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):
@@ -82,16 +82,16 @@ def described(value: Any, where: str = "settings") -> Any:
                 raise TypeError(
                     f"{where} has the key {key!r}, which JSON does not know: use a string"
                 )
-        return {str(key): described(item, f"{where}[{key!r}]") for key, item in value.items()}
+        return {str(key): to_settings(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [described(item, f"{where}[{index}]") for index, item in enumerate(value)]
+        return [to_settings(item, f"{where}[{index}]") for index, item in enumerate(value)]
     if is_frozen(value):
         return {"name": name_of(type(value)), **parameters(value, where)}
     if isinstance(value, partial):
         return {
             "name": name_of(value),
-            "args": described(value.args, where),
-            "keywords": described(value.keywords, where),
+            "args": to_settings(value.args, where),
+            "keywords": to_settings(value.keywords, where),
         }
     if (
         isinstance(value, FunctionType) and name_of(value) and value.__closure__
@@ -112,7 +112,7 @@ def described(value: Any, where: str = "settings") -> Any:
 def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
     """The fields of a dataclass instance that take part in equality, as plain JSON."""
     return {
-        field.name: described(getattr(value, field.name), f"{where}.{field.name}")
+        field.name: to_settings(getattr(value, field.name), f"{where}.{field.name}")
         for field in fields(value)
         if field.compare
     }

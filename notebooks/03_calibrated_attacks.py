@@ -138,7 +138,12 @@ _ = figure.legend(
 
 # %%
 laws = about["laws"]
-print("forces:", agal.Law(**laws["power"]["forces"]), "and", agal.Law(**laws["linear"]["forces"]))
+print(
+    "forces:",
+    agal.PowerLaw(**laws["power"]["forces"]),
+    "and",
+    agal.PowerLaw(**laws["linear"]["forces"]),
+)
 Markdown(
     gallery.reliability_rows(
         about["reliability"],

@@ -22,7 +22,7 @@ SOURCES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py
 # Rooms by level: a room may import rooms of lower levels, and a room never imports another of its
 # level.
 LEVELS = [
-    {"geometry", "settings", "events"},
+    {"geometry", "settings", "events", "files"},
     {"batch"},
     {"dataset", "potentials"},
     {"references", "uncertainty", "dynamics", "training"},

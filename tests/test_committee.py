@@ -128,7 +128,7 @@ def test_a_calibration_stays_with_chosen_members(rng):
     )
     assert calibrated[[0, 3]].calibration is calibrated.calibration
     assert calibrated.subset(2, rng).calibration is calibrated.calibration
-    assert "forces by Law(sigma_cal = " in repr(calibrated)
+    assert "forces by PowerLaw(sigma_cal = " in repr(calibrated)
     with pytest.raises(
         ValueError, match="no structures to calibrate on: give some of them the role 'calibration'"
     ):

@@ -31,7 +31,7 @@ def periodic(rng):
         movable=[False, True, True],
         origin={"by": "hand", "seed": 4},
     )
-    copper = Geometry.from_atoms(bulk("Cu", cubic=True))
+    copper = Geometry.from_ase(bulk("Cu", cubic=True))
     stress = rng.normal(size=(3, 3))
     labels = [
         Labels(energy=-76.123456789, forces=rng.normal(size=(3, 3))),

@@ -159,7 +159,7 @@ def test_ase_and_back_is_exact(values):
         charge=1,
         multiplicity=3,
     )
-    again = Geometry.from_atoms(geometry.to_atoms())
+    again = Geometry.from_ase(geometry.to_ase())
     assert again.digest() == geometry.digest()
     assert again.movable.tolist() == [False, True]
 
@@ -168,7 +168,7 @@ def test_from_ase_reads_charge_constraints_and_origin():
     atoms = molecule("H2O")
     atoms.info.update(charge=-1, multiplicity=2, origin={"by": "file"})
     atoms.set_constraint([FixAtoms([0]), FixAtoms(mask=[False, False, True])])
-    geometry = Geometry.from_atoms(atoms, generation=2)
+    geometry = Geometry.from_ase(atoms, generation=2)
     assert (geometry.charge, geometry.multiplicity) == (-1, 2)
     assert geometry.movable.tolist() == [False, True, False]
     assert dict(geometry.origin) == {"by": "file", "generation": 2}
@@ -178,7 +178,7 @@ def test_from_ase_reads_charge_constraints_and_origin():
 def test_a_foreign_origin_is_kept_as_text():
     atoms = molecule("H2O")
     atoms.info["origin"] = "somebody's MD"
-    assert dict(Geometry.from_atoms(atoms).origin) == {"by": "somebody's MD"}
+    assert dict(Geometry.from_ase(atoms).origin) == {"by": "somebody's MD"}
 
 
 def test_other_constraints_and_other_things_are_refused():
@@ -187,7 +187,7 @@ def test_other_constraints_and_other_things_are_refused():
     with pytest.raises(
         ValueError, match=r"FixBondLength.* is not supported: use FixAtoms, or remove it"
     ):
-        Geometry.from_atoms(atoms)
+        Geometry.from_ase(atoms)
     with pytest.raises(TypeError, match=r"expected a Geometry or an ase\.Atoms, got str"):
         as_geometry("H2O")
 
@@ -196,7 +196,7 @@ def test_fewer_dimensions_are_lifted_with_zeros():
     geometry = Geometry(
         positions=[[1.0, 2.0]], numbers=[0], cell=[[3.0, 0.0], [1.0, 4.0]], pbc=True
     )
-    atoms = geometry.to_atoms()
+    atoms = geometry.to_ase()
     assert atoms.positions.tolist() == [[1.0, 2.0, 0.0]]
     assert atoms.cell.array.tolist() == [[3.0, 0.0, 0.0], [1.0, 4.0, 0.0], [0.0, 0.0, 0.0]]
     assert atoms.pbc.tolist() == [True, True, False]

@@ -132,7 +132,7 @@ def test_close_pairs_and_periodic_images(rng):
     )
     opened = Geometry(positions=pair.positions, numbers=[1, 1])
     alone = points([[0.0, 0.0]])[0]
-    water = Geometry.from_atoms(molecule("H2O"))
+    water = Geometry.from_ase(molecule("H2O"))
     some = [Candidate(g, 0, 0.0) for g in (pair, opened, alone, water)]
     assert MinDistance(0.5)(None, None, some, rng).tolist() == [False, True, True, True]
     assert MinDistance(1.2)(None, None, some, rng).tolist() == [False, True, True, False]

@@ -14,7 +14,7 @@ import torch
 
 from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
 from agal_toolkit.potentials import MLP
-from agal_toolkit.settings import described, digest, is_frozen, machine, name_of, parameters
+from agal_toolkit.settings import digest, is_frozen, machine, name_of, parameters, to_settings
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Loose:
 
 def test_plain_values_stay_what_they_are():
     plain = {"a": [1, 2.5, "x", None, True], "b": {"c": [[]]}}
-    assert described(plain) == plain
+    assert to_settings(plain) == plain
 
 
 def test_values_of_libraries_become_plain():
@@ -56,26 +56,26 @@ def test_values_of_libraries_become_plain():
         "tuple": [1, 2],
         "5": 6,
     }
-    assert described(given) == right
-    json.dumps(described(given), allow_nan=False)
+    assert to_settings(given) == right
+    json.dumps(to_settings(given), allow_nan=False)
 
 
 def test_dataclasses_functions_and_partials_are_named():
-    assert described(Method(2.0)) == {"name": f"{__name__}.Method", "cutoff": 2.0}
-    assert described(partial(MLP, 2, width=8)) == {
+    assert to_settings(Method(2.0)) == {"name": f"{__name__}.Method", "cutoff": 2.0}
+    assert to_settings(partial(MLP, 2, width=8)) == {
         "name": "agal_toolkit.MLP",
         "args": [2],
         "keywords": {"width": 8},
     }
-    assert described(math.sqrt) == "math.sqrt"
-    assert described(Method) == f"{__name__}.Method"
-    assert described(Attack(BoltzmannVariance(5.0), Adam(0.1, 3)))["objective"]["kT"] == 5.0
+    assert to_settings(math.sqrt) == "math.sqrt"
+    assert to_settings(Method) == f"{__name__}.Method"
+    assert to_settings(Attack(BoltzmannVariance(5.0), Adam(0.1, 3)))["objective"]["kT"] == 5.0
 
 
 def test_fields_that_do_not_compare_change_nothing():
     assert parameters(Method(2.0, threads=8)) == {"cutoff": 2.0}
-    assert digest(described(Method(2.0, threads=8))) == digest(described(Method(2.0)))
-    assert digest(described(Method(2.0))) != digest(described(Method(2.1)))
+    assert digest(to_settings(Method(2.0, threads=8))) == digest(to_settings(Method(2.0)))
+    assert digest(to_settings(Method(2.0))) != digest(to_settings(Method(2.1)))
 
 
 def test_only_instances_of_frozen_dataclasses_are_frozen():
@@ -110,7 +110,7 @@ def test_names_of_callables():
 )
 def test_what_has_no_json_is_named_with_its_place(value, error, message):
     with pytest.raises(error, match=message):
-        described(value)
+        to_settings(value)
 
 
 def test_the_order_of_keys_does_not_matter():
@@ -133,4 +133,4 @@ def test_a_closure_has_no_name():
         return metric
 
     with pytest.raises(ValueError, match="captured variables have no name"):
-        described(made(2))
+        to_settings(made(2))

@@ -15,7 +15,7 @@ from ..uncertainty.variance import atomic_sigma, force_variance
 
 
 @dataclass(frozen=True, eq=False)
-class Course:
+class AttackTrace:
     """The steps of one attack, the start first.
 
     Attributes:
@@ -37,7 +37,7 @@ class Course:
     kept: int
 
     @classmethod
-    def of(cls, committee: Committee, adversary: Adversary) -> Course:
+    def of(cls, committee: Committee, adversary: Adversary) -> AttackTrace:
         """Asks every member about every step.
 
         Raises:

@@ -67,7 +67,7 @@ class Soap:
             average="inner",
             periodic=periodic.pop(),
         )
-        found = describe.create([geometry.to_atoms() for geometry in geometries], n_jobs=1)
+        found = describe.create([geometry.to_ase() for geometry in geometries], n_jobs=1)
         return np.reshape(found, (len(geometries), -1))
 
 

@@ -175,8 +175,8 @@ class NudgedElasticBand:
                     f"start has {len(start)} images, expected {self.images} with the particles of"
                     " the ends"
                 )
-            return [geometry.to_atoms() for geometry in (first, *start[1:-1], last)]
-        images = [first.to_atoms() for _ in range(self.images - 1)] + [last.to_atoms()]
+            return [geometry.to_ase() for geometry in (first, *start[1:-1], last)]
+        images = [first.to_ase() for _ in range(self.images - 1)] + [last.to_ase()]
         NEB(images, method="improvedtangent").interpolate(
             "idpp" if self.idpp else "linear", mic=bool(first.pbc.any()), apply_constraint=False
         )
@@ -254,7 +254,7 @@ def relaxed(
     Raises:
         NoMinimum: within so many steps.
     """
-    atoms = geometry.to_atoms()
+    atoms = geometry.to_ase()
     calculator = (
         potential
         if isinstance(potential, Calculator)

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
 from ..uncertainty.calibration import Samples
-from ..uncertainty.power_law import Law
+from ..uncertainty.power_law import PowerLaw
 
 LEVELS = np.linspace(0.01, 0.99, 99)
 RATIOS = np.linspace(-6.0, 6.0, 61)  # edges of bins of r
@@ -66,14 +66,14 @@ class Reliability:
 
 
 def reliability(
-    found: Samples, law: Law, *, bins: int = 12, draws: int = 400, seed: int = 0
+    found: Samples, law: PowerLaw, *, bins: int = 12, draws: int = 400, seed: int = 0
 ) -> Reliability:
     """Statistics of a law on structures that it was not fitted on.
 
     Args:
         found: their uncertainties and errors, see
             :func:`~agal_toolkit.uncertainty.calibration.samples`.
-        law: to be judged; ``Law()`` for raw uncertainties.
+        law: to be judged; ``PowerLaw()`` for raw uncertainties.
         bins: of sigma_cal, equally filled.
         draws: bootstrap samples.
         seed: of the bootstrap.

@@ -18,7 +18,7 @@ from ..batch import Batch, Prediction
 from ..committee import Committee
 from ..dataset import Dataset
 from ..uncertainty.calibration import Calibration
-from ..uncertainty.power_law import FLOOR, Law
+from ..uncertainty.power_law import FLOOR, PowerLaw
 
 Quantity = Literal["forces", "energy", "virial"]
 Property = Callable[[Prediction, Batch], Tensor]
@@ -113,7 +113,7 @@ class TargetError:
         Raises:
             ValueError: a committee that is not calibrated, or not for this quantity.
         """
-        plain = Law()
+        plain = PowerLaw()
         calibration = Calibration(plain, plain, plain) if self.raw else committee.calibration
         if calibration is None:
             raise ValueError(

@@ -194,7 +194,7 @@ class OneByOne:
         for start, kelvin, masses, momenta in zip(
             crowd.starts, crowd.temperatures, crowd.masses, crowd.momenta, strict=True
         ):
-            atoms, asked = start.to_atoms(), _Remembered(potential)
+            atoms, asked = start.to_ase(), _Remembered(potential)
             atoms.set_masses(masses)
             atoms.set_momenta(momenta)
             atoms.calc = PotentialCalculator(asked, device=device)

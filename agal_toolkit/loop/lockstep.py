@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..dataset import Dataset
 from ..events import Report, ignore
-from ..settings import described
+from ..settings import to_settings
 from .generation import Generation
 from .loop import Loop
 
@@ -52,7 +52,9 @@ def lockstep(
     current, index = list(datasets), 0
     while True:
         trainer = loops[0].recipe_of(index).trainer
-        if any(described(loop.recipe_of(index).trainer) != described(trainer) for loop in loops):
+        if any(
+            to_settings(loop.recipe_of(index).trainer) != to_settings(trainer) for loop in loops
+        ):
             raise ValueError(
                 "loops in lockstep train as one and need equal trainers: run those that differ"
                 " apart"

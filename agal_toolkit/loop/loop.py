@@ -28,7 +28,7 @@ from ..potentials.protocol import Members
 from ..references.reference import Reference
 from ..sampling.samplers import Sampler
 from ..selection import Selector
-from ..settings import described, machine
+from ..settings import machine, to_settings
 from ..training.folds import Folds
 from ..training.loss import Task
 from ..training.trainer import Trainer
@@ -298,11 +298,11 @@ class Loop:
         """
         return {
             "dataset": digest_of(dataset),
-            "recipe": described(self.recipe, "recipe"),
+            "recipe": to_settings(self.recipe, "recipe"),
             "reference": self.reference.identity,
             "test": None if self.test is None else digest_of(self.test),
             "metrics": {
-                name: described(metric, f"metrics[{name!r}]")
+                name: to_settings(metric, f"metrics[{name!r}]")
                 for name, metric in self.metrics.items()
             },
             "seed": self.seed,
@@ -397,7 +397,9 @@ class Loop:
                 stored = store.json(
                     index,
                     "calibration",
-                    lambda: Calibration.careful(committee.predict(list(aside)), aside).to_json(),
+                    lambda: Calibration.fit_with_fallback(
+                        committee.predict(list(aside)), aside
+                    ).to_json(),
                 )
             committee = Committee(committee.members, Calibration.from_json(stored))
             for note in committee.calibration.notes:

@@ -148,7 +148,7 @@ def half_bonds(geometry: Geometry) -> tuple[NDArray, NDArray]:
         for one in elements
         for other in elements
     }
-    owners, vectors = neighbor_list("iD", geometry.to_atoms(), reaches)
+    owners, vectors = neighbor_list("iD", geometry.to_ase(), reaches)
     return owners, vectors / 2
 
 

@@ -59,7 +59,7 @@ class CalculatorPotential:
                 charge=charges[i],
                 multiplicity=multiplicities[i],
             )
-            atoms = geometry.to_atoms()
+            atoms = geometry.to_ase()
             # Also what makes a calculator, which compares these arrays but not info, see that an
             # ion is not its neutral twin.
             if (geometry.charge, geometry.multiplicity) != (0, 1):
@@ -93,7 +93,7 @@ def _stress(atoms: Atoms, d: int) -> np.ndarray:
 
 
 def _state(atoms: Atoms) -> tuple[int, int]:
-    """Charge and multiplicity, where :meth:`Geometry.to_atoms` puts them."""
+    """Charge and multiplicity, where :meth:`Geometry.to_ase` puts them."""
     return int(atoms.info.get("charge", 0)), int(atoms.info.get("multiplicity", 1))
 
 

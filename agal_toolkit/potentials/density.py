@@ -20,7 +20,7 @@ from torch.nn.functional import silu
 
 from ..batch import Batch
 from .elements import Elements
-from .neighbours import misplaced, neighbours
+from .neighbours import nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 
 DEGREES = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # l of each of the nine harmonics up to l = 2
@@ -156,7 +156,7 @@ class DensityNet(SlopedEnergy):
             if batch.pbc.any():
                 strained = strained.index_add(1, batch.owner, seats.vectors(vectors).mT @ pulls)
         return (
-            batch.sum(atoms + misplaced(seen).to(atoms.dtype)),
+            batch.sum(atoms + nan_where_invalid(seen).to(atoms.dtype)),
             moved,
             strained if batch.pbc.any() else None,
         )

@@ -84,7 +84,7 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
 
     A member's list may so hold pairs beyond the cutoff: whoever uses it lets pairs fade out toward
     the cutoff anyway. Positions that are not numbers count as near, so that they reach the energy
-    of their geometry, and of no other; that of an atom alone is in no pair, see :func:`misplaced`.
+    of their geometry, and of no other; that of an atom alone is in no pair, see :func:`nan_where_invalid`.
 
     Raises:
         ValueError: a periodic cell without a volume.
@@ -130,7 +130,7 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
     )
 
 
-def misplaced(batch: Batch) -> Tensor:
+def nan_where_invalid(batch: Batch) -> Tensor:
     """(..., N) zeros, and NaN where a position is no number: added to energies of atoms, so that an
     atom without neighbours tells, too.
     """

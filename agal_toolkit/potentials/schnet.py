@@ -18,7 +18,7 @@ from torch.nn.functional import softplus
 
 from ..batch import Batch
 from .elements import Elements
-from .neighbours import misplaced, neighbours
+from .neighbours import nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 from .schnet_passes import Meeting, Slopes, evaluate, split
 from .schnet_tables import FilterTable
@@ -117,7 +117,7 @@ class SchNet(SlopedEnergy):
         energy = torch.baddbmm(
             self.outer_bias, _ssp(torch.baddbmm(self.inner_bias, features, self.inner)), self.outer
         )
-        return batch.sum(energy.squeeze(-1) + misplaced(batch).to(energy.dtype))
+        return batch.sum(energy.squeeze(-1) + nan_where_invalid(batch).to(energy.dtype))
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Energies and their slopes from one pass up the network and one down, with a written
@@ -140,7 +140,7 @@ class SchNet(SlopedEnergy):
                 keep=False,
                 table=self._frozen_filters(),
             )
-        atoms = atoms + misplaced(batch).to(atoms.dtype)
+        atoms = atoms + nan_where_invalid(batch).to(atoms.dtype)
         pulls = vectors * (slopes / lengths).unsqueeze(-1)
         moved = (
             torch.zeros_like(batch.positions)

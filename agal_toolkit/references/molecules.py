@@ -62,7 +62,7 @@ def check_electrons(geometry: Geometry, name: str) -> None:
             f" {possible}, {possible + 2}, ...: give {geometry!r} another multiplicity or charge"
         )
     if len(geometry) > 1:
-        apart = geometry.to_atoms().get_all_distances(mic=bool(geometry.pbc.any()))
+        apart = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
         near = np.triu(apart < CLOSEST, 1)
         if near.any():
             first, second = np.argwhere(near)[0]
@@ -105,7 +105,7 @@ class LabelCalculator(Calculator):
         dimensions.
         """
         super().calculate(atoms, properties, system_changes)
-        geometry = Geometry.from_atoms(self.atoms)
+        geometry = Geometry.from_ase(self.atoms)
         labels = self.function(geometry)
         forces = np.zeros((len(geometry), 3))
         forces[:, : geometry.dimension] = labels.forces
@@ -129,7 +129,7 @@ def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int =
     """
     from ase.optimize import BFGS
 
-    atoms = geometry.to_atoms()
+    atoms = geometry.to_ase()
     atoms.calc = LabelCalculator(label)
     if not BFGS(atoms, logfile=None).run(fmax=fmax, steps=steps):
         left = np.linalg.norm(atoms.get_forces(), axis=1).max()

@@ -67,7 +67,7 @@ class ORCA:
             "orcablocks": "\n".join(filter(None, [f"%pal nprocs {self.cores} end", self.blocks])),
         }
         template = OrcaTemplate()
-        template.write_input(None, folder, geometry.to_atoms(), parameters, ["energy", "forces"])
+        template.write_input(None, folder, geometry.to_ase(), parameters, ["energy", "forces"])
         return folder / template.inputname
 
     def __call__(self, geometry: Geometry) -> Labels:

@@ -18,7 +18,7 @@ from ase import Atoms
 
 from ..events import Labelled, Report, ignore
 from ..geometry import Geometry, Labels, as_geometry
-from ..settings import described, digest, is_frozen, name_of, parameters
+from ..settings import digest, is_frozen, name_of, parameters, to_settings
 from .cache import Cache
 from .executors import through
 from .outcomes import Label, LabelFailed, Refused, here
@@ -94,7 +94,7 @@ class Reference:
 
     def _described(self) -> dict[str, Any]:
         """The fields of the label, where it has some, and the given settings, as JSON."""
-        return (parameters(self.label, "label") if is_frozen(self.label) else {}) | described(
+        return (parameters(self.label, "label") if is_frozen(self.label) else {}) | to_settings(
             self.settings or {}
         )
 
@@ -122,7 +122,7 @@ class Reference:
             TypeError: `accept` is not a function, a partial or a frozen dataclass, or has
                 parameters without JSON.
         """
-        return {**self.asked, "accept": described(self.accept, "accept")}
+        return {**self.asked, "accept": to_settings(self.accept, "accept")}
 
     def __call__(
         self,

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.optim.adam import adam
 
 
-class Descent:
+class MemberAdam:
     """torch's Adam over a row of weights for each member, with a learning rate, a patience and a
     best epoch of its own.
 

@@ -21,12 +21,12 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import nn
 
-from ..dataset import Dataset, portions
+from ..dataset import Dataset, chunks
 from ..events import Epoch, Report, ignore
 from ..potentials.members import Stacked
 from ..potentials.protocol import Baseline, Members
 from .loss import Loss, Order, Targets, Task, Together
-from .member_adam import Descent
+from .member_adam import MemberAdam
 
 
 class Trainer(Protocol):
@@ -186,7 +186,7 @@ class TorchTrainer:
             if len(tasks) == 1
             else Together.of(targets, [len(task.weights) for task in tasks])
         )
-        descent = Descent(
+        descent = MemberAdam(
             module,
             sum(map(len, seeds)),
             self.learning_rate,
@@ -253,7 +253,7 @@ class TorchTrainer:
             if not unchecked.all() and (epoch % every == 0 or epoch == self.epochs - 1):
                 parts = [
                     ([own[part] for own in checks], [own[:, part] for own in check_weights])
-                    for part in portions(sizes)
+                    for part in chunks(sizes)
                 ]
                 validated = (
                     sum(together.losses(module, *part, graph=False) for part in parts).cpu().numpy()

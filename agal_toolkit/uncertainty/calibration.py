@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..batch import Batch, Prediction
 from ..dataset import Dataset
-from .power_law import CalibrationRefused, Form, Law
+from .power_law import CalibrationRefused, Form, PowerLaw
 from .variance import component_variance, energy_variance, virial_variance
 
 
@@ -114,9 +114,9 @@ class Calibration:
         notes: what had to be done otherwise than asked, a sentence each.
     """
 
-    forces: Law
-    energy: Law | None = None
-    virial: Law | None = None
+    forces: PowerLaw
+    energy: PowerLaw | None = None
+    virial: PowerLaw | None = None
     notes: tuple[str, ...] = ()
 
     @classmethod
@@ -140,19 +140,19 @@ class Calibration:
                 labelled.
 
         Raises:
-            CalibrationRefused: data that cannot tell, see :meth:`Law.fit`; the quantity is named.
+            CalibrationRefused: data that cannot tell, see :meth:`PowerLaw.fit`; the quantity is named.
         """
         laws: dict[str, Any] = {}
         for quantity in _wanted(data, quantities):
             found = samples(prediction, data, quantity, of)
             try:
-                laws[quantity] = Law.fit(found.sigma, found.errors, form)
+                laws[quantity] = PowerLaw.fit(found.sigma, found.errors, form)
             except CalibrationRefused as refused:
                 raise CalibrationRefused(f"{quantity}: {refused}") from None
         return cls(**laws)
 
     @classmethod
-    def careful(
+    def fit_with_fallback(
         cls,
         prediction: Prediction,
         data: Dataset,
@@ -188,7 +188,7 @@ class Calibration:
                     )
                     continue
                 try:
-                    laws[quantity] = Law.fit(found.sigma, found.errors, form)
+                    laws[quantity] = PowerLaw.fit(found.sigma, found.errors, form)
                     break
                 except CalibrationRefused as refused:
                     if form == "linear" and quantity == "forces":
@@ -207,7 +207,7 @@ class Calibration:
     def from_json(cls, stored: Mapping[str, Any]) -> Calibration:
         """The inverse of :meth:`to_json`."""
         laws = {
-            quantity: None if stored[quantity] is None else Law(**stored[quantity])
+            quantity: None if stored[quantity] is None else PowerLaw(**stored[quantity])
             for quantity in QUANTITIES
         }
         return cls(**laws, notes=tuple(stored["notes"]))
@@ -234,7 +234,7 @@ class Calibration:
         """
         return self.law("virial")(virial_variance(prediction, batch)).sqrt()
 
-    def law(self, quantity: str) -> Law:
+    def law(self, quantity: str) -> PowerLaw:
         """That of a quantity.
 
         Raises:

@@ -33,7 +33,7 @@ class CalibrationRefused(ValueError):
 
 
 @dataclass(frozen=True)
-class Law:
+class PowerLaw:
     """sigma_cal = a sigma^b, and where it was seen to hold.
 
     Attributes:
@@ -53,7 +53,7 @@ class Law:
     nll: float = math.nan
 
     @classmethod
-    def fit(cls, sigma: ArrayLike, errors: ArrayLike, form: Form = "power") -> Law:
+    def fit(cls, sigma: ArrayLike, errors: ArrayLike, form: Form = "power") -> PowerLaw:
         """The most likely law.
 
         Args:
@@ -117,7 +117,7 @@ class Law:
 
     def __repr__(self) -> str:
         seen = f", mostly seen from {self.low:.3g} to {self.high:.3g}" if self.samples else ""
-        return f"Law(sigma_cal = {self.scale:.4g} sigma^{self.exponent:.4g}{seen})"
+        return f"PowerLaw(sigma_cal = {self.scale:.4g} sigma^{self.exponent:.4g}{seen})"
 
 
 def _log_mean(squares: NDArray, exponents: NDArray) -> float:

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from .. import plots
-from ..analysis.attack_trace import Course
+from ..analysis.attack_trace import AttackTrace
 from ..attack import Adversary
 from ..committee import Committee
 from ..geometry import Geometry, Labels
@@ -70,9 +70,9 @@ class AttackPlayer(ipywidgets.VBox):
             raise ValueError(f"unit is {unit!r}, expected one of {list(UNITS)}")
         self.committee, self.adversaries = committee, tuple(adversaries)
         self._truth, self._zero, self._unit, self._scale = truth, zero, unit, UNITS[unit]
-        self._courses: dict[int, Course] = {}
+        self._courses: dict[int, AttackTrace] = {}
         self._lock = threading.RLock()  # for what is shown: nobody sees half of another attack
-        self._shown: Course | None = None  # None where the committee could not be asked
+        self._shown: AttackTrace | None = None  # None where the committee could not be asked
         self._index, self._at, self._painted = (
             0,
             0,
@@ -154,7 +154,7 @@ class AttackPlayer(ipywidgets.VBox):
         self._walk.value = step
 
     @property
-    def course(self) -> Course:
+    def course(self) -> AttackTrace:
         """What the committee says along the chosen attack, computed once."""
         return self._course(self.chosen)
 
@@ -164,16 +164,16 @@ class AttackPlayer(ipywidgets.VBox):
         self._follow.settle(timeout)
         return self
 
-    def energies(self, course: Course) -> Any:
+    def energies(self, course: AttackTrace) -> Any:
         """(members, steps) relative to zero, in the player's unit."""
         return (course.energies - self._zero) * self._scale
 
     # -- what happens
 
-    def _course(self, index: int) -> Course:
+    def _course(self, index: int) -> AttackTrace:
         with self._lock:
             if index not in self._courses:
-                self._courses[index] = Course.of(self.committee, self.adversaries[index])
+                self._courses[index] = AttackTrace.of(self.committee, self.adversaries[index])
             return self._courses[index]
 
     def _choose(self) -> None:
@@ -247,7 +247,7 @@ class AttackPlayer(ipywidgets.VBox):
         answer = self._answers.get(self._index)
         return (answer - self._zero) * self._scale if isinstance(answer, float) else answer
 
-    def _readout(self, course: Course, step: int) -> str:
+    def _readout(self, course: AttackTrace, step: int) -> str:
         energies = self.energies(course)[:, step]
         where = f"<b>step {step}</b> of {len(course) - 1}" + (
             ", <b>kept</b>" if step == course.kept else ""

@@ -28,7 +28,7 @@ from ..loop.generation import Generation
 from ..loop.loop import Loop
 from ..plots.style import round_ticks
 from ..potentials import MLP, Stacked
-from ..settings import described
+from ..settings import to_settings
 from ..uncertainty.variance import force_variance
 from .picture import png
 
@@ -307,7 +307,7 @@ def _diagram(boxes: Sequence[Box], column: int = _COLUMN) -> bytes:
 def _lines_of(value: Any) -> list[str]:
     """A callable's name, and its parameters indented below."""
     try:
-        about = described(value)
+        about = to_settings(value)
     except (TypeError, ValueError):
         return [repr(value)]
     if isinstance(about, str):

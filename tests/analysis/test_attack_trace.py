@@ -9,7 +9,7 @@ import pytest
 from helpers import ammonia, crystal, pair_committee, schnet_committee
 
 from agal_toolkit import Adam, Adversary, Attack, Ball, Dataset, Geometry, Variance
-from agal_toolkit.analysis.attack_trace import Course
+from agal_toolkit.analysis.attack_trace import AttackTrace
 from agal_toolkit.batch import Batch
 from agal_toolkit.uncertainty.variance import force_variance
 
@@ -23,7 +23,7 @@ def adversary(rng):
 
 def test_every_step_is_what_the_committee_says_of_it(adversary):
     committee = schnet_committee()
-    course = Course.of(committee, adversary)
+    course = AttackTrace.of(committee, adversary)
     assert len(course) == 9
     assert course.energies.shape == (3, 9)
     assert course.atomic.shape == (9, 4)
@@ -48,7 +48,9 @@ def test_every_step_is_what_the_committee_says_of_it(adversary):
 def test_a_forbidden_step_has_no_loss_and_a_path_is_cut_where_it_leaves_the_numbers(adversary):
     path, losses = adversary.path.copy(), adversary.losses.copy()
     path[6:], losses[3], losses[6:] = np.nan, np.inf, np.nan
-    course = Course.of(schnet_committee(), Adversary(0, adversary.geometry, path, losses, 5, True))
+    course = AttackTrace.of(
+        schnet_committee(), Adversary(0, adversary.geometry, path, losses, 5, True)
+    )
     assert len(course) == 6
     assert course.kept == 5
     assert np.isnan(course.gain).tolist() == [False, False, False, True, False, False]
@@ -59,7 +61,7 @@ def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
     adversary = Attack(Variance(), Adam(0.02, 5), cell=True)(
         committee, Dataset(), [crystal(rng, (4, 4, 4))], rng
     )[0]
-    course = Course.of(committee, adversary)
+    course = AttackTrace.of(committee, adversary)
     assert np.abs(adversary.cells[-1] - adversary.cells[0]).max() > 0.01
     for step in (0, 2, 5):
         geometry = Geometry(
@@ -75,9 +77,9 @@ def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
     np.testing.assert_array_equal(course.geometries[course.kept].cell, adversary.geometry.cell)
     cells = adversary.cells.copy()
     cells[4:] = np.inf
-    assert len(Course.of(committee, dataclasses.replace(adversary, cells=cells, kept=3))) == 4
+    assert len(AttackTrace.of(committee, dataclasses.replace(adversary, cells=cells, kept=3))) == 4
 
 
 def test_one_member_cannot_be_uncertain(adversary):
     with pytest.raises(ValueError, match="at least two"):
-        Course.of(schnet_committee(1), adversary)
+        AttackTrace.of(schnet_committee(1), adversary)

@@ -49,7 +49,7 @@ def by_hand(geometries, species, periodic=False):
         average="inner",
         periodic=periodic,
     )
-    return np.stack([soap.create(g.to_atoms()) for g in geometries])
+    return np.stack([soap.create(g.to_ase()) for g in geometries])
 
 
 def test_soap_is_dscribes_with_the_papers_settings(rng):

@@ -117,7 +117,7 @@ def test_against_ases_band(climb):
     first = relaxed(potential, GROUND)
     last = first.moved(first.positions @ np.diag([1.0, 1.0, -1.0]) + [0.1, 0.0, 0.0])
     path = NudgedElasticBand(images=5, climb=climb, fmax=0.05)(potential, first, last)
-    images = [first.to_atoms() for _ in range(4)] + [last.to_atoms()]
+    images = [first.to_ase() for _ in range(4)] + [last.to_ase()]
     for image in images:
         image.calc = PotentialCalculator(potential)
     band = NEB(images, k=0.1, method="improvedtangent")

@@ -7,7 +7,7 @@ import pytest
 
 from agal_toolkit.analysis.reliability import binned, counted, coverage, reliability, within
 from agal_toolkit.uncertainty.calibration import Samples
-from agal_toolkit.uncertainty.power_law import Law
+from agal_toolkit.uncertainty.power_law import PowerLaw
 
 
 def known(rng, a=1.5, b=0.8, structures=40, each=60, members=5):
@@ -22,7 +22,7 @@ def known(rng, a=1.5, b=0.8, structures=40, each=60, members=5):
 
 def test_the_right_law_is_told_from_raw_values(rng):
     found = known(rng)
-    right, raw = reliability(found, Law(1.5, 0.8)), reliability(found, Law())
+    right, raw = reliability(found, PowerLaw(1.5, 0.8)), reliability(found, PowerLaw())
     assert right.spread.value == pytest.approx(1.0, abs=0.02)
     assert right.slope.value == pytest.approx(1.0, abs=0.03)
     assert right.within_1.value == pytest.approx(0.683, abs=0.01)
@@ -41,7 +41,10 @@ def test_structures_that_err_together_widen_intervals(rng):
     together = Samples(one.sigma, shared * 1.5 * one.sigma, one.owner)
     width = [
         value.high - value.low
-        for value in (reliability(one, Law(1.5)).spread, reliability(together, Law(1.5)).spread)
+        for value in (
+            reliability(one, PowerLaw(1.5)).spread,
+            reliability(together, PowerLaw(1.5)).spread,
+        )
     ]
     assert width[1] > 3 * width[0]
 
@@ -67,7 +70,7 @@ def test_coverage_of_errors_as_large_as_sigma():
 def test_what_cannot_be_judged(sigma):
     found = Samples(np.array(sigma), np.ones((2, len(sigma))), np.arange(len(sigma)))
     with pytest.raises(ValueError, match="give more structures, or drop broken ones"):
-        reliability(found, Law(), bins=3)
+        reliability(found, PowerLaw(), bins=3)
 
 
 def test_shares_are_told_from_counts(rng):

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 from agal_toolkit.analysis.rmsd import AlignedRmsd, rotation
 from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.selection import Candidate, Deduplicate
-from agal_toolkit.settings import described
+from agal_toolkit.settings import to_settings
 
 MIRROR = np.diag([1.0, 1.0, -1.0])
 SEEDS = st.integers(0, 10**6)
@@ -190,4 +190,4 @@ def test_deduplication_by_shape(rng):
     ]
     selector = Deduplicate(0.02, distance=AlignedRmsd())
     assert selector(None, None, candidates, rng).tolist() == [False, True, True]
-    assert described(selector)["distance"]["reflections"] is False
+    assert to_settings(selector)["distance"]["reflections"] is False

@@ -55,7 +55,7 @@ def test_calculators_are_calibrated_and_driven_to_a_target(cell, rng):
     data = labelled(lennard_jones(), [argon(rng, s) for s in np.linspace(0.97, 1.05, 8)])
     committee = committee.calibrated(data, "linear")
     aim = TargetError(0.05)
-    seeds = [Geometry.from_atoms(argon(rng)) for _ in range(2)]
+    seeds = [Geometry.from_ase(argon(rng)) for _ in range(2)]
     found = Attack(aim, LBFGS(25), HessianVector(), start=0.01, cell=cell)(
         committee, data, seeds, np.random.default_rng(0)
     )
@@ -63,7 +63,7 @@ def test_calculators_are_calibrated_and_driven_to_a_target(cell, rng):
     batch = committee.batch([adversary.geometry for adversary in found])
     average, _ = aim(committee, data).found(committee(batch), batch)
     np.testing.assert_allclose(average.numpy(), 1.0, atol=0.1)
-    truth = labelled(lennard_jones(), [adversary.geometry.to_atoms() for adversary in found])
+    truth = labelled(lennard_jones(), [adversary.geometry.to_ase() for adversary in found])
     errors = committee.predict(list(truth)).forces.numpy() - np.concatenate(truth.forces)
     assert 0.5 < np.sqrt((errors**2).sum(-1).mean(0)).mean() / 0.05 < 2.0
 
@@ -88,7 +88,7 @@ def test_a_metal_by_emt(rng):
         data, "linear"
     )
     (found,) = Attack(TargetError(0.1), LBFGS(15), HessianVector(), start=0.02)(
-        committee, data, [Geometry.from_atoms(bulk("Cu", cubic=True))], np.random.default_rng(0)
+        committee, data, [Geometry.from_ase(bulk("Cu", cubic=True))], np.random.default_rng(0)
     )
     assert found.losses[found.kept] < 0.2 * found.losses[0]
     assert found.reached
@@ -99,7 +99,7 @@ def test_two_tight_binding_methods_disagree_where_they_are_driven(rng):
     committee = Committee.from_calculators(
         [LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))]
     )
-    seed = Geometry.from_atoms(molecule("H2O"))
+    seed = Geometry.from_ase(molecule("H2O"))
     (found,) = Attack(TargetError(0.6, raw=True), LBFGS(12), HessianVector(), start=0.02)(
         committee, helpers.first_data(5), [seed], np.random.default_rng(0)
     )

@@ -14,10 +14,10 @@ from agal_toolkit.attack.gradients import Frame
 from agal_toolkit.batch import Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.uncertainty.calibration import Calibration
-from agal_toolkit.uncertainty.power_law import Law
+from agal_toolkit.uncertainty.power_law import PowerLaw
 
 CALIBRATION = Calibration(
-    Law(1.3, 0.7), Law(0.9, 1.2), Law(1.1, 0.8)
+    PowerLaw(1.3, 0.7), PowerLaw(0.9, 1.2), PowerLaw(1.1, 0.8)
 )  # not linear, so no rotation leaves a loss alone
 AIMS = [
     TargetError(0.3),

@@ -26,10 +26,12 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.loop.records import pack_adversaries, unpack_adversaries
 from agal_toolkit.uncertainty.calibration import Calibration
-from agal_toolkit.uncertainty.power_law import Law
+from agal_toolkit.uncertainty.power_law import PowerLaw
 
 LAWS = Calibration(
-    Law(1.3, 0.8, 0.01, 0.5, 100), Law(0.9, 1.2, 0.001, 0.1, 100), Law(1.1, 0.8, 0.01, 0.2, 100)
+    PowerLaw(1.3, 0.8, 0.01, 0.5, 100),
+    PowerLaw(0.9, 1.2, 0.001, 0.1, 100),
+    PowerLaw(1.1, 0.8, 0.01, 0.2, 100),
 )
 
 
@@ -103,7 +105,7 @@ def test_raw_uncertainties_need_no_calibration(rng):
         TargetError(0.4)(plain, None)
     with pytest.raises(ValueError, match="no law for virial"):
         TargetError(0.4, "virial")(
-            Committee([helpers.Harmonic((1.0,))] * 2, Calibration(Law())), None
+            Committee([helpers.Harmonic((1.0,))] * 2, Calibration(PowerLaw())), None
         )
 
 

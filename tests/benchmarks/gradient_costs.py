@@ -72,7 +72,7 @@ def argon(atoms: int) -> Geometry:
     """A rattled crystal."""
     crystal = bulk("Ar", a=5.3, cubic=True).repeat(REPEATS[atoms])
     crystal.rattle(0.15, seed=atoms)
-    return Geometry.from_atoms(crystal)
+    return Geometry.from_ase(crystal)
 
 
 def waters() -> Geometry:

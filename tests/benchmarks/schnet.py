@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import SchNet, Stacked, derive
-from agal_toolkit.training.member_adam import Descent
+from agal_toolkit.training.member_adam import MemberAdam
 
 MEMBERS, TRAINING, PREDICTION = (
     5,
@@ -60,7 +60,7 @@ def training(
 
 def learning(module: nn.Module, members: int, batch: Batch) -> Callable[[], Tensor]:
     """A step on energies and forces that shall vanish; the call gives the members' losses."""
-    descent = Descent(module, members, 1e-4, patience=None, factor=0.5, keep_best=False)
+    descent = MemberAdam(module, members, 1e-4, patience=None, factor=0.5, keep_best=False)
 
     def step() -> Tensor:
         said = derive(module, batch, graph=True, members=members)

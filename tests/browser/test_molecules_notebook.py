@@ -22,7 +22,7 @@ import agal_toolkit as agal
 from agal_toolkit.widgets import Atlas, AttackPlayer
 
 rng = np.random.default_rng(0)
-ammonia = agal.Geometry.from_atoms(molecule("NH3"))
+ammonia = agal.Geometry.from_ase(molecule("NH3"))
 committee = agal.Committee(agal.Stacked(agal.SchNet([1, 7], [0, 1, 2], features=8, filters=8, interactions=1, gaussians=8)))
 seeds = [ammonia.moved(ammonia.positions + rng.normal(0, 0.05, (4, 3)), seed=k) for k in range(4)]
 attack = agal.Attack(agal.Variance(), agal.Adam(0.03, 30), bound=agal.Ball(0.8))

@@ -23,7 +23,7 @@ def member(energy=1.0, length=1.0):
 def argon(seed):
     atoms = bulk("Ar", a=5.3, cubic=True).repeat(2)
     atoms.rattle(0.12, seed=seed)
-    return Geometry.from_atoms(atoms)
+    return Geometry.from_ase(atoms)
 
 def truth(geometry):
     said = Committee.from_calculators([member()]).predict([geometry])

@@ -262,7 +262,7 @@ def test_nve_is_ases_velocity_verlet(rng):
     )
     for mine, begun in zip(ours, first, strict=True):
         # Velocities half a step in, back to the start: what was drawn.
-        atoms = TETRAHEDRON.to_atoms()
+        atoms = TETRAHEDRON.to_ase()
         atoms.calc = PotentialCalculator(SPRINGS)
         drawn = (begun.positions[1] - begun.positions[0]) / (
             0.5 * units.fs
@@ -552,7 +552,7 @@ def test_nearest_images_are_those_of_ase_in_any_cell(rng):
                 pbc=rng.random(3) < 0.7,
             )
         )
-        i, j, d = neighbor_list("ijd", geometries[-1].to_atoms(), 12.0)
+        i, j, d = neighbor_list("ijd", geometries[-1].to_ase(), 12.0)
         nearest.append(
             np.array(
                 [[d[(i == a) & (j == b)].min(initial=99.0) for b in range(3)] for a in range(3)]
@@ -664,7 +664,7 @@ def test_npt_is_ases_and_stops_as_the_others_do(rng):
         "velocities": speeds,
     }
     ran = npt(potential, [box] * 2, [100.0, 200.0], steps=8, watch=Watch(every=4), **settings)
-    atoms = box.to_atoms()
+    atoms = box.to_ase()
     atoms.set_velocities(speeds[1] / units.fs)
     atoms.calc = PotentialCalculator(potential)
     IsotropicMTKNPT(

@@ -33,7 +33,7 @@ def test_a_generation_is_calibrated_on_what_nobody_learned_from(tmp_path):
     )
     for turn in (first, second):
         aside = turn.dataset.of_role(CALIBRATION)
-        right = Calibration.careful(turn.committee.predict(list(aside)), aside)
+        right = Calibration.fit_with_fallback(turn.committee.predict(list(aside)), aside)
         assert turn.committee.calibration.forces.scale == pytest.approx(
             right.forces.scale, rel=1e-12
         )

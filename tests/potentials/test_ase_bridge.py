@@ -28,7 +28,7 @@ from agal_toolkit.potentials import (
 
 
 def crystal(rng):
-    return helpers.crystal(rng, (4, 4, 4)).to_atoms()
+    return helpers.crystal(rng, (4, 4, 4)).to_ase()
 
 
 def test_a_calculator_says_the_same_as_a_potential(rng):
@@ -107,7 +107,7 @@ def test_there_and_back_again(rng):
 def test_an_open_structure_has_no_stress(rng):
     from ase.calculators.calculator import PropertyNotImplementedError
 
-    atoms = helpers.molecule(rng).to_atoms()
+    atoms = helpers.molecule(rng).to_ase()
     atoms.calc = PotentialCalculator(Differentiable(helpers.PairEnergy()))
     assert atoms.get_forces().shape == (5, 3)
     with pytest.raises(PropertyNotImplementedError):
@@ -115,7 +115,7 @@ def test_an_open_structure_has_no_stress(rng):
 
 
 def test_a_model_surface_is_optimised_in_its_plane():
-    atoms = points([[0.9, 0.4]])[0].to_atoms()
+    atoms = points([[0.9, 0.4]])[0].to_ase()
     atoms.calc = PotentialCalculator(helpers.well_potential(), dimension=2)
     BFGS(atoms, logfile=None).run(fmax=1e-6, steps=60)
     x, y, z = atoms.positions[0]

@@ -49,7 +49,7 @@ def network(seeds=(1, 2), dtype=torch.float64, **changes) -> DensityNet:
 
 def rattled(atoms, rng, amount=0.1) -> Geometry:
     atoms.rattle(amount, rng=rng)
-    return Geometry.from_atoms(atoms)
+    return Geometry.from_ase(atoms)
 
 
 GEOMETRIES = {
@@ -86,7 +86,7 @@ def by_hand(module, m, geometry) -> float:
     """Energy of member m, neighbour by neighbour."""
     w = {name: p.detach().numpy()[m] for name, p in module.named_parameters()}
     rows = {z: k for k, z in enumerate(module.elements.numbers)}
-    first, second, vectors = neighbor_list("ijD", geometry.to_atoms(), CUTOFF)
+    first, second, vectors = neighbor_list("ijD", geometry.to_ase(), CUTOFF)
     energy = 0.0
     for i, z in enumerate(geometry.numbers):
         density = np.zeros((len(rows), 4, 9))
@@ -234,7 +234,7 @@ def test_a_supercell_is_so_many_cells(rng):
     atoms = bulk("Al", a=3.4)
     atoms.rattle(0.1, rng=rng)
     large = make_supercell(atoms, [[2, 1, 0], [0, 1, 0], [0, 0, 3]])
-    one, many = said_of(Geometry.from_atoms(atoms)), said_of(Geometry.from_atoms(large))
+    one, many = said_of(Geometry.from_ase(atoms)), said_of(Geometry.from_ase(large))
     torch.testing.assert_close(many.energy, 6 * one.energy)
     torch.testing.assert_close(many.stress, one.stress)
 

@@ -21,7 +21,7 @@ CUTOFF = 3.3
 
 def rattled(atoms, rng, amount=0.1) -> Geometry:
     atoms.rattle(amount, rng=rng)
-    return Geometry.from_atoms(atoms)
+    return Geometry.from_ase(atoms)
 
 
 def spread(rng, atoms: int, edge: float) -> np.ndarray:
@@ -104,7 +104,7 @@ def sorted_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def expected(geometry: Geometry, cutoff: float = CUTOFF) -> np.ndarray:
-    i, j, shift, vector, distance = neighbor_list("ijSDd", geometry.to_atoms(), cutoff)
+    i, j, shift, vector, distance = neighbor_list("ijSDd", geometry.to_ase(), cutoff)
     d = geometry.dimension
     return sorted_rows(np.column_stack([i, j, shift[:, :d], vector[:, :d], distance]))
 

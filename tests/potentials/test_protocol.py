@@ -33,7 +33,7 @@ def crystal(rng):
 def argon(rng):
     atoms = bulk("Ar", cubic=True, a=5.3) * (1, 1, 2)
     atoms.rattle(0.1, rng=rng)
-    return Geometry.from_atoms(atoms)
+    return Geometry.from_ase(atoms)
 
 
 LJ = LennardJones(sigma=3.4, epsilon=0.0104, rc=8.0, smooth=True)

@@ -57,7 +57,7 @@ def network(seeds=(1, 2), dtype=torch.float64, **changes) -> SchNet:
 
 def rattled(atoms, rng, amount=0.1) -> Geometry:
     atoms.rattle(amount, rng=rng)
-    return Geometry.from_atoms(atoms)
+    return Geometry.from_ase(atoms)
 
 
 def ammonia(rng) -> Geometry:
@@ -89,7 +89,7 @@ def by_hand(module: SchNet, m: int, geometry: Geometry) -> float:
         name: value[m].detach().double().numpy() for name, value in module.named_parameters()
     }
     x = weights["embedding"][[module.elements.numbers.index(z) for z in geometry.numbers]]
-    receivers, senders, distances = neighbor_list("ijd", geometry.to_atoms(), module.cutoff)
+    receivers, senders, distances = neighbor_list("ijd", geometry.to_ase(), module.cutoff)
     for t in range(len(module.interactions)):
         w = {
             name.split(".")[2]: value
@@ -498,7 +498,7 @@ def test_distant_molecules_add_up(rng):
 def test_a_supercell_is_so_many_cells(name, rng):
     geometry = GEOMETRIES[name](rng)
     matrix = np.diag([2, 3, 1]) + (np.eye(3, k=1) if geometry.pbc.all() else 0)
-    large = Geometry.from_atoms(make_supercell(geometry.to_atoms(), matrix))
+    large = Geometry.from_ase(make_supercell(geometry.to_ase(), matrix))
     one, many = predictions([geometry]), predictions([large])
     torch.testing.assert_close(many.energy, 6 * one.energy, rtol=1e-11, atol=1e-11)
     torch.testing.assert_close(many.stress, one.stress, rtol=1e-8, atol=1e-11, equal_nan=True)

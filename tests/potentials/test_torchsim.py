@@ -49,7 +49,7 @@ def test_energies_forces_and_stress_are_the_potentials(rng, periodic):
         helpers.crystal(rng, (4, 4, 4)) if periodic else helpers.molecule(rng, n) for n in (4, 6)
     ]
     said = PotentialModel(potential)(
-        ts.io.atoms_to_state([g.to_atoms() for g in geometries], torch.device("cpu"), torch.float64)
+        ts.io.atoms_to_state([g.to_ase() for g in geometries], torch.device("cpu"), torch.float64)
     )
     expected = potential(Batch.of(geometries))
     for name in ("energy", "forces", "stress"):
@@ -141,7 +141,7 @@ def test_a_thermostat_follows_ases(rng):
     )
     model = PotentialModel(potential)
     state = at_start(model, [start], [kT], rng)
-    atoms = start.to_atoms()
+    atoms = start.to_ase()
     atoms.set_momenta(state.momenta.numpy())
     atoms.calc = PotentialCalculator(potential)
     theirs, move = (

@@ -45,7 +45,7 @@ def test_ammonia_from_its_smiles():
         0,
         1,
     )
-    atoms = ammonia.to_atoms()
+    atoms = ammonia.to_ase()
     np.testing.assert_allclose(atoms.get_distances(0, [1, 2, 3]), 1.02, atol=0.02)
     assert 100 < atoms.get_angle(1, 0, 2) < 115
     assert dict(ammonia.origin) == {"by": "conformer", "smiles": "N", "seed": 0}

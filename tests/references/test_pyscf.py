@@ -14,7 +14,7 @@ from ase import units
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references import DFT, LabelFailed, NotConverged, Reference, conformer, optimised
 from agal_toolkit.sampling.normal_modes import NormalModes
-from agal_toolkit.settings import described
+from agal_toolkit.settings import to_settings
 
 pytest.importorskip("pyscf", reason="PySCF is not installed: pip install agal_toolkit[references]")
 pytest.importorskip(
@@ -70,7 +70,7 @@ def test_dispersion_is_that_of_s_dftd3():
         numbers=[1, 1, 1, 1],
     )
     with_, without = ROUGH(dimer), replace(ROUGH, dispersion=None)(dimer)
-    atoms = dimer.to_atoms()
+    atoms = dimer.to_ase()
     atoms.calc = DFTD3(
         method="bp86",
         damping="d3bj",
@@ -125,7 +125,7 @@ def test_the_ground_state_of_ammonia():
     )
     label = replace(COARSE, grid=2)
     ground = optimised(label, conformer("N"), fmax=2e-3)
-    atoms = ground.to_atoms()
+    atoms = ground.to_ase()
     np.testing.assert_allclose(atoms.get_distances(0, [1, 2, 3]), 1.031, atol=0.002)
     assert atoms.get_angle(1, 0, 2) == pytest.approx(104.1, abs=0.4)
     assert label(ground).energy == pytest.approx(-1537.797, abs=0.003)
@@ -184,7 +184,7 @@ def test_a_field_that_does_not_converge_is_a_failure_that_names_the_geometry():
 
 
 def test_the_settings_that_name_labels():
-    assert described(DFT()) == {
+    assert to_settings(DFT()) == {
         "name": "agal_toolkit.DFT",
         "functional": "b88,p86vwn",
         "basis": "def2-svp",

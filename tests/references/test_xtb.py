@@ -24,13 +24,13 @@ from agal_toolkit.uncertainty.variance import force_variance
 def water(rng) -> Geometry:
     atoms = molecule("H2O")
     atoms.rattle(0.05, rng=rng)
-    return Geometry.from_atoms(atoms)
+    return Geometry.from_ase(atoms)
 
 
 def silicon(rng) -> Geometry:
     atoms = bulk("Si", a=5.43)
     atoms.rattle(0.05, rng=rng)
-    return Geometry.from_atoms(atoms)
+    return Geometry.from_ase(atoms)
 
 
 @pytest.mark.parametrize("method", ["GFN1-xTB", "GFN2-xTB"])
@@ -75,7 +75,7 @@ def test_charge_and_multiplicity_are_honoured(rng):
     label = XTB()
     ion = label(replace(geometry, charge=1, multiplicity=2)).energy
     assert 5 < ion - label(geometry).energy < 30
-    oxygen = Geometry.from_atoms(molecule("O2"))
+    oxygen = Geometry.from_ase(molecule("O2"))
     assert label(replace(oxygen, multiplicity=3)).energy != pytest.approx(
         label(replace(oxygen, multiplicity=1)).energy, abs=1e-3
     )
@@ -142,7 +142,7 @@ def test_two_methods_are_sent_to_an_error():
     truth, rng, rattled = DFT(), np.random.default_rng(0), [molecule("NH3") for _ in range(6)]
     for atoms in rattled:
         atoms.rattle(0.05, rng=rng)
-    geometries = [Geometry.from_atoms(atoms) for atoms in rattled]
+    geometries = [Geometry.from_ase(atoms) for atoms in rattled]
     committee = Committee.from_calculators(
         [LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))]
     )

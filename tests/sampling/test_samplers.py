@@ -24,7 +24,7 @@ from agal_toolkit.references import DoubleWell
 from agal_toolkit.sampling.molecular_dynamics import MolecularDynamics
 from agal_toolkit.sampling.normal_modes import NormalModes
 from agal_toolkit.sampling.samplers import Copies, FromDataset, Mixture, Rattle
-from agal_toolkit.settings import described
+from agal_toolkit.settings import to_settings
 
 
 def test_the_data_themselves(rng):
@@ -130,7 +130,7 @@ def test_wavenumbers_are_those_of_ase(fixed):
     hessian = springs(PYRAMID.positions)
     moving = movable.repeat(3)
     ase = VibrationsData.from_2d(
-        geometry.to_atoms(), hessian[np.ix_(moving, moving)], indices=np.flatnonzero(movable)
+        geometry.to_ase(), hessian[np.ix_(moving, moving)], indices=np.flatnonzero(movable)
     )
     right = np.sort(ase.get_frequencies().real)
     np.testing.assert_allclose(
@@ -197,7 +197,7 @@ def test_a_crystal_of_emt_is_harmonic_when_cold():
 
     hessian = np.stack([column(index) for index in range(start.size)])
     atoms.positions = start
-    sampler = NormalModes(Geometry.from_atoms(atoms), hessian, temperature=(2.0, 2.0), count=400)
+    sampler = NormalModes(Geometry.from_ase(atoms), hessian, temperature=(2.0, 2.0), count=400)
     assert sampler.wavenumbers.shape == (9,)  # 12 less the translations: a crystal does not turn
 
     def energy(geometry: Geometry) -> float:
@@ -300,7 +300,7 @@ def test_normal_modes_have_a_name_and_repeat_themselves():
     sampler = NormalModes(PYRAMID, hessian, count=3)
     hessian[0, 0] = 99.0
     assert sampler.hessian[0, 0] != 99.0
-    assert json.loads(json.dumps(described(sampler)))["temperature"] == [250.0, 750.0]
+    assert json.loads(json.dumps(to_settings(sampler)))["temperature"] == [250.0, 750.0]
     np.testing.assert_array_equal(drawn(sampler, 4), drawn(pickle.loads(pickle.dumps(sampler)), 4))
     assert np.abs(drawn(sampler, 4) - drawn(sampler, 5)).max() > 0.01
 

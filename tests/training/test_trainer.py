@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from agal_toolkit.batch import Batch
-from agal_toolkit.dataset import Dataset, portions
+from agal_toolkit.dataset import Dataset, chunks
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import MLP, Baseline, DensityNet, SchNet, Stacked
@@ -335,7 +335,7 @@ def test_validation_in_portions_is_the_same_fit(several, rng, monkeypatch):
     whole, losses = fitted()
     assert max(seen) == 30
     seen.clear()
-    monkeypatch.setattr(training, "portions", lambda sizes: portions(sizes, 13))
+    monkeypatch.setattr(training, "chunks", lambda sizes: chunks(sizes, 13))
     parts, again = fitted()
     assert max(seen) == 13
     np.testing.assert_allclose(again, losses, rtol=1e-12)

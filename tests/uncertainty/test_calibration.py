@@ -14,7 +14,7 @@ from agal_toolkit.batch import Prediction
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Labels
 from agal_toolkit.uncertainty.calibration import Calibration, samples
-from agal_toolkit.uncertainty.power_law import CalibrationRefused, Law
+from agal_toolkit.uncertainty.power_law import CalibrationRefused, PowerLaw
 
 
 def drawn(rng, a, b, n=4000, members=4, centre=1.0):
@@ -32,7 +32,7 @@ def nll(theta, sigma, errors):
 @pytest.mark.parametrize("centre", [1e-8, 1e-2, 1.0, 1e5], ids="{:g}".format)
 @pytest.mark.parametrize(("a", "b"), [(1.5, 1.0), (0.4, 0.35), (3.0, 1.7)])
 def test_a_known_power_law_is_found_at_any_scale(a, b, centre, rng):
-    law = Law.fit(*drawn(rng, a, b, centre=centre))
+    law = PowerLaw.fit(*drawn(rng, a, b, centre=centre))
     assert law.exponent == pytest.approx(b, abs=0.02)
     assert np.log(law.at(centre) / (a * centre**b)) == pytest.approx(0.0, abs=0.02)
     assert law.samples == 4000
@@ -41,7 +41,7 @@ def test_a_known_power_law_is_found_at_any_scale(a, b, centre, rng):
 
 def test_a_law_remembers_where_most_of_its_samples_lie(rng):
     sigma, errors = drawn(rng, 0.7, 0.8, n=2000)
-    law = Law.fit(sigma, errors)
+    law = PowerLaw.fit(sigma, errors)
     assert np.mean(sigma < law.low) == pytest.approx(0.025, abs=1e-3)
     assert np.mean(sigma > law.high) == pytest.approx(0.025, abs=1e-3)
 
@@ -50,7 +50,7 @@ def test_a_law_remembers_where_most_of_its_samples_lie(rng):
 def test_no_other_law_of_the_form_is_likelier(form, rng):
     sigma, errors = drawn(rng, 0.7, 0.8, n=300)
     errors = errors * rng.standard_t(3, size=errors.shape)  # nothing rests on errors being normal
-    law = Law.fit(sigma, errors, form)
+    law = PowerLaw.fit(sigma, errors, form)
     found = np.array([np.log(law.scale), law.exponent])
     free = np.array([True, form == "power"])
     best = min(
@@ -72,7 +72,7 @@ def test_no_other_law_of_the_form_is_likelier(form, rng):
 
 def test_units_change_the_scale_only(rng):
     sigma, errors = drawn(rng, 0.5, 0.6, n=200)
-    one, other = Law.fit(sigma, errors), Law.fit(1000 * sigma, 1000 * errors)
+    one, other = PowerLaw.fit(sigma, errors), PowerLaw.fit(1000 * sigma, 1000 * errors)
     assert other.exponent == pytest.approx(one.exponent, rel=1e-9)
     np.testing.assert_allclose(other.at(1000 * sigma), 1000 * one.at(sigma), rtol=1e-9)
     assert one.at(one.crossing) == pytest.approx(one.crossing)
@@ -81,11 +81,11 @@ def test_units_change_the_scale_only(rng):
 
 def test_the_linear_law_and_the_identity_are_closed_forms(rng):
     sigma, errors = drawn(rng, 2.0, 0.7, n=50)
-    linear = Law.fit(sigma, errors, "linear")
+    linear = PowerLaw.fit(sigma, errors, "linear")
     assert linear.exponent == 1
     assert linear.scale == pytest.approx(np.sqrt(np.mean((errors / sigma) ** 2)))
     assert linear.crossing is None
-    raw = Law.fit(sigma, errors, "identity")
+    raw = PowerLaw.fit(sigma, errors, "identity")
     assert (raw.scale, raw.exponent) == (1, 1)
     assert raw.nll == pytest.approx(nll([0, 1], sigma, errors))
     assert raw.nll > linear.nll
@@ -94,10 +94,10 @@ def test_the_linear_law_and_the_identity_are_closed_forms(rng):
 
 def test_extreme_values_neither_overflow_nor_end_the_search(rng):
     sigma = np.exp(rng.uniform(-300, 300, 500))
-    law = Law.fit(sigma, rng.normal(size=500) * sigma)
+    law = PowerLaw.fit(sigma, rng.normal(size=500) * sigma)
     assert law.exponent == pytest.approx(1.0, abs=1e-3)
     assert np.isfinite(law.nll)
-    two = Law.fit([1.0, 2.0], [1.0, 1e6])
+    two = PowerLaw.fit([1.0, 2.0], [1.0, 1e6])
     assert two.exponent == pytest.approx(np.log(1e6) / np.log(2))
 
 
@@ -117,20 +117,20 @@ def test_extreme_values_neither_overflow_nor_end_the_search(rng):
 )
 def test_what_cannot_tell_is_refused_with_the_reason(sigma, errors, reason):
     with pytest.raises(CalibrationRefused, match=reason):
-        Law.fit(sigma, errors)
+        PowerLaw.fit(sigma, errors)
 
 
 def test_a_form_that_does_not_exist():
     with pytest.raises(ValueError, match="expected one of power, linear, identity"):
-        Law.fit([1.0, 2.0], [1.0, 2.0], "cubic")
+        PowerLaw.fit([1.0, 2.0], [1.0, 2.0], "cubic")
 
 
 def test_a_law_has_a_slope_where_members_agree():
     variance = torch.zeros(3, dtype=torch.float64, requires_grad=True)
-    (slope,) = torch.autograd.grad(Law(2.0, 0.7)(variance).sum(), variance)
+    (slope,) = torch.autograd.grad(PowerLaw(2.0, 0.7)(variance).sum(), variance)
     assert slope.isfinite().all()
     x = torch.tensor([0.25], dtype=torch.float64)
-    assert Law(2.0, 0.7)(x).sqrt().item() == pytest.approx(2.0 * 0.5**0.7)
+    assert PowerLaw(2.0, 0.7)(x).sqrt().item() == pytest.approx(2.0 * 0.5**0.7)
 
 
 def committee_and_data(rng, count=6):
@@ -225,12 +225,12 @@ def test_a_careful_calibration_does_not_take_nonsense_for_agreement(rng):
     said, data = committee_and_data(rng, count=8)
     said.forces[0, 3, 1] = torch.nan
     with pytest.raises(CalibrationRefused, match="not numbers"):
-        Calibration.careful(said, data)
+        Calibration.fit_with_fallback(said, data)
 
 
 def test_a_careful_calibration_says_what_it_did_otherwise(rng):
     said, data = committee_and_data(rng, count=3)
-    few = Calibration.careful(said, data)
+    few = Calibration.fit_with_fallback(said, data)
     assert few.forces.exponent == few.energy.exponent == few.virial.exponent == 1
     assert any(
         note.startswith("forces: a linear law, as 3 structures are too few") for note in few.notes
@@ -241,14 +241,14 @@ def test_a_careful_calibration_says_what_it_did_otherwise(rng):
     same.energy[:] = (
         torch.tensor(data.energies) + torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
     )  # equally sure of all energies
-    careful = Calibration.careful(same, data)
+    careful = Calibration.fit_with_fallback(same, data)
     assert careful.energy.exponent == 1
     assert any(
         "energy: no power law, all uncertainties are equal" in note for note in careful.notes
     )
     agreeing = Prediction(said.energy, said.forces[:1].repeat(5, 1, 1), said.stress)
     with pytest.raises(CalibrationRefused, match="uncertainties are zero"):
-        Calibration.careful(agreeing, data)
+        Calibration.fit_with_fallback(agreeing, data)
     with pytest.raises(CalibrationRefused, match=r"forces: .*are zero"):
         Calibration.fit(agreeing, data)
 
@@ -260,9 +260,9 @@ def test_a_few_coincidences_are_left_out_of_a_careful_calibration(rng):
     said, data = committee_and_data(rng, count=8)
     forces = said.forces.clone()
     forces[:, 0, 0] = forces[0, 0, 0]
-    few = Calibration.careful(Prediction(said.energy, forces, said.stress), data)
+    few = Calibration.fit_with_fallback(Prediction(said.energy, forces, said.stress), data)
     assert few.forces.samples == forces[0].numel() - 1
     assert any("1 of" in note and "left out" in note for note in few.notes)
     forces[:, :, 0] = forces[0, :, 0]
     with pytest.raises(CalibrationRefused, match="are zero"):
-        Calibration.careful(Prediction(said.energy, forces, said.stress), data)
+        Calibration.fit_with_fallback(Prediction(said.energy, forces, said.stress), data)

@@ -25,7 +25,7 @@ from agal_toolkit.analysis.errors import rmse
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.references import DFT, Cache, Reference
-from agal_toolkit.settings import described
+from agal_toolkit.settings import to_settings
 
 from ..results import Claim, agree, read, write
 from .committees import Barrier, surface
@@ -177,7 +177,7 @@ def study(
     known = truth(results / "ammonia" / "reference", label, PRESETS[preset].truth)
     settings = {
         "reference": Reference(label).asked,
-        "trainer": described(recipe("ours", PRESETS[preset], known).recipes[0].trainer),
+        "trainer": to_settings(recipe("ours", PRESETS[preset], known).recipes[0].trainer),
     }
     found = []
     if place.exists():

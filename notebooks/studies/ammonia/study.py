@@ -35,7 +35,7 @@ from agal_toolkit.loop.generation import Generation, Proposal
 from agal_toolkit.loop.loop import Loop, Recipe
 from agal_toolkit.references import DFT, Cache, Reference
 from agal_toolkit.sampling.samplers import Copies
-from agal_toolkit.settings import described, machine
+from agal_toolkit.settings import machine, to_settings
 
 from ..results import agree, keep, read, write
 from . import committees as examined
@@ -300,7 +300,7 @@ def _judged(
 def settings(name: str, start: str, sizes: Preset, known: Truth, label: DFT) -> dict[str, Any]:
     """Everything that changes the numbers of a job but its seed, as JSON."""
     return {
-        "recipe": described(recipe(name, sizes, known)),
+        "recipe": to_settings(recipe(name, sizes, known)),
         "about": {**RECIPES, **REMEDIES}[name].about,
         "start": start,
         "temperatures of the start": list(STARTS[start]),

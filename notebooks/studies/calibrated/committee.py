@@ -20,11 +20,11 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import TRAIN, Dataset
 from agal_toolkit.events import Epoch, Event
 from agal_toolkit.potentials.density import DensityNet
-from agal_toolkit.settings import described, machine
+from agal_toolkit.settings import machine, to_settings
 from agal_toolkit.training.folds import Folds
 from agal_toolkit.training.trainer import TorchTrainer
 from agal_toolkit.uncertainty.calibration import QUANTITIES, Samples, samples
-from agal_toolkit.uncertainty.power_law import FORMS, Law
+from agal_toolkit.uncertainty.power_law import FORMS, PowerLaw
 
 from ..results import agree, keep
 from ..water.truth import SEED, Water
@@ -71,7 +71,7 @@ def committee(
     """
     fit, wanted = (
         trainer(preset, device),
-        {"trainer": described(trainer(preset)), "members": preset.members},
+        {"trainer": to_settings(trainer(preset)), "members": preset.members},
     )
     if not (place / "members.json").exists():
         learned = data.learned.of_role(TRAIN)
@@ -114,7 +114,9 @@ def judged(there: Scene) -> dict[str, Any]:
     tests = {"simulated": there.data.first + there.data.second, "rattled": there.data.shaken}
     said = {name: predicted(there.committee, list(data)) for name, data in tests.items()}
     laws = {
-        form: {q: Law.fit(*_pair(samples(there.said, there.aside, q)), form) for q in QUANTITIES}
+        form: {
+            q: PowerLaw.fit(*_pair(samples(there.said, there.aside, q)), form) for q in QUANTITIES
+        }
         for form in FORMS
     }
     alone = there.aside[simulated(there.aside)]
@@ -122,9 +124,9 @@ def judged(there: Scene) -> dict[str, Any]:
         "its own": (samples(there.said, there.aside), there.aside),
         "its own, simulations": (samples(predicted(there.committee, list(alone)), alone), alone),
     }
-    laws["simulations"] = {"forces": Law.fit(*_pair(fitted["its own, simulations"][0]))}
+    laws["simulations"] = {"forces": PowerLaw.fit(*_pair(fitted["its own, simulations"][0]))}
     elements = {
-        (element, form): Law.fit(*_pair(of_element(*given, z)))
+        (element, form): PowerLaw.fit(*_pair(of_element(*given, z)))
         for element, z in ELEMENTS.items()
         for form, given in fitted.items()
     }

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.settings import described, machine
+from agal_toolkit.settings import machine, to_settings
 
 from ..results import agree, keep, read, write
 from ..water.truth import SEED, Sizes
@@ -75,16 +75,16 @@ def settings(preset: Preset) -> dict[str, Any]:
     """Everything that changes the numbers but a trial's own, as JSON."""
     heat = {"temperature": HOT, "timestep": STEP, "longest": LONGEST}
     return {
-        "sizes": described(preset),
-        "truth": described(Sizes()),
-        "trainer": described(trainer(preset)),
+        "sizes": to_settings(preset),
+        "truth": to_settings(Sizes()),
+        "trainer": to_settings(trainer(preset)),
         "heat": heat,
     }
 
 
 def asked(trial: Trial) -> dict[str, Any]:
     """Everything that changes the numbers of a trial, as JSON; what it is called does not."""
-    return {key: value for key, value in described(trial).items() if key != "about"}
+    return {key: value for key, value in to_settings(trial).items() if key != "about"}
 
 
 def study(

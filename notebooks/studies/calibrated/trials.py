@@ -33,7 +33,7 @@ from agal_toolkit.geometry import Geometry
 from agal_toolkit.references import AMOEBA
 from agal_toolkit.references.amoeba import whole
 from agal_toolkit.uncertainty.calibration import Calibration, samples
-from agal_toolkit.uncertainty.power_law import Law
+from agal_toolkit.uncertainty.power_law import PowerLaw
 
 from ..water.truth import SEED, Water
 from .localisation import internal_share, participation
@@ -117,9 +117,9 @@ class Scene:
         round.
         """
         if trial.law == "raw":
-            return Calibration(Law(), Law(), Law())
+            return Calibration(PowerLaw(), PowerLaw(), PowerLaw())
         if trial.law == "own":
-            return Calibration.careful(picked(self.said, chosen), self.aside)
+            return Calibration.fit_with_fallback(picked(self.said, chosen), self.aside)
         if trial.law == "simulations":
             keep = simulated(self.aside)
             return Calibration.fit(

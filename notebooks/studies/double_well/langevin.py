@@ -82,7 +82,7 @@ def langevin(
         report: hears a Progress at each frame.
     """
     n, d = geometry.positions.shape
-    one = geometry.to_atoms()
+    one = geometry.to_ase()
     one.set_masses(
         np.where(geometry.numbers > 0, one.get_masses(), 1.0) if masses is None else masses
     )

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from agal_toolkit.loop.lockstep import lockstep
-from agal_toolkit.settings import described, machine
+from agal_toolkit.settings import machine, to_settings
 
 from ..results import Claim, agree, keep, ratio, read, write
 from .cost import estimate
@@ -38,8 +38,8 @@ def settings(preset: Preset, variant: str) -> dict[str, Any]:
     return {
         **sizes,
         "limit": chosen.limit,
-        "well": described(chosen.well),
-        "recipes": {s: described(recipe(s, preset, variant)) for s in chosen.strategies},
+        "well": to_settings(chosen.well),
+        "recipes": {s: to_settings(recipe(s, preset, variant)) for s in chosen.strategies},
     }
 
 

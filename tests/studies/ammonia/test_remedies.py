@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ammonia_springs import Springs
 
-from agal_toolkit.settings import described
+from agal_toolkit.settings import to_settings
 from studies.ammonia import remedies as ammonia_remedies
 from studies.ammonia.recipes import PRESETS, REMEDIES, recipe
 from studies.ammonia.truth import truth
@@ -84,4 +84,4 @@ def test_the_table_gives_medians(folder):
 @pytest.mark.parametrize("name", REMEDIES)
 def test_a_remedy_changes_our_recipe(name, folder):
     known = truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
-    assert described(recipe(name, FAST, known)) != described(recipe("ours", FAST, known))
+    assert to_settings(recipe(name, FAST, known)) != to_settings(recipe("ours", FAST, known))

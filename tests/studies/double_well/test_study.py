@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agal_toolkit.loop.run_directory import differences
-from agal_toolkit.settings import described
+from agal_toolkit.settings import to_settings
 from studies.double_well import recipes, study
 from studies.results import read
 
@@ -68,7 +68,7 @@ def test_the_strategies_differ_in_sampler_and_attack_only(variant):
         recipes.recipe(strategy, recipes.PRESETS["laptop"], variant)
         for strategy in recipes.STRATEGIES
     )
-    assert described(replace(one, attack=None, sampler=other.sampler)) == described(other)
+    assert to_settings(replace(one, attack=None, sampler=other.sampler)) == to_settings(other)
     assert other.sampler.amplitude == 1.0
     assert not other.sampler.normal
 
@@ -84,10 +84,10 @@ def test_what_was_run_is_kept_apart_from_what_was_printed():
 
 
 def test_an_ablation_changes_one_thing_in_our_recipe():
-    ours = described(recipes.recipe("adversarial", TINY, "ours"))
+    ours = to_settings(recipes.recipe("adversarial", TINY, "ours"))
     seen = set()
     for name in recipes.ABLATIONS:
-        changed = described(recipes.recipe("adversarial", TINY, name))
+        changed = to_settings(recipes.recipe("adversarial", TINY, name))
         found = differences(ours, changed)
         assert len(found) == 1, (name, found)
         assert found[0] not in seen

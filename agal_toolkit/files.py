@@ -1,0 +1,36 @@
+"""The one place that renames a file into being, so that whatever has its name is complete."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+
+@contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Yield a path to write a file or a folder to, which takes the place of `path` afterwards.
+
+    The yielded path has the name of `path`, whose ending may say how it is compressed, and lies in
+    a new folder ``part-*`` beside it. Nothing is left behind if the block raises. Several
+    processes may write the same file: the last one wins.
+
+    Args:
+        path: a file, replaced if it exists, or a folder that does not exist; parents are made.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="part-", dir=path.parent) as folder:
+        part = Path(folder) / path.name
+        yield part
+        # on disk before the rename, or a power cut could leave the name without its content
+        for file in [part] if part.is_file() else part.rglob("*"):
+            if file.is_file():
+                with file.open("rb") as stream:
+                    os.fsync(stream.fileno())
+        os.replace(part, path)
