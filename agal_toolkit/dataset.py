@@ -1,9 +1,7 @@
-"""Labelled geometries, the role each plays, and how members share them.
+"""Labelled geometries and their roles.
 
-A :class:`Dataset` is immutable and grows by ``+``. A structure's role is settled when it is
-labelled and stored with
-it: "train" may be learned from, "calibration" never is. Which of the learnable ones a member trains
-on and which stop its training early is one matrix of weights and one mask, drawn by :class:`Folds`.
+A :class:`Dataset` is immutable and grows by ``+``. A structure gets its role when it is labelled
+and keeps it: members may learn from "train" structures, and never from "calibration" structures.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ from numpy.typing import NDArray
 from .geometry import Geometry, Labels, as_geometry
 
 TRAIN, CALIBRATION = "train", "calibration"
-PARTICLES = 4096  # of structures evaluated in one call: enough to be quick, and a bound on memory
-QUOTED = "percent-encoded:"  # begins strings of origins in files that are not written as they are
+PARTICLES = 4096  # evaluated in one call: enough to be quick, and a bound on memory
+QUOTED = "percent-encoded:"  # prefix of the strings of origins that files hold encoded
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -34,13 +32,13 @@ class Dataset(Sequence[Geometry]):
     """Geometries with their labels and roles.
 
     Attributes:
-        geometries: n structures (given as Geometry or ase.Atoms).
+        geometries: n structures, given as Geometry or ase.Atoms.
         labels: n labels.
-        roles: n roles, "train" or "calibration".
+        roles: n roles, "train" (the default) or "calibration".
 
     Raises:
-        ValueError: numbers of geometries, labels and roles that differ, forces that do not belong
-            to their geometry.
+        ValueError: different numbers of geometries, labels and roles, or labels of another shape
+            than their geometry.
     """
 
     geometries: tuple[Geometry, ...]
@@ -57,16 +55,13 @@ class Dataset(Sequence[Geometry]):
         labels = tuple(labels)
         roles = (TRAIN,) * len(geometries) if roles is None else tuple(roles)
         if not len(geometries) == len(labels) == len(roles):
-            raise ValueError(
-                f"{len(geometries)} geometries, {len(labels)} labels and {len(roles)} roles: give"
-                " one of each for every structure"
-            )
+            counts = f"{len(geometries)} geometries, {len(labels)} labels and {len(roles)} roles"
+            raise ValueError(f"{counts}: give one of each for every structure")
         for index, (geometry, label) in enumerate(zip(geometries, labels, strict=True)):
             label.check(geometry, f"geometry {index}")
         if not set(roles) <= {TRAIN, CALIBRATION}:
-            raise ValueError(
-                f"roles are {sorted(set(roles))}, expected {TRAIN!r} or {CALIBRATION!r}"
-            )
+            expected = f"expected {TRAIN!r} or {CALIBRATION!r}"
+            raise ValueError(f"roles are {sorted(set(roles))}, {expected}")
         object.__setattr__(self, "geometries", geometries)
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "roles", roles)
@@ -78,15 +73,12 @@ class Dataset(Sequence[Geometry]):
         return iter(self.geometries)
 
     def __getitem__(self, index: Any) -> Any:
-        """One geometry for an integer; a Dataset for a slice, a mask or a list of indices."""
+        """Return one geometry for an integer, a Dataset for a slice, a mask or indices."""
         if isinstance(index, (int, np.integer)):
             return self.geometries[index]
         chosen = np.arange(len(self))[index]
-        return Dataset(
-            [self.geometries[i] for i in chosen],
-            [self.labels[i] for i in chosen],
-            [self.roles[i] for i in chosen],
-        )
+        columns = (self.geometries, self.labels, self.roles)
+        return Dataset(*([column[i] for i in chosen] for column in columns))
 
     def __add__(self, other: Dataset) -> Dataset:
         return Dataset(
@@ -106,33 +98,24 @@ class Dataset(Sequence[Geometry]):
     @property
     def generations(self) -> NDArray:
         """(n,) the generation that acquired each structure; 0 for the initial data."""
-        return np.array(
-            [geometry.origin.get("generation", 0) for geometry in self.geometries], dtype=int
-        )
+        return np.array([g.origin.get("generation", 0) for g in self.geometries], dtype=int)
 
     def of_role(self, role: str) -> Dataset:
-        """The structures of one role."""
+        """Return the structures of one role."""
         return self[np.array([r == role for r in self.roles], dtype=bool)]
 
     def reserving(self, count: int, rng: Generator) -> Dataset:
-        """The same structures, `count` of those that may be learned from put aside for calibration,
-        drawn at random.
+        """Return the same data with `count` "train" structures, drawn at random, as "calibration".
 
         Raises:
-            ValueError: more than there are.
+            ValueError: more structures than have the role "train".
         """
         learnable = np.flatnonzero([role == TRAIN for role in self.roles])
         if not 0 <= count <= len(learnable):
-            raise ValueError(
-                f"{count} structures cannot be put aside of {len(learnable)} that may be learned"
-                " from"
-            )
-        aside = set(rng.choice(learnable, count, replace=False).tolist())
-        return Dataset(
-            self.geometries,
-            self.labels,
-            [CALIBRATION if i in aside else role for i, role in enumerate(self.roles)],
-        )
+            raise ValueError(f"cannot reserve {count} of {len(learnable)} training structures")
+        reserved = set(rng.choice(learnable, count, replace=False).tolist())
+        roles = [CALIBRATION if i in reserved else role for i, role in enumerate(self.roles)]
+        return Dataset(self.geometries, self.labels, roles)
 
     def __repr__(self) -> str:
         if not len(self):
@@ -140,17 +123,13 @@ class Dataset(Sequence[Geometry]):
         sources = Counter(
             (g.origin.get("generation", 0), g.origin.get("by", "given")) for g in self.geometries
         )
-        largest = [float(np.abs(f).max()) for f in self.forces]
-        lines = [
-            f"Dataset: {len(self)} structures, {len(self.of_role(CALIBRATION))} of them for"
-            " calibration"
-        ]
+        reserved = self.roles.count(CALIBRATION)
+        lines = [f"Dataset: {len(self)} structures, {reserved} of them for calibration"]
         for (generation, by), count in sorted(sources.items(), key=str):
             lines.append(f"  generation {generation:>2}  {by:<16} {count:>6}")
-        lines.append(
-            f"  energy {self.energies.min():.4g} ... {self.energies.max():.4g}, largest force"
-            f" component {max(largest):.4g}"
-        )
+        energies, largest = self.energies, max(float(np.abs(f).max()) for f in self.forces)
+        span = f"{energies.min():.4g} ... {energies.max():.4g}"
+        lines.append(f"  energy {span}, largest force component {largest:.4g}")
         return "\n".join(lines)
 
     # -- files and ASE
@@ -163,12 +142,14 @@ class Dataset(Sequence[Geometry]):
         forces: str | None = None,
         stress: str | None = None,
     ) -> Dataset:
-        """From ASE structures: labels from the attached calculator, or from the named keys of
-        ``info`` and ``arrays``.
+        """Return ASE structures as a data set.
+
+        Labels come from the attached calculator, or from the keys of ``info`` (energy, stress) and
+        ``arrays`` (forces) that are named.
 
         Raises:
-            ValueError: a structure without energy or forces, named with the keys that it has, or
-                whose calculator, asked for any label, last computed another structure.
+            ValueError: a structure without energy or forces (the error lists its keys), or one
+                whose calculator last computed another structure.
         """
         frames = list(frames)
         geometries = []
@@ -177,13 +158,12 @@ class Dataset(Sequence[Geometry]):
                 geometries.append(as_geometry(atoms))
             except ValueError as error:
                 raise ValueError(f"structure {index}: {error}") from None
-        labels = [
-            _labels_of(atoms, index, energy, forces, stress) for index, atoms in enumerate(frames)
-        ]
+        keys = (energy, forces, stress)
+        labels = [_labels_of(atoms, index, *keys) for index, atoms in enumerate(frames)]
         return cls(geometries, labels, [atoms.info.get("role", TRAIN) for atoms in frames])
 
     def to_ase(self) -> list[Atoms]:
-        """ASE structures with a SinglePointCalculator; role and origin are in ``info``."""
+        """Return ASE structures with a SinglePointCalculator; ``info`` has role and origin."""
         from ase.calculators.singlepoint import SinglePointCalculator
 
         frames = []
@@ -191,12 +171,10 @@ class Dataset(Sequence[Geometry]):
             atoms = geometry.to_ase()
             padded = np.zeros((len(geometry), 3))
             padded[:, : geometry.dimension] = label.forces
-            stress = (
-                {}
-                if label.stress is None or geometry.dimension < 3
-                else {"stress": full_3x3_to_voigt_6_stress(label.stress)}
-            )
-            atoms.calc = SinglePointCalculator(atoms, energy=label.energy, forces=padded, **stress)
+            results = {"energy": label.energy, "forces": padded}
+            if label.stress is not None and geometry.dimension == 3:
+                results["stress"] = full_3x3_to_voigt_6_stress(label.stress)
+            atoms.calc = SinglePointCalculator(atoms, **results)
             atoms.info.update(role=role, origin=dict(geometry.origin))
             frames.append(atoms)
         return frames
@@ -209,10 +187,11 @@ class Dataset(Sequence[Geometry]):
         forces: str | None = None,
         stress: str | None = None,
     ) -> Dataset:
-        """A file of any format ASE reads (extxyz); the keys name where the labels are, as in
-        :meth:`from_ase`. An empty file is an empty data set.
+        """Read a file of any format that ASE reads; the keys are those of :meth:`from_ase`.
+
+        An empty file is an empty data set.
         """
-        from ase.io import read  # half a second, which importing the package should not cost
+        from ase.io import read  # takes half a second to import
 
         if Path(path).is_file() and _is_empty(Path(path)):
             return cls()
@@ -223,11 +202,10 @@ class Dataset(Sequence[Geometry]):
         return cls.from_ase(frames, energy, forces, stress)
 
     def write(self, path: str | Path) -> None:
-        """An extended-xyz file with energies, forces, stresses, roles, origins and dimensions;
-        coordinates are rounded to 1e-8.
+        """Write everything to an extended-xyz file; coordinates are rounded to 1e-8.
 
-        Strings of origins that JSON would escape are percent-encoded, and :meth:`read` decodes
-        them: ASE's parser drops backslashes.
+        Strings of origins that JSON would escape are percent-encoded, because ASE's parser drops
+        backslashes; :meth:`read` decodes them.
         """
         from ase.io import write
 
@@ -238,7 +216,7 @@ class Dataset(Sequence[Geometry]):
 
 
 def _is_empty(path: Path) -> bool:
-    """Whether a file, after decompression if its name says so, holds nothing."""
+    """Return whether a file, decompressed if its name says so, holds nothing."""
     from ase.io.formats import open_with_compression
 
     with open_with_compression(str(path), "rb") as stream:
@@ -246,58 +224,50 @@ def _is_empty(path: Path) -> bool:
 
 
 def _each_string(change: Callable[[str], str], value: Any) -> Any:
-    """JSON `value` with every string in it changed, those of keys too."""
+    """Return JSON `value` with every string in it changed, keys included."""
     if isinstance(value, str):
         return change(value)
     if isinstance(value, Mapping):
-        return {
-            _each_string(change, key): _each_string(change, item) for key, item in value.items()
-        }
-    return (
-        [_each_string(change, item) for item in value]
-        if isinstance(value, (list, tuple))
-        else value
-    )
+        items = value.items()
+        return {_each_string(change, key): _each_string(change, item) for key, item in items}
+    if isinstance(value, (list, tuple)):
+        return [_each_string(change, item) for item in value]
+    return value
 
 
 def _quoted(text: str) -> str:
-    """`text` without what JSON escapes, marked; itself where there is none of that."""
+    """Return `text` percent-encoded and marked if JSON would escape any of it."""
     plain = json.dumps(text) == f'"{text}"' and not text.startswith(QUOTED)
     return text if plain else QUOTED + quote(text, safe=" /:,;()+=", errors="surrogatepass")
 
 
 def _unquoted(text: str) -> str:
-    return (
-        unquote(text.removeprefix(QUOTED), errors="surrogatepass")
-        if text.startswith(QUOTED)
-        else text
-    )
+    if not text.startswith(QUOTED):
+        return text
+    return unquote(text.removeprefix(QUOTED), errors="surrogatepass")
 
 
 def _labels_of(
     atoms: Atoms, index: int, energy: str | None, forces: str | None, stress: str | None
 ) -> Labels:
-    """Labels of one ASE structure."""
-    known = (
-        {}
-        if atoms.calc is None
-        else {key: value for key, value in atoms.calc.results.items() if value is not None}
-    )
-    taken = energy is None or forces is None or (stress is None and "stress" in known)
-    if atoms.calc is not None and taken and atoms.calc.check_state(atoms):
+    """Return the labels of one ASE structure."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    results = {key: value for key, value in results.items() if value is not None}
+    used = energy is None or forces is None or (stress is None and "stress" in results)
+    if atoms.calc is not None and used and atoms.calc.check_state(atoms):
         raise ValueError(
-            f"structure {index} shares its calculator with others, or moved since: what"
-            f" {type(atoms.calc).__name__} last computed is of another structure; keep the labels"
-            " of each with a SinglePointCalculator of its own, name all of them with energy=,"
-            " forces= and stress=, or let a Reference label them"
+            f"structure {index} shares its calculator with others, or moved since: the results of"
+            f" {type(atoms.calc).__name__} belong to another structure; give each structure a"
+            " SinglePointCalculator, name all labels with energy=, forces= and stress=, or let a"
+            " Reference label them"
         )
     try:
-        e = known["energy"] if energy is None else atoms.info[energy]
-        f = known["forces"] if forces is None else atoms.arrays[forces]
-        s = known.get("stress") if stress is None else atoms.info[stress]
+        e = results["energy"] if energy is None else atoms.info[energy]
+        f = results["forces"] if forces is None else atoms.arrays[forces]
+        s = results.get("stress") if stress is None else atoms.info[stress]
     except KeyError as missing:
         raise ValueError(
-            f"structure {index} has no {missing}: its calculator holds {sorted(known)}, its info"
+            f"structure {index} has no {missing}: its calculator holds {sorted(results)}, its info"
             f" {sorted(atoms.info)}, its arrays {sorted(atoms.arrays)}: name the right keys with"
             " energy=, forces= and stress="
         ) from None
@@ -306,7 +276,7 @@ def _labels_of(
     elif np.size(s) == 9:
         s = np.reshape(s, (3, 3))
     if np.ndim(f) == 2:
-        f = np.asarray(f)[:, : int(atoms.info.get("dimension", 3))]  # a model surface was padded
+        f = np.asarray(f)[:, : int(atoms.info.get("dimension", 3))]  # without padding
     try:
         return Labels(energy=e, forces=f, stress=s)
     except ValueError as error:
@@ -314,13 +284,14 @@ def _labels_of(
 
 
 def chunks(sizes: Sequence[int], room: int = PARTICLES) -> list[slice]:
-    """Slices of structures of so many particles, one after the other, each of at most `room`
-    particles or of one structure.
+    """Split consecutive structures into chunks of at most `room` particles.
+
+    A larger structure gets a chunk of its own.
     """
-    slices, start, held = [], 0, 0
+    slices, start, total = [], 0, 0
     for index, size in enumerate(sizes):
-        if held and held + size > room:
+        if total and total + size > room:
             slices.append(slice(start, index))
-            start, held = index, 0
-        held += size
+            start, total = index, 0
+        total += size
     return [*slices, slice(start, len(sizes))]

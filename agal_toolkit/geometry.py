@@ -1,18 +1,17 @@
-"""Structures: one at a time in numpy, many at a time in torch.
+"""One structure and its labels, in numpy.
 
-A :class:`Geometry` is n particles in d dimensions, so a point of a two-dimensional model surface (n
-= 1, d = 2) and a crystal (d = 3) are the same type. :class:`Batch` concatenates the particles of
-many geometries and remembers the owner of each; coordinates are float64 everywhere, a network
-computes in its own precision. Lengths are in angstrom, energies in eV, forces in eV/angstrom and
-stress in eV/angstrom^3, positive under tension (ASE's units and signs); a model surface has units
-of its own.
+A :class:`Geometry` is n particles in d dimensions, so a point of a two-dimensional model surface
+(n = 1, d = 2) and a crystal (d = 3) are the same type. Lengths are in angstrom, energies in eV,
+forces in eV/angstrom and stress in eV/angstrom^3, positive under tension (ASE's units and signs); a
+model surface has units of its own.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, fields, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -21,100 +20,109 @@ from ase import Atoms
 from numpy.typing import ArrayLike, NDArray
 
 
-def _frozen(values: ArrayLike, dtype: type, shape: tuple[int, ...], name: str) -> NDArray:
-    """A read-only copy of `values`; `shape` is what it must be, `name` is for the error."""
+def _read_only(values: ArrayLike, dtype: type, shape: tuple[int, ...], name: str) -> NDArray:
+    """Return a read-only copy of `values`, which must have this shape and be finite."""
     array = np.array(values, dtype=dtype)
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
     if dtype is float and not np.isfinite(array).all():
         bad = np.argwhere(~np.isfinite(array))[0].tolist()
-        raise ValueError(
-            f"{name} holds {array[tuple(bad)]} at index {bad}: remove or repair this structure"
-        )
+        value = array[tuple(bad)]
+        raise ValueError(f"{name} holds {value} at index {bad}: remove or repair this structure")
     array.setflags(write=False)
     return array
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+def _plain(value: Any) -> Any:
+    """Return numpy scalars as Python numbers."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
 class Geometry:
     """One structure of n particles in d dimensions.
 
     Attributes:
         positions: (n, d), angstrom.
         numbers: (n,) atomic numbers; 0 is a particle without a name.
-        cell: (d, d), rows are the cell vectors, zero where open. None becomes zeros.
-        pbc: (d,) bool, periodic along each cell vector. None becomes False.
+        cell: (d, d), rows are the cell vectors; zeros, the default, where open.
+        pbc: (d,) bool, periodic along each cell vector; False by default.
         charge: total charge in elementary charges.
         multiplicity: spin multiplicity 2S + 1.
-        movable: (n,) bool; attacks, rattles and dynamics leave the others where they are. None
-            becomes True.
-        origin: where the structure comes from, e.g. ``{"generation": 3, "by": "attack", "seed":
-            12}``; plain JSON values.
+        movable: (n,) bool, True by default; attacks, rattles and dynamics leave the others alone.
+        origin: plain JSON values that say where the structure comes from, for example
+            ``{"generation": 3, "by": "attack", "seed": 12}``.
 
     Raises:
-        ValueError: wrong shapes, NaN or infinity, a periodic direction without a cell vector.
+        ValueError: wrong shapes, values that are not finite, a periodic direction without a cell
+            vector, or atomic numbers that do not exist.
     """
 
     positions: NDArray
     numbers: NDArray
-    cell: NDArray | None = None
-    pbc: NDArray | None = None
-    charge: int = 0
-    multiplicity: int = 1
-    movable: NDArray | None = None
-    origin: Mapping[str, Any] = field(default_factory=dict)
+    cell: NDArray
+    pbc: NDArray
+    charge: int
+    multiplicity: int
+    movable: NDArray
+    origin: Mapping[str, Any]
 
-    def __post_init__(self) -> None:
-        positions = np.asarray(self.positions, dtype=float)
-        if positions.ndim != 2 or 0 in positions.shape:
-            raise ValueError(
-                f"positions has shape {positions.shape}, expected (particles, dimensions), neither"
-                " of them zero"
-            )
-        n, d = positions.shape
-        cell = np.zeros((d, d)) if self.cell is None else self.cell
-        pbc = (
-            np.zeros(d, dtype=bool)
-            if self.pbc is None
-            else np.full(d, self.pbc)
-            if np.ndim(self.pbc) == 0
-            else self.pbc
-        )
-        movable = np.ones(n, dtype=bool) if self.movable is None else self.movable
-        settled = {
-            "positions": _frozen(positions, float, (n, d), "positions"),
-            "numbers": _frozen(self.numbers, np.int64, (n,), "numbers"),
-            "cell": _frozen(cell, float, (d, d), "cell"),
-            "pbc": _frozen(pbc, bool, (d,), "pbc"),
-            "movable": _frozen(movable, bool, (n,), "movable"),
-            "origin": MappingProxyType(
-                {
-                    key: value.item() if isinstance(value, np.generic) else value
-                    for key, value in self.origin.items()
-                }
+    def __init__(
+        self,
+        *,
+        positions: ArrayLike,
+        numbers: ArrayLike,
+        cell: ArrayLike | None = None,
+        pbc: ArrayLike | None = None,
+        charge: int = 0,
+        multiplicity: int = 1,
+        movable: ArrayLike | None = None,
+        origin: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        shape = np.shape(positions)
+        if len(shape) != 2 or 0 in shape:
+            expected = "expected (particles, dimensions), neither of them zero"
+            raise ValueError(f"positions has shape {shape}, {expected}")
+        n, d = shape
+        values = {
+            "positions": _read_only(positions, float, (n, d), "positions"),
+            "numbers": _read_only(numbers, np.int64, (n,), "numbers"),
+            "cell": _read_only(np.zeros((d, d)) if cell is None else cell, float, (d, d), "cell"),
+            "pbc": _read_only(
+                np.full(d, bool(pbc)) if pbc is None or np.ndim(pbc) == 0 else pbc,
+                bool,
+                (d,),
+                "pbc",
             ),
+            "charge": int(charge),
+            "multiplicity": int(multiplicity),
+            "movable": _read_only(
+                np.ones(n) if movable is None else movable, bool, (n,), "movable"
+            ),
+            "origin": MappingProxyType({key: _plain(value) for key, value in origin.items()}),
         }
-        given = np.asarray(self.numbers)
-        strange = given[(given != settled["numbers"]) | (given < 0) | (given > 118)]
+        given = np.asarray(numbers)
+        strange = given[(given != values["numbers"]) | (given < 0) | (given > 118)]
         if len(strange):
-            raise ValueError(
-                f"numbers holds {strange[0]}: atomic numbers are 0 (a particle without a name) or 1"
-                " to 118"
-            )
-        if int(self.multiplicity) < 1:
-            raise ValueError(f"multiplicity is {self.multiplicity}: 2S + 1 is at least 1")
-        if (settled["pbc"] & ~settled["cell"].any(axis=1)).any():
+            expected = "atomic numbers are 0 (a particle without a name) or 1 to 118"
+            raise ValueError(f"numbers holds {strange[0]}: {expected}")
+        if values["multiplicity"] < 1:
+            raise ValueError(f"multiplicity is {multiplicity}: 2S + 1 is at least 1")
+        if (values["pbc"] & ~values["cell"].any(axis=1)).any():
             raise ValueError("pbc is true along a zero cell vector: give the cell, or pbc=False")
-        for name, value in settled.items():
+        for name, value in values.items():
             object.__setattr__(self, name, value)
-        object.__setattr__(self, "charge", int(self.charge))
-        object.__setattr__(self, "multiplicity", int(self.multiplicity))
 
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields as builtin types and arrays; ``Geometry(**fields)`` is the inverse."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {**values, "origin": dict(self.origin)}
+
     def __reduce__(self) -> tuple:
-        return _rebuilt, ({**self.__dict__, "origin": dict(self.origin)},)
+        return partial(Geometry, **self.to_dict()), ()
 
     @property
     def dimension(self) -> int:
@@ -122,45 +130,38 @@ class Geometry:
         return self.positions.shape[1]
 
     def moved(self, positions: ArrayLike, **origin: Any) -> Geometry:
-        """The same particles at other positions (n, d); `origin` is added to what is known of where
-        it comes from.
-        """
+        """Return the same particles at other positions (n, d); `origin` is added to the origin."""
         return replace(self, positions=positions, origin={**self.origin, **origin})
 
     def digest(self) -> str:
-        """A name for exactly this structure: SHA-256 of numbers, positions, cell, pbc, charge and
-        multiplicity as bytes, unrounded.
+        """Return a name for exactly this structure: SHA-256 of what can change a label, unrounded.
 
-        `movable` and `origin` do not change a label and are left out.
+        That is numbers, positions, cell, pbc, charge and multiplicity, not `movable` and `origin`.
         """
         sha = hashlib.sha256(f"{self.positions.shape}|{self.charge}|{self.multiplicity}|".encode())
-        for array in (
-            self.numbers,
-            self.positions + 0.0,
-            self.cell + 0.0,
-            self.pbc,
-        ):  # + 0.0: no negative zero
+        # adding 0.0 turns a negative zero into a positive one
+        for array in (self.numbers, self.positions + 0.0, self.cell + 0.0, self.pbc):
             sha.update(np.ascontiguousarray(array).tobytes())
         return sha.hexdigest()
 
     @classmethod
     def from_ase(cls, atoms: Atoms, **origin: Any) -> Geometry:
-        """From ASE: charge and multiplicity from ``atoms.info``, `movable` from FixAtoms.
+        """Return an ASE structure as a geometry.
+
+        Charge and multiplicity are read from ``atoms.info``, `movable` from FixAtoms.
 
         Raises:
-            ValueError: a constraint other than FixAtoms, which attacks could not honour.
+            ValueError: a constraint other than FixAtoms, which attacks could not keep.
         """
-        from ase.constraints import FixAtoms  # with spacegroups and integrators, half a second
+        from ase.constraints import FixAtoms  # takes half a second to import
 
         movable = np.ones(len(atoms), dtype=bool)
         for constraint in atoms.constraints:
             if not isinstance(constraint, FixAtoms):
-                raise ValueError(
-                    f"constraint {type(constraint).__name__} is not supported: use FixAtoms, or"
-                    " remove it"
-                )
+                name = type(constraint).__name__
+                raise ValueError(f"constraint {name} is not supported: use FixAtoms, or remove it")
             movable[constraint.index] = False
-        known = atoms.info.get("origin", {})
+        stored = atoms.info.get("origin", {})
         d = int(atoms.info.get("dimension", 3))
         return cls(
             positions=atoms.positions[:, :d],
@@ -170,12 +171,13 @@ class Geometry:
             charge=atoms.info.get("charge", 0),
             multiplicity=atoms.info.get("multiplicity", 1),
             movable=movable,
-            origin={**(known if isinstance(known, Mapping) else {"by": str(known)}), **origin},
+            origin={**(stored if isinstance(stored, Mapping) else {"by": str(stored)}), **origin},
         )
 
     def to_ase(self) -> Atoms:
-        """To ASE; positions of fewer than three dimensions are padded with zeros, and ``info``
-        tells how many there are.
+        """Return the geometry as an ASE structure.
+
+        Missing dimensions are padded with zeros; ``info`` then holds the number of dimensions.
         """
         from ase.constraints import FixAtoms
 
@@ -183,32 +185,23 @@ class Geometry:
         positions, cell, pbc = np.zeros((n, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         positions[:, :d], cell[:d, :d], pbc[:d] = self.positions, self.cell, self.pbc
         fixed = [] if self.movable.all() else [FixAtoms(np.flatnonzero(~self.movable))]
-        info = {
-            "charge": self.charge,
-            "multiplicity": self.multiplicity,
-            **({} if d == 3 else {"dimension": d}),
-        }
+        info = {"charge": self.charge, "multiplicity": self.multiplicity}
+        if d != 3:
+            info["dimension"] = d
         return Atoms(
             self.numbers, positions=positions, cell=cell, pbc=pbc, info=info, constraint=fixed
         )
 
     def __repr__(self) -> str:
-        names = (
-            Atoms(self.numbers).get_chemical_formula() if self.numbers.any() else f"{len(self)} x"
-        )
-        where = f", from {dict(self.origin)}" if self.origin else ""
-        return (
-            f"Geometry({names}, {self.dimension}d{', periodic' if self.pbc.any() else ''}{where})"
-        )
-
-
-def _rebuilt(values: dict[str, Any]) -> Geometry:
-    """A geometry from its fields, for copies and for worker processes."""
-    return Geometry(**values)
+        formula = Atoms(self.numbers).get_chemical_formula()
+        name = formula if self.numbers.any() else f"{len(self)} x"
+        periodic = ", periodic" if self.pbc.any() else ""
+        origin = f", from {dict(self.origin)}" if self.origin else ""
+        return f"Geometry({name}, {self.dimension}d{periodic}{origin})"
 
 
 def as_geometry(structure: Geometry | Atoms) -> Geometry:
-    """`structure` itself, or its translation from ASE.
+    """Return `structure` itself, or its translation from ASE.
 
     Raises:
         TypeError: neither a Geometry nor an ase.Atoms.
@@ -221,56 +214,55 @@ def as_geometry(structure: Geometry | Atoms) -> Geometry:
 
 
 def points(positions: ArrayLike, **origin: Any) -> list[Geometry]:
-    """Single nameless particles, one geometry for each row of `positions` (n, d): the points of a
-    model surface.
-    """
-    return [
-        Geometry(positions=row[None], numbers=[0], origin=origin)
-        for row in np.atleast_2d(np.asarray(positions, dtype=float))
-    ]
+    """Return a nameless particle for each row of `positions` (n, d): points of a model surface."""
+    rows = np.atleast_2d(np.asarray(positions, dtype=float))
+    return [Geometry(positions=row[None], numbers=[0], origin=origin) for row in rows]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Labels:
-    """What a reference says of one geometry.
+    """Energy, forces and stress of one geometry.
 
     Attributes:
         energy: eV.
         forces: (n, d), eV/angstrom.
-        stress: (d, d), eV/angstrom^3, symmetric, positive under tension; None where there is none.
+        stress: (d, d), eV/angstrom^3, symmetric, positive under tension; None if not known.
 
     Raises:
-        ValueError: NaN, infinity or shapes that do not belong together.
+        ValueError: values that are not finite, or shapes that do not belong together.
     """
 
     energy: float
     forces: NDArray
-    stress: NDArray | None = None
+    stress: NDArray | None
 
-    def __post_init__(self) -> None:
-        if np.size(self.energy) != 1:
-            raise ValueError(f"energy has shape {np.shape(self.energy)}, expected one number")
-        energy = float(np.reshape(self.energy, ()))
-        if not np.isfinite(energy):
-            raise ValueError(f"energy is {energy}: remove or repair this label")
-        forces = np.asarray(self.forces, dtype=float)
-        if forces.ndim != 2:
-            raise ValueError(f"forces have shape {forces.shape}, expected (particles, dimensions)")
-        object.__setattr__(self, "energy", energy)
-        object.__setattr__(self, "forces", _frozen(forces, float, forces.shape, "forces"))
-        if self.stress is not None:
-            d = forces.shape[1]
-            object.__setattr__(self, "stress", _frozen(self.stress, float, (d, d), "stress"))
+    def __init__(
+        self, *, energy: ArrayLike, forces: ArrayLike, stress: ArrayLike | None = None
+    ) -> None:
+        if np.size(energy) != 1:
+            raise ValueError(f"energy has shape {np.shape(energy)}, expected one number")
+        value = float(np.reshape(energy, ()))
+        if not np.isfinite(value):
+            raise ValueError(f"energy is {value}: remove or repair this label")
+        shape = np.shape(forces)
+        if len(shape) != 2:
+            raise ValueError(f"forces have shape {shape}, expected (particles, dimensions)")
+        object.__setattr__(self, "energy", value)
+        object.__setattr__(self, "forces", _read_only(forces, float, shape, "forces"))
+        if stress is not None:
+            stress = _read_only(stress, float, (shape[1], shape[1]), "stress")
+        object.__setattr__(self, "stress", stress)
 
     def check(self, geometry: Geometry, name: str = "the geometry") -> Labels:
-        """These labels, if their shapes belong to `geometry`.
+        """Return these labels if their shapes belong to `geometry`, whose `name` is for the error.
 
         Raises:
-            ValueError: forces of another shape than the positions; names `name`.
+            ValueError: forces and positions have different shapes.
         """
-        if self.forces.shape != geometry.positions.shape:
+        forces, positions = self.forces.shape, geometry.positions.shape
+        if forces != positions:
             raise ValueError(
-                f"forces of {name} have shape {self.forces.shape}, its positions"
-                f" {geometry.positions.shape}: give one force per coordinate"
+                f"forces of {name} have shape {forces}, its positions {positions}: give one force"
+                " per coordinate"
             )
         return self
