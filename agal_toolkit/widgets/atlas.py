@@ -24,9 +24,9 @@ from ..analysis.rmsd import AlignedRmsd
 from ..geometry import Geometry
 from ..plots.scene import formula
 from ..plots.style import CYCLE
-from .canvas import MISSING, board
+from .clickable import MISSING, clickable
 from .molecule import Molecule
-from .picture import DPI, DRAWING, Latest, bundle, red, tried, verbatim
+from .picture import DPI, DRAWING, Coalesced, bundle, draw_or_explain, error_html, escape_dollars
 
 _MAP, _VIEW = (4.6, 4.5), (3.4, 2.9)  # inches
 _ONTO = AlignedRmsd(permutations=False)
@@ -75,8 +75,8 @@ class Atlas(ipywidgets.VBox):
         self._figure = Figure(figsize=_MAP, dpi=DPI, facecolor="white")
         self._draw_map(self._figure)
         self._build()
-        self._map = board(self._figure, self.click)
-        self._turn = Latest(self._shown)
+        self._map = clickable(self._figure, self.click)
+        self._turn = Coalesced(self._shown)
         self._hint.value = (
             "click on a point to see it"
             if self._map.clickable
@@ -127,7 +127,7 @@ class Atlas(ipywidgets.VBox):
             self._map.refresh()
             self._trouble.value = ""
         except Exception as error:
-            self._trouble.value = red(f"{type(error).__name__}: {error}")
+            self._trouble.value = error_html(f"{type(error).__name__}: {error}")
 
     def _turned(self, geometry: Geometry) -> Geometry:
         """Superposed on the structure before, where they are molecules of the same atoms in the
@@ -160,7 +160,7 @@ class Atlas(ipywidgets.VBox):
                 mec="white",
                 mew=0.4,
                 alpha=0.85,
-                label=verbatim(group),
+                label=escape_dollars(group),
             )
         axes.set(xlabel=self._names[0], ylabel=self._names[1])
         axes.set_aspect("equal", adjustable="datalim")
@@ -230,14 +230,14 @@ class Atlas(ipywidgets.VBox):
         lines = self._lines(self.chosen)
         for number, (name, value) in enumerate(lines.items()):
             high = 1.0 - share - 0.02 - min(0.041, (0.97 - share) / len(lines)) * number
-            right.text(0.06, high, verbatim(name), fontsize=8.5, color="0.45", va="top")
-            right.text(0.42, high, verbatim(value), fontsize=8.5, va="top")
+            right.text(0.06, high, escape_dollars(name), fontsize=8.5, color="0.45", va="top")
+            right.text(0.42, high, escape_dollars(value), fontsize=8.5, va="top")
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self.settle()
         return bundle(
             super()._repr_mimebundle_(**options),
-            tried(self._summary, (_MAP[0] + _VIEW[0], _MAP[1]))[0],
+            draw_or_explain(self._summary, (_MAP[0] + _VIEW[0], _MAP[1]))[0],
         )
 
     # -- its parts

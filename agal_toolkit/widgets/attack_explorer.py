@@ -28,9 +28,9 @@ from ..events import Report
 from ..geometry import Geometry, Labels, points
 from ..uncertainty.variance import force_variance
 from .background import LIVE, PAUSED, Background
-from .canvas import MISSING, board
+from .clickable import MISSING, clickable
 from .maps import Said, draw_gain, draw_paths
-from .picture import DPI, DRAWING, Latest, Picture, bundle, red, tried
+from .picture import DPI, DRAWING, Coalesced, Picture, bundle, draw_or_explain, error_html
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
 _SHOWN = 600  # points of the paths at which energy and sigma are evaluated for the curves
@@ -101,12 +101,12 @@ class AttackExplorer(ipywidgets.VBox):
         self._build()
         self._figure = Figure(figsize=_SIZE, dpi=DPI, facecolor="white")
         self._relief()
-        self._map = board(self._figure, self.drop)
+        self._map = clickable(self._figure, self.drop)
         self._curves = Picture(self._draw_curves, _SIZE)
         self._push, self._repaint, self._retrace = (
-            Latest(self._again, 0.15),
-            Latest(self._redrawn, 0.1),
-            Latest(self._traced),
+            Coalesced(self._again, 0.15),
+            Coalesced(self._redrawn, 0.1),
+            Coalesced(self._traced),
         )
         self._hint = ipywidgets.Label(
             "click on the map to drop a point"
@@ -369,7 +369,8 @@ class AttackExplorer(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return bundle(
-            super()._repr_mimebundle_(**options), tried(self._summary, (2 * _SIZE[0], _SIZE[1]))[0]
+            super()._repr_mimebundle_(**options),
+            draw_or_explain(self._summary, (2 * _SIZE[0], _SIZE[1]))[0],
         )
 
     # -- its parts
@@ -517,4 +518,4 @@ class AttackExplorer(ipywidgets.VBox):
             self._push.request()
 
     def _on_trouble(self, error: BaseException) -> None:
-        self._trouble.value = red(f"{type(error).__name__}: {error}")
+        self._trouble.value = error_html(f"{type(error).__name__}: {error}")

@@ -29,9 +29,8 @@ from ..geometry import Geometry, Labels
 from ..loop.generation import KEPT, Generation, Proposal
 from ..plots.molecules import heat
 from ..plots.scene import formula
-from .marked import Mark, Marked
 from .molecule import Molecule
-from .picture import Latest, bundle, red, tried
+from .picture import Coalesced, MarkedPicture, MoveMark, bundle, draw_or_explain, error_html
 
 UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}  # of these in one eV
 ELEMENTS, SIGMA = "elements", "uncertainty"
@@ -82,8 +81,8 @@ class AttackPlayer(ipywidgets.VBox):
         self._answers: dict[int, float | Exception | None] = {}  # of the reference: eV, or why not
         self._molecule = Molecule(_VIEW)
         self._build()
-        self._curves = Marked(self._draw_curves, _CURVES)
-        self._follow, self._ask = Latest(self._step), Latest(self._asked)
+        self._curves = MarkedPicture(self._draw_curves, _CURVES)
+        self._follow, self._ask = Coalesced(self._step), Coalesced(self._asked)
         beside = ipywidgets.VBox([self._molecule, self._painting, self._scale_bar])
         super().__init__(
             [
@@ -240,7 +239,7 @@ class AttackPlayer(ipywidgets.VBox):
 
     def _failed(self, error: Exception) -> None:
         self._error, self._told.value = error, ""
-        self._trouble.value = red(f"{type(error).__name__}: {error}")
+        self._trouble.value = error_html(f"{type(error).__name__}: {error}")
 
     def _answer(self) -> float | Exception | None:
         """The reference's energy of the kept structure in the player's unit, or why there is none."""
@@ -269,7 +268,7 @@ class AttackPlayer(ipywidgets.VBox):
 
     # -- drawing
 
-    def _draw_curves(self, figure: Figure) -> Mark:
+    def _draw_curves(self, figure: Figure) -> MoveMark:
         course = self._shown
         if course is None:
             return lambda _: ()
@@ -352,7 +351,7 @@ class AttackPlayer(ipywidgets.VBox):
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         self._follow.settle()
         with self._lock:  # before the lock of all drawings, as everywhere here
-            picture = tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0]
+            picture = draw_or_explain(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0]
         return bundle(super()._repr_mimebundle_(**options), picture)
 
     # -- its parts
@@ -390,7 +389,7 @@ class AttackPlayer(ipywidgets.VBox):
         self._told, self._trouble = ipywidgets.HTML(), ipywidgets.HTML()
 
 
-def _mark(values: Sequence[tuple[Axes, Any, str]]) -> Mark:
+def _mark(values: Sequence[tuple[Axes, Any, str]]) -> MoveMark:
     """A dotted line and a dot on each curve, and what moves them."""
     dots = [
         axes.plot(

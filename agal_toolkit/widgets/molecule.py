@@ -27,7 +27,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import plots
 from ..geometry import Geometry
 from ..plots.scene import GHOST, STICK, Scene, bearing, scenes
-from .picture import DPI, Picture, bundle, red, tried
+from .picture import DPI, Picture, bundle, draw_or_explain, error_html
 
 _EXTENSION = "nglview-js-widgets"
 _EDGE = 0.02  # angstrom, radius of a cell's edge
@@ -95,7 +95,7 @@ class Molecule(ipywidgets.VBox):
         self.live = importlib.util.find_spec("nglview") is not None
         self._view = _view(size, self._answer) if self.live else Picture(self._draw, size)
         super().__init__(
-            [self._view] if self.live else [self._view, ipywidgets.HTML(red(_MISSING))]
+            [self._view] if self.live else [self._view, ipywidgets.HTML(error_html(_MISSING))]
         )
         self.layout.width = f"{round(size[0] * DPI) + 4}px"
 
@@ -248,7 +248,9 @@ class Molecule(ipywidgets.VBox):
         )
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(super()._repr_mimebundle_(**options), tried(self._draw, self._size)[0])
+        return bundle(
+            super()._repr_mimebundle_(**options), draw_or_explain(self._draw, self._size)[0]
+        )
 
 
 def _alike(one: Geometry | None, other: Geometry) -> bool:

@@ -34,7 +34,7 @@ from .background import (
     Background,
 )
 from .generation_views import PlaneView, View
-from .picture import DPI, Latest, Picture, bundle, red, tried
+from .picture import DPI, Coalesced, Picture, bundle, draw_or_explain, error_html
 from .progress import Account, Begun, Turn, clock
 
 Generations = Callable[[Report], Iterator[Generation]]
@@ -98,7 +98,7 @@ class Monitor(ipywidgets.VBox):
             (),
             None,
         )  # in the maps: strategy, generations, why they cannot be drawn
-        self._chart = Latest(self._on_chart)
+        self._chart = Coalesced(self._on_chart)
         self._build()
         super().__init__(
             [
@@ -314,7 +314,9 @@ class Monitor(ipywidgets.VBox):
         self._draw_live(right)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(super()._repr_mimebundle_(**options), tried(self._summary, (_WIDTH, 5.85))[0])
+        return bundle(
+            super()._repr_mimebundle_(**options), draw_or_explain(self._summary, (_WIDTH, 5.85))[0]
+        )
 
     # -- its parts
 
@@ -476,7 +478,7 @@ class Monitor(ipywidgets.VBox):
         self._recover()
 
     def _on_trouble(self, error: Exception) -> None:
-        self._trouble.value = red(
+        self._trouble.value = error_html(
             f"this panel could not follow the run, which goes on: {type(error).__name__}: {error}"
         )
 
@@ -522,7 +524,7 @@ class Monitor(ipywidgets.VBox):
         self._outer.bar_style = _BAR.get(state, "")
         self._show_progress()
         if state == FAILED:
-            self._trouble.value = red(
+            self._trouble.value = error_html(
                 f"the run failed: {type(self.background.error).__name__}: {self.background.error}"
             )
 

@@ -1,9 +1,8 @@
-"""Figures that may be drawn in any thread, shown as one PNG.
+"""Figures drawn in any thread and shown as one PNG.
 
-Drawing is a function of a matplotlib figure. It runs on an Agg canvas under one lock, never through
-pyplot, so a worker may draw while a cell plots; when it fails, the picture says so in its place.
-Controls do not draw: they ask for a redraw, and a helper thread makes one of all that were asked
-for meanwhile.
+A drawing is a function of a matplotlib figure. It runs on an Agg canvas under one lock, never
+through pyplot, so a worker may draw while a cell plots. When it fails, the picture shows the error.
+Controls do not draw: they request a redraw, and a helper thread answers several requests with one.
 """
 
 from __future__ import annotations
@@ -14,21 +13,26 @@ import textwrap
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from html import escape
 from typing import Any
 
 import ipywidgets
+from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import imsave
 
 Draw = Callable[[Figure], None]
+MoveMark = Callable[[int], Sequence[Artist]]
 DPI = 100
 DRAWING = threading.RLock()  # matplotlib shares font and text caches between figures
+_ERROR_COLOUR = "#922b21"
 
 
 def png(draw: Draw, size: tuple[float, float], dpi: float = DPI) -> bytes:
-    """A figure of `size` inches, white whatever the theme, drawn by `draw`."""
+    """Return the PNG of a figure of `size` inches that `draw` fills; white in any theme."""
     with DRAWING:
         figure = Figure(figsize=size, dpi=dpi, facecolor="white")
         FigureCanvasAgg(figure)
@@ -36,85 +40,73 @@ def png(draw: Draw, size: tuple[float, float], dpi: float = DPI) -> bytes:
         return encoded(figure)
 
 
-def tried(draw: Draw, size: tuple[float, float]) -> tuple[bytes, Exception | None]:
-    """The figure as :func:`png` has it; or what went wrong said in its place, and the error."""
+def draw_or_explain(draw: Draw, size: tuple[float, float]) -> tuple[bytes, Exception | None]:
+    """Return :func:`png` and None; when drawing fails, a picture of the error and the error."""
     try:
         return png(draw, size), None
     except Exception as error:
-        return png(apology(error), size), error
+        return png(partial(error_figure, error=error), size), error
 
 
 def encoded(figure: Figure) -> bytes:
-    """The PNG of a figure whose canvas is Agg."""
+    """Return the PNG of a figure whose canvas is Agg."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", dpi="figure", facecolor="white")
     return stream.getvalue()
 
 
-def apology(error: Exception) -> Draw:
-    """Draws what went wrong, and where, in the place of a picture."""
-
-    def draw(figure: Figure) -> None:
-        figure.clear()
-        width = max(20, int(figure.get_figwidth() * 11))
-        last = traceback.extract_tb(error.__traceback__)[-1:]
-        where = f"in {last[0].name}, line {last[0].lineno}" if last else ""
-        text = "\n".join(
-            [
-                "this picture could not be drawn",
-                *textwrap.wrap(f"{type(error).__name__}: {error}", width)[:8],
-                where,
-            ]
-        )
-        figure.text(
-            0.03, 0.95, verbatim(text), va="top", fontsize=9, color="#922b21", family="monospace"
-        )
-
-    return draw
+def error_figure(figure: Figure, error: Exception) -> None:
+    """Write an error and the line that raised it on an emptied figure."""
+    figure.clear()
+    width = max(20, int(figure.get_figwidth() * 11))
+    lines = textwrap.wrap(f"{type(error).__name__}: {error}", width)[:8]
+    for frame in traceback.extract_tb(error.__traceback__)[-1:]:
+        lines.append(f"in {frame.name}, line {frame.lineno}")
+    text = escape_dollars("\n".join(["this picture could not be drawn", *lines]))
+    font = {"fontsize": 9, "family": "monospace", "color": _ERROR_COLOUR}
+    figure.text(0.03, 0.95, text, va="top", **font)
 
 
-def verbatim(text: str) -> str:
-    """For matplotlib, which takes what is between two dollars for a formula."""
+def error_html(text: str) -> str:
+    """Return an error message as HTML."""
+    style = f"color:{_ERROR_COLOUR};white-space:pre-wrap;line-height:1.3"
+    return f'<div style="{style}">{escape(text)}</div>'
+
+
+def escape_dollars(text: str) -> str:
+    """Return text that matplotlib does not read as a formula."""
     return text.replace("$", r"\$")
 
 
 def bundle(live: dict[str, Any] | None, picture: bytes) -> dict[str, Any]:
-    """A widget's representations with a PNG beside the live view, for readers without a kernel."""
+    """Return a widget's representations with a PNG beside them, for readers without a kernel."""
     return {**(live or {}), "image/png": base64.b64encode(picture).decode()}
 
 
-def red(text: str) -> str:
-    """What went wrong, for a page."""
-    return f'<div style="color:#922b21;white-space:pre-wrap;line-height:1.3">{escape(text)}</div>'
+def picture_layout(inches: float) -> ipywidgets.Layout:
+    """Return the layout of a picture: `DPI` pixels an inch, at most the width of the page."""
+    width = f"{round(inches * DPI)}px"
+    return ipywidgets.Layout(width=width, max_width="100%", object_fit="contain", margin="0")
 
 
-def as_wide(inches: float) -> ipywidgets.Layout:
-    """Of a picture: a hundred pixels an inch, unless the page is narrower."""
-    return ipywidgets.Layout(
-        width=f"{round(inches * DPI)}px", max_width="100%", object_fit="contain", margin="0"
-    )
-
-
-class Latest:
-    """Runs a function in a helper thread; requests made while it runs, or within `delay` seconds,
-    become one run.
-    """
+class Coalesced:
+    """A call in a helper thread that answers all requests made meanwhile or within `delay` seconds."""
 
     def __init__(self, call: Callable[[], None], delay: float = 0.0) -> None:
         self._call, self._delay = call, delay
-        self._lock, self._wanted = threading.Lock(), False
+        self._lock, self._requested = threading.Lock(), False
         self._thread: threading.Thread | None = None
 
     def request(self) -> None:
-        """Returns at once."""
+        """Ask for a call and return at once."""
         with self._lock:
-            self._wanted = True
+            self._requested = True
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, daemon=True, name="agal redraw")
                 self._thread.start()
 
     def settle(self, timeout: float = 60.0) -> None:
-        """Waits until nothing is outstanding."""
+        """Wait until no request is outstanding, at most `timeout` seconds."""
         end = time.monotonic() + timeout
         while self._thread is not None and time.monotonic() < end:
             time.sleep(0.01)
@@ -123,15 +115,15 @@ class Latest:
         while True:
             time.sleep(self._delay)
             with self._lock:
-                if not self._wanted:
+                if not self._requested:
                     self._thread = None
                     return
-                self._wanted = False
+                self._requested = False
             try:
                 self._call()
             except Exception:
                 with self._lock:
-                    self._wanted, self._thread = False, None
+                    self._requested, self._thread = False, None
                 raise
 
 
@@ -139,36 +131,79 @@ class Picture(ipywidgets.Image):
     """A drawing function and its latest PNG.
 
     Attributes:
-        error: what the last drawing raised, None when it went well.
+        error: what the last drawing raised; None when it succeeded.
 
     Args:
-        draw: called with an empty figure.
-        size: inches; the width on the page is `DPI` times that, unless the page is narrower.
+        draw: draws on an empty figure.
+        size: width and height in inches, `DPI` pixels each; narrower on a narrower page.
     """
 
     def __init__(self, draw: Draw, size: tuple[float, float]) -> None:
         self.error: Exception | None = None
         self._draw, self._size = draw, size
-        self._latest = Latest(self.redraw)
-        super().__init__(format="png", value=self.png(), layout=as_wide(size[0]))
-
-    def png(self) -> bytes:
-        """Drawn now."""
-        picture, self.error = tried(self._draw, self._size)
-        return picture
+        self._redrawing = Coalesced(self.redraw)
+        super().__init__(format="png", layout=picture_layout(size[0]))
+        self.redraw()
 
     def redraw(self) -> None:
-        """Draws and shows, in this thread."""
+        """Draw and show, in this thread."""
         with DRAWING:  # else an older picture might arrive after a newer one
-            self.value = self.png()
+            self.value, self.error = draw_or_explain(self._draw, self._size)
 
     def request(self) -> None:
-        """Asks for a redraw, soon, in another thread."""
-        self._latest.request()
+        """Ask for a redraw in another thread."""
+        self._redrawing.request()
 
-    def settle(self) -> None:
-        """Waits for the redraws that were asked for."""
-        self._latest.settle()
+    def settle(self, timeout: float = 60.0) -> None:
+        """Wait until all requested redraws are shown, at most `timeout` seconds."""
+        self._redrawing.settle(timeout)
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return bundle(super()._repr_mimebundle_(**options), self.value)
+
+
+class MarkedPicture(ipywidgets.Image):
+    """A figure drawn once, over which a mark moves: a step costs the mark and a PNG.
+
+    Attributes:
+        error: what the last drawing raised; None when it succeeded.
+
+    Args:
+        draw: draws on an empty figure and returns a function that moves the mark's artists to a
+            step and returns them. They are animated, so that the figure is drawn without them.
+        size: width and height in inches, `DPI` pixels each; narrower on a narrower page.
+    """
+
+    def __init__(self, draw: Callable[[Figure], MoveMark], size: tuple[float, float]) -> None:
+        self.error: Exception | None = None
+        self._draw, self._size = draw, size
+        super().__init__(format="png", layout=picture_layout(size[0]))
+        self.redraw(0)
+
+    def redraw(self, step: int) -> None:
+        """Draw everything, with the mark at `step`, in this thread."""
+        with DRAWING:
+            figure = Figure(figsize=self._size, dpi=DPI, facecolor="white")
+            self._canvas, self._move_mark = FigureCanvasAgg(figure), lambda _: ()
+            try:
+                self._move_mark, self.error = self._draw(figure), None
+                self._canvas.draw()
+            except Exception as error:
+                self._move_mark, self.error = lambda _: (), error
+                error_figure(figure, error)
+                self._canvas.draw()
+            self._background = self._canvas.copy_from_bbox(figure.bbox)
+            self.move(step)
+
+    def move(self, step: int) -> None:
+        """Show the mark at `step`, in this thread."""
+        with DRAWING:
+            self._canvas.restore_region(self._background)
+            for artist in self._move_mark(step):
+                artist.axes.draw_artist(artist)
+            stream = io.BytesIO()
+            imsave(stream, self._canvas.buffer_rgba(), format="png", dpi=DPI)
+            self.value = stream.getvalue()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return bundle(super()._repr_mimebundle_(**options), self.value)

@@ -31,7 +31,7 @@ from ..geometry import Geometry, Labels, as_geometry
 from ..plots.molecules import heat
 from .attack_player import Truth
 from .molecule import Molecule
-from .picture import Latest, Picture, bundle, red, tried
+from .picture import Coalesced, Picture, bundle, draw_or_explain, error_html
 
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
 _MEV = 1000.0  # in one eV
@@ -129,7 +129,7 @@ class TargetPanel(ipywidgets.VBox):
         self._molecule.layout.flex = "0 0 auto"
         self._build()
         self._curves = Picture(self._draw, _CURVES)
-        self._follow, self._ask = Latest(self._look, 0.05), Latest(self._asked)
+        self._follow, self._ask = Coalesced(self._look, 0.05), Coalesced(self._asked)
         super().__init__(
             [
                 self._asking,
@@ -193,7 +193,7 @@ class TargetPanel(ipywidgets.VBox):
         """Waits until the attack has ended, the truth has answered and everything is drawn."""
         if self._thread is not None:
             self._thread.join(timeout)
-        for waiting in (self._follow, self._ask, self._curves._latest):
+        for waiting in (self._follow, self._ask, self._curves):
             waiting.settle(timeout)
         return self
 
@@ -233,7 +233,7 @@ class TargetPanel(ipywidgets.VBox):
         except _Stopped:
             pass
         except Exception as error:
-            self._trouble.value = red(f"{type(error).__name__}: {error}")
+            self._trouble.value = error_html(f"{type(error).__name__}: {error}")
         self._follow.request()
         with self._lock:
             self._busy = False
@@ -377,7 +377,7 @@ class TargetPanel(ipywidgets.VBox):
         self.settle()
         return bundle(
             super()._repr_mimebundle_(**options),
-            tried(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0],
+            draw_or_explain(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0],
         )
 
     # -- its parts

@@ -65,7 +65,7 @@ def test_it_sends_atoms_bonds_and_colours(view):
 
 def test_a_ghost_colours_and_labels(view):
     view, sent = view
-    moved = ammonia().moved([*ammonia().positions, 0.5, 0, 0])
+    moved = ammonia().moved(ammonia().positions + np.array([0.5, 0, 0]))
     view.show(moved, ghost=ammonia(), colours=np.full((4, 3), 0.25), labels=["N", "", "H", ""])
     solid, ghost = sent[-1]["parts"]
     assert 0 < ghost["opacity"] < 0.5

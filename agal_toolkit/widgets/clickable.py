@@ -1,6 +1,6 @@
 """A figure that a person can click on; alone knows ipympl.
 
-Without ipympl (the extra ``map`` installs it) :func:`board` gives a picture of the same figure that
+Without ipympl (the extra ``map`` installs it) :func:`clickable` gives a picture of the figure that
 cannot be clicked, so a panel offers sliders beside it. Either way ``refresh()`` shows the figure as
 it is now, from any thread.
 """
@@ -17,7 +17,7 @@ from IPython import get_ipython
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .picture import DPI, DRAWING, as_wide, encoded
+from .picture import DPI, DRAWING, encoded, picture_layout
 
 MISSING = "ipympl is not installed (pip install agal_toolkit[map])"
 Clicked = Callable[[float, float], None]
@@ -31,7 +31,7 @@ class Still(ipywidgets.Image):
     def __init__(self, figure: Figure) -> None:
         self._figure = figure
         FigureCanvasAgg(figure)
-        super().__init__(format="png", layout=as_wide(figure.get_figwidth()))
+        super().__init__(format="png", layout=picture_layout(figure.get_figwidth()))
         self.refresh()
 
     def refresh(self) -> None:
@@ -40,7 +40,7 @@ class Still(ipywidgets.Image):
             self.value = encoded(self._figure)
 
 
-def board(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
+def clickable(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
     """A view of `figure` that calls `clicked(x, y)` with the data coordinates of a click on its
     axes, where ipympl is installed.
     """
