@@ -112,7 +112,7 @@ def test_every_atom_has_its_colour_where_it_is(new_axes):
 
 
 def test_an_outline_leaves_what_is_below_it_and_fits_into_the_picture(axes, figure):
-    ghost = AMMONIA.moved([*AMMONIA.positions, 0, 3.0, 0])
+    ghost = AMMONIA.moved(AMMONIA.positions + np.array([0, 3.0, 0]))
     plots.molecule(axes, AMMONIA, ghost=ghost, view=FROM_ABOVE)
     figure.canvas.draw()
     [outline] = [drawn for drawn in axes.collections if isinstance(drawn, LineCollection)]
@@ -131,7 +131,11 @@ def test_a_ghost_may_be_translucent(new_axes):
     axes = new_axes()
     start = helpers.ammonia()
     plots.molecule(
-        axes, start.moved([*start.positions, 3.0, 0, 0]), ghost=start, outline=False, view=np.eye(3)
+        axes,
+        start.moved(start.positions + np.array([3.0, 0, 0])),
+        ghost=start,
+        outline=False,
+        view=np.eye(3),
     )
     found = balls(axes)
     assert len(found) == 8

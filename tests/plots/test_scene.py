@@ -102,7 +102,7 @@ def test_directions_have_z_upward():
 
 
 def test_a_ghost_stays_in_the_middle():
-    moved = ammonia().moved([*ammonia().positions, 1.0, 0, 0])
+    moved = ammonia().moved(ammonia().positions + np.array([1.0, 0, 0]))
     solid, ghost = scenes(moved, ammonia())
     np.testing.assert_allclose(ghost.centres.mean(0), 0.0, atol=1e-12)
     np.testing.assert_allclose(solid.centres - ghost.centres, [[1.0, 0, 0]] * 4)

@@ -484,7 +484,7 @@ def test_images_do_not_matter(rng):
 def test_distant_molecules_add_up(rng):
     one, two = ammonia(rng), GEOMETRIES["methane"](rng)
     both = Geometry(
-        positions=np.concatenate([one.positions, [*two.positions, 50.0, 0, 0]]),
+        positions=np.concatenate([one.positions, two.positions + np.array([50.0, 0, 0])]),
         numbers=np.concatenate([one.numbers, two.numbers]),
     )
     apart = predictions([one, two])
