@@ -1,4 +1,4 @@
-"""Many structures as tensors of torch, their motion, and what is predicted of them.
+"""Many structures as torch tensors, their displacement, and predictions for them.
 
 Coordinates are float64 everywhere; a network computes in its own precision. Units are those of
 :mod:`.geometry`.
@@ -21,11 +21,10 @@ from .geometry import Geometry, as_geometry
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Many geometries of one dimension d as torch tensors on one device: N particles of B
-    geometries.
+    """N particles of B geometries of one dimension d, as torch tensors on one device.
 
     Attributes:
-        positions: (N, d) float64; or (M, N, d), where each of M members sees positions of its own.
+        positions: (N, d) float64; or (M, N, d), where each of M members sees its own positions.
         numbers: (N,) int64 atomic numbers.
         owner: (N,) int64, the geometry each particle belongs to, ascending.
         cell: (B, d, d) float64, rows are the cell vectors; or (M, B, d, d).
@@ -46,7 +45,7 @@ class Batch:
     def of(
         cls, structures: Iterable[Geometry | Atoms], device: torch.device | str = "cpu"
     ) -> Batch:
-        """The structures, concatenated.
+        """Concatenate structures.
 
         Raises:
             ValueError: no structures, or structures of different dimensions.
@@ -56,22 +55,18 @@ class Batch:
             raise ValueError("a batch needs at least one geometry")
         dimensions = sorted({geometry.dimension for geometry in geometries})
         if len(dimensions) > 1:
-            raise ValueError(
-                f"geometries of {dimensions} dimensions cannot share a batch: batch them apart"
-            )
-        return cls(
-            positions=torch.tensor(
-                np.concatenate([g.positions for g in geometries]), device=device
-            ),
-            numbers=torch.tensor(np.concatenate([g.numbers for g in geometries]), device=device),
-            owner=torch.tensor(
-                np.repeat(np.arange(len(geometries)), [len(g) for g in geometries]), device=device
-            ),
-            cell=torch.tensor(np.stack([g.cell for g in geometries]), device=device),
-            pbc=torch.tensor(np.stack([g.pbc for g in geometries]), device=device),
-            charge=torch.tensor([g.charge for g in geometries], device=device),
-            multiplicity=torch.tensor([g.multiplicity for g in geometries], device=device),
-        )
+            remedy = "cannot share a batch: batch them apart"
+            raise ValueError(f"geometries of {dimensions} dimensions {remedy}")
+        columns = {
+            "positions": np.concatenate([g.positions for g in geometries]),
+            "numbers": np.concatenate([g.numbers for g in geometries]),
+            "owner": np.repeat(np.arange(len(geometries)), [len(g) for g in geometries]),
+            "cell": np.stack([g.cell for g in geometries]),
+            "pbc": np.stack([g.pbc for g in geometries]),
+            "charge": [g.charge for g in geometries],
+            "multiplicity": [g.multiplicity for g in geometries],
+        }
+        return cls(**{name: torch.tensor(v, device=device) for name, v in columns.items()})
 
     def __len__(self) -> int:
         return self.pbc.shape[0]
@@ -87,68 +82,63 @@ class Batch:
         return torch.bincount(self.owner, minlength=len(self))
 
     def sum(self, values: Tensor) -> Tensor:
-        """Per-particle `values` (..., N) summed over each geometry: (..., B)."""
+        """Sum per-particle `values` (..., N) over each geometry: (..., B)."""
         if len(self) == len(self.owner):
             return values
         out = values.new_zeros(*values.shape[:-1], len(self))
         return out.index_add(-1, self.owner, values)
 
     def mean(self, values: Tensor) -> Tensor:
-        """Per-particle `values` (..., N) averaged over each geometry: (..., B)."""
+        """Average per-particle `values` (..., N) over each geometry: (..., B)."""
         return self.sum(values) / self.counts.to(values.dtype)
 
     def largest(self, values: Tensor) -> Tensor:
-        """Per-particle `values` (..., N): the largest of each geometry, (..., B)."""
+        """Return the largest of the per-particle `values` (..., N) of each geometry: (..., B)."""
         out = values.new_full((*values.shape[:-1], len(self)), -torch.inf)
         return out.scatter_reduce(-1, self.owner.expand(values.shape), values, "amax")
 
     def at(self, positions: Tensor, cell: Tensor | None = None) -> Batch:
-        """The same particles at other positions (and in another cell)."""
+        """Return the same particles at other positions, and in another cell if given."""
         return replace(self, positions=positions, cell=self.cell if cell is None else cell)
 
     def member(self, m: int) -> Batch:
-        """What member m sees: itself where all members see the same."""
+        """Return the batch that member m sees: this one if all members see the same."""
         if self.positions.ndim == 2:
             return self
-        return replace(
-            self,
-            positions=self.positions[m],
-            cell=self.cell[m] if self.cell.ndim == 4 else self.cell,
-        )
+        cell = self.cell[m] if self.cell.ndim == 4 else self.cell
+        return replace(self, positions=self.positions[m], cell=cell)
 
     def take(self, chosen: Tensor) -> tuple[Batch, Tensor]:
-        """The `chosen` geometries (k,), and the indices of their particles."""
+        """Return the `chosen` geometries (k,), and the indices of their particles."""
+        owner = torch.arange(len(chosen), device=chosen.device)
         if len(self) == len(self.owner):
-            particles, owner = chosen, torch.arange(len(chosen), device=chosen.device)
+            particles = chosen
         else:
             counts = self.counts
-            first = counts.cumsum(0) - counts
-            picked = counts[chosen]
-            owner = torch.arange(len(chosen), device=chosen.device).repeat_interleave(picked)
-            within = (
-                torch.arange(len(owner), device=chosen.device) - (picked.cumsum(0) - picked)[owner]
-            )
-            particles = first[chosen][owner] + within
+            first, sizes = (counts.cumsum(0) - counts)[chosen], counts[chosen]
+            owner = owner.repeat_interleave(sizes)
+            # place of each particle within its geometry
+            within = torch.arange(len(owner), device=chosen.device)
+            within = within - (sizes.cumsum(0) - sizes)[owner]
+            particles = first[owner] + within
         taken = Batch(
-            self.positions[..., particles, :],
-            self.numbers[particles],
-            owner,
-            self.cell[..., chosen, :, :],
-            self.pbc[chosen],
-            self.charge[chosen],
-            self.multiplicity[chosen],
+            positions=self.positions[..., particles, :],
+            numbers=self.numbers[particles],
+            owner=owner,
+            cell=self.cell[..., chosen, :, :],
+            pbc=self.pbc[chosen],
+            charge=self.charge[chosen],
+            multiplicity=self.multiplicity[chosen],
         )
         return taken, particles
 
     def repeat(self, copies: int) -> Batch:
-        """The whole batch `copies` times, one behind the other."""
-        offset = torch.arange(copies, device=self.owner.device).repeat_interleave(
-            len(self.owner)
-        ) * len(self)
+        """Return the whole batch `copies` times, one copy behind the other."""
+        copy = torch.arange(copies, device=self.owner.device).repeat_interleave(len(self.owner))
         return Batch(
             positions=self.positions.repeat(copies, 1),
             numbers=self.numbers.repeat(copies),
-            owner=self.owner.repeat(copies) + offset,
+            owner=self.owner.repeat(copies) + copy * len(self),
             cell=self.cell.repeat(copies, 1, 1),
             pbc=self.pbc.repeat(copies, 1),
             charge=self.charge.repeat(copies),
@@ -156,46 +146,42 @@ class Batch:
         )
 
     def split(self, values: Tensor) -> list[NDArray]:
-        """Per-particle `values` (N, ...) as one numpy array for each geometry."""
-        counts = torch.bincount(self.owner, minlength=len(self)).tolist()
-        return [part.numpy() for part in values.detach().cpu().split(counts)]
+        """Split per-particle `values` (N, ...) into one numpy array for each geometry."""
+        return [part.numpy() for part in values.detach().cpu().split(self.counts.tolist())]
 
 
 @dataclass(frozen=True, eq=False)
 class Delta:
-    """A displacement of a batch: what an attack moves.
+    """A displacement of a batch, x' = (x + shift)(1 + strain) and cell' = cell (1 + strain).
 
     Attributes:
         shift: (N, d), angstrom.
-        strain: (B, d, d), symmetric, or None; x' = (x + shift)(1 + strain), cell' = cell (1 +
-            strain).
+        strain: (B, d, d), symmetric, or None.
     """
 
     shift: Tensor
     strain: Tensor | None = None
 
     def apply(self, batch: Batch) -> Batch:
-        """The displaced batch."""
+        """Return the displaced batch."""
         positions = batch.positions + self.shift
         if self.strain is None:
             return batch.at(positions)
-        stretch = (
-            torch.eye(batch.dimension, dtype=positions.dtype, device=positions.device) + self.strain
-        )
-        return batch.at(
-            torch.einsum("ni,nij->nj", positions, stretch[batch.owner]), batch.cell @ stretch
-        )
+        one = torch.eye(batch.dimension, dtype=positions.dtype, device=positions.device)
+        stretch = one + self.strain
+        positions = torch.einsum("ni,nij->nj", positions, stretch[batch.owner])
+        return batch.at(positions, batch.cell @ stretch)
 
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """What a potential says of a batch; a committee puts a member axis M in front of each.
+    """Energies, forces and stresses of a batch; those of a committee have a leading member axis M.
 
     Attributes:
         energy: (..., B), eV.
         forces: (..., N, d), eV/angstrom.
-        stress: (..., B, d, d), eV/angstrom^3, positive under tension; NaN for geometries that are
-            not periodic in all directions.
+        stress: (..., B, d, d), eV/angstrom^3, positive under tension; NaN unless a geometry is
+            periodic in all directions.
     """
 
     energy: Tensor
@@ -203,11 +189,11 @@ class Prediction:
     stress: Tensor
 
     def detach(self) -> Prediction:
-        """Without a graph."""
+        """Return the prediction without its graph."""
         return Prediction(self.energy.detach(), self.forces.detach(), self.stress.detach())
 
     def mean(self) -> Prediction:
-        """The average over the leading member axis."""
+        """Average over the leading member axis."""
         return Prediction(self.energy.mean(0), self.forces.mean(0), self.stress.mean(0))
 
     def __getitem__(self, members: Any) -> Prediction:
@@ -215,7 +201,7 @@ class Prediction:
 
 
 def concatenate(predictions: Sequence[Prediction]) -> Prediction:
-    """Predictions of consecutive parts of a batch as one."""
+    """Join predictions for consecutive parts of a batch."""
     return Prediction(
         torch.cat([p.energy for p in predictions], -1),
         torch.cat([p.forces for p in predictions], -2),

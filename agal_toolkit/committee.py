@@ -1,4 +1,4 @@
-"""Several potentials that were trained to say the same, and where they do not."""
+"""Several potentials of the same system, whose disagreement measures their uncertainty."""
 
 from __future__ import annotations
 
@@ -29,11 +29,9 @@ class Committee:
     """Members whose predictions carry a leading member axis M.
 
     Args:
-        members: stacked members, or a sequence of potentials of any kind. Committees are joined
-            member by member: ``Committee([Committee(members[[m]]).mean for members in (one, other)
-            for m in range(len(members))])``.
-        calibration: what their disagreement is worth as an error; a choice of members keeps that of
-            all of them.
+        members: stacked members, or a sequence of potentials of any kind. To join two committees
+            give ``[Committee(c.members[[m]]).mean for c in (one, other) for m in range(len(c))]``.
+        calibration: turns disagreements into errors; subsets of the members keep it.
 
     Raises:
         ValueError: no members, or several in one of a sequence.
@@ -45,53 +43,46 @@ class Committee:
     def __init__(
         self, members: Members | Sequence[Potential], calibration: Calibration | None = None
     ) -> None:
-        object.__setattr__(
-            self, "members", Separate(members) if isinstance(members, Sequence) else members
-        )
+        members = Separate(members) if isinstance(members, Sequence) else members
+        object.__setattr__(self, "members", members)
         object.__setattr__(self, "calibration", calibration)
 
     @classmethod
     def from_calculators(cls, calculators: Sequence[Calculator]) -> Committee:
-        """A committee of ASE calculators: models trained elsewhere, or methods that are no models
-        at all.
-        """
+        """Return a committee of ASE calculators, for example of models trained elsewhere."""
         return cls(Separate([CalculatorPotential(calculator) for calculator in calculators]))
 
     def __len__(self) -> int:
         return len(self.members)
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        """Energies (M, B), forces (M, N, d) and stresses (M, B, d, d) of a batch."""
+        """Predict energies (M, B), forces (M, N, d) and stresses (M, B, d, d) of a batch."""
         return self.members(batch, graph=graph)
 
     @property
     def device(self) -> torch.device:
-        """Where batches should be."""
+        """The device that batches must be on."""
         return self.members.device
 
     def batch(self, structures: Iterable[Geometry | Atoms]) -> Batch:
-        """The structures as a batch on the committee's device."""
+        """Return the structures as a batch on the committee's device."""
         return Batch.of(structures, self.device)
 
     def predict(
         self, structures: Sequence[Geometry | Atoms], particles: int = PARTICLES
     ) -> Prediction:
-        """What every member says of the structures, on the CPU in float64; evaluated `particles`
-        particles at a time, or one larger structure.
+        """Predict structures with every member; the result is on the CPU, in float64.
+
+        Args:
+            structures: at least one.
+            particles: evaluated at a time; a larger structure is evaluated by itself.
         """
         if not len(structures):
             raise ValueError("there is nothing to predict: give at least one structure")
-        parts = [
-            self(self.batch(structures[part]))
-            for part in chunks([len(structure) for structure in structures], particles)
-        ]
-        whole = concatenate(parts)
-        return Prediction(
-            *(
-                values.detach().double().cpu()
-                for values in (whole.energy, whole.forces, whole.stress)
-            )
-        )
+        parts = chunks([len(structure) for structure in structures], particles)
+        whole = concatenate([self(self.batch(structures[part])) for part in parts])
+        tensors = (whole.energy, whole.forces, whole.stress)
+        return Prediction(*(tensor.detach().double().cpu() for tensor in tensors))
 
     @property
     def mean(self) -> Mean:
@@ -99,36 +90,32 @@ class Committee:
         return Mean(self)
 
     def __getitem__(self, indices: ArrayLike) -> Committee:
-        """The chosen members as a committee; their uncertainties are read as those of the whole one
-        (Cezar 2025, Fig. 3b).
-        """
+        """Return some members as a committee with the same calibration (Cezar 2025, Fig. 3b)."""
         return Committee(self.members[indices], self.calibration)
 
     def calibrated(
         self, data: Dataset, form: Form = "power", *, of: Literal["members", "mean"] = "members"
     ) -> Committee:
-        """The same members, calibrated on labelled structures that none of them was trained on.
+        """Return the same members, calibrated on labelled structures that none was trained on.
 
         Args:
-            data: of the calibration role.
+            data: structures of the role "calibration".
             form: "power" (Cezar 2025, Eq. 4), "linear" or "identity".
-            of: errors of every member (Cezar 2025, Eq. 1), or of their mean.
+            of: fit the errors of every member (Cezar 2025, Eq. 1), or of their mean.
 
         Raises:
-            CalibrationRefused: data that cannot tell; says why.
+            CalibrationRefused: the data do not determine a calibration; the error says why.
         """
         if not len(data):
-            raise CalibrationRefused(
-                "there are no structures to calibrate on: give some of them the role 'calibration'"
-                " in their Dataset"
-            )
+            remedy = "give some of them the role 'calibration' in their Dataset"
+            raise CalibrationRefused(f"there are no structures to calibrate on: {remedy}")
         return Committee(self.members, Calibration.fit(self.predict(list(data)), data, form, of=of))
 
     def subset(self, size: int, rng: Generator) -> Committee:
-        """`size` different members, drawn at random.
+        """Return `size` different members, drawn at random.
 
         Raises:
-            ValueError: more members wanted than there are.
+            ValueError: fewer than one member, or more than there are.
         """
         if not 1 <= size <= len(self):
             raise ValueError(f"a subset of {size} members cannot be drawn from {len(self)}")
@@ -137,10 +124,9 @@ class Committee:
     def component_percentile(
         self, structures: Sequence[Geometry | Atoms], percentile: float
     ) -> float:
-        """The percentile of all force-component variances over the structures, (eV/angstrom)^2."""
-        return float(
-            np.percentile(component_variance(self.predict(structures)).numpy(), percentile)
-        )
+        """Return a percentile of all force-component variances, (eV/angstrom)^2."""
+        variances = component_variance(self.predict(structures)).numpy()
+        return float(np.percentile(variances, percentile))
 
     def __repr__(self) -> str:
         calibrated = "" if self.calibration is None else f", forces by {self.calibration.forces!r}"

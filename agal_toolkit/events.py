@@ -1,8 +1,7 @@
-"""What a running computation tells its listener.
+"""Frozen records of the progress of a long computation.
 
-``report(event)`` is the only hook: every long computation takes one callable and hands it frozen
-records. A listener that raises cancels the computation; nothing catches what it raises, and what is
-finished is already on disk.
+``report(event)`` is the only hook: every long computation calls it with these records. A listener
+that raises cancels the computation; nothing catches the exception, and finished work is on disk.
 """
 
 from __future__ import annotations
@@ -16,9 +15,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A stage of a generation begins (`status` "started"), ends ("finished") or is read from disk
-    ("read").
-    """
+    """A stage of a generation has the `status` "started", "finished" or "read" (from disk)."""
 
     generation: int
     name: str
@@ -28,9 +25,7 @@ class Stage:
 
 @dataclass(frozen=True, eq=False)
 class Epoch:
-    """One training epoch ends: mean losses of each member, (M,); `valid` is NaN without validation
-    data.
-    """
+    """A training epoch ended: mean losses (M,); `valid` is NaN without validation data."""
 
     epoch: int
     epochs: int
@@ -41,7 +36,7 @@ class Epoch:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step of an attack: losses (B,) and where the particles are, (N, d)."""
+    """A step of an attack: losses (B,) and positions of the particles (N, d)."""
 
     step: int
     steps: int
@@ -51,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True, eq=False)
 class Progress:
-    """Any other long computation: `done` of `total` of `what`."""
+    """Progress of any other long computation: `done` of `total` of `what`."""
 
     what: str
     done: int
@@ -60,9 +55,7 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A reference answered (or failed, with `error`) for the geometry at `index`; `cached` when it
-    was read from disk.
-    """
+    """The geometry at `index` got labels, or failed with `error`; `cached` if read from disk."""
 
     index: int
     done: int
@@ -73,7 +66,7 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Note:
-    """Something was done otherwise than asked; `text` says what and why."""
+    """Something was done differently than requested; `text` says what and why."""
 
     generation: int
     text: str
@@ -91,4 +84,4 @@ Report = Callable[[Event], None]
 
 
 def ignore(event: Event) -> None:
-    """The silent listener."""
+    """Ignore an event."""

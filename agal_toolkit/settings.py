@@ -1,7 +1,7 @@
-"""What a callable is, as JSON: the name under which its results may be kept and found again.
+"""Objects as JSON settings, under which their results are kept and found again.
 
-Frozen dataclasses describe themselves. A field declared with ``field(compare=False)`` is left out:
-it takes no part in equality, so it does not change results either (a number of threads, a scratch
+A frozen dataclass is described by its fields. Fields declared with ``field(compare=False)`` are
+left out: they take no part in equality and do not change results (a number of threads, a scratch
 folder). Classes and functions of this package are named without their module, so that files stay
 readable when code moves; a test keeps these names unique.
 """
@@ -25,50 +25,47 @@ import torch
 
 
 def is_frozen(value: object) -> bool:
-    """Whether `value` is an instance of a frozen dataclass."""
+    """Return whether `value` is an instance of a frozen dataclass."""
     return is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen
 
 
 def name_of(function: Callable) -> str:
-    """Module and qualified name of a function or class; of the class of any other callable; of what
-    a partial calls.
+    """Return the module and qualified name of a function or class.
 
-    The name of something of this package is ``agal_toolkit.<name>``, whatever its module.
+    Other callables have the name of their class, and partials that of the function they call. Names
+    of this package are ``agal_toolkit.<name>``, whatever the module.
 
     Raises:
         ValueError: a lambda, which has no name.
     """
     if isinstance(function, partial):
         return name_of(function.func)
-    named = (
-        function
-        if isinstance(function, (type, FunctionType, BuiltinFunctionType, MethodType))
-        else type(function)
-    )
+    has_name = isinstance(function, (type, FunctionType, BuiltinFunctionType, MethodType))
+    named = function if has_name else type(function)
     if "<lambda>" in named.__qualname__:
-        raise ValueError(
-            f"{named.__module__}.{named.__qualname__} has no name to keep results under: define the"
-            " function with def"
-        )
+        place = f"{named.__module__}.{named.__qualname__}"
+        raise ValueError(f"{place} has no name to keep results under: define the function with def")
     package = __name__.partition(".")[0]
     module = package if named.__module__.partition(".")[0] == package else named.__module__
     return f"{module}.{named.__qualname__}"
 
 
 def to_settings(value: Any, where: str = "settings") -> Any:
-    """`value` as plain JSON; a dataclass or callable inside becomes its name and its parameters.
+    """Return `value` as plain JSON; dataclasses and callables become names and parameters.
+
+    Args:
+        value: numbers, strings, arrays, mappings, sequences, frozen dataclasses and callables.
+        where: the place of `value`, for errors.
 
     Raises:
-        TypeError: something that has no JSON; `where` and its place name it.
-        ValueError: NaN.
+        TypeError: a value that has no JSON.
+        ValueError: NaN, a lambda, or a function with captured variables.
     """
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
         if math.isnan(value):
-            raise ValueError(
-                f"{where} is {value}, which JSON does not know: give a number, or None"
-            )
+            raise ValueError(f"{where} is {value}, which JSON does not know: give a number or None")
         return float(value) if math.isfinite(value) else str(value)
     if isinstance(value, torch.dtype):
         return str(value)
@@ -79,9 +76,8 @@ def to_settings(value: Any, where: str = "settings") -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, (str, int)):
-                raise TypeError(
-                    f"{where} has the key {key!r}, which JSON does not know: use a string"
-                )
+                remedy = "which JSON does not know: use a string"
+                raise TypeError(f"{where} has the key {key!r}, {remedy}")
         return {str(key): to_settings(item, f"{where}[{key!r}]") for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_settings(item, f"{where}[{index}]") for index, item in enumerate(value)]
@@ -93,9 +89,8 @@ def to_settings(value: Any, where: str = "settings") -> Any:
             "args": to_settings(value.args, where),
             "keywords": to_settings(value.keywords, where),
         }
-    if (
-        isinstance(value, FunctionType) and name_of(value) and value.__closure__
-    ):  # name_of refuses a lambda first
+    # name_of refuses a lambda first
+    if isinstance(value, FunctionType) and name_of(value) and value.__closure__:
         raise ValueError(
             f"{where} is {value.__qualname__}, whose captured variables have no name to keep"
             " results under: make it a frozen dataclass or a functools.partial of its parameters"
@@ -104,36 +99,26 @@ def to_settings(value: Any, where: str = "settings") -> Any:
         return name_of(value)
     raise TypeError(
         f"{where} holds a {type(value).__name__}, which has no JSON: give numbers, strings, lists,"
-        " mappings or frozen dataclasses, or, for a field of a dataclass that does not change"
-        " results, declare it with field(compare=False)"
+        " mappings or frozen dataclasses; a field that does not change results may be declared"
+        " with field(compare=False)"
     )
 
 
 def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
-    """The fields of a dataclass instance that take part in equality, as plain JSON."""
-    return {
-        field.name: to_settings(getattr(value, field.name), f"{where}.{field.name}")
-        for field in fields(value)
-        if field.compare
-    }
+    """Return the fields of a dataclass instance that take part in equality, as plain JSON."""
+    names = [field.name for field in fields(value) if field.compare]
+    return {name: to_settings(getattr(value, name), f"{where}.{name}") for name in names}
 
 
-def digest(description: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits that name a JSON `description`, whatever the order of its keys."""
-    text = json.dumps(description, sort_keys=True, separators=(",", ":"), allow_nan=False)
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """Return 16 hexadecimal digits that name JSON `settings`, whatever the order of their keys."""
+    text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def machine() -> dict[str, Any]:
-    """Where and with what a result is computed: platform, threads, GPU, Python and the versions of
-    the libraries that matter.
-    """
+    """Return platform, threads, GPU, Python and library versions that a result is computed with."""
     libraries = {name: version(name) for name in ("torch", "numpy", "scipy", "ase", "agal_toolkit")}
     gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
-    return {
-        "machine": (
-            f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads{gpu}"
-        ),
-        "python": platform.python_version(),
-        "versions": libraries,
-    }
+    system = f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads{gpu}"
+    return {"machine": system, "python": platform.python_version(), "versions": libraries}

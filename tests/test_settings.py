@@ -14,7 +14,14 @@ import torch
 
 from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
 from agal_toolkit.potentials import MLP
-from agal_toolkit.settings import digest, is_frozen, machine, name_of, parameters, to_settings
+from agal_toolkit.settings import (
+    is_frozen,
+    machine,
+    name_of,
+    parameters,
+    settings_digest,
+    to_settings,
+)
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,8 @@ def test_dataclasses_functions_and_partials_are_named():
 
 def test_fields_that_do_not_compare_change_nothing():
     assert parameters(Method(2.0, threads=8)) == {"cutoff": 2.0}
-    assert digest(to_settings(Method(2.0, threads=8))) == digest(to_settings(Method(2.0)))
-    assert digest(to_settings(Method(2.0))) != digest(to_settings(Method(2.1)))
+    assert settings_digest(to_settings(Method(2.0, threads=8))) == settings_digest(to_settings(Method(2.0)))
+    assert settings_digest(to_settings(Method(2.0))) != settings_digest(to_settings(Method(2.1)))
 
 
 def test_only_instances_of_frozen_dataclasses_are_frozen():
@@ -114,9 +121,9 @@ def test_what_has_no_json_is_named_with_its_place(value, error, message):
 
 
 def test_the_order_of_keys_does_not_matter():
-    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
-    assert len(digest({})) == 16
-    assert digest({"a": 1}) != digest({"a": 1.5})
+    assert settings_digest({"a": 1, "b": 2}) == settings_digest({"b": 2, "a": 1})
+    assert len(settings_digest({})) == 16
+    assert settings_digest({"a": 1}) != settings_digest({"a": 1.5})
 
 
 def test_the_machine_names_versions():

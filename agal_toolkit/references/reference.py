@@ -18,7 +18,7 @@ from ase import Atoms
 
 from ..events import Labelled, Report, ignore
 from ..geometry import Geometry, Labels, as_geometry
-from ..settings import digest, is_frozen, name_of, parameters, to_settings
+from ..settings import settings_digest, is_frozen, name_of, parameters, to_settings
 from .cache import Cache
 from .executors import through
 from .outcomes import Label, LabelFailed, Refused, here
@@ -110,7 +110,7 @@ class Reference:
     @property
     def settings_digest(self) -> str:
         """16 hexadecimal digits of :attr:`asked`, under which answers are kept."""
-        return digest(self.asked)
+        return settings_digest(self.asked)
 
     @property
     def identity(self) -> dict[str, Any]:
