@@ -1,0 +1,143 @@
+"""What all panels share: a line for errors, waiting, and a picture for readers without a kernel.
+
+A panel is a column of widgets that helper threads keep up to date. An error of a helper or of a run
+is written below the widgets and the panel stays usable. A :class:`RunPanel` also steers a run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, Self
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from .background import IDLE, STOPPED, Background
+from .picture import bundle, draw_or_explain, error_html
+
+
+class Helper(Protocol):
+    """Work in another thread that can be waited for."""
+
+    def settle(self, timeout: float) -> Any:
+        """Wait until nothing is outstanding, at most `timeout` seconds."""
+
+
+def button(
+    name: str,
+    icon: str,
+    call: Callable[[], Any],
+    *,
+    width: int = 92,
+    style: str = "",
+    tooltip: str | None = None,
+) -> ipywidgets.Button:
+    """Return a button of `width` pixels that calls `call()`."""
+    layout = ipywidgets.Layout(width=f"{width}px")
+    made = ipywidgets.Button(
+        description=name, icon=icon, button_style=style, tooltip=tooltip, layout=layout
+    )
+    made.on_click(lambda _: call())
+    return made
+
+
+def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
+    """Return controls side by side; they wrap where the page is narrow."""
+    layout = ipywidgets.Layout(align_items="center", flex_flow="row wrap")
+    return ipywidgets.HBox(widgets, layout=layout)
+
+
+class Panel(ipywidgets.VBox):
+    """A column of widgets above a line for errors; subclasses define :meth:`_draw_static`.
+
+    Args:
+        children: widgets from top to bottom.
+        size: width and height of the static picture, in inches.
+        helpers: work that :meth:`settle` waits for, in this order.
+    """
+
+    def __init__(
+        self,
+        children: Iterable[ipywidgets.Widget],
+        size: tuple[float, float],
+        helpers: Iterable[Helper] = (),
+    ) -> None:
+        self._size, self._helpers = size, tuple(helpers)
+        self._trouble = ipywidgets.HTML()
+        super().__init__([*children, self._trouble])
+        self.layout.max_width = "100%"
+
+    def settle(self, timeout: float = 60.0) -> Self:
+        """Wait until everything requested is drawn, at most `timeout` seconds."""
+        end = time.monotonic() + timeout
+        for helper in self._helpers:
+            helper.settle(max(0.0, end - time.monotonic()))
+        return self
+
+    def _show_error(self, error: BaseException, prefix: str = "") -> None:
+        self._trouble.value = error_html(f"{prefix}{type(error).__name__}: {error}")
+
+    def _clear_error(self) -> None:
+        self._trouble.value = ""
+
+    def _draw_static(self, figure: Figure) -> None:
+        """Draw the panel without its controls."""
+        raise NotImplementedError
+
+    def _static_picture(self) -> bytes:
+        """Return the PNG that readers without a kernel see."""
+        return draw_or_explain(self._draw_static, self._size)[0]
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        return bundle(super()._repr_mimebundle_(**options), self._static_picture())
+
+
+class RunPanel(Panel):
+    """A panel that steers one :class:`~agal_toolkit.widgets.background.Background` at a time.
+
+    Attributes:
+        background: the run; None before there is one.
+    """
+
+    background: Background[Any] | None
+
+    @property
+    def state(self) -> str:
+        """State of the run, one of :data:`~agal_toolkit.widgets.background.STATES`."""
+        return IDLE if self.background is None else self.background.state
+
+    def start(self) -> Self:
+        """Start the run, start it anew after its end, or resume it."""
+        return self._steer(Background.start)
+
+    def pause(self) -> Self:
+        """Hold the run at its next event."""
+        return self._steer(Background.pause)
+
+    def resume(self) -> Self:
+        """Continue after a pause."""
+        return self._steer(Background.resume)
+
+    def step(self) -> Self:
+        """Run until one more record is finished, then pause."""
+        return self._steer(Background.step)
+
+    def stop(self) -> Self:
+        """End the run at its next event."""
+        return self._steer(Background.stop)
+
+    def wait(self, timeout: float | None = None) -> Self:
+        """Block until the run has ended or is paused and, unless it was stopped, all is drawn.
+
+        See :meth:`Background.wait` for interrupts and for what it raises.
+        """
+        end = math.inf if timeout is None else time.monotonic() + timeout
+        self._steer(lambda run: run.wait(timeout))
+        return self if self.state == STOPPED else self.settle(end - time.monotonic())
+
+    def _steer(self, command: Callable[[Background[Any]], Any]) -> Self:
+        if self.background is not None:
+            command(self.background)
+        return self
