@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from ..attack.attack import Adversary, Attack
 from ..committee import Committee
@@ -30,7 +29,6 @@ from ..sampling.samplers import Sampler
 from ..selection import Selector
 from ..settings import machine, to_settings
 from ..training.folds import Folds
-from ..training.loss import Task
 from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
 from .generation import Generation, Proposal
@@ -332,33 +330,19 @@ class Loop:
     def _rng(self, generation: int, stage: str) -> Generator:
         return np.random.default_rng([self.seed, generation, _STREAMS[stage]])
 
-    def task(self, dataset: Dataset, index: int) -> Task:
-        """What the members of a generation learn from."""
-        return Task(dataset, *self._folded(dataset, index), self._rng(index, "members"))
-
     def generation(
         self,
         dataset: Dataset,
         index: int,
         store: Store,
         report: Report = ignore,
-        members: Members | None = None,
     ) -> Generation:
-        """One generation from its data, stage by stage; `members` where they were fitted elsewhere
-        (:func:`~agal_toolkit.loop.lockstep.lockstep`).
-        """
-        proposal = self._propose(dataset, index, store, report, members)
+        """One generation from its data, stage by stage."""
+        proposal = self._propose(dataset, index, store, report)
         cache = store.cache
         return self._complete(
             proposal, lambda: self.reference(proposal.geometries, cache, report), store, report
         )
-
-    def _folded(self, dataset: Dataset, index: int) -> tuple[NDArray, NDArray]:
-        """Weights and validation mask of a generation's members; the split of the initial data is
-        the same in all.
-        """
-        recipe = self.recipe_of(index)
-        return recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
 
     def _propose(
         self,
@@ -366,18 +350,14 @@ class Loop:
         index: int,
         store: Store,
         report: Report,
-        members: Members | None = None,
     ) -> Proposal:
-        """Members (unless they come fitted), their calibration, seeds, adversaries and verdicts of
-        a generation.
-        """
+        """Members, their calibration, seeds, adversaries and verdicts of a generation."""
         recipe, clock = self.recipe_of(index), Clock(index, report)
-        weights, valid = self._folded(dataset, index)
+        # the split of the initial data is the same in all generations
+        weights, valid = recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
         learned = dataset[weights.any(axis=0)]
 
         def train() -> Members:
-            if members is not None:
-                return members
             return recipe.trainer.fit(
                 dataset,
                 weights,

@@ -1,4 +1,4 @@
-"""Gradient descent of many members at once.
+"""Adam for all members of a committee at once.
 
 The parameters of all layers lie in one buffer, a row for each member, so torch's fused Adam updates
 a member in one pass and members of one learning rate in one call. It is called as a function: the
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +19,23 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
+from ..files import atomic_write
+
+THRESHOLD = 1e-4  # relative gain that counts as progress, torch's default
+
 
 class MemberAdam:
-    """torch's Adam over a row of weights for each member, with a learning rate, a patience and a
-    best epoch of its own.
+    """Adam with a learning rate, a patience and a best epoch for each member.
 
     Args:
         module: every parameter has a leading member axis; they become views of the rows until
             :meth:`finish`.
         members: M.
         learning_rate: at the start.
-        patience: judgements without progress before a member's rate falls; None keeps it.
+        patience: epochs without progress before a member's rate falls; None keeps the rate.
         factor: by which it falls.
-        keep_best: end with the weights of each member's best judgement, not with the last.
+        keep_best: end with the weights of each member's best epoch, not of the last.
     """
-
-    THRESHOLD = 1e-4  # relative gain that counts as progress, torch's default
 
     def __init__(
         self,
@@ -61,30 +61,28 @@ class MemberAdam:
         self.best_weights = self.flat.clone()
 
     def _point_into(self, buffer: Tensor) -> None:
-        """Makes the module's parameters views of a buffer (members, weights)."""
-        at = 0
+        """Make the module's parameters views of a buffer (members, weights)."""
+        start = 0
         for p in self.parameters:
             size = p.numel() // len(buffer)
-            p.data = buffer[:, at : at + size].view(p.shape)
-            at += size
+            p.data = buffer[:, start : start + size].view(p.shape)
+            start += size
 
-    def step(self, loss: Tensor, active: NDArray, scale: float = 1.0) -> None:
-        """One update of the `active` members (M,) with `scale` times their learning rates; `loss`
-        is the sum of all losses.
-        """
-        slopes = torch.autograd.grad(loss, self.parameters)
-        torch.cat([g.reshape(len(self.flat), -1) for g in slopes], 1, out=self.gradient)
-        for rate in np.unique(self.rates[active]):
-            rows, gradients, first, second, steps = zip(
-                *(self.rows[m] for m in np.flatnonzero(active & (self.rates == rate))), strict=True
-            )
+    def step(self, loss: Tensor, scale: float = 1.0) -> None:
+        """Update all members with `scale` times their rates; `loss` sums the members' losses."""
+        gradients = torch.autograd.grad(loss, self.parameters)
+        torch.cat([g.reshape(len(self.flat), -1) for g in gradients], 1, out=self.gradient)
+        for rate in np.unique(self.rates):
+            members = np.flatnonzero(self.rates == rate)
+            columns = zip(*(self.rows[m] for m in members), strict=True)
+            weights, slopes, first, second, steps = map(list, columns)
             adam(
-                list(rows),
-                list(gradients),
-                list(first),
-                list(second),
+                weights,
+                slopes,
+                first,
+                second,
                 [],
-                list(steps),
+                steps,
                 fused=True,
                 amsgrad=False,
                 maximize=False,
@@ -95,33 +93,32 @@ class MemberAdam:
                 lr=scale * float(rate),
             )
 
-    def judge(self, losses: NDArray) -> None:
-        """Keeps the best weights of each member and lowers the rate of those that wait too long; a
-        loss (M,) that is NaN is no progress.
+    def end_epoch(self, losses: NDArray) -> None:
+        """Keep each member's best weights and lower the rates of members without progress.
+
+        A loss (M,) that is NaN is no progress.
         """
         better = losses < self.best
         self.best = np.fmin(losses, self.best)
         if self.keep_best and better.any():
-            chosen = torch.tensor(np.flatnonzero(better), device=self.flat.device)
-            self.best_weights[chosen] = self.flat[chosen]
+            members = torch.tensor(np.flatnonzero(better), device=self.flat.device)
+            self.best_weights[members] = self.flat[members]
         if self.patience is None:
             return
-        progress = losses < self.reference * (1 - self.THRESHOLD)
+        progress = losses < self.reference * (1 - THRESHOLD)
         self.reference = np.where(progress, losses, self.reference)
         self.waited = np.where(progress, 0, self.waited + 1)
-        tired = self.waited > self.patience
-        self.rates = np.where(tired, self.rates * self.factor, self.rates)
-        self.waited = np.where(tired, 0, self.waited)
+        stalled = self.waited > self.patience
+        self.rates = np.where(stalled, self.rates * self.factor, self.rates)
+        self.waited = np.where(stalled, 0, self.waited)
 
     def finish(self) -> None:
-        """Leaves the module with the weights to keep, without a link to the buffers."""
+        """Give the module the weights to keep, without a link to the buffers."""
         self._point_into(self.best_weights if self.keep_best else self.flat)
         for p in self.parameters:
             p.data = p.data.clone(memory_format=torch.contiguous_format)
 
-    def save(self, file: Path, fit: str, epoch: int, rngs: Sequence[Generator]) -> None:
-        """A checkpoint of the `fit` of that name, written beside the old one and renamed."""
-        part = file.with_suffix(".part")
+    def _state(self) -> dict[str, NDArray]:
         tensors = {
             "flat": self.flat,
             "best_weights": self.best_weights,
@@ -129,76 +126,58 @@ class MemberAdam:
             "second": self.moments[1],
             "steps": torch.stack(self.steps),
         }
-        arrays = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
-        about = json.dumps(
-            {"fit": fit, "epoch": epoch, "rngs": [rng.bit_generator.state for rng in rngs]}
-        )
+        return {
+            **{name: tensor.cpu().numpy() for name, tensor in tensors.items()},
+            "rates": self.rates,
+            "best": self.best,
+            "reference": self.reference,
+            "waited": self.waited,
+        }
+
+    def save(self, file: Path, fit: str, epoch: int, rng: Generator) -> None:
+        """Write a checkpoint of the `fit` of that name."""
+        about = json.dumps({"fit": fit, "epoch": epoch, "rng": rng.bit_generator.state})
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as stream:
-                np.savez(
-                    stream,
-                    **arrays,
-                    rates=self.rates,
-                    best=self.best,
-                    reference=self.reference,
-                    waited=self.waited,
-                    about=np.array(about),
-                )
-            part.replace(file)
+            with atomic_write(file) as part:
+                np.savez(part, **self._state(), about=np.array(about))
         except OSError as error:
             raise OSError(
                 f"cannot write the checkpoint {file} ({error}): free the disk or give another"
                 " directory; finished stages are kept"
             ) from error
 
-    def resume(self, file: Path, fit: str, rngs: Sequence[Generator]) -> int:
-        """The epoch to go on with, after a checkpoint was read.
+    def resume(self, file: Path, fit: str, rng: Generator) -> int:
+        """Read a checkpoint and return the epoch to go on with.
 
         Raises:
             ValueError: a damaged file, or one of a fit that is not called `fit`; names it.
         """
-        names = (
-            "flat",
-            "best_weights",
-            "first",
-            "second",
-            "steps",
-            "rates",
-            "best",
-            "reference",
-            "waited",
-            "about",
-        )
+        restart = "delete it, and the fit starts from its beginning"
+        names = [*self._state(), "about"]
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in names}
             about = json.loads(str(arrays["about"]))
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ValueError(
-                f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): delete it,"
-                " and the fit starts from its beginning"
+                f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): {restart}"
             ) from error
         if "fit" not in about:
             raise ValueError(
-                f"the checkpoint {file} was written by an older version and does not say of which"
-                " fit: delete it, and the fit starts from its beginning"
+                f"the checkpoint {file} was written by an older version and does not name its fit:"
+                f" {restart}"
             )
         if about["fit"] != fit:
             raise ValueError(
                 f"the checkpoint {file} is of a fit of other data, weights, settings or random"
-                " numbers: delete it, and this fit starts from its beginning, or give it a folder"
-                " of its own"
+                f" numbers: {restart}, or give this fit a folder of its own"
             )
-        for name, tensor in zip(
-            names[:4], (self.flat, self.best_weights, *self.moments), strict=True
-        ):
+        tensors = (self.flat, self.best_weights, *self.moments)
+        for name, tensor in zip(names[:4], tensors, strict=True):
             tensor.copy_(torch.from_numpy(arrays[name]))
-        for own, steps in zip(self.steps, arrays["steps"], strict=True):
-            own.fill_(float(steps))
-        self.rates, self.best, self.reference, self.waited = (
-            arrays[name] for name in ("rates", "best", "reference", "waited")
-        )
-        for rng, state in zip(rngs, about["rngs"], strict=True):
-            rng.bit_generator.state = state
+        for step, stored_step in zip(self.steps, arrays["steps"], strict=True):
+            step.fill_(float(stored_step))
+        self.rates, self.best = arrays["rates"], arrays["best"]
+        self.reference, self.waited = arrays["reference"], arrays["waited"]
+        rng.bit_generator.state = about["rng"]
         return about["epoch"]

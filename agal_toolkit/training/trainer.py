@@ -1,7 +1,7 @@
 """Fitting all members of a committee at once.
 
-Every member has its own weights on the data, its own learning rate and its own best epoch, and all
-take each step together; so do, where structures are alike, the members of several independent fits.
+Every member has its own weights on the data, its own learning rate and its own best epoch; all take
+each step together.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..dataset import Dataset, chunks
 from ..events import Epoch, Report, ignore
 from ..potentials.members import Stacked
 from ..potentials.protocol import Baseline, Members
-from .loss import Loss, Order, Targets, Task, Together
+from .loss import EpochOrder, TrainingData
 from .member_adam import MemberAdam
 
 
@@ -41,33 +41,33 @@ class Trainer(Protocol):
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> Members:
-        """Members trained on `data`: `weights` (M, n) on the loss, `valid` (M, n) for early
-        decisions, `scratch` for checkpoints.
+        """Train members with `weights` (M, n) and a validation mask `valid` (M, n) on n structures.
+
+        `scratch` is a folder for checkpoints.
         """
         ...
 
     def save(self, members: Members, folder: Path) -> None:
-        """Writes members into a folder, as plain arrays and JSON."""
+        """Write members into a folder, as plain arrays and JSON."""
         ...
 
     def load(self, folder: Path) -> Members:
-        """Reads what :meth:`save` wrote."""
+        """Read members that :meth:`save` wrote."""
         ...
 
 
 class TrainingFailed(RuntimeError):
-    """The loss of a member is no longer a number, or its validation loss never was one."""
+    """A training loss is not finite, or no validation loss of a member was."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TorchTrainer:
     """Adam on energies and forces, all members in one pass (Schwalbe-Koda 2021, Eq. 8).
 
-    The loss of a structure is the squared energy error times `energy_weight` plus the *mean*
-    squared error of its force
-    components times `forces_weight`: Eq. 8 prints sums, the authors' published code takes means. An
-    epoch visits a structure as often as the smallest positive weight that a member gives it,
-    rounded down; what is left of a weight multiplies its loss.
+    The loss of a structure is `energy_weight` times the squared energy error plus `forces_weight`
+    times the *mean* squared error of its force components: Eq. 8 prints sums, the published
+    code takes means. An epoch visits a structure as often as the smallest positive weight that a
+    member gives it, rounded down; the rest of a weight multiplies the loss.
 
     Attributes:
         network: called with one seed for each member, returns a module as
@@ -79,16 +79,15 @@ class TorchTrainer:
         forces_weight: alpha_F of Eq. 8; 0 trains on energies alone.
         stress_weight: for periodic structures whose stress is labelled.
         patience: epochs without a better validation loss before a member's learning rate falls;
-            None keeps it. Without validation data the training loss decides, here and for
-            `keep_best`.
-        factor: by which it falls.
+            None keeps the rate. Members without validation data use their training loss, here and
+            for `keep_best`.
+        factor: by which the rate falls.
         keep_best: a member ends with the weights of its best validation epoch, not of its last.
         anneal: the learning rate also falls to zero along half a cosine, so that the last epochs
             settle what the first ones found.
         large_force: the loss of a structure is divided by 1 + (f / large_force)^2, where f is the
-            largest component of its labelled
-            forces: little where f is small, by two where they are equal, and where f is much
-            larger, errors count relative to it. None counts all errors alike.
+            largest component of its labelled forces, so errors count relative to f where f is much
+            larger. None counts all errors alike.
         baseline: isolated-atom energies in eV; None fits them to the initial structures, so that
             they stay the same when data grow.
         device: "cpu", "cuda", ...
@@ -112,10 +111,8 @@ class TorchTrainer:
     checkpoint: float = field(default=60.0, compare=False)
 
     def __post_init__(self) -> None:
-        if (
-            not 0 < self.factor <= 1
-            or min(self.energy_weight, self.forces_weight, self.stress_weight) < 0
-        ):
+        smallest = min(self.energy_weight, self.forces_weight, self.stress_weight)
+        if not 0 < self.factor <= 1 or smallest < 0:
             raise ValueError(
                 f"factor={self.factor} must be above 0 and at most 1, weights of the loss must not"
                 " be negative"
@@ -139,213 +136,137 @@ class TorchTrainer:
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> Stacked:
-        """Members trained from scratch.
+        """Train members from scratch.
 
         Args:
             data: n labelled structures.
             weights: (M, n), not negative; zero where a member must not look.
             valid: (M, n) bool, structures that decide the learning rate and the best epoch. Where
                 they decide nothing, their loss is computed every tenth epoch.
-            rng: gives the members' seeds and the order of the data.
-            report: hears an :class:`~agal_toolkit.events.Epoch` each epoch.
-            scratch: folder for checkpoints; a fit that finds one goes on from it and ends the same.
-                Remove it when the members are saved.
+            rng: draws the members' seeds and the order of the data.
+            report: receives an :class:`~agal_toolkit.events.Epoch` after each epoch.
+            scratch: folder for checkpoints; a fit goes on from a checkpoint there and ends the
+                same. Remove the folder when the members are saved.
 
         Raises:
             ValueError: a member without training data, a damaged checkpoint, or one of a fit of
                 other data, weights, settings or random numbers.
-            TrainingFailed: a training loss that is no longer a number, or validation losses of
-                which none is finite where `keep_best` needs one.
+            TrainingFailed: a training loss that is not finite, or validation losses of which none
+                is finite where `keep_best` needs one.
         """
-        return self.fit_many([Task(data, weights, valid, rng)], report, scratch)[0]
-
-    def fit_many(
-        self, tasks: Sequence[Task], report: Report = ignore, scratch: Path | None = None
-    ) -> list[Stacked]:
-        """Several independent fits in lockstep on the member axis: the same numbers as one by one,
-        within rounding, but in fewer, larger passes.
-
-        All structures of several tasks must have the same composition, in open cells. The events
-        report all members of all tasks.
-
-        Raises:
-            ValueError: structures that differ between several tasks; otherwise as :meth:`fit`.
-        """
-        for task in tasks:
-            task.check()
-        seeds = [task.rng.integers(2**31, size=len(task.weights)).tolist() for task in tasks]
-        module = self.network([seed for own in seeds for seed in own]).to(self.device)
-        baselines = [self._baseline(task.data[task.weights.any(axis=0)]) for task in tasks]
-        loss = Loss(self.energy_weight, self.forces_weight, self.stress_weight)
-        targets = [
-            Targets.of(task.data, baseline, loss, self.device)
-            for task, baseline in zip(tasks, baselines, strict=True)
-        ]
-        together = (
-            targets[0]
-            if len(tasks) == 1
-            else Together.of(targets, [len(task.weights) for task in tasks])
-        )
-        descent = MemberAdam(
+        _check_weights(data, weights, valid)
+        seeds = rng.integers(2**31, size=len(weights)).tolist()
+        module = self.network(seeds).to(self.device)
+        baseline = self._baseline(data[weights.any(axis=0)])
+        loss_weights = (self.energy_weight, self.forces_weight, self.stress_weight)
+        training = TrainingData.of(data, baseline, loss_weights, self.device)
+        optimizer = MemberAdam(
             module,
-            sum(map(len, seeds)),
+            len(seeds),
             self.learning_rate,
             patience=self.patience,
             factor=self.factor,
             keep_best=self.keep_best,
         )
-        worth = [self._worth(task.data) for task in tasks]
-        orders = [
-            Order(task.weights, self.batch_size, own)
-            for task, own in zip(tasks, worth, strict=True)
-        ]
-        checks = [np.flatnonzero(task.valid.any(axis=0)) for task in tasks]
-        check_weights = [
-            (task.valid * own)[:, check] / np.maximum(task.valid[:, check].sum(1, keepdims=True), 1)
-            for task, own, check in zip(tasks, worth, checks, strict=True)
-        ]
-        sizes = max(
-            (
-                [len(task.data[int(i)]) for i in check]
-                for task, check in zip(tasks, checks, strict=True)
-            ),
-            key=len,
-        )
-        unchecked = np.concatenate([~task.valid.any(axis=1) for task in tasks])
+        structure_weights = self._structure_weights(data)
+        order = EpochOrder(weights, self.batch_size, structure_weights)
+
+        # validation: each member's mean over its structures, in chunks
+        checked = np.flatnonzero(valid.any(axis=0))
+        counts = np.maximum(valid[:, checked].sum(1, keepdims=True), 1)
+        shares = (valid * structure_weights)[:, checked] / counts
+        parts = chunks([len(data[int(i)]) for i in checked])
+        without = ~valid.any(axis=1)
         every = 1 if self.keep_best or self.patience is not None else 10
+
         file = None if scratch is None else scratch / "fit.npz"
-        rngs = [task.rng for task in tasks]
-        name = "" if file is None else self._name(tasks, module)
-        start = descent.resume(file, name, rngs) if file is not None and file.exists() else 0
+        name = "" if file is None else self._fit_name(data, weights, valid, rng, module)
+        start = optimizer.resume(file, name, rng) if file is not None and file.exists() else 0
         saved = time.monotonic()
         for epoch in range(start, self.epochs):
             scale = (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.anneal else 1.0
-            visits = [order.shuffled(rng) for order, rng in zip(orders, rngs, strict=True)]
-            total = torch.zeros(len(unchecked), dtype=torch.float64, device=self.device)
-            for step in range(max(map(len, visits))):
-                chosen = [
-                    own[step] if step < len(own) else np.zeros(0, dtype=np.int64) for own in visits
-                ]
-                shares = [
-                    order.loss_weights[:, own] / max(len(own), 1)
-                    for order, own in zip(orders, chosen, strict=True)
-                ]
-                losses = together.losses(module, chosen, shares, graph=True)
-                descent.step(
-                    losses.sum(),
-                    np.repeat(
-                        [len(own) > 0 for own in chosen], [len(task.weights) for task in tasks]
-                    ),
-                    scale,
-                )
-                total += losses.detach() * torch.tensor(
-                    np.repeat([len(own) for own in chosen], [len(task.weights) for task in tasks]),
-                    device=self.device,
-                )
-            total /= torch.tensor(
-                np.repeat(
-                    [len(order.visits) for order in orders], [len(task.weights) for task in tasks]
-                ),
-                device=self.device,
-            )
-            train = total.cpu().numpy()
-            validated = np.full(len(train), np.nan)
-            if not unchecked.all() and (epoch % every == 0 or epoch == self.epochs - 1):
-                parts = [
-                    ([own[part] for own in checks], [own[:, part] for own in check_weights])
-                    for part in chunks(sizes)
-                ]
-                validated = (
-                    sum(together.losses(module, *part, graph=False) for part in parts).cpu().numpy()
-                )
-                validated[unchecked] = np.nan
-            if not np.isfinite(train).all():
-                worst = int(np.argmin(np.isfinite(train)))
+            total = torch.zeros(len(seeds), dtype=torch.float64, device=self.device)
+            for visits in order.shuffled(rng):
+                visit_weights = order.loss_weights[:, visits] / len(visits)
+                losses = training.losses(module, visits, visit_weights, graph=True)
+                optimizer.step(losses.sum(), scale)
+                total += losses.detach() * len(visits)
+            trained = (total / len(order.visits)).cpu().numpy()
+            if not np.isfinite(trained).all():
+                member = int(np.argmin(np.isfinite(trained)))
                 raise TrainingFailed(
-                    f"the loss of {_named(worst, seeds)} is {train[worst]} in epoch {epoch + 1}:"
+                    f"the loss of member {member} is {trained[member]} in epoch {epoch + 1}:"
                     f" lower the learning rate ({self.learning_rate}) or look for wrong labels"
                 )
-            descent.judge(np.where(unchecked, train, validated))
-            report(Epoch(epoch + 1, self.epochs, train, validated, descent.rates * scale))
+            validated = np.full(len(seeds), np.nan)
+            if not without.all() and (epoch % every == 0 or epoch == self.epochs - 1):
+                total = torch.zeros_like(total)
+                for part in parts:
+                    total += training.losses(module, checked[part], shares[:, part], graph=False)
+                validated = np.where(without, np.nan, total.cpu().numpy())
+            optimizer.end_epoch(np.where(without, trained, validated))
+            report(Epoch(epoch + 1, self.epochs, trained, validated, optimizer.rates * scale))
             if file is not None and time.monotonic() - saved > self.checkpoint:
-                descent.save(file, name, epoch + 1, rngs)
+                optimizer.save(file, name, epoch + 1, rng)
                 saved = time.monotonic()
-        if self.keep_best and not np.isfinite(descent.best).all():
-            worst = int(np.argmin(np.isfinite(descent.best)))
+        if self.keep_best and not np.isfinite(optimizer.best).all():
+            member = int(np.argmin(np.isfinite(optimizer.best)))
             raise TrainingFailed(
-                f"no epoch's validation loss of {_named(worst, seeds)} was finite, so none is the"
-                " best: look for wrong validation labels or structures, or set keep_best=False"
+                f"no epoch's validation loss of member {member} was finite, so none is the best:"
+                " look for wrong validation labels or structures, or set keep_best=False"
             )
-        descent.finish()
-        fitted = Stacked(module.requires_grad_(False))  # attacks differentiate in positions only
-        ends = np.cumsum([len(own) for own in seeds])
-        return [
-            Stacked(fitted[np.arange(end - len(own), end)].module, baseline)
-            for own, end, baseline in zip(seeds, ends, baselines, strict=True)
-        ]
+        optimizer.finish()
+        # attacks differentiate in positions only
+        return Stacked(module.requires_grad_(False), baseline)
 
-    def _name(self, tasks: Sequence[Task], module: nn.Module) -> str:
-        """A digest of what decides a fit before its first step: settings, networks, data and random
-        numbers.
+    def _fit_name(
+        self,
+        data: Dataset,
+        weights: NDArray,
+        valid: NDArray,
+        rng: Generator,
+        module: nn.Module,
+    ) -> str:
+        """A digest of settings, network, data and random numbers, for the checkpoints of a fit.
 
-        Weights as they start and baselines follow from these; their last bits differ between
-        processors, and a fit may go on on another one.
+        Initial weights and baselines follow from these; their last bits differ between processors,
+        and a fit may go on on another one.
         """
         settings = {
             f.name: repr(getattr(self, f.name))
             for f in fields(self)
-            if f.compare and f.name not in ("network", "baseline")
+            if f.compare and f.name != "network"
         }
-        told = [
-            settings,
-            repr(module),
-            repr(self.baseline),
-            [task.rng.bit_generator.state for task in tasks],
-        ]
-        sha = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        for task in tasks:
-            for geometry, label in zip(task.data, task.data.labels, strict=True):
-                sha.update(geometry.digest().encode())
-                sha.update(
-                    b"".join(
-                        np.asarray(part, dtype=float).tobytes()
-                        for part in (label.energy, label.forces, label.stress)
-                        if part is not None
-                    )
-                )
-            sha.update(
-                np.asarray(task.weights, dtype=float).tobytes()
-                + np.asarray(task.valid, dtype=bool).tobytes()
-            )
+        about = [settings, repr(module), rng.bit_generator.state]
+        sha = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for geometry, label in zip(data, data.labels, strict=True):
+            sha.update(geometry.digest().encode())
+            for part in (label.energy, label.forces, label.stress):
+                sha.update(b"" if part is None else np.asarray(part, dtype=float).tobytes())
+        sha.update(np.asarray(weights, dtype=float).tobytes())
+        sha.update(np.asarray(valid, dtype=bool).tobytes())
         return sha.hexdigest()
 
-    def _worth(self, data: Dataset) -> NDArray:
-        """(n,) what the loss of each structure is multiplied with, see `large_force`."""
+    def _structure_weights(self, data: Dataset) -> NDArray:
+        """(n,) factor of the loss of each structure, see `large_force`."""
         if self.large_force is None:
             return np.ones(len(data))
-        return 1 / (
-            1 + (np.array([np.abs(forces).max() for forces in data.forces]) / self.large_force) ** 2
-        )
+        largest = np.array([np.abs(forces).max() for forces in data.forces])
+        return 1 / (1 + (largest / self.large_force) ** 2)
 
     def _baseline(self, learned: Dataset) -> Baseline:
-        """The given baseline, or one fitted to those initial structures that some member learns
-        from.
-        """
+        """The given baseline, or one fitted to the initial structures among the `learned` ones."""
         if self.baseline is not None:
             return self.baseline
         first = learned[learned.generations == 0] if (learned.generations == 0).any() else learned
         return Baseline.fit([g.numbers for g in first], first.energies)
 
     def save(self, members: Stacked, folder: Path) -> None:
-        """Parameters as npz, everything else as JSON."""
+        """Write parameters as npz and everything else as JSON."""
         folder.mkdir(parents=True, exist_ok=True)
-        np.savez(
-            folder / "parameters.npz",
-            **{
-                name: value.detach().cpu().numpy()
-                for name, value in members.module.state_dict().items()
-            },
-        )
+        state = members.module.state_dict()
+        arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
+        np.savez(folder / "parameters.npz", **arrays)
         about = {
             "members": len(members),
             "baseline": members.baseline.to_json(),
@@ -354,19 +275,18 @@ class TorchTrainer:
         (folder / "members.json").write_text(json.dumps(about))
 
     def load(self, folder: Path) -> Stacked:
-        """What :meth:`save` wrote, with this trainer's network.
+        """Read members that :meth:`save` wrote into this trainer's network.
 
         Raises:
-            ValueError: parameters of a network of other sizes or, as its ``repr`` tells, another
-                order of elements or another cutoff.
+            ValueError: parameters of a network of other sizes, elements or cutoff, as its ``repr``
+                tells.
         """
         about = json.loads((folder / "members.json").read_text())
         module = self.network([0] * about["members"])
-        if about.get("network", repr(module)) != repr(module):  # older files do not say it
-            raise ValueError(
-                f"the parameters in {folder} belong to another network than {module}: they are"
-                f" those of {about['network']}"
-            )
+        other = f"the parameters in {folder} belong to another network than {module}: "
+        if about.get("network", repr(module)) != repr(module):  # older files do not name it
+            raise ValueError(f"{other}they are those of {about['network']}")
+        # a stream, because numpy leaks a damaged file that it opens itself
         with (
             (folder / "parameters.npz").open("rb") as stream,
             np.load(stream, allow_pickle=False) as arrays,
@@ -375,16 +295,21 @@ class TorchTrainer:
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
-            raise ValueError(
-                f"the parameters in {folder} belong to another network than {module}: {error}"
-            ) from None
+            raise ValueError(f"{other}{error}") from None
         return Stacked(module.to(self.device).requires_grad_(False), Baseline(about["baseline"]))
 
 
-def _named(member: int, seeds: Sequence[Sequence[int]]) -> str:
-    """Which of all members of all fits this is, where each fit has its own `seeds`."""
-    ends = np.cumsum([len(own) for own in seeds])
-    fit = int(np.searchsorted(ends, member, side="right"))
-    return f"member {member - int(ends[fit]) + len(seeds[fit])}" + (
-        f" of fit {fit}" if len(seeds) > 1 else ""
-    )
+def _check_weights(data: Dataset, weights: NDArray, valid: NDArray) -> None:
+    """Raise ValueError for shapes that do not agree or a member without training data."""
+    if weights.shape != valid.shape or weights.shape[1] != len(data):
+        raise ValueError(
+            f"weights {weights.shape} and valid {valid.shape} must both be (members, {len(data)})"
+        )
+    if (weights < 0).any():
+        raise ValueError(f"weights go down to {weights.min()}: they must not be negative")
+    learns = (weights > 0).any(axis=1)
+    if not learns.all():
+        raise ValueError(
+            f"member {int(np.argmin(learns))} has no training data: give it structures of positive"
+            " weight"
+        )

@@ -4,11 +4,9 @@ times.
 Both ways run in one process, in turn, so that a machine whose speed drifts drifts for both; a ratio
 is the median over the turns. "One by one" is the same code on one member after the other; for
 training there is also the loop that most people write, dense layers of ``torch.nn``, forces by a
-reverse pass that is differentiated again, and ``torch.optim.Adam``. Twenty experiments, which is
-what a study on two cores consists of, are trained one by one with all threads, and then stacked by
-four in two processes of one thread. SchNets of the paper's size are timed as
-:mod:`.schnet_benchmarks` describes, against SchNetPack where ``--schnetpack`` names an interpreter
-that has it.
+reverse pass that is differentiated again, and ``torch.optim.Adam``. SchNets of the paper's size are
+timed as :mod:`benchmarks.schnet` describes, against SchNetPack where ``--schnetpack`` names an
+interpreter that has it.
 """
 
 from __future__ import annotations
@@ -16,10 +14,8 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -34,11 +30,10 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import points
 from agal_toolkit.potentials import MLP, Separate, Stacked
 from agal_toolkit.references import DoubleWell
-from agal_toolkit.training.loss import Task
 from agal_toolkit.training.trainer import TorchTrainer
 from studies.results import Claim, write
 
-MEMBERS, STRUCTURES, EXPERIMENTS, STACK = 5, 105, 20, 4
+MEMBERS, STRUCTURES = 5, 105
 
 
 @dataclass(frozen=True)
@@ -235,42 +230,6 @@ def _one_by_one(members: Stacked) -> Separate:
     return Separate([Committee(members[m]).mean for m in range(len(members))], members.device)
 
 
-def _tasks(experiments: range) -> list[Task]:
-    everything, nothing = (
-        np.ones((MEMBERS, STRUCTURES)),
-        np.zeros((MEMBERS, STRUCTURES), dtype=bool),
-    )
-    return [
-        Task(data(STRUCTURES, k), everything, nothing, np.random.default_rng(k))
-        for k in experiments
-    ]
-
-
-def _stack(width: int, first: int) -> float:
-    """What one process trains at a time; its seconds, start aside."""
-    torch.set_num_threads(1)
-    began = time.perf_counter()
-    _trainer(width, "cpu").fit_many(_tasks(range(first, first + STACK)))
-    return time.perf_counter() - began
-
-
-def experiments(width: int, pool: ProcessPoolExecutor) -> Case:
-    """Twenty experiments of five members: one by one in this process, and stacked by four in the
-    processes of `pool`.
-    """
-    trainer = _trainer(width, "cpu")
-    return Case(
-        f"training {EXPERIMENTS} experiments on 2 cores",
-        lambda: [
-            trainer.fit(task.data, task.weights, task.valid, task.rng)
-            for task in _tasks(range(EXPERIMENTS))
-        ],
-        lambda: list(pool.map(partial(_stack, width), range(0, EXPERIMENTS, STACK))),
-        turns=3,
-        goal=3.0 if width == 128 else None,
-    )
-
-
 def schnet_cases(
     width: int, interactions: int, other: Callable[[str], float] | None = None
 ) -> list[Case]:
@@ -392,15 +351,11 @@ def main() -> None:
     parser.add_argument("--results", default="notebooks/results")
     arguments = parser.parse_args()
     sheet = Sheet(arguments.device)
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        for threads in arguments.threads if arguments.widths else []:
-            torch.set_num_threads(threads)
-            for width in arguments.widths:
-                both = arguments.device == "cpu" and threads == max(arguments.threads)
-                for case in cases(width, arguments.device) + (
-                    [experiments(width, pool)] if both else []
-                ):
-                    sheet.measure(case, width, threads)
+    for threads in arguments.threads if arguments.widths else []:
+        torch.set_num_threads(threads)
+        for width in arguments.widths:
+            for case in cases(width, arguments.device):
+                sheet.measure(case, width, threads)
     sheet.store(
         arguments.results,
         "benchmarks",

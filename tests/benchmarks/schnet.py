@@ -60,12 +60,12 @@ def training(
 
 def learning(module: nn.Module, members: int, batch: Batch) -> Callable[[], Tensor]:
     """A step on energies and forces that shall vanish; the call gives the members' losses."""
-    descent = MemberAdam(module, members, 1e-4, patience=None, factor=0.5, keep_best=False)
+    optimizer = MemberAdam(module, members, 1e-4, patience=None, factor=0.5, keep_best=False)
 
     def step() -> Tensor:
         said = derive(module, batch, graph=True, members=members)
         losses = said.energy.square().mean(-1) + said.forces.square().mean((-1, -2))
-        descent.step(losses.sum(), np.ones(members, dtype=bool))
+        optimizer.step(losses.sum())
         return losses.detach()
 
     return step

@@ -13,7 +13,6 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.potentials import Differentiable, SchNet
-from agal_toolkit.training.loss import Task
 from agal_toolkit.training.trainer import TorchTrainer
 
 
@@ -90,46 +89,6 @@ def test_a_fit_with_stress_learns_it(rng):
     stress = np.stack([label.stress for label in labels[:6]])
     error = members(Batch.of(data)).stress[:, :6].numpy() - stress
     assert np.sqrt((error**2).mean()) < 0.2 * np.sqrt((stress**2).mean())
-
-
-def test_fits_in_lockstep_are_fits_one_by_one(rng):
-    """Members of several fits see different molecules of one composition in one batch."""
-    trainer = TorchTrainer(
-        network=partial(
-            SchNet,
-            [1, 6],
-            features=6,
-            filters=6,
-            interactions=2,
-            gaussians=5,
-            cutoff=2.5,
-            dtype=torch.float64,
-        ),
-        epochs=2,
-        batch_size=3,
-    )
-
-    def tasks():
-        generator = np.random.default_rng(3)
-        for count in (5, 4):
-            geometries = [
-                Geometry(positions=generator.normal(0, 1.3, (4, 3)), numbers=[6, 1, 6, 1])
-                for _ in range(count)
-            ]
-            weights = np.ones((2, count))
-            yield Task(
-                Dataset(geometries, [pair_labels(g) for g in geometries]),
-                weights,
-                np.zeros_like(weights, dtype=bool),
-                np.random.default_rng(count),
-            )
-
-    batch = Batch.of([helpers.molecule(rng, 4)])
-    for task, together in zip(tasks(), trainer.fit_many(list(tasks())), strict=True):
-        alone = trainer.fit(task.data, task.weights, task.valid, task.rng)
-        torch.testing.assert_close(
-            alone(batch).forces, together(batch).forces, rtol=1e-5, atol=1e-7
-        )
 
 
 def test_energies_alone_can_be_fitted(rng):

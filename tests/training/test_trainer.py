@@ -17,7 +17,6 @@ from agal_toolkit.events import Epoch
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import MLP, Baseline, DensityNet, SchNet, Stacked
 from agal_toolkit.training import trainer as training
-from agal_toolkit.training.loss import Task
 from agal_toolkit.training.trainer import TorchTrainer, TrainingFailed
 
 TRAINER = TorchTrainer(
@@ -303,17 +302,10 @@ def test_validation_that_never_is_a_number_keeps_no_untrained_weights(what, rng)
         ),
     ):
         fit(trainer, data, *split(30))
-    tasks = [
-        Task(data[:25], *split(25, members=2, valid=0), np.random.default_rng(0)),
-        Task(data, *split(30, members=2), np.random.default_rng(0)),
-    ]
-    with pytest.raises(TrainingFailed, match="validation loss of member 0 of fit 1 was"):
-        trainer.fit_many(tasks)
     fit(replace(trainer, keep_best=False), data, *split(30))
 
 
-@pytest.mark.parametrize("several", [False, True])
-def test_validation_in_portions_is_the_same_fit(several, rng, monkeypatch):
+def test_validation_in_chunks_is_the_same_fit(rng, monkeypatch):
     """So that its memory has a bound, however many structures validate."""
     data, seen = helpers.well_data(rng, 40), []
 
@@ -325,12 +317,9 @@ def test_validation_in_portions_is_the_same_fit(several, rng, monkeypatch):
     trainer = replace(TRAINER, network=partial(Network, 2, width=12, dtype=torch.float64), epochs=5)
 
     def fitted():
-        heard = []
-        tasks = [
-            Task(data[:count], *split(count, valid=valid), np.random.default_rng(valid))
-            for count, valid in ((40, 30), (20, 12))[: 1 + several]
-        ]
-        return trainer.fit_many(tasks, heard.append), np.array([e.valid for e in heard])
+        epochs = []
+        members = fit(trainer, data, *split(40, valid=30), report=epochs.append)
+        return members, np.array([e.valid for e in epochs])
 
     whole, losses = fitted()
     assert max(seen) == 30
@@ -339,7 +328,7 @@ def test_validation_in_portions_is_the_same_fit(several, rng, monkeypatch):
     parts, again = fitted()
     assert max(seen) == 13
     np.testing.assert_allclose(again, losses, rtol=1e-12)
-    assert all(same(one, other) for one, other in zip(whole, parts, strict=True))
+    assert same(whole, parts)
 
 
 # -- interruptions and files
@@ -700,45 +689,6 @@ def test_a_damaged_checkpoint_is_named_with_the_remedy(rng, tmp_path):
     (tmp_path / "fit.npz").write_bytes(b"half a file")
     with pytest.raises(ValueError, match=r"fit\.npz is damaged .* delete it"):
         fit(replace(TRAINER, epochs=5), helpers.well_data(rng, 20), *split(20), scratch=tmp_path)
-
-
-def test_fits_in_lockstep_are_the_fits_one_by_one(rng):
-    """Three tasks of different sizes, weights and numbers of members, in the precision in which
-    rounding cannot hide a mistake.
-    """
-    trainer = replace(TRAINER, epochs=12, batch_size=6, patience=3, keep_best=True)
-    sizes = (9, 20, 31)
-    data = [helpers.well_data(rng, size) for size in sizes]
-    splits = [split(size, members=members) for size, members in zip(sizes, (2, 3, 2), strict=True)]
-    splits[1][0][:, 3] = 4.0
-    alone = [
-        trainer.fit(d, *s, np.random.default_rng(k))
-        for k, (d, s) in enumerate(zip(data, splits, strict=True))
-    ]
-    together = trainer.fit_many(
-        [
-            Task(d, *s, np.random.default_rng(k))
-            for k, (d, s) in enumerate(zip(data, splits, strict=True))
-        ]
-    )
-    for one, other, d in zip(alone, together, data, strict=True):
-        assert len(one) == len(other)
-        torch.testing.assert_close(
-            one(Batch.of(d)).forces, other(Batch.of(d)).forces, rtol=1e-7, atol=1e-7
-        )
-
-
-@pytest.mark.parametrize(
-    "change",
-    [{"numbers": [1]}, {"charge": 1}, {"multiplicity": 2}],
-    ids=lambda change: next(iter(change)),
-)
-def test_lockstep_refuses_structures_that_differ(change, rng):
-    other = helpers.well_data(rng, 12)
-    named = Dataset([replace(g, **change) for g in other], other.labels)
-    tasks = [Task(data, *split(12), np.random.default_rng(0)) for data in (other, named)]
-    with pytest.raises(ValueError, match="same composition, charge and multiplicity"):
-        TRAINER.fit_many(tasks)
 
 
 def test_labels_of_points_are_what_is_learned():

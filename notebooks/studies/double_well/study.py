@@ -1,9 +1,9 @@
 """Adversarial against random sampling on the double well, many pairs of loops: Schwalbe-Koda 2021,
 Fig. 2b, with intervals.
 
-Pairs run in lockstep, a few to a process; each finished pair is a file, and pairs that a result
-file already holds are not run again, so a study can be run in pieces, stopped at any time and
-finished elsewhere.
+Pairs run beside each other in processes. Each finished pair is a file, and pairs that a result file
+already holds are not run again, so a study can be run in pieces, stopped at any time and finished
+elsewhere.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from agal_toolkit.loop.lockstep import lockstep
 from agal_toolkit.settings import machine, to_settings
 
 from ..results import Claim, agree, keep, ratio, read, write
-from .cost import estimate
-from .recipes import PRESETS, STRATEGIES, VARIANTS, Preset, loop, recipe, record, start
+from .recipes import PRESETS, STRATEGIES, VARIANTS, Preset, generations, recipe, record
 
 Pair = Mapping[str, Any]
 
@@ -46,69 +43,50 @@ def settings(preset: Preset, variant: str) -> dict[str, Any]:
 def run(
     preset: Preset,
     variant: str,
-    seeds: Sequence[int],
+    seed: int,
     directory: Path,
     device: str = "cpu",
     say: Callable[[str], None] = lambda text: None,
     deadline: float = np.inf,
 ) -> None:
-    """Pairs in lockstep; each finished pair is written to ``pair-<seed>.json`` in `directory`, an
-    interrupted run goes on at its generations.
+    """Run the loops of one pair, one after the other, and write ``pair-<seed>.json``.
+
+    An interrupted pair goes on at its generations.
 
     Args:
         preset: the sizes.
         variant: the recipe.
-        seeds: one for each pair.
+        seed: of the pair.
         directory: of the run directories and the pairs.
         device: where networks are trained.
-        say: hears a line of progress after each generation.
+        say: receives a line of progress after each generation.
         deadline: in seconds of :func:`time.time`; no generation starts after it.
     """
-    keys = [(seed, strategy) for seed in seeds for strategy in VARIANTS[variant].strategies]
-    loops = [loop(strategy, preset, seed, variant, device) for seed, strategy in keys]
-    places = [directory / f"{strategy}-{seed}" for seed, strategy in keys]
-    records: dict[int, dict[str, list[dict[str, Any]]]] = {
-        seed: {strategy: [] for strategy in VARIANTS[variant].strategies} for seed in seeds
-    }
-    effort = np.cumsum(1 + np.arange(preset.generations) / 2)  # data grow, and training with them
-    began, known = time.monotonic(), 0.0
-    # Random loops have twice the data: fitted together with adversarial ones, these would wait for
-    # them in every epoch.
-    together = lockstep(loops, [start(seed, variant) for seed, _ in keys], places, stack=len(seeds))
-    for row in islice(together, preset.generations):
-        for (seed, strategy), generation in zip(keys, row, strict=True):
-            records[seed][strategy].append(record(generation))
-        medians = {
-            s: np.median([records[seed][s][-1]["metrics"]["rmse"] for seed in seeds])
-            for s in VARIANTS[variant].strategies
-        }
-        found, passed = (
-            ", ".join(f"{s} {value:.2f}" for s, value in medians.items()),
-            time.monotonic() - began,
-        )
-        if not any(
-            generation.seconds for generation in row
-        ):  # read, not run: it says nothing of the time left
-            began, known = time.monotonic(), effort[row[0].index]
-            continue
-        left = passed * (effort[-1] - effort[row[0].index]) / (effort[row[0].index] - known)
-        say(
-            f"{variant}, seeds {seeds[0]} to {seeds[-1]}, generation {row[0].index + 1} of"
-            f" {preset.generations}: median RMSE {found}; {passed:.0f} s, about {left:.0f} s left"
-        )
-        if time.time() > deadline and row[0].index + 1 < preset.generations:
-            return
-    for seed in seeds:
-        keep(
-            directory / f"pair-{seed}.json",
-            {
-                "seed": seed,
-                "settings": settings(preset, variant),
-                **machine(),
-                "device": device,
-                **records[seed],
-            },
-        )
+    strategies = VARIANTS[variant].strategies
+    records: dict[str, list[dict[str, Any]]] = {strategy: [] for strategy in strategies}
+    # data grow with each generation, and training with them
+    effort = np.cumsum(np.tile(1 + np.arange(preset.generations) / 2, len(strategies)))
+    began, known, done = time.monotonic(), 0.0, 0
+    for strategy in strategies:
+        for generation in generations(
+            strategy, preset, seed, directory, variant=variant, device=device
+        ):
+            records[strategy].append(record(generation))
+            done += 1
+            if not generation.seconds:  # read, not run: tells nothing about the time left
+                began, known = time.monotonic(), effort[done - 1]
+                continue
+            passed = time.monotonic() - began
+            left = passed * (effort[-1] - effort[done - 1]) / (effort[done - 1] - known)
+            say(
+                f"{variant}, seed {seed}, {strategy}, generation {generation.index + 1} of"
+                f" {preset.generations}: RMSE {generation.metrics['rmse']:.2f};"
+                f" {passed:.0f} s, about {left:.0f} s left"
+            )
+            if time.time() > deadline and done < len(effort):
+                return
+    about = {"seed": seed, "settings": settings(preset, variant), **machine(), "device": device}
+    keep(directory / f"pair-{seed}.json", {**about, **records})
 
 
 def collect(directory: Path, result: Path, preset: Preset, variant: str) -> dict[int, Pair]:
@@ -202,7 +180,6 @@ def study(
     *,
     pairs: int | None = None,
     seed: int = 0,
-    stack: int = 4,
     processes: int = 1,
     device: str = "cpu",
     out: str | Path = "runs/double_well",
@@ -218,8 +195,7 @@ def study(
         variant: name of the recipe.
         pairs: how many; the preset's otherwise.
         seed: of the first pair; the others count on.
-        stack: pairs that run in lockstep.
-        processes: stacks at a time, each in a process with one thread.
+        processes: pairs that run at a time, each in a process with one thread.
         device: where networks are trained.
         out: of run directories and finished pairs.
         results: folder of the result file ``double_well_<variant>-<preset>.json``.
@@ -239,23 +215,22 @@ def study(
     )  # nothing is run beside pairs of other settings
     earlier = read(place)["seconds"]["in all"] if place.exists() else 0.0
     missing = [k for k in range(seed, seed + (pairs or sizes.pairs)) if k not in done]
-    stacks = [missing[k : k + stack] for k in range(0, len(missing), stack)]
-    if processes == 1 or len(stacks) == 1:
-        for own in stacks:
+    if processes == 1 or len(missing) == 1:
+        for number in missing:
             if time.time() < deadline:
-                run(sizes, variant, own, directory, device, say, deadline)
-    elif stacks:
+                run(sizes, variant, number, directory, device, say, deadline)
+    elif missing:
         with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
             waiting = [
-                pool.apply_async(_work, (preset, variant, own, directory, device, deadline))
-                for own in stacks
+                pool.apply_async(_work, (preset, variant, number, directory, device, deadline))
+                for number in missing
             ]
-            for number, result in enumerate(waiting, 1):
+            for count, result in enumerate(waiting, 1):
                 result.get()
                 passed = time.monotonic() - began
                 say(
-                    f"{variant}: {number} of {len(stacks)} stacks, {passed:.0f} s, about"
-                    f" {passed * (len(stacks) / number - 1):.0f} s left"
+                    f"{variant}: {count} of {len(missing)} pairs, {passed:.0f} s, about"
+                    f" {passed * (len(missing) / count - 1):.0f} s left"
                 )
     done = collect(directory, place, sizes, variant)
     if not done:
@@ -286,7 +261,6 @@ def study(
             "about": VARIANTS[variant].about,
             "pairs": len(done),
             "processes": processes,
-            "stack": stack,
         },
         records={"pairs": list(done.values())},
         claims=found,
@@ -298,12 +272,12 @@ def study(
 
 
 def _work(
-    preset: str, variant: str, seeds: Sequence[int], directory: Path, device: str, deadline: float
+    preset: str, variant: str, seed: int, directory: Path, device: str, deadline: float
 ) -> None:
     """What one process does."""
     if time.time() < deadline:
         torch.set_num_threads(1)
-        run(PRESETS[preset], variant, seeds, directory, device, _say, deadline)
+        run(PRESETS[preset], variant, seed, directory, device, _say, deadline)
 
 
 def _say(text: str) -> None:
@@ -327,12 +301,11 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=0, help="of the first pair; the others count on"
     )
-    parser.add_argument("--stack", type=int, default=4, help="pairs that run in lockstep")
     parser.add_argument(
         "--processes",
         type=int,
         default=1,
-        help="stacks at a time, each in a process with one thread",
+        help="pairs at a time, each in a process with one thread",
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
@@ -351,16 +324,7 @@ def main() -> None:
         default=np.inf,
         help="start no generation later than this; the next call goes on",
     )
-    parser.add_argument("--dry-run", action="store_true", help="estimate the cost and stop")
     arguments = vars(parser.parse_args())
-    if arguments.pop("dry_run"):
-        sizes = PRESETS[arguments["preset"]]
-        for variant in arguments["variant"]:
-            _say(
-                f"{variant}, preset {arguments['preset']}:"
-                f" {estimate(sizes, variant, arguments['pairs'] or sizes.pairs, arguments['device'])}"
-            )
-        return
     for variant in arguments.pop("variant"):
         study(variant=variant, say=_say, **arguments)
 

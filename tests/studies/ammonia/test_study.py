@@ -17,7 +17,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Labels
 from agal_toolkit.loop.run_directory import RunDirectoryError
 from agal_toolkit.potentials import Differentiable
-from agal_toolkit.training.loss import Order
+from agal_toolkit.training.loss import EpochOrder
 from studies.ammonia import committees as ammonia_committees
 from studies.ammonia import convergence as ammonia_convergence
 from studies.ammonia import labels as ammonia_labels
@@ -368,7 +368,8 @@ def test_the_printed_recipe_is_the_papers(known):
     assert printed.sampler.count == 30
     data = Dataset([known.ground] * 78, [Labels(energy=0.0, forces=np.zeros((4, 3)))] * 78)
     weights, _ = printed.folds(data, 5, np.random.default_rng(0))
-    batches = Order(weights, trainer.batch_size, np.ones(78)).shuffled(np.random.default_rng(0))
+    order = EpochOrder(weights, trainer.batch_size, np.ones(78))
+    batches = order.shuffled(np.random.default_rng(0))
     assert len(batches) == 3
     assert np.mean([(weights[:, batch] > 0).sum(1) for batch in batches[:2]]) == pytest.approx(
         18, abs=1.5

@@ -183,7 +183,7 @@ def test_a_piece_of_a_study_ends_in_time_and_the_next_one_goes_on(tiny, tmp_path
         is None
     )
     assert "no pair is finished yet" in said[-1]
-    study.run(TINY, "kT-5", [0], tmp_path / "runs" / "tiny" / "kT-5", deadline=0.0)
+    study.run(TINY, "kT-5", 0, tmp_path / "runs" / "tiny" / "kT-5", deadline=0.0)
     assert len(list((tmp_path / "runs").rglob("generation_*"))) == 1
     whole = read(study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path))
     other = read(
