@@ -1,9 +1,7 @@
-"""What a notebook shows: a panel that runs loops, maps to touch, molecules to turn, and pictures of
-every object.
+"""Views for notebooks: panels that run loops, maps to click, molecules to turn, pictures.
 
-Importing this package tells a running IPython to show a Committee, a Dataset, an Attack, a Loop and
-a Generation as pictures; without one it does nothing. What draws in three dimensions is loaded when
-the first molecule is shown.
+Importing this package makes a running IPython show a Committee, a Dataset and a Generation as
+pictures; without IPython it does nothing. nglview is loaded when the first molecule is shown.
 """
 
 from .atlas import Atlas
