@@ -22,7 +22,7 @@ from torch import Tensor
 from ..batch import Batch, Prediction, concatenate
 from ..geometry import Geometry, as_geometry
 from ..potentials.ase import PotentialCalculator
-from ..potentials.protocol import Potential
+from ..potentials.protocol import Potential, Recorded
 
 if TYPE_CHECKING:
     from ..potentials.torchsim import Integrator, PotentialModel
@@ -164,17 +164,6 @@ class Together:
         self.state = self.state[places]
 
 
-class _Remembered:
-    """A potential that knows what it was asked last and what it said."""
-
-    def __init__(self, potential: Potential) -> None:
-        self.potential = potential
-
-    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        self.batch, self.prediction = batch, self.potential(batch, graph=graph)
-        return self.prediction
-
-
 class OneByOne:
     """Periodic boxes at constant pressure, each an ASE simulation of its own."""
 
@@ -194,10 +183,10 @@ class OneByOne:
         for start, kelvin, masses, momenta in zip(
             crowd.starts, crowd.temperatures, crowd.masses, crowd.momenta, strict=True
         ):
-            atoms, asked = start.to_ase(), _Remembered(potential)
+            atoms, recorded = start.to_ase(), Recorded(potential)
             atoms.set_masses(masses)
             atoms.set_momenta(momenta)
-            atoms.calc = PotentialCalculator(asked, device=device)
+            atoms.calc = PotentialCalculator(recorded, device=device)
             atoms.get_potential_energy()
             chains = {
                 "tdamp": damping * units.fs,
@@ -214,7 +203,7 @@ class OneByOne:
                         pressure_au=pressure,
                         **chains,
                     ),
-                    asked,
+                    recorded,
                 )
             )
 
@@ -227,7 +216,7 @@ class OneByOne:
         """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in
         ASE's units.
         """
-        batches = [asked.batch for _, asked in self.running]
+        batches = [recorded.batch for _, recorded in self.running]
         batch = Batch(
             positions=torch.cat([b.positions for b in batches]),
             numbers=torch.cat([b.numbers for b in batches]),
@@ -246,7 +235,7 @@ class OneByOne:
         velocities = torch.tensor(np.concatenate([atoms.get_velocities() for atoms in everyone]))
         return (
             batch,
-            concatenate([asked.prediction for _, asked in self.running]),
+            concatenate([recorded.prediction for _, recorded in self.running]),
             kinetic,
             velocities,
         )

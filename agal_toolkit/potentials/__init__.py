@@ -4,7 +4,7 @@ from .ase import CalculatorPotential, PotentialCalculator
 from .density import DensityNet
 from .members import Separate, Stacked
 from .mlp import MLP
-from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, derive
+from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, Recorded, derive
 from .schnet import SchNet
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "NoGraph",
     "Potential",
     "PotentialCalculator",
+    "Recorded",
     "SchNet",
     "Separate",
     "Stacked",

@@ -13,6 +13,7 @@ import torch
 from ase import Atoms
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
 
 from ..batch import Batch, Prediction
 from ..geometry import Geometry
@@ -92,19 +93,39 @@ def _stress(atoms: Atoms, d: int) -> np.ndarray:
     return np.full((d, d), np.nan)
 
 
-def _state(atoms: Atoms) -> tuple[int, int]:
-    """Charge and multiplicity, where :meth:`Geometry.to_ase` puts them."""
-    return int(atoms.info.get("charge", 0)), int(atoms.info.get("multiplicity", 1))
+def _state(atoms: Atoms) -> tuple[int, int, int]:
+    """Charge, multiplicity and dimension, where :meth:`Geometry.to_ase` puts them."""
+    info = atoms.info
+    return int(info.get("charge", 0)), int(info.get("multiplicity", 1)), info.get("dimension", 3)
 
 
-class PotentialCalculator(Calculator):
-    """An ASE calculator from a potential, for ASE's dynamics, optimisers and paths; charge and
-    multiplicity are those in ``atoms.info``.
+class GeometryCalculator(Calculator):
+    """Base of ASE calculators whose results depend on charge, multiplicity and dimension, too."""
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Return what has changed since the last calculation; ASE does not compare ``info``."""
+        changes = super().check_state(atoms, tol=tol)
+        return changes if changes or _state(atoms) == _state(self.atoms) else ["charge"]
+
+    def _store(self, energy: float, forces: NDArray, stress: NDArray | None) -> None:
+        """Set ``results`` from eV, (n, d) eV/angstrom and (d, d) eV/angstrom^3, d = 3 for stress."""
+        padding = ((0, 0), (0, 3 - forces.shape[1]))
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": np.pad(np.asarray(forces, dtype=float), padding),
+        }
+        if stress is not None and len(stress) == 3:
+            self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
+
+
+class PotentialCalculator(GeometryCalculator):
+    """An ASE calculator from a potential; charge and multiplicity are those in ``atoms.info``.
 
     Args:
         potential: what predicts; a committee's ``mean``, for example.
         dimension: 3, or fewer for a model surface, whose remaining coordinates are then ignored.
-        replicas: the atoms are this many independent copies of one geometry, one behind the other,
+        replicas: the atoms are this many independent copies of one geometry, one after the other,
             evaluated as one batch; the energy is their sum. So ASE moves a whole ensemble at once.
         device: where the potential computes.
     """
@@ -126,17 +147,8 @@ class PotentialCalculator(Calculator):
         device: torch.device | str = "cpu",
     ) -> None:
         super().__init__()
-        self.potential, self.dimension, self.replicas, self.device = (
-            potential,
-            dimension,
-            replicas,
-            device,
-        )
-
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE itself does not compare ``info``."""
-        changes = super().check_state(atoms, tol=tol)
-        return changes if changes or _state(atoms) == _state(self.atoms) else ["charge"]
+        self.potential, self.dimension = potential, dimension
+        self.replicas, self.device = replicas, device
 
     def calculate(
         self,
@@ -144,37 +156,24 @@ class PotentialCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Any = all_changes,
     ) -> None:
-        """Fills ``results``: energy, forces, and stress of a single fully periodic structure in
-        three dimensions.
-        """
+        """Set energy, ``energies`` of replicas, forces, and stress of one periodic 3D structure."""
         super().calculate(atoms, properties, system_changes)
-        charge, multiplicity = _state(self.atoms)
-        d, n = self.dimension, len(self.atoms) // self.replicas
-        pbc = np.tile(self.atoms.pbc[:d], (self.replicas, 1))
-        cell = np.tile(
-            self.atoms.cell.array[:d, :d] * self.atoms.pbc[:d, None], (self.replicas, 1, 1)
-        )
+        charge, multiplicity, _ = _state(self.atoms)
+        d, n, copies = self.dimension, len(self.atoms) // self.replicas, self.replicas
+        pbc = self.atoms.pbc[:d]
+        cell = self.atoms.cell.array[:d, :d] * pbc[:, None]
         batch = Batch(
             positions=torch.tensor(self.atoms.positions[:, :d], device=self.device),
             numbers=torch.tensor(self.atoms.numbers, dtype=torch.int64, device=self.device),
-            owner=torch.arange(self.replicas, device=self.device).repeat_interleave(n),
-            cell=torch.tensor(cell, device=self.device),
-            pbc=torch.tensor(pbc, device=self.device),
-            charge=torch.full((self.replicas,), charge, device=self.device),
-            multiplicity=torch.full((self.replicas,), multiplicity, device=self.device),
+            owner=torch.arange(copies, device=self.device).repeat_interleave(n),
+            cell=torch.tensor(np.tile(cell, (copies, 1, 1)), device=self.device),
+            pbc=torch.tensor(np.tile(pbc, (copies, 1)), device=self.device),
+            charge=torch.full((copies,), charge, device=self.device),
+            multiplicity=torch.full((copies,), multiplicity, device=self.device),
         )
         prediction = self.potential(batch)
-        forces = np.zeros((len(self.atoms), 3))
-        forces[:, :d] = prediction.forces.cpu().numpy()
         energies = prediction.energy.double().cpu().numpy()
-        total = float(energies.sum())
-        self.results = {
-            "energy": total,
-            "free_energy": total,
-            "energies": energies,
-            "forces": forces,
-        }
-        if d == 3 and self.replicas == 1 and self.atoms.pbc.all():
-            self.results["stress"] = full_3x3_to_voigt_6_stress(
-                prediction.stress[0].double().cpu().numpy()
-            )
+        single = copies == 1 and self.atoms.pbc.all()
+        stress = prediction.stress[0].double().cpu().numpy() if single else None
+        self._store(float(energies.sum()), prediction.forces.cpu().numpy(), stress)
+        self.results["energies"] = energies

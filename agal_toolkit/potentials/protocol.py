@@ -178,6 +178,33 @@ def _stress(energy: Tensor, strained: Tensor | None, batch: Batch, periodic: Ten
     return torch.where(where, (strained / torch.where(where, volume, 1.0)).to(energy.dtype), stress)
 
 
+class Recorded:
+    """A potential, or the mean of several members, that keeps its latest prediction.
+
+    Stop criteria of a simulation read from it how far the members differ.
+
+    Args:
+        potential: a potential, members or a committee.
+
+    Attributes:
+        batch: the latest batch.
+        prediction: the latest prediction, with the member axis of members or a committee.
+        calls: number of batches predicted so far.
+    """
+
+    batch: Batch
+    prediction: Prediction
+
+    def __init__(self, potential: Potential | Members) -> None:
+        self.potential, self.calls = potential, 0
+
+    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
+        self.batch, self.prediction = batch, self.potential(batch, graph=graph)
+        self.calls += 1
+        several = self.prediction.energy.ndim > 1
+        return self.prediction.mean() if several else self.prediction
+
+
 @dataclass(frozen=True)
 class Differentiable:
     """A potential from a differentiable energy.

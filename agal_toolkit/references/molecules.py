@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
-from ase.stress import full_3x3_to_voigt_6_stress
+from ase.calculators.calculator import all_changes
 
 from ..geometry import Geometry
+from ..potentials.ase import GeometryCalculator
 from .outcomes import Label
 
 # angstrom; bound nuclei are never this close, and basis functions there cannot be told apart
@@ -73,7 +73,7 @@ def check_electrons(geometry: Geometry, name: str) -> None:
             )
 
 
-class LabelCalculator(Calculator):
+class LabelCalculator(GeometryCalculator):
     """A label function as an ASE calculator; charge and multiplicity are those in ``atoms.info``.
 
     Args:
@@ -86,32 +86,16 @@ class LabelCalculator(Calculator):
         super().__init__()
         self.function = label  # ASE has a `label` of its own, a file name
 
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
-        """What has changed since the last calculation; ASE itself does not compare ``info``."""
-        changes = super().check_state(atoms, tol=tol)
-        same = changes or all(
-            atoms.info.get(name) == self.atoms.info.get(name)
-            for name in ("charge", "multiplicity", "dimension")
-        )
-        return changes if same else ["charge"]
-
     def calculate(
         self,
         atoms: Atoms | None = None,
         properties: Sequence[str] = ("energy",),
         system_changes: Any = all_changes,
     ) -> None:
-        """Fills ``results``: energy, forces, and stress where the label has one in three
-        dimensions.
-        """
+        """Set energy, forces, and stress where the label has one in three dimensions."""
         super().calculate(atoms, properties, system_changes)
-        geometry = Geometry.from_ase(self.atoms)
-        labels = self.function(geometry)
-        forces = np.zeros((len(geometry), 3))
-        forces[:, : geometry.dimension] = labels.forces
-        self.results = {"energy": labels.energy, "free_energy": labels.energy, "forces": forces}
-        if labels.stress is not None and geometry.dimension == 3:
-            self.results["stress"] = full_3x3_to_voigt_6_stress(labels.stress)
+        labels = self.function(Geometry.from_ase(self.atoms))
+        self._store(labels.energy, labels.forces, labels.stress)
 
 
 def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int = 200) -> Geometry:

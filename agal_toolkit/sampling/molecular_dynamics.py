@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
 from numpy.random import Generator
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from ..dataset import Dataset
 from ..dynamics import Stop, Watch, nvt
 from ..events import Report, ignore
 from ..geometry import Geometry
+from ..potentials.protocol import Recorded
 from ..uncertainty.variance import force_variance
 
 
@@ -81,9 +80,10 @@ class MolecularDynamics:
             rng.uniform(*self.temperature, self.count),
             max(1, round(1000 * self.picoseconds / self.timestep)),
         )
-        doubting = _Doubting(committee, np.inf if self.uncertain is None else self.uncertain)
+        recorded = Recorded(committee)
+        doubt = () if self.uncertain is None else (_Uncertain(recorded, self.uncertain),)
         ran = nvt(
-            doubting,
+            recorded,
             starts,
             temperatures,
             timestep=self.timestep,
@@ -92,42 +92,24 @@ class MolecularDynamics:
             rng=rng,
             device=committee.device,
             report=report,
-            watch=Watch(
-                every=max(1, round(10 / self.timestep)), stops=(*self.stops, doubting.doubt)
-            ),
+            watch=Watch(every=max(1, round(10 / self.timestep)), stops=(*self.stops, *doubt)),
         )
         return [
             frames.geometry(
-                -1 if frames.reason in (None, doubting.doubt.name) else max(len(frames) - 2, 0)
+                -1 if frames.reason in (None, _Uncertain.name) else max(len(frames) - 2, 0)
             )
             for frames in ran
         ]
 
 
-class _Doubting:
-    """A committee's mean that remembers where its members disagreed when it was last asked.
-
-    Attributes:
-        doubt: a criterion on it, for the same batch.
-    """
-
-    def __init__(self, committee: Committee, limit: float) -> None:
-        self._committee, self.sigma = committee, torch.zeros(0)
-        self.doubt = _Doubt(self, limit)
-
-    def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        said = self._committee(batch, graph=graph)
-        self.sigma = force_variance(said, batch).sqrt()
-        return said.mean()
-
-
 @dataclass(frozen=True)
-class _Doubt:
-    """The members disagree by more than `limit`, eV/angstrom."""
+class _Uncertain:
+    """Stop where the members' forces differ by more than `limit`, eV/angstrom."""
 
-    asked: _Doubting
+    recorded: Recorded
     limit: float
     name: str = "uncertain"
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
-        return self.asked.sigma > self.limit
+        variance = force_variance(self.recorded.prediction, self.recorded.batch)
+        return variance.sqrt() > self.limit

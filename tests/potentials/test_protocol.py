@@ -18,7 +18,9 @@ from agal_toolkit.potentials import (
     DensityNet,
     Differentiable,
     NoGraph,
+    Recorded,
     SchNet,
+    Separate,
     Stacked,
     derive,
 )
@@ -311,3 +313,15 @@ def test_an_unknown_element_is_named():
 def test_nameless_particles_have_no_baseline():
     assert not Baseline.fit([np.array([0])] * 4, np.arange(4.0)).energies
     assert Baseline({1: 2.0})(Batch.of(points([[0.0, 0.0]]))).tolist() == [0.0]
+
+
+def test_a_recorded_potential_keeps_the_latest_prediction():
+    batch, potential = Batch.of(points([[0.9, 0.4], [0.1, -0.3]])), helpers.well_potential()
+    single, several = Recorded(potential), Recorded(Separate([potential] * 3))
+    for _ in range(2):
+        assert torch.equal(single(batch).forces, potential(batch).forces)
+        assert torch.equal(several(batch).forces, several.prediction.forces.mean(0))
+    assert single.batch is several.batch is batch
+    assert single.calls == several.calls == 2
+    assert single.prediction.energy.shape == (2,)
+    assert several.prediction.energy.shape == (3, 2)

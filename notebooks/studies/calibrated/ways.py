@@ -4,16 +4,20 @@ a hot simulation.
 
 from __future__ import annotations
 
-import torch
+from dataclasses import dataclass
+
 from numpy.random import Generator
 from scipy.optimize import brentq
+from torch import Tensor
 
 from agal_toolkit.attack import Attack, TargetError
+from agal_toolkit.attack.target_error import TargetLoss
 from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.dynamics import Watch, nve
 from agal_toolkit.geometry import Geometry
+from agal_toolkit.potentials import Recorded
 
 HOT, STEP, LONGEST = 1000.0, 0.25, 200.0  # K, fs and fs: of simulations
 FARTHEST = 1.0  # angstrom: of random displacements
@@ -51,29 +55,16 @@ def rattled(
     return seed.moved(seed.positions + brentq(beyond, 0.0, high, rtol=0.01) * direction), len(asked)
 
 
-class _Watched:
-    """A committee's mean that remembers how uncertain all members were, and stops a simulation from
-    there on.
-    """
+@dataclass(frozen=True)
+class _Uncertain:
+    """Stop where the recorded members are as uncertain as the loss's target."""
 
-    name = "uncertain"
+    loss: TargetLoss
+    recorded: Recorded
+    name: str = "uncertain"
 
-    def __init__(self, aim: TargetError, committee: Committee) -> None:
-        self._loss, self._committee, self._average, self.calls = (
-            aim(committee, Dataset()),
-            committee,
-            torch.zeros(1),
-            0,
-        )
-
-    def potential(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        """The mean."""
-        said = self._committee(batch, graph=graph)
-        self._average, self.calls = self._loss.found(said, batch)[0], self.calls + 1
-        return said.mean()
-
-    def __call__(self, batch: Batch, prediction: Prediction) -> torch.Tensor:
-        return self._average >= 1
+    def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
+        return self.loss.found(self.recorded.prediction, self.recorded.batch)[0] >= 1
 
 
 def heated(
@@ -82,14 +73,14 @@ def heated(
     """The first frame as uncertain as the target of a simulation at constant energy from hot
     velocities, or its last; and evaluations.
     """
-    watched = _Watched(aim, committee)
+    recorded = Recorded(committee)
     (frames,) = nve(
-        watched.potential,
+        recorded,
         [seed],
         HOT,
         timestep=STEP,
         steps=round(LONGEST / STEP),
         rng=rng,
-        watch=Watch(every=1, stops=(watched,)),
+        watch=Watch(every=1, stops=(_Uncertain(aim(committee, Dataset()), recorded),)),
     )
-    return frames.geometry(-1), watched.calls
+    return frames.geometry(-1), recorded.calls
