@@ -27,9 +27,9 @@ from ..dataset import Dataset
 from ..events import Report
 from ..geometry import Geometry, Labels, points
 from ..uncertainty.variance import force_variance
+from .attack_maps import CommitteeOnGrid, draw_gain, draw_paths
 from .background import LIVE, PAUSED, Background
 from .clickable import MISSING, clickable
-from .maps import Said, draw_gain, draw_paths
 from .picture import DPI, DRAWING, Coalesced, Picture, bundle, draw_or_explain, error_html
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
@@ -94,7 +94,7 @@ class AttackExplorer(ipywidgets.VBox):
             seconds,
         )
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
-        self._said = Said.of(committee, Grid(limit, points))
+        self._said = CommitteeOnGrid.of(committee, Grid(limit, points))
         self._seeds: list[Geometry] = []
         self._layer: list[Artist] = []
         self._start, self._followed = 0.0, True

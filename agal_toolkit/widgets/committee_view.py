@@ -16,7 +16,7 @@ from .. import plots
 from ..analysis.grids import Grid
 from ..committee import Committee
 from ..dataset import Dataset
-from .maps import Said
+from .attack_maps import CommitteeOnGrid
 from .picture import Picture, bundle
 
 
@@ -32,7 +32,7 @@ class CommitteeView(ipywidgets.VBox):
     def __init__(
         self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None
     ) -> None:
-        self._said, self._dataset = Said.of(committee, grid), dataset
+        self._said, self._dataset = CommitteeOnGrid.of(committee, grid), dataset
         self._member = ipywidgets.IntSlider(
             value=1,
             min=1,
@@ -57,7 +57,9 @@ class CommitteeView(ipywidgets.VBox):
         return bundle(super()._repr_mimebundle_(**options), self._picture.value)
 
 
-def draw_members(figure: Figure, said: Said, member: int, dataset: Dataset | None = None) -> None:
+def draw_members(
+    figure: Figure, said: CommitteeOnGrid, member: int, dataset: Dataset | None = None
+) -> None:
     """All members small, below them the chosen one beside the mean and the uncertainty."""
     top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
     grid, shape = said.surface.grid, said.surface.energy.shape

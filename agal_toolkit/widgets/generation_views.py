@@ -1,30 +1,33 @@
-"""What a panel shows of one generation: for each kind of system another pair of pictures.
+"""Pairs of pictures of one generation; the data decide which pair a panel draws.
 
-A view computes first and draws on two axes afterwards, so that what takes long does not hold up
-other drawings; it remembers what it computed of a committee, so looking again costs a drawing only.
+A view first computes and then draws on two axes, so that a long computation does not hold up other
+drawings. It caches what it computed of a committee, so drawing again is cheap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 from matplotlib.axes import Axes
 
 from .. import plots
 from ..analysis.grids import Grid, Surface
+from ..geometry import Geometry
 from ..loop.generation import Generation
 
+T = TypeVar("T")
 
-class View(Protocol):
-    """Two pictures of a generation, the last of those that a loop has made so far.
+
+class GenerationView(Protocol):
+    """Two pictures of the last of a loop's generations.
 
     Attributes:
-        titles: of the two.
+        titles: titles of the two pictures.
         zero: energy that counts as zero in pictures of labels, eV.
-        unit: of energies in them, in eV; 1 for a model surface.
-        unit_name: for their labels.
+        unit: unit of energies in pictures of labels, eV; 1 for a model surface.
+        unit_name: name of that unit.
     """
 
     titles: tuple[str, str]
@@ -33,57 +36,61 @@ class View(Protocol):
     unit_name: str
 
     def prepare(self, generations: Sequence[Generation]) -> None:
-        """Computes what :meth:`draw` needs of the same generations; may take long."""
+        """Compute what :meth:`draw` needs of these generations; may take long."""
 
     def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
-        """Draws the last of one loop's generations, at least one; the earlier ones are there to
-        compare with. `paths` asks for the ways of the attacks.
+        """Draw the last of one loop's generations, beside earlier ones where that helps.
+
+        `paths` asks for the paths of the attacks.
         """
 
 
-class Once:
-    """What was computed of each generation, kept as long as the generation is.
+def is_surface(geometries: Iterable[Geometry]) -> bool:
+    """Return whether all structures (at least one) are single particles in the plane."""
+    shapes = {geometry.positions.shape for geometry in geometries}
+    return shapes == {(1, 2)}
 
-    Args:
-        compute: generation -> value.
-    """
 
-    def __init__(self, compute: Callable[[Generation], Any]) -> None:
-        self._compute, self._known = compute, WeakKeyDictionary[Generation, Any]()
+def cached_per_generation(compute: Callable[[Generation], T]) -> Callable[[Generation], T]:
+    """Return `compute` with a cache that lasts as long as each generation."""
+    cache = WeakKeyDictionary[Generation, T]()
 
-    def __call__(self, generation: Generation) -> Any:
-        if generation not in self._known:
-            self._known[generation] = self._compute(generation)
-        return self._known[generation]
+    def cached(generation: Generation) -> T:
+        if generation not in cache:
+            cache[generation] = compute(generation)
+        return cache[generation]
+
+    return cached
 
 
 class PlaneView:
-    """Energy and uncertainty of a particle in the plane.
+    """Mean energy and uncertainty of a particle in the plane, with the structures.
 
     Args:
-        grid: where the committee is evaluated.
+        grid: grid on which the committee is evaluated.
     """
 
     titles = ("mean energy", "uncertainty")
     zero, unit, unit_name = 0.0, 1.0, ""
 
     def __init__(self, grid: Grid = Grid(points=60)) -> None:
-        self.surface = Once(lambda generation: Surface.of(generation.committee, grid))
+        self.surface = cached_per_generation(
+            lambda generation: Surface.of(generation.committee, grid)
+        )
 
     def prepare(self, generations: Sequence[Generation]) -> None:
-        """The surfaces of the last."""
+        """Evaluate the last committee on the grid."""
         self.surface(generations[-1])
 
     def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
-        """Draws both surfaces of the last, with the structures on them."""
+        """Draw both surfaces of the last committee."""
         generation = generations[-1]
         surface = self.surface(generation)
         plots.committee_surface(left, generation, surface)
         plots.uncertainty_surface(right, generation, surface)
-        for axes in (left, right):
-            if paths:
+        if paths:
+            for axes in (left, right):
                 plots.attack_paths(axes, generation.adversaries)
         right.set_ylabel("")
-        left.legend(
-            loc="lower right", fontsize=7, framealpha=0.85, borderpad=0.3, handletextpad=0.1
-        )
+        small = {"fontsize": 7, "framealpha": 0.85, "borderpad": 0.3, "handletextpad": 0.1}
+        left.legend(loc="lower right", **small)

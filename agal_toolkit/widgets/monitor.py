@@ -33,7 +33,7 @@ from .background import (
     STOPPING,
     Background,
 )
-from .generation_views import PlaneView, View
+from .generation_views import GenerationView, PlaneView
 from .picture import DPI, Coalesced, Picture, bundle, draw_or_explain, error_html
 from .progress import Account, Begun, Turn, clock
 
@@ -83,7 +83,7 @@ class Monitor(ipywidgets.VBox):
         loops: Mapping[str, Generations],
         *,
         generations: int | None = None,
-        view: View | None = None,
+        view: GenerationView | None = None,
         metric: str | None = None,
     ) -> None:
         if not loops:

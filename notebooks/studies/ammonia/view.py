@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from agal_toolkit import plots
 from agal_toolkit.analysis.paths import NoMinimum, NudgedElasticBand, Path
 from agal_toolkit.loop.generation import Generation
-from agal_toolkit.widgets.generation_views import Once
+from agal_toolkit.widgets.generation_views import cached_per_generation
 from studies.ammonia import figures
 
 from .inversion import inversion_path
@@ -34,10 +34,10 @@ class AmmoniaView:
 
     def __init__(self, truth: Truth) -> None:
         self._truth, self.zero = truth, truth.zero
-        self.surface = Once(
+        self.surface = cached_per_generation(
             lambda generation: PlaneSurface.of(generation.committee, truth.surface.grid, truth.zero)
         )
-        self.path = Once(self._path)
+        self.path = cached_per_generation(self._path)
 
     def _path(self, generation: Generation) -> Path | None:
         """On the committee's mean; None where it has no minimum."""
