@@ -6,14 +6,13 @@ from __future__ import annotations
 
 from .amoeba import AMOEBA
 from .cache import Cache
+from .calculators import ORCA, XTB, CalculatorLabels
 from .double_well import DoubleWell, basin
 from .molecules import LabelCalculator, conformer, optimised
-from .orca import ORCA
-from .outcomes import LabelFailed, Refused
+from .outcomes import LabelFailed, NotConverged, Refused
 from .processes import processes
-from .pyscf import DFT, NotConverged
+from .pyscf import DFT
 from .reference import Reference
-from .xtb import XTB
 
 __all__ = [
     "AMOEBA",
@@ -21,6 +20,7 @@ __all__ = [
     "ORCA",
     "XTB",
     "Cache",
+    "CalculatorLabels",
     "DoubleWell",
     "LabelCalculator",
     "LabelFailed",

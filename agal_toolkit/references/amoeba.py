@@ -19,7 +19,7 @@ from ase import units
 from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
-from .pyscf import NotConverged
+from .outcomes import NotConverged
 
 if TYPE_CHECKING:
     from openmm import Context, System

@@ -41,6 +41,10 @@ class LabelFailed(Exception):
         return f"geometry {self.index}: {self.reason}"
 
 
+class NotConverged(RuntimeError):
+    """A self-consistent field did not converge; the message names the geometry."""
+
+
 class Refused(Exception):
     """The label function answered, but `accept` refused the answer for `reason`."""
 

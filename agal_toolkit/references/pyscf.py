@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
 from .molecules import check_molecule
+from .outcomes import NotConverged
 
 if TYPE_CHECKING:
     from pyscf.gto import Mole
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 SLOPE = units.Hartree / units.Bohr  # of an energy, atomic units to eV/angstrom
 CURVATURE = SLOPE / units.Bohr  # eV/angstrom^2
 HEAVIEST = 94  # plutonium, the last element with parameters in D3; s-dftd3 says 0 beyond its own
-
-
-class NotConverged(RuntimeError):
-    """A self-consistent field that did not become self-consistent; the message names the geometry."""
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ ENGRAD = """#
 
 
 def stand_in(folder: Path, how: str = "NORMALLY", note: str = "", engrad: bool = True) -> ORCA:
-    """A program in the place of ORCA, in a folder with a blank, that keeps the input it was given."""
+    """A program in the place of ORCA, in a folder with a blank, that keeps its input."""
     program = folder / "in stalled" / "orca"
     program.parent.mkdir(exist_ok=True)
     program.write_text(
@@ -70,9 +70,14 @@ def stand_in(folder: Path, how: str = "NORMALLY", note: str = "", engrad: bool =
     return ORCA(command=str(program), scratch=folder)
 
 
+def written(folder: Path, geometry: Geometry = OH, **changes) -> str:
+    """The input that the program was given for `geometry`."""
+    replace(stand_in(folder), **changes)(geometry)
+    return (folder / "seen.inp").read_text()
+
+
 def test_the_input_is_the_papers(tmp_path):
-    written = ORCA().write(OH, tmp_path).read_text()
-    lines = [line.split() for line in written.splitlines() if line.strip()]
+    lines = [line.split() for line in written(tmp_path).splitlines() if line.strip()]
     assert lines == [
         ["!", "BP86", "D3BJ", "def2-SVP", "EnGrad", "TightSCF"],
         ["%pal", "nprocs", "1", "end"],
@@ -84,13 +89,10 @@ def test_the_input_is_the_papers(tmp_path):
 
 
 def test_charge_cores_and_blocks_are_written(tmp_path):
-    written = (
-        ORCA(cores=4, blocks="%scf maxiter 300 end")
-        .write(replace(OH, charge=-1, multiplicity=1), tmp_path)
-        .read_text()
-    )
-    assert "%pal nprocs 4 end\n%scf maxiter 300 end" in written
-    assert "*xyz -1 1" in written
+    ion = replace(OH, charge=-1, multiplicity=1)
+    text = written(tmp_path, ion, cores=4, blocks="%scf maxiter 300 end")
+    assert "%pal nprocs 4 end\n%scf maxiter 300 end" in text
+    assert "*xyz -1 1" in text
 
 
 def test_what_it_says_is_read(tmp_path):
@@ -113,14 +115,14 @@ def test_what_it_says_is_read(tmp_path):
         (
             {"how": "WITH ERRORS"},
             (
-                r"ORCA did not finish Geometry\(HO, 3d, from {'by': 'hand'}\); its output ends:"
+                r"ORCA did not finish Geometry\(HO, 3d, from {'by': 'hand'}\), .*; its output ends:"
                 r" .*ORCA TERMINATED WITH ERRORS"
             ),
         ),
         ({"engrad": False}, r"ORCA did not finish Geometry\(HO.*ORCA TERMINATED NORMALLY"),
         (
             {"note": "  (Wavefunction not fully converged!)"},
-            r"ORCA's field of Geometry\(HO.* did not converge; its output ends: ",
+            r"ORCA did not finish Geometry\(HO.*its energy is nan\); its output ends: ",
         ),
     ],
 )

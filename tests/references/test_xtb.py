@@ -118,7 +118,9 @@ def test_atoms_on_top_of_an_image_are_named(rng):
 
 
 def test_charges_that_do_not_converge_name_the_geometry(rng):
-    with pytest.raises(NotConverged, match=r"charges of Geometry\(H2O.*raise iterations"):
+    with pytest.raises(
+        NotConverged, match=r"TBLite did not finish Geometry\(H2O.*allow more iterations"
+    ):
         XTB(iterations=1)(water(rng))
 
 
@@ -129,7 +131,7 @@ def test_settings(wrong):
 
 
 def test_without_tblite_the_remedy_is_said(monkeypatch, rng):
-    monkeypatch.setitem(sys.modules, "tblite.interface", None)
+    monkeypatch.setitem(sys.modules, "tblite.ase", None)
     with pytest.raises(ImportError, match=r"pip install 'agal_toolkit\[references\]'"):
         XTB()(water(rng))
 

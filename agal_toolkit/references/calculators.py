@@ -1,0 +1,261 @@
+"""Labels from ASE calculators: any of them, tight binding by tblite, and the program ORCA.
+
+Each structure gets a calculator of its own, and a program a folder of its own, so that no label
+depends on the one before it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import numpy as np
+from ase.calculators.calculator import (
+    BaseCalculator,
+    CalculationFailed,
+    PropertyNotImplementedError,
+    SCFError,
+)
+from ase.data import chemical_symbols
+
+from ..geometry import Geometry, Labels
+from .molecules import check_electrons, check_molecule
+from .outcomes import NotConverged
+
+
+@dataclass(frozen=True)
+class CalculatorLabels:
+    """Labels from any ASE calculator with energy and forces, made anew for each structure.
+
+    Attributes:
+        make: The calculator's class, or a function of an importable module that makes it.
+        settings: Keyword arguments of `make`; with its name they identify the labels.
+        charge: The keyword argument of `make` for the total charge; None if it takes none.
+        spin: The keyword argument of `make` for the multiplicity 2S + 1; None if it takes none.
+        directory: The keyword argument of `make` for the working folder, for calculators that write
+            files. Each structure gets a new folder, which is removed afterwards.
+        scratch: Where these folders are made; None is the system's folder for temporary files.
+    """
+
+    make: Callable[..., BaseCalculator]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    charge: str | None = None
+    spin: str | None = None
+    directory: str | None = None
+    scratch: Path | None = field(default=None, compare=False)
+
+    def __call__(self, geometry: Geometry) -> Labels:
+        """Return energy and forces, and stress if `geometry` is periodic and there is one.
+
+        Raises:
+            ValueError: an ion or a radical where `charge` or `spin` is None.
+            NotConverged: the calculator's field.
+            RuntimeError: the calculator raised something else.
+        """
+        arguments = dict(self.settings)
+        for name, keyword, value, usual in (
+            ("charge", self.charge, geometry.charge, 0),
+            ("spin", self.spin, geometry.multiplicity, 1),
+        ):
+            if keyword is not None:
+                arguments[keyword] = value
+            elif value != usual:
+                raise ValueError(
+                    f"{geometry!r} has charge {geometry.charge} and multiplicity"
+                    f" {geometry.multiplicity}: name the calculator's argument for it,"
+                    f" CalculatorLabels(..., {name}=...)"
+                )
+        with self._folder() as folder:
+            if folder is not None:
+                arguments[self.directory] = folder
+            calculator = self.make(**arguments)
+            try:
+                labels = _labels(calculator, geometry)
+            except Exception as error:
+                failed = isinstance(error, (NotConverged, SCFError, CalculationFailed))
+                raise (NotConverged if failed else RuntimeError)(
+                    f"{type(calculator).__name__} did not finish {geometry!r}, charge"
+                    f" {geometry.charge}, multiplicity {geometry.multiplicity}"
+                    f" ({type(error).__name__}: {error}){_end_of_output(folder)}: give another"
+                    " multiplicity, allow more iterations, or drop the geometry (MinDistance"
+                    " before labelling)"
+                ) from error
+        return labels
+
+    def _folder(self) -> Any:
+        """A context with the working folder, or None."""
+        if self.directory is None:
+            return nullcontext()
+        return TemporaryDirectory(prefix="label-", dir=self.scratch)
+
+
+def _labels(calculator: BaseCalculator, geometry: Geometry) -> Labels:
+    """What `calculator` computes for `geometry`."""
+    atoms = geometry.to_ase()
+    atoms.calc = calculator
+    stress = None
+    # first: some programs compute the stress only on request, and energy and forces along with it
+    if geometry.dimension == 3 and geometry.pbc.all():
+        with suppress(PropertyNotImplementedError):
+            stress = atoms.get_stress(voigt=False, apply_constraint=False)
+    energy = atoms.get_potential_energy()
+    forces = atoms.get_forces(apply_constraint=False)[:, : geometry.dimension]
+    if not np.isfinite(energy):
+        raise NotConverged(f"its energy is {energy}")
+    return Labels(energy=energy, forces=forces, stress=stress).check(geometry)
+
+
+def _end_of_output(folder: str | None) -> str:
+    """The last lines of a program's output ``*.out`` in `folder`, for an error message."""
+    if folder is None:
+        return ""
+    text = "".join(path.read_text(errors="replace") for path in Path(folder).glob("*.out"))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; its output ends: " + " | ".join(lines[-5:]) if lines else "; it wrote no output"
+
+
+@dataclass(frozen=True)
+class XTB:
+    """Extended tight binding by tblite, for molecules and crystals.
+
+    GFN1-xTB is from Grimme 2017 (doi:10.1021/acs.jctc.7b00118), GFN2-xTB from Bannwarth 2019
+    (doi:10.1021/acs.jctc.8b01176).
+
+    Attributes:
+        method: "GFN1-xTB" or "GFN2-xTB".
+        accuracy: Of integrals and self-consistency; smaller is tighter, 1 is tblite's default.
+        temperature: Of the electrons, K; it smooths the crossing of levels.
+        iterations: Largest number of iterations of the self-consistent charges.
+
+    Raises:
+        ValueError: a setting out of range.
+    """
+
+    method: Literal["GFN1-xTB", "GFN2-xTB"] = "GFN2-xTB"
+    accuracy: float = 0.1
+    temperature: float = 300.0
+    iterations: int = 250
+
+    def __post_init__(self) -> None:
+        if self.method not in ("GFN1-xTB", "GFN2-xTB"):
+            raise ValueError(f"method is {self.method!r}, expected 'GFN1-xTB' or 'GFN2-xTB'")
+        if not min(self.accuracy, self.temperature) > 0 or self.iterations < 1:
+            raise ValueError(
+                f"accuracy={self.accuracy}, temperature={self.temperature} and"
+                f" iterations={self.iterations} must be positive"
+            )
+
+    def __call__(self, geometry: Geometry) -> Labels:
+        """Return energy and forces, and stress if `geometry` is periodic.
+
+        Raises:
+            ValueError: periodic in some directions only, an impossible charge or multiplicity,
+                overlapping atoms, or an element without parameters.
+            NotConverged: the self-consistent charges.
+            ImportError: tblite is missing.
+        """
+        if geometry.pbc.any() != geometry.pbc.all():
+            raise ValueError(
+                f"{geometry!r} is periodic in some directions only, and XTB() labels molecules and"
+                " crystals: use a large cell and pbc=True"
+            )
+        check_electrons(geometry, "XTB()")
+        heaviest = geometry.numbers.max()
+        if heaviest > 86:
+            raise ValueError(
+                f"{self.method} has no parameters for {chemical_symbols[heaviest]}: use another"
+                " reference"
+            )
+        try:
+            from tblite.ase import TBLite
+        except ImportError as error:
+            raise ImportError(
+                "XTB() needs tblite: pip install 'agal_toolkit[references]'"
+            ) from error
+        settings = {
+            "method": self.method,
+            "accuracy": self.accuracy,
+            "electronic_temperature": self.temperature,
+            "max_iterations": self.iterations,
+            "verbosity": 0,
+        }
+        return CalculatorLabels(TBLite, settings, charge="charge", spin="multiplicity")(geometry)
+
+
+@dataclass(frozen=True)
+class ORCA:
+    """The program ORCA, for isolated molecules.
+
+    The defaults are BP86-D3/def2-SVP of Schwalbe-Koda 2021, with BJ damping, ORCA's default. For
+    pure functionals ORCA fits the Coulomb energy (RI-J) and PySCF does not, so that total energies
+    differ from those of :class:`DFT` by a small amount that hardly depends on the geometry.
+
+    Attributes:
+        command: The program's full path, which it needs to start in parallel. (On desktops a bare
+            ``orca`` may be a screen reader.)
+        method: The simple input line; it must ask for the gradient.
+        blocks: Further lines of the input.
+        cores: Processes of one calculation.
+        scratch: Where working folders are made; None is the system's folder for temporary files.
+
+    Raises:
+        ValueError: a `method` without EnGrad, fewer than one core.
+    """
+
+    command: str = field(default="orca", compare=False)
+    method: str = "BP86 D3BJ def2-SVP EnGrad TightSCF"
+    blocks: str = ""
+    cores: int = field(default=1, compare=False)
+    scratch: Path | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        if "engrad" not in self.method.lower().split():
+            raise ValueError(f"method is {self.method!r}, which yields no forces: add EnGrad")
+        if self.cores < 1:
+            raise ValueError(f"cores is {self.cores}, expected at least 1")
+
+    def __call__(self, geometry: Geometry) -> Labels:
+        """Return energy and forces.
+
+        Raises:
+            FileNotFoundError: there is no such program.
+            ValueError: no isolated molecule, see :func:`check_molecule`.
+            NotConverged: ORCA's field.
+            RuntimeError: ORCA ended without a gradient; the message has the end of its output.
+        """
+        check_molecule(geometry, "ORCA")
+        program = shutil.which(self.command)
+        if program is None:
+            raise FileNotFoundError(
+                f"there is no program {self.command!r}: install ORCA and give its full path,"
+                " ORCA(command='/opt/orca/orca'), or use DFT()"
+            )
+        settings = {
+            "orcasimpleinput": self.method,
+            "orcablocks": "\n".join(filter(None, [f"%pal nprocs {self.cores} end", self.blocks])),
+        }
+        make = partial(_orca, shlex.quote(str(Path(program).resolve())))
+        label = CalculatorLabels(make, settings, "charge", "mult", "directory", self.scratch)
+        return label(geometry)
+
+
+def _orca(command: str, **arguments: Any) -> BaseCalculator:
+    """ASE's calculator, which runs the program `command`."""
+    from ase.calculators import orca  # with ase.io, half a second
+    from ase.io.orca import read_orca_engrad, read_orca_output
+
+    def read_results(directory: Path) -> dict[str, Any]:
+        output = directory / calculator.template.outputname
+        energy = read_orca_output(output, index=-1).get_potential_energy()
+        return {"energy": energy, "forces": read_orca_engrad(output.with_suffix(".engrad"))}
+
+    calculator = orca.ORCA(profile=orca.OrcaProfile(command=command), **arguments)
+    calculator.template.read_results = read_results  # the template's own prints and is deprecated
+    return calculator
