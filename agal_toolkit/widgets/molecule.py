@@ -1,10 +1,9 @@
-"""A structure in three dimensions, to be turned with the mouse; alone knows nglview.
+"""A structure in three dimensions that the mouse turns; the only file that knows nglview.
 
-One view is used again and again, because a page has sixteen WebGL contexts: :class:`Molecule` sends
-the whole :class:`~agal_toolkit.plots.scene.Scene` each time, a few kilobytes, and the view replaces
-its buffers by it between two frames of the browser. Nothing depends on what was sent before, so a
-page that was reloaded, or that shows the view twice, asks for the scene and has it. Without nglview
-the same calls draw a picture.
+A page has sixteen WebGL contexts, so one view shows structure after structure. :class:`Molecule`
+sends a whole :class:`~agal_toolkit.plots.scene.Scene` each time, a few kilobytes, and the view
+replaces its buffers between two frames of the browser. No message depends on an earlier one: a page
+that is reloaded, or shows the view twice, asks for the scene. Without nglview a picture is drawn.
 """
 
 from __future__ import annotations
@@ -16,11 +15,12 @@ import threading
 import types
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ipywidgets
 import numpy as np
 from IPython.utils.capture import capture_output
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
@@ -32,72 +32,78 @@ from .picture import DPI, Picture, bundle, draw_or_explain, error_html
 _EXTENSION = "nglview-js-widgets"
 _EDGE = 0.02  # angstrom, radius of a cell's edge
 _MISSING = (
-    "nglview is not installed, so this is a still picture: pip install nglview, and restart the"
-    " kernel, to turn it with the mouse"
+    "nglview is not installed, so this picture cannot be turned: pip install nglview, then restart"
+    " the kernel"
 )
 
-# Runs in nglview's view: `scene` becomes what it shows. Buffers go to the viewer itself, past
-# nglview's components, whose bookkeeping would run between the views of a page and the kernel for
-# each of them.
+# Runs in nglview's view and makes it show `scene`. Buffers go to the viewer, not to nglview's
+# components, which would synchronise each of them between the kernel and all views of a page.
 _SHOW = """
-const viewer = this.stage.viewer, old = this.agal;
-const floats = values => new Float32Array(values);
-const made = [];
-for (const part of scene.parts) {
-    const see = part.opacity < 1 ? {opacity: part.opacity, depthWrite: false, side: 'front'} : {};
-    if (part.radius.length)
-        made.push(new NGL.SphereBuffer({position: floats(part.position), color: floats(part.color), radius: floats(part.radius)}, see));
-    if (part.width.length)
-        made.push(new NGL.CylinderBuffer({position1: floats(part.begin), position2: floats(part.end), color: floats(part.paint), color2: floats(part.paint),
-            radius: floats(part.width)}, see));
-    if (part.text.length)
-        made.push(new NGL.TextBuffer({position: floats(part.place), size: floats(part.size), color: floats(part.ink), text: part.text},
-            {zOffset: 1.5, attachment: 'middle-center', showBorder: true, borderColor: 'white', borderWidth: 0.3}));
+const viewer = this.stage.viewer, old = this.agal, buffers = [];
+const floats = lists => Object.fromEntries(
+    Object.entries(lists).map(([name, values]) => [name, new Float32Array(values)]));
+const bordered = {zOffset: 1.5, attachment: 'middle-center', showBorder: true,
+    borderColor: 'white', borderWidth: 0.3};
+for (const {balls, sticks, names, text, opacity} of scene.parts) {
+    const look = opacity < 1 ? {opacity, depthWrite: false, side: 'front'} : {};
+    if (balls.radius.length) buffers.push(new NGL.SphereBuffer(floats(balls), look));
+    if (sticks.radius.length) buffers.push(new NGL.CylinderBuffer(floats(sticks), look));
+    if (text.length) buffers.push(new NGL.TextBuffer({...floats(names), text}, bordered));
 }
-made.forEach(buffer => viewer.add(buffer));
-if (!old) {
-    this.setSize(scene.size[0], scene.size[1]);
+buffers.forEach(buffer => viewer.add(buffer));
+if (old) {
+    old.buffers.forEach(buffer => { viewer.remove(buffer); buffer.dispose(); });
+} else {
+    this.setSize(...scene.size);
     this.stage.setParameters({clipDist: 0.5, fogNear: 60, ambientIntensity: 0.45, tooltip: false});
 }
-if (old) old.buffers.forEach(buffer => { viewer.remove(buffer); buffer.dispose(); });
 if (!old || old.aim !== scene.aim) {
-    const narrow = Math.min(1, viewer.width / viewer.height), half = Math.PI * viewer.perspectiveCamera.fov / 360;
+    const narrow = Math.min(1, viewer.width / viewer.height);
+    const half = Math.PI * viewer.perspectiveCamera.fov / 360;
     const d = scene.reach / Math.sin(half) / narrow;
     this.stage.viewerControls.orient(scene.turn.map((entry, k) => k < 15 ? entry * d : entry));
 }
-this.agal = {buffers: made, aim: scene.aim};
+this.agal = {buffers, aim: scene.aim};
 viewer.requestRender();
 """
 
 
-class Molecule(ipywidgets.VBox):
-    """One view of one structure after the other; the camera stays where a person turned it while
-    the atoms are the same.
+class _Shown(NamedTuple):
+    """The arguments of :meth:`Molecule.show`, which are those of :func:`scenes`."""
 
-    Its methods may be called from any thread and return at once.
+    geometry: Geometry | None = None
+    ghost: Geometry | None = None
+    colours: NDArray | None = None
+    labels: tuple[str, ...] | None = None
+
+
+class Molecule(ipywidgets.VBox):
+    """A view of one structure; a new structure of the same atoms leaves the camera where it is.
+
+    Methods may be called from any thread and return at once.
 
     Args:
-        size: inches, width and height, a hundred pixels each.
+        size: width and height in inches, `DPI` pixels each.
 
     Attributes:
-        live: nglview shows it; otherwise a picture does.
-        geometry: what it shows, None before the first.
+        live: whether nglview shows the structure; False is a picture.
     """
 
     def __init__(self, size: tuple[float, float] = (3.6, 3.2)) -> None:
-        self.geometry: Geometry | None = None
         self._size, self._lock = size, threading.RLock()
-        self._ghost: Geometry | None = None
-        self._colours: NDArray | None = None
-        self._labels: tuple[str, ...] | None = None
+        self._shown = _Shown()
         self._frames: tuple[Geometry, ...] = ()
         self._turn, self._reach, self._aim = np.eye(3), 0.0, 0
         self.live = importlib.util.find_spec("nglview") is not None
-        self._view = _view(size, self._answer) if self.live else Picture(self._draw, size)
-        super().__init__(
-            [self._view] if self.live else [self._view, ipywidgets.HTML(error_html(_MISSING))]
-        )
+        self._view = _nglview(size, self._answer) if self.live else Picture(self._draw, size)
+        missing = [] if self.live else [ipywidgets.HTML(error_html(_MISSING))]
+        super().__init__([self._view, *missing])
         self.layout.width = f"{round(size[0] * DPI) + 4}px"
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """The structure in view; None before the first."""
+        return self._shown.geometry
 
     def show(
         self,
@@ -106,157 +112,122 @@ class Molecule(ipywidgets.VBox):
         colours: ArrayLike | None = None,
         labels: Sequence[str] | None = None,
     ) -> Molecule:
-        """Shows a structure in place of the one before.
+        """Show a structure in place of the previous one.
 
         Args:
-            geometry: of at most three dimensions; with its cell where it is periodic.
-            ghost: another one, translucent, which stays in the middle of the view: where an attack
-                started.
-            colours: (n, 3) red, green and blue of the atoms, 0 to 1; None takes those of the
-                elements, :func:`~agal_toolkit.plots.molecules.heat` makes some of uncertainties.
-            labels: (n,) what is written at the atoms.
+            geometry: n atoms in at most three dimensions; a periodic one is shown with its cell.
+            ghost: a translucent structure that stays in the middle: the start of an attack.
+            colours: (n, 3) red, green and blue of the atoms, 0 to 1, for example from
+                :func:`~agal_toolkit.plots.molecules.heat`; None takes those of the elements.
+            labels: (n,) text at the atoms.
 
         Raises:
             ValueError: colours or labels of another number of atoms, or more than three dimensions.
         """
         with self._lock:
-            seen = scenes(geometry, ghost, colours, labels)
-            self._look(geometry, ghost, max(scene.reach for scene in seen))
-            self.geometry, self._ghost, self._labels = (
-                geometry,
-                ghost,
-                None if labels is None else tuple(labels),
-            )
-            self._colours = None if colours is None else np.asarray(colours, dtype=float)
-            if self.live:
-                self._send(seen)
-            else:
-                self._view.request()
+            visible = scenes(geometry, ghost, colours, labels)
+            self._look(geometry, ghost, max(scene.reach for scene in visible))
+            painted = None if colours is None else np.asarray(colours, dtype=float)
+            names = None if labels is None else tuple(labels)
+            self._shown = _Shown(geometry, ghost, painted, names)
+            self._update(visible)
         return self
 
     def clear(self) -> Molecule:
-        """Shows nothing."""
+        """Show nothing and forget the frames."""
         with self._lock:
-            self.geometry = self._ghost = self._colours = self._labels = None
-            self._frames = ()
-            if self.live:
-                self._send([])
-            else:
-                self._view.request()
+            self._shown, self._frames = _Shown(), ()
+            self._update([])
         return self
 
     def frames(self, geometries: Sequence[Geometry], ghost: Geometry | None = None) -> Molecule:
-        """Takes structures of the same atoms, whose cells may differ, of which :meth:`seek` shows
-        one, and shows the first; the camera sees them all from where it is.
+        """Take structures of the same atoms for :meth:`seek`, and show the first.
+
+        Their cells may differ. The camera is placed so that all of them are in view.
 
         Raises:
-            ValueError: no structures, or some of other atoms than the first.
+            ValueError: no structures, or structures of different atoms.
         """
-        if not len(geometries) or not all(
-            _alike(geometries[0], geometry) for geometry in geometries
-        ):
+        if not geometries or not all(_same_atoms(geometries[0], other) for other in geometries):
             raise ValueError(
                 f"{len(geometries)} structures cannot be the frames of one view: give at least one,"
                 " all of the same atoms in the same order"
             )
         with self._lock:
-            self._frames, self._ghost = tuple(geometries), ghost
-            self._look(
-                geometries[0],
-                ghost,
-                max(scene.reach for geometry in geometries for scene in scenes(geometry, ghost)),
-            )
-            self.geometry = geometries[0]
+            visible = [scene for geometry in geometries for scene in scenes(geometry, ghost)]
+            self._look(geometries[0], ghost, max(scene.reach for scene in visible))
+            self._frames, self._shown = tuple(geometries), _Shown(geometries[0], ghost)
             return self.seek(0)
 
     def seek(self, frame: int, colours: ArrayLike | None = None) -> Molecule:
-        """Shows a structure of :meth:`frames`.
+        """Show a structure of :meth:`frames` with atoms in `colours`.
 
         Raises:
-            IndexError: there are not so many.
+            IndexError: `frame` is not below the number of frames.
         """
         with self._lock:
-            return self.show(self._frames[frame], self._ghost, colours)
+            return self.show(self._frames[frame], self._shown.ghost, colours)
 
-    def draw(self, axes: Any) -> None:
-        """What it shows, from where it first looked, on matplotlib axes."""
+    def draw(self, axes: Axes) -> None:
+        """Draw the structure on matplotlib axes, from the first position of the camera."""
         with self._lock:
-            geometry, ghost, colours, labels, turn, reach = (
-                self.geometry,
-                self._ghost,
-                self._colours,
-                self._labels,
-                self._turn,
-                self._reach,
-            )
-        if geometry is None:
-            axes.axis("off")
-            axes.text(
-                0.5,
-                0.5,
-                "no structure",
-                transform=axes.transAxes,
-                ha="center",
-                va="center",
-                color="0.55",
-                fontsize=9,
-            )
+            shown, turn, reach = self._shown, self._turn, self._reach
+        if shown.geometry is not None:
+            plots.molecule(axes, *shown, outline=False, view=turn, limit=reach, bar=True)
             return
-        plots.molecule(
-            axes, geometry, ghost, colours, labels, outline=False, view=turn, limit=reach, bar=True
-        )
+        axes.axis("off")
+        centred = {"ha": "center", "va": "center", "transform": axes.transAxes}
+        axes.text(0.5, 0.5, "no structure", color="0.55", fontsize=9, **centred)
 
     def _draw(self, figure: Figure) -> None:
         self.draw(figure.add_axes((0.0, 0.0, 1.0, 1.0)))
 
     def _look(self, geometry: Geometry, ghost: Geometry | None, reach: float) -> None:
-        """Turns the camera to new atoms, and steps back from old ones that have flown apart."""
-        if not _alike(self.geometry, geometry):
-            self._turn, self._reach, self._aim = (
-                bearing(geometry if ghost is None else ghost),
-                1.05 * max(reach, 1.2),
-                self._aim + 1,
-            )
+        """Turn the camera to new atoms, or step back from atoms that flew apart."""
+        if not _same_atoms(self.geometry, geometry):
+            self._turn = bearing(geometry if ghost is None else ghost)
+            self._reach, self._aim = 1.05 * max(reach, 1.2), self._aim + 1
         elif reach > self._reach:
             self._reach, self._aim = 1.1 * reach, self._aim + 1
 
+    def _update(self, visible: Sequence[Scene]) -> None:
+        if self.live:
+            self._send(visible)
+        else:
+            self._view.request()
+
     def _answer(self, _: Any, message: Any, __: Any) -> None:
-        """A view on a page is ready: it gets what there is to see."""
+        """Send the scene to a view that was loaded on a page."""
         if isinstance(message, dict) and message.get("type") == "request_loaded":
             with self._lock:
                 if self.geometry is not None:
-                    self._send(scenes(self.geometry, self._ghost, self._colours, self._labels))
+                    self._send(scenes(*self._shown))
 
-    def _send(self, seen: Sequence[Scene]) -> None:
-        told = {
-            "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(seen)],
+    def _send(self, visible: Sequence[Scene]) -> None:
+        scene = {
+            "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(visible)],
             "turn": _camera(self._turn),
             "reach": self._reach,
             "aim": self._aim,
             "size": _pixels(self._size),
         }
-        code = f"const scene = {json.dumps(told)};{_SHOW}"
-        self._view.send(
-            {
-                "type": "call_method",
-                "target": "Widget",
-                "methodName": "executeCode",
-                "args": [code],
-                "kwargs": {},
-                "reconstruc_color_scheme": False,
-            }
-        )
+        message = {
+            "type": "call_method",
+            "target": "Widget",
+            "methodName": "executeCode",
+            "args": [f"const scene = {json.dumps(scene)};{_SHOW}"],
+            "kwargs": {},
+            "reconstruc_color_scheme": False,  # nglview spells it so
+        }
+        self._view.send(message)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(
-            super()._repr_mimebundle_(**options), draw_or_explain(self._draw, self._size)[0]
-        )
+        picture = draw_or_explain(self._draw, self._size)[0]
+        return bundle(super()._repr_mimebundle_(**options), picture)
 
 
-def _alike(one: Geometry | None, other: Geometry) -> bool:
-    """Whether two structures consist of the same atoms in the same order, periodic along the same
-    cell vectors; the vectors themselves may differ.
-    """
+def _same_atoms(one: Geometry | None, other: Geometry) -> bool:
+    """Return whether elements, their order and periodic directions agree; cells may differ."""
     return (
         one is not None
         and np.array_equal(one.numbers, other.numbers)
@@ -265,72 +236,60 @@ def _alike(one: Geometry | None, other: Geometry) -> bool:
 
 
 def _part(scene: Scene, opacity: float) -> dict[str, Any]:
-    """A scene as the flat lists that NGL's buffers are made of; of a ghost, neither cell nor names."""
+    """Return a scene as the arguments of NGL's buffers; a ghost has no cell and no names."""
     solid = opacity == 1.0
     edges = scene.edges if solid else scene.edges[:0]
-    begin, end = (np.concatenate([scene.sticks[:, k], edges[:, k]]) for k in (0, 1))
+    begin, end = np.concatenate([scene.sticks, edges]).swapaxes(0, 1)
     paint = np.concatenate([scene.colours[scene.owners], np.full((len(edges), 3), 0.6)])
+    width = np.repeat([STICK, _EDGE], [len(scene.sticks), len(edges)])
     named = [k for k, name in enumerate(scene.names) if name and solid]
-    values = {
-        "position": scene.centres,
-        "color": scene.colours,
-        "radius": scene.radii,
-        "begin": begin,
-        "end": end,
-        "paint": paint,
-        "width": np.repeat([STICK, _EDGE], [len(scene.sticks), len(edges)]),
-        "place": scene.centres[named],
-        "size": np.full(len(named), 0.5),
-        "ink": np.full((len(named), 3), 0.1),
-    }
+    ink, height = np.full((len(named), 3), 0.1), np.full(len(named), 0.5)
+    sticks = {"position1": begin, "position2": end, "color": paint, "color2": paint}
     return {
-        **{name: np.round(array, 4).ravel().tolist() for name, array in values.items()},
+        "balls": _lists(position=scene.centres, color=scene.colours, radius=scene.radii),
+        "sticks": _lists(**sticks, radius=width),
+        "names": _lists(position=scene.centres[named], color=ink, size=height),
         "text": [scene.names[k] for k in named],
         "opacity": opacity,
     }
 
 
+def _lists(**arrays: NDArray) -> dict[str, list[float]]:
+    return {name: np.round(array, 4).ravel().tolist() for name, array in arrays.items()}
+
+
 def _camera(turn: NDArray) -> list[float]:
-    """(16,) the matrix, column by column, with which NGL looks at a scene as the picture does: its
-    eye is at negative z.
-    """
+    """Return NGL's (16,) column-major matrix for a rotation (3, 3); its eye is at negative z."""
     matrix = np.eye(4)
     matrix[:3, :3] = np.diag([-1.0, 1.0, -1.0]) @ turn
     return matrix.T.ravel().tolist()
 
 
-def _view(size: tuple[float, float], answer: Any) -> ipywidgets.DOMWidget:
-    """An empty view that calls `answer` with what its front-ends say."""
+def _nglview(size: tuple[float, float], answer: Any) -> ipywidgets.DOMWidget:
+    """Return an empty view that calls `answer` with messages from its front-ends."""
     version = _installed()
-    # nglview 4.0.1 announces the front-end 4.0 and installs 3.1.5, which JupyterLab then refuses to
-    # load.
+    # nglview 4.0.1 announces front-end 4.0 and installs 3.1.5, so JupyterLab refuses to load it.
     if version is not None and "nglview" not in sys.modules:
         announced = types.ModuleType("nglview._frontend")
         announced.__frontend_version__ = version
         sys.modules["nglview._frontend"] = announced
-    with capture_output(
-        stdout=False, stderr=False
-    ):  # importing nglview displays an empty widget in the cell that does it
+    with capture_output(stdout=False, stderr=False):  # importing nglview displays an empty widget
         import nglview
-    wide, high = _pixels(size)
-    traits = (
-        {}
-        if version is None
-        else {"_view_module_version": version, "_model_module_version": version}
-    )
-    view = nglview.NGLWidget(_view_width=wide, _view_height=high, **traits)
-    view.layout.width, view.layout.height = wide, high
+    names = ("_view_module_version", "_model_module_version")
+    traits = {} if version is None else dict.fromkeys(names, version)
+    width, height = _pixels(size)
+    view = nglview.NGLWidget(_view_width=width, _view_height=height, **traits)
+    view.layout.width, view.layout.height = width, height
     view.on_msg(answer)
     return view
 
 
 def _pixels(size: tuple[float, float]) -> list[str]:
-    """Width and height on the page of so many inches."""
     return [f"{round(inches * DPI)}px" for inches in size]
 
 
 def _installed() -> str | None:
-    """The version of nglview's extension of JupyterLab; None where there is none."""
+    """Return the version of nglview's JupyterLab extension; None without one."""
     from jupyter_core.paths import jupyter_path
 
     for folder in jupyter_path("labextensions", _EXTENSION):

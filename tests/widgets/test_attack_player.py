@@ -40,7 +40,7 @@ def test_it_begins_at_the_kept_step_with_the_start_as_a_ghost(committee, adversa
     assert player.step == kept
     assert player._walk.max == player._play.max == 12
     np.testing.assert_array_equal(player._molecule.geometry.positions, adversaries[0].path[kept])
-    np.testing.assert_array_equal(player._molecule._ghost.positions, adversaries[0].path[0])
+    np.testing.assert_array_equal(player._molecule._shown.ghost.positions, adversaries[0].path[0])
     assert f"step {kept}</b> of 12, <b>kept" in player._told.value
     assert "eV/Å" in player._told.value
     assert player._trouble.value == ""
@@ -110,11 +110,11 @@ def test_another_attack(committee, adversaries):
 
 def test_atoms_can_have_the_colours_of_their_uncertainty(committee, adversaries):
     player = AttackPlayer(committee, adversaries).settle()
-    assert player._molecule._colours is None
+    assert player._molecule._shown.colours is None
     assert player._scale_bar.value == ""
     player._painting.value = "uncertainty"
     player.settle()
-    colours = player._molecule._colours
+    colours = player._molecule._shown.colours
     assert colours.shape == (4, 3)
     assert len(np.unique(colours.round(6), axis=0)) > 1
     assert "eV/Å" in player._scale_bar.value

@@ -51,11 +51,11 @@ def test_it_sends_atoms_bonds_and_colours(view):
     view.show(ammonia())
     [part] = sent[-1]["parts"]
     centred = ammonia().positions - ammonia().positions.mean(0)
-    np.testing.assert_allclose(np.reshape(part["position"], (4, 3)), centred, atol=1e-4)
+    np.testing.assert_allclose(np.reshape(part["balls"]["position"], (4, 3)), centred, atol=1e-4)
     np.testing.assert_allclose(
-        np.reshape(part["color"], (4, 3)), element_colours(ammonia()), atol=1e-4
+        np.reshape(part["balls"]["color"], (4, 3)), element_colours(ammonia()), atol=1e-4
     )
-    assert len(part["width"]) == 6
+    assert len(part["sticks"]["radius"]) == 6
     assert part["opacity"] == 1.0
     assert part["text"] == []
     matrix = np.reshape(sent[-1]["turn"], (4, 4)).T[:3, :3]
@@ -71,9 +71,10 @@ def test_a_ghost_colours_and_labels(view):
     assert 0 < ghost["opacity"] < 0.5
     assert solid["text"] == ["N", "H"]
     assert ghost["text"] == []
-    assert set(solid["color"]) == {0.25}
+    assert set(solid["balls"]["color"]) == {0.25}
     np.testing.assert_allclose(
-        np.reshape(solid["position"], (4, 3)) - np.reshape(ghost["position"], (4, 3)),
+        np.reshape(solid["balls"]["position"], (4, 3))
+        - np.reshape(ghost["balls"]["position"], (4, 3)),
         [[0.5, 0, 0]] * 4,
         atol=2e-4,
     )
@@ -99,7 +100,7 @@ def test_the_camera_stays_while_the_atoms_are_the_same(view, rng):
 def test_a_cell_is_sent_as_thin_edges(view, rng):
     view, sent = view
     view.show(crystal(rng, (2, 2, 2)))
-    widths = np.array(sent[-1]["parts"][0]["width"])
+    widths = np.array(sent[-1]["parts"][0]["sticks"]["radius"])
     assert (widths == widths.min()).sum() == 12
     assert len(widths) > 12
 
@@ -128,7 +129,7 @@ def test_frames_of_a_cell_that_moves(view, rng):
     view.seek(1)
     assert view.geometry is strained
     assert sent[0]["aim"] == sent[1]["aim"]
-    assert sent[0]["parts"][0]["begin"] != sent[1]["parts"][0]["begin"]
+    assert sent[0]["parts"][0]["sticks"]["position1"] != sent[1]["parts"][0]["sticks"]["position1"]
 
 
 def test_nothing_is_shown(view):
@@ -180,7 +181,7 @@ def test_wrong_colours_change_nothing(view):
     with pytest.raises(ValueError, match="colours"):
         view.show(ammonia(), colours=[1.0, 2.0])
     assert len(sent) == 1
-    assert view._colours is None
+    assert view._shown.colours is None
 
 
 def test_without_nglview_a_picture_says_what_to_do(monkeypatch):

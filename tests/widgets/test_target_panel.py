@@ -67,7 +67,7 @@ def test_a_press_sends_the_next_structure_to_the_target_and_asks_the_truth(
     errors = committee.predict([first.geometry]).forces.numpy() - truth(first.geometry).forces
     assert first.found == pytest.approx(np.sqrt((errors**2).sum(-1).mean(0)).mean())
     np.testing.assert_array_equal(panel._molecule.geometry.positions, first.geometry.positions)
-    assert panel._molecule._colours is not None
+    assert panel._molecule._shown.colours is not None
     assert first.predicted in [pytest.approx(value, rel=1e-6) for value in panel._course.values()]
     assert "target 20, predicted" in panel._told.value
     assert "found" in panel._told.value
