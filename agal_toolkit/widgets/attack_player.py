@@ -1,8 +1,8 @@
-"""Attacks on molecules, played: the structure distorts beside what the committee says of it.
+"""Attacks on molecules, step by step: the distorting structure beside the committee's predictions.
 
-A committee is asked once about all steps of an attack, when it is first looked at; a step of the
-slider then costs a mark and a message to the one 3D view. A reference is asked in a thread of its
-own about the structure that was kept, and appears when it has answered.
+The committee evaluates all steps of an attack once, when the attack is first chosen; a step of the
+slider then costs a mark and a message to the one 3D view. The reference labels the kept structure
+in a thread of its own.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from .. import plots
 from ..analysis.attack_trace import AttackTrace
@@ -30,26 +31,25 @@ from ..loop.generation import KEPT, Generation, Proposal
 from ..plots.molecules import heat
 from ..plots.scene import formula
 from .molecule import Molecule
-from .picture import Coalesced, MarkedPicture, MoveMark, bundle, draw_or_explain, error_html
+from .panel import Panel, row
+from .picture import Coalesced, MarkedPicture, MoveMark
 
-UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}  # of these in one eV
+UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}  # of each in one eV
 ELEMENTS, SIGMA = "elements", "uncertainty"
 _VIEW, _CURVES = (3.5, 3.55), (4.6, 4.1)  # inches
 
 Truth = Callable[[Geometry], Labels | None]
 
 
-class AttackPlayer(ipywidgets.VBox):
-    """Plays attacks step by step: the molecule with its start as a ghost, energy, uncertainty and
-    loss along the path.
+class AttackPlayer(Panel):
+    """A molecule with its start as a ghost beside energy, uncertainty and loss along its attack.
 
     Args:
-        committee: what it says of the steps, whoever was attacked.
-        adversaries: to choose from.
-        truth: the reference's labels of a structure, asked about the kept ones in the background;
-            None where it has none.
-        zero: energy that counts as zero, eV: that of the ground state.
-        unit: of energies, "eV" or "kcal/mol"; forces have it per angstrom.
+        committee: predicts the steps; it may be another one than the attacked.
+        adversaries: attacks to choose from.
+        truth: returns the reference's labels of a kept structure, in the background, or None.
+        zero: energy that is shown as zero, eV, for example of the ground state.
+        unit: of energies, "eV" or "kcal/mol"; forces are shown in it per angstrom.
 
     Raises:
         ValueError: no adversaries, or another unit.
@@ -69,161 +69,121 @@ class AttackPlayer(ipywidgets.VBox):
             raise ValueError(f"unit is {unit!r}, expected one of {list(UNITS)}")
         self.committee, self.adversaries = committee, tuple(adversaries)
         self._truth, self._zero, self._unit, self._scale = truth, zero, unit, UNITS[unit]
-        self._courses: dict[int, AttackTrace] = {}
-        self._lock = threading.RLock()  # for what is shown: nobody sees half of another attack
-        self._shown: AttackTrace | None = None  # None where the committee could not be asked
-        self._index, self._at, self._painted = (
-            0,
-            0,
-            False,
-        )  # the attack, its step, and whether atoms have the colours of their uncertainty
+        self._traces: dict[int, AttackTrace] = {}
+        self._answers: dict[int, float | Exception | None] = {}  # the reference's energies, eV
+        # What is in view, changed under the lock; no trace where the committee refused the attack.
+        self._lock = threading.RLock()
+        self._trace: AttackTrace | None = None
+        self._index, self._at, self._coloured = 0, 0, False
         self._error: Exception | None = None
-        self._answers: dict[int, float | Exception | None] = {}  # of the reference: eV, or why not
         self._molecule = Molecule(_VIEW)
-        self._build()
         self._curves = MarkedPicture(self._draw_curves, _CURVES)
-        self._follow, self._ask = Coalesced(self._step), Coalesced(self._asked)
-        beside = ipywidgets.VBox([self._molecule, self._painting, self._scale_bar])
-        super().__init__(
-            [
-                self._choosing,
-                ipywidgets.HBox([beside, self._curves]),
-                self._walking,
-                self._told,
-                self._trouble,
-            ]
-        )
-        self.layout.max_width = "100%"
-        self._which.observe(lambda _: self._choose(), "value")
-        self._walk.observe(lambda _: self._follow.request(), "value")
-        self._painting.observe(lambda _: self._follow.request(), "value")
+        self._follow, self._ask = Coalesced(self._show_step), Coalesced(self._ask_reference)
+        size = (_VIEW[0] + _CURVES[0], _CURVES[1])
+        super().__init__(self._controls(), size, helpers=(self._ask, self._follow))
+        self._choice.observe(lambda _: self._choose(), "value")
+        self._slider.observe(lambda _: self._follow.request(), "value")
+        self._colouring.observe(lambda _: self._follow.request(), "value")
         self._choose()
 
     @classmethod
     def of(
         cls, proposal: Proposal, truth: Truth | None = None, zero: float = 0.0, unit: str = "eV"
     ) -> AttackPlayer:
-        """Of a loop's proposal or generation: the adversaries that its selectors kept, or all where
-        they kept none.
+        """Return a player of the adversaries that a loop's selectors kept, or of all if none.
 
-        The labels of a generation are the truth where none is given.
+        Without `truth`, a generation's own labels are shown.
         """
-        distinct = (
-            [
-                a
-                for a, verdict in zip(proposal.adversaries, proposal.verdicts, strict=True)
-                if verdict == KEPT
-            ]
-            if proposal.adversaries
-            else []
-        )
-        if truth is None and isinstance(proposal, Generation):
-            known = {
-                geometry.digest(): labels
-                for geometry, labels in zip(
-                    proposal.labelled.geometries, proposal.labelled.labels, strict=True
-                )
-            }
-            truth = lambda geometry: known.get(geometry.digest())
-            return cls(
-                proposal.committee, distinct or proposal.adversaries, truth, zero, unit
-            ).settle()  # it answers at once
-        return cls(proposal.committee, distinct or proposal.adversaries, truth, zero, unit)
-
-    # -- what is shown
+        kept = []
+        if proposal.adversaries:
+            pairs = zip(proposal.adversaries, proposal.verdicts, strict=True)
+            kept = [adversary for adversary, verdict in pairs if verdict == KEPT]
+        adversaries = kept or proposal.adversaries
+        if truth is not None or not isinstance(proposal, Generation):
+            return cls(proposal.committee, adversaries, truth, zero, unit)
+        geometries, labels = proposal.labelled.geometries, proposal.labelled.labels
+        digests = [geometry.digest() for geometry in geometries]
+        known = dict(zip(digests, labels, strict=True))
+        player = cls(proposal.committee, adversaries, lambda g: known.get(g.digest()), zero, unit)
+        return player.settle()
 
     @property
     def chosen(self) -> int:
-        """Index of the adversary that is shown; set it to choose another."""
-        return self._which.value
+        """Index of the adversary in view; set it to choose another."""
+        return self._choice.value
 
     @chosen.setter
     def chosen(self, index: int) -> None:
-        """Shows another adversary, from its kept step."""
-        self._which.value = index
+        self._choice.value = index
 
     @property
     def step(self) -> int:
-        """Of the attack, as shown; set it to go there."""
-        return self._walk.value
+        """Step of the attack in view; set it to go there."""
+        return self._slider.value
 
     @step.setter
     def step(self, step: int) -> None:
-        """Goes to a step."""
-        self._walk.value = step
+        self._slider.value = step
 
     @property
-    def course(self) -> AttackTrace:
-        """What the committee says along the chosen attack, computed once."""
-        return self._course(self.chosen)
+    def trace(self) -> AttackTrace:
+        """The committee's predictions along the chosen attack, computed once."""
+        return self._trace_of(self.chosen)
 
-    def settle(self, timeout: float = 60.0) -> AttackPlayer:
-        """Waits until everything asked for is drawn, and the reference has answered."""
-        self._ask.settle(timeout)
-        self._follow.settle(timeout)
-        return self
+    def energies(self, trace: AttackTrace) -> NDArray:
+        """Return the members' energies above zero, (members, steps), in the player's unit."""
+        return (trace.energies - self._zero) * self._scale
 
-    def energies(self, course: AttackTrace) -> Any:
-        """(members, steps) relative to zero, in the player's unit."""
-        return (course.energies - self._zero) * self._scale
+    # -- events
 
-    # -- what happens
-
-    def _course(self, index: int) -> AttackTrace:
+    def _trace_of(self, index: int) -> AttackTrace:
         with self._lock:
-            if index not in self._courses:
-                self._courses[index] = AttackTrace.of(self.committee, self.adversaries[index])
-            return self._courses[index]
+            if index not in self._traces:
+                self._traces[index] = AttackTrace.of(self.committee, self.adversaries[index])
+            return self._traces[index]
 
     def _choose(self) -> None:
-        """Another adversary: to its kept step."""
+        """Show the kept step of the chosen attack."""
         with self._lock:
             index = self._index = self.chosen
             try:
-                self._shown = self._course(index)
-                self._molecule.frames(self._shown.geometries, ghost=self._shown.geometries[0])
+                trace = self._trace = self._trace_of(index)
+                self._molecule.frames(trace.geometries, ghost=trace.geometries[0])
+                last, self._at = len(trace) - 1, trace.kept
             except Exception as error:
-                self._shown = None
+                self._trace, last, self._at = None, 1, 0
                 self._molecule.clear()
                 self._scale_bar.value = ""
-                self._failed(error)
-            last, kept = (1, 0) if self._shown is None else (len(self._shown) - 1, self._shown.kept)
-            self._walk.max = self._play.max = last
-            self._walk.value, self._walk.disabled = kept, self._shown is None
-            self._at = kept
-            self._curves.redraw(kept)
-            self._step()
+                self._fail(error)
+            self._slider.max = self._play.max = last
+            self._slider.value, self._slider.disabled = self._at, self._trace is None
+            self._curves.redraw(self._at)
+            self._show_step()
         if self._truth is not None and index not in self._answers:
             self._ask.request()
 
-    def _step(self) -> None:
-        """Shows the step of the slider."""
+    def _show_step(self) -> None:
+        """Show the step of the slider."""
         with self._lock:
-            course = self._shown
-            if course is None:
+            trace = self._trace
+            if trace is None:
                 return
             try:
-                step, painted = (
-                    min(self.step, len(course) - 1),
-                    self._painting.value == SIGMA,
-                )  # another thread may have moved the slider of a longer attack
-                self._molecule.seek(
-                    step, heat(course.atomic[step], course.atomic.max()) if painted else None
-                )
-                self._scale_bar.value = (
-                    _gradient(course.atomic.max() * self._scale, f"{self._unit}/Å")
-                    if painted
-                    else ""
-                )
+                # Another thread may have moved the slider of a longer attack.
+                step, coloured = min(self.step, len(trace) - 1), self._colouring.value == SIGMA
+                most = trace.atomic.max()
+                self._molecule.seek(step, heat(trace.atomic[step], most) if coloured else None)
+                unit = f"{self._unit}/Å"
+                self._scale_bar.value = _colour_bar(most * self._scale, unit) if coloured else ""
                 self._curves.move(step)
-                self._told.value = self._readout(course, step)
-                self._at, self._painted = step, painted
-                self._error, self._trouble.value = None, ""
+                self._numbers.value = self._describe(trace, step)
+                self._at, self._coloured, self._error = step, coloured, None
+                self._clear_error()
             except Exception as error:
-                self._failed(error)
+                self._fail(error)
 
-    def _asked(self) -> None:
-        """Asks the reference about the kept structure."""
+    def _ask_reference(self) -> None:
+        """Label the kept structure of the chosen attack."""
         index = self.chosen
         try:
             labels = self._truth(self.adversaries[index].geometry)
@@ -233,33 +193,31 @@ class AttackPlayer(ipywidgets.VBox):
         with self._lock:
             if index == self._index:
                 self._curves.redraw(self._at)
-                self._step()
+                self._show_step()
         if self.chosen not in self._answers:
             self._ask.request()
 
-    def _failed(self, error: Exception) -> None:
-        self._error, self._told.value = error, ""
-        self._trouble.value = error_html(f"{type(error).__name__}: {error}")
+    def _fail(self, error: Exception) -> None:
+        self._error, self._numbers.value = error, ""
+        self._show_error(error)
 
     def _answer(self) -> float | Exception | None:
-        """The reference's energy of the kept structure in the player's unit, or why there is none."""
+        """Return the reference's energy in the player's unit, its error, or None."""
         answer = self._answers.get(self._index)
         return (answer - self._zero) * self._scale if isinstance(answer, float) else answer
 
-    def _readout(self, course: AttackTrace, step: int) -> str:
-        energies = self.energies(course)[:, step]
-        where = f"<b>step {step}</b> of {len(course) - 1}" + (
-            ", <b>kept</b>" if step == course.kept else ""
-        )
+    def _describe(self, trace: AttackTrace, step: int) -> str:
+        energies, unit = self.energies(trace)[:, step], self._unit
+        kept = ", <b>kept</b>" if step == trace.kept else ""
         parts = [
-            where,
-            f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} {self._unit}",
-            f"σ<sub>F</sub> {course.sigma[step] * self._scale:.3g} {self._unit}/Å",
-            f"loss {course.gain[step]:.3g}",
+            f"<b>step {step}</b> of {len(trace) - 1}{kept}",
+            f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} {unit}",
+            f"σ<sub>F</sub> {trace.sigma[step] * self._scale:.3g} {unit}/Å",
+            f"loss {trace.gain[step]:.3g}",
         ]
         answer = self._answer()
         if isinstance(answer, float):
-            parts.append(f"reference {answer:.3g} {self._unit} at step {course.kept}")
+            parts.append(f"reference {answer:.3g} {unit} at step {trace.kept}")
         elif answer is not None:
             parts.append(f'<span style="color:#922b21">no reference: {escape(str(answer))}</span>')
         elif self._truth is not None and self._index not in self._answers:
@@ -269,138 +227,101 @@ class AttackPlayer(ipywidgets.VBox):
     # -- drawing
 
     def _draw_curves(self, figure: Figure) -> MoveMark:
-        course = self._shown
-        if course is None:
+        trace, unit = self._trace, self._unit
+        if trace is None:
             return lambda _: ()
         energy, sigma, loss = figure.subplots(3, 1, sharex=True, height_ratios=[1.5, 1.0, 1.0])
         figure.subplots_adjust(left=0.165, right=0.975, top=0.93, bottom=0.115, hspace=0.12)
-        steps = np.arange(len(course))
-        energies = self.energies(course)
-        energy.plot(steps, energies.T, color="0.65", lw=0.8)
-        energy.plot([], [], color="0.65", lw=0.8, label="members")
-        values = [
-            (energy, energies.mean(0), "0.1"),
-            (sigma, course.sigma * self._scale, plots.UNCERTAIN),
-            (loss, course.gain, plots.ADVERSARIAL),
+        energies, steps = self.energies(trace), np.arange(len(trace))
+        members = energy.plot(steps, energies.T, color="0.65", lw=0.8)
+        members[0].set_label("members")
+        curves = [
+            (energy, energies.mean(0), "0.1", f"energy ({unit})"),
+            (sigma, trace.sigma * self._scale, plots.UNCERTAIN, rf"$\sigma_F$ ({unit}/Å)"),
+            (loss, trace.gain, plots.ADVERSARIAL, r"$\mathcal{L}_\mathrm{adv}$"),
         ]
-        for axes, curve, colour in values:
-            axes.plot(steps, curve, color=colour, lw=1.6, label="mean" if axes is energy else None)
-            axes.axvline(
-                course.kept,
-                color="0.35",
-                lw=0.9,
-                ls="--",
-                label=f"kept, step {course.kept}" if axes is energy else None,
-            )
+        for axes, curve, colour, name in curves:
+            axes.plot(steps, curve, color=colour, lw=1.6, label="mean")
+            kept = f"kept, step {trace.kept}"
+            axes.axvline(trace.kept, color="0.35", lw=0.9, ls="--", label=kept)
+            axes.set_ylabel(name, fontsize=9)
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
         answer = self._answer()
         if isinstance(answer, float):
-            energy.plot(
-                course.kept,
-                answer,
-                "*",
-                ms=14,
-                color="#1e8449",
-                mec="white",
-                mew=0.6,
-                label="reference",
-                zorder=6,
-            )
-        energy.set_ylabel(f"energy ({self._unit})", fontsize=9)
-        sigma.set_ylabel(rf"$\sigma_F$ ({self._unit}/Å)", fontsize=9)
-        loss.set_ylabel(r"$\mathcal{L}_\mathrm{adv}$", fontsize=9)
+            star = {"ms": 14, "color": "#1e8449", "mec": "white", "mew": 0.6, "zorder": 6}
+            energy.plot(trace.kept, answer, "*", label="reference", **star)
         loss.set_xlabel("attack step", fontsize=9)
-        loss.set_xlim(-0.01 * max(len(steps) - 1, 1), 1.01 * max(len(steps) - 1, 1))
+        last = max(len(trace) - 1, 1)
+        loss.set_xlim(-0.01 * last, 1.01 * last)
         loss.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
-        figure.legend(
-            *energy.get_legend_handles_labels(),
-            loc="upper center",
-            bbox_to_anchor=(0.57, 1.005),
-            ncols=4,
-            frameon=False,
-            fontsize=7.5,
-            columnspacing=1.2,
-        )
+        place = {"loc": "upper center", "bbox_to_anchor": (0.57, 1.005), "ncols": 4}
+        style = {"frameon": False, "fontsize": 7.5, "columnspacing": 1.2}
+        figure.legend(*energy.get_legend_handles_labels(), **place, **style)
         figure.align_ylabels()
-        return _mark(values)
+        return _mark([curve[:3] for curve in curves])
 
-    def _summary(self, figure: Figure) -> None:
-        """The molecule and the curves, without controls."""
-        if self._error is not None:
-            raise self._error
-        course = self._shown
+    def _draw_static(self, figure: Figure) -> None:
+        trace = self._trace
+        if self._error is not None or trace is None:
+            raise self._error or RuntimeError("there is no attack in view")
         left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
         self._molecule.draw(left.add_axes((0.0, 0.04, 1.0, 0.86)))
-        colours = (
-            f"\nred: force uncertain by up to {course.atomic.max() * self._scale:.2g}"
-            f" {self._unit}/Å"
-            if self._painted
-            else ""
-        )
-        title = (
-            f"{formula(course.geometries[0])}, step {self._at} of {len(course) - 1}; pale: the"
-            f" start{colours}"
-        )
+        step = f"step {self._at} of {len(trace) - 1}; pale: the start"
+        most = f"{trace.atomic.max() * self._scale:.2g} {self._unit}/Å"
+        colours = f"\nred: force uncertain by up to {most}" if self._coloured else ""
+        title = f"{formula(trace.geometries[0])}, {step}{colours}"
         left.text(0.5, 0.985, title, ha="center", va="top", fontsize=9)
-        mark = self._draw_curves(right)
-        for artist in mark(self._at):
+        move_mark = self._draw_curves(right)
+        for artist in move_mark(self._at):
             artist.set_animated(False)
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        self._follow.settle()
+    def _static_picture(self) -> bytes:
+        self._follow.settle()  # not the reference, which may take long
         with self._lock:  # before the lock of all drawings, as everywhere here
-            picture = draw_or_explain(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0]
-        return bundle(super()._repr_mimebundle_(**options), picture)
+            return super()._static_picture()
 
-    # -- its parts
-
-    def _build(self) -> None:
+    def _controls(self) -> list[ipywidgets.Widget]:
         names = [
-            f"{number + 1}: seed {a.seed}, kept step {a.kept} of {len(a.losses) - 1}"
-            for number, a in enumerate(self.adversaries)
+            f"{number}: seed {adversary.seed}, kept step {adversary.kept} of"
+            f" {len(adversary.losses) - 1}"
+            for number, adversary in enumerate(self.adversaries, 1)
         ]
-        named = {"style": {"description_width": "52px"}, "layout": ipywidgets.Layout(width="330px")}
-        self._which = ipywidgets.Dropdown(
-            options=[(name, k) for k, name in enumerate(names)], description="attack", **named
+        options = [(name, index) for index, name in enumerate(names)]
+        style, layout = {"description_width": "52px"}, {"width": "330px"}
+        self._choice = ipywidgets.Dropdown(
+            options=options, description="attack", style=style, layout=layout
         )
-        self._choosing = ipywidgets.HBox(
-            [self._which], layout=ipywidgets.Layout(display=None if len(names) > 1 else "none")
-        )
-        self._painting = ipywidgets.ToggleButtons(
+        choosing = row(self._choice)
+        choosing.layout.display = None if len(names) > 1 else "none"
+        self._colouring = ipywidgets.ToggleButtons(
             options=[ELEMENTS, SIGMA],
             style={"button_width": "110px"},
             tooltips=["colours of the elements", "of the force on each atom"],
         )
-        self._scale_bar = ipywidgets.HTML(layout=ipywidgets.Layout(height="30px"))
+        self._scale_bar = ipywidgets.HTML(layout={"height": "30px"})
         self._play = ipywidgets.Play(min=0, max=1, interval=150)
-        self._walk = ipywidgets.IntSlider(
-            min=0,
-            max=1,
-            description="step",
-            style={"description_width": "40px"},
-            layout=ipywidgets.Layout(width="560px"),
+        style, layout = {"description_width": "40px"}, {"width": "560px"}
+        self._slider = ipywidgets.IntSlider(
+            min=0, max=1, description="step", style=style, layout=layout
         )
-        ipywidgets.jslink((self._play, "value"), (self._walk, "value"))
-        self._walking = ipywidgets.HBox(
-            [self._play, self._walk], layout=ipywidgets.Layout(align_items="center")
-        )
-        self._told, self._trouble = ipywidgets.HTML(), ipywidgets.HTML()
+        ipywidgets.jslink((self._play, "value"), (self._slider, "value"))
+        self._numbers = ipywidgets.HTML()
+        view = ipywidgets.VBox([self._molecule, self._colouring, self._scale_bar])
+        return [choosing, row(view, self._curves), row(self._play, self._slider), self._numbers]
 
 
-def _mark(values: Sequence[tuple[Axes, Any, str]]) -> MoveMark:
-    """A dotted line and a dot on each curve, and what moves them."""
+def _mark(curves: Sequence[tuple[Axes, NDArray, Any]]) -> MoveMark:
+    """Draw a dotted line and a dot on each curve; return what moves them to a step."""
+    dot = {"ms": 6, "mec": "white", "mew": 0.9, "zorder": 7, "animated": True}
     dots = [
-        axes.plot(
-            [0], curve[:1], "o", ms=6, color=colour, mec="white", mew=0.9, zorder=7, animated=True
-        )[0]
-        for axes, curve, colour in values
+        axes.plot([0], curve[:1], "o", color=colour, **dot)[0] for axes, curve, colour in curves
     ]
-    lines = [axes.axvline(0, color="0.2", lw=0.9, ls=":", animated=True) for axes, _, _ in values]
+    lines = [axes.axvline(0, color="0.2", lw=0.9, ls=":", animated=True) for axes, _, _ in curves]
 
     def move(step: int) -> list[Artist]:
-        for dot, line, (_, curve, _) in zip(dots, lines, values, strict=True):
+        for dot, line, (_, curve, _) in zip(dots, lines, curves, strict=True):
             dot.set_data([step], [curve[step]])
             line.set_xdata([step, step])
         return [*lines, *dots]
@@ -408,15 +329,10 @@ def _mark(values: Sequence[tuple[Axes, Any, str]]) -> MoveMark:
     return move
 
 
-def _gradient(top: float, unit: str) -> str:
-    """A bar of colours from zero to `top`."""
+def _colour_bar(top: float, unit: str) -> str:
+    """Return HTML of a bar of colours from zero to `top`."""
     colours = ", ".join(to_hex(colour) for colour in heat(np.linspace(0, 1, 7), 1.0))
-    bar = (
-        '<div style="width:120px;height:11px;border:1px solid'
-        f' #888;background:linear-gradient(90deg, {colours})"></div>'
-    )
-    return (
-        "<div"
-        ' style="display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px;margin-top:6px">0'
-        f" {bar} {top:.2g} {unit}, for each atom</div>"
-    )
+    look = f"border:1px solid #888;background:linear-gradient(90deg, {colours})"
+    text = "display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px;margin-top:6px"
+    bar = f'<div style="width:120px;height:11px;{look}"></div>'
+    return f'<div style="{text}">0 {bar} {top:.2g} {unit}, for each atom</div>'

@@ -38,11 +38,11 @@ def test_it_begins_at_the_kept_step_with_the_start_as_a_ghost(committee, adversa
     player = AttackPlayer(committee, adversaries).settle()
     kept = adversaries[0].kept
     assert player.step == kept
-    assert player._walk.max == player._play.max == 12
+    assert player._slider.max == player._play.max == 12
     np.testing.assert_array_equal(player._molecule.geometry.positions, adversaries[0].path[kept])
     np.testing.assert_array_equal(player._molecule._shown.ghost.positions, adversaries[0].path[0])
-    assert f"step {kept}</b> of 12, <b>kept" in player._told.value
-    assert "eV/Å" in player._told.value
+    assert f"step {kept}</b> of 12, <b>kept" in player._numbers.value
+    assert "eV/Å" in player._numbers.value
     assert player._trouble.value == ""
     assert player._curves.error is None
 
@@ -60,11 +60,12 @@ def test_a_step_moves_the_molecule_the_mark_and_the_numbers(committee, adversari
     np.testing.assert_array_equal(player._molecule.geometry.positions, adversaries[0].path[2])
     assert bytes(player._curves.value) != curves
     assert picture(player) != still
-    energies = player.energies(player.course)[:, 2]
+    energies = player.energies(player.trace)[:, 2]
     assert (
-        f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} kcal/mol" in player._told.value
+        f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} kcal/mol"
+        in player._numbers.value
     )
-    assert "kept" not in player._told.value
+    assert "kept" not in player._numbers.value
     expected = (
         committee.predict([ammonia().moved(adversaries[0].path[2])]).energy.mean() - player._zero
     )
@@ -94,7 +95,7 @@ def test_the_committee_is_asked_once_about_each_attack(committee, adversaries, m
 def test_another_attack(committee, adversaries):
     player = AttackPlayer(committee, adversaries).settle()
     before = picture(player)
-    assert [name.split(",")[0] for name, _ in player._which.options] == [
+    assert [name.split(",")[0] for name, _ in player._choice.options] == [
         "1: seed 0",
         "2: seed 1",
         "3: seed 2",
@@ -112,13 +113,13 @@ def test_atoms_can_have_the_colours_of_their_uncertainty(committee, adversaries)
     player = AttackPlayer(committee, adversaries).settle()
     assert player._molecule._shown.colours is None
     assert player._scale_bar.value == ""
-    player._painting.value = "uncertainty"
+    player._colouring.value = "uncertainty"
     player.settle()
     colours = player._molecule._shown.colours
     assert colours.shape == (4, 3)
     assert len(np.unique(colours.round(6), axis=0)) > 1
     assert "eV/Å" in player._scale_bar.value
-    most = player.course.atomic[player.step].argmax()
+    most = player.trace.atomic[player.step].argmax()
     assert colours.sum(1).argmin() == most  # the darkest
 
 
@@ -135,13 +136,13 @@ def test_the_reference_answers_in_the_background(committee, adversaries):
     before = picture(player)
     player.step = 0
     player._follow.settle()
-    assert "step 0</b>" in player._told.value
-    assert "asking the reference" in player._told.value
+    assert "step 0</b>" in player._numbers.value
+    assert "asking the reference" in player._numbers.value
     assert not allowed.is_set()
     player.step = adversaries[0].kept
     allowed.set()
     player.settle()
-    assert f"reference 0.25 eV at step {adversaries[0].kept}" in player._told.value
+    assert f"reference 0.25 eV at step {adversaries[0].kept}" in player._numbers.value
     assert picture(player) != before
     assert [g.digest() for g in asked] == [adversaries[0].geometry.digest()]
     player.step = 0
@@ -154,16 +155,16 @@ def test_a_reference_that_fails_says_so_and_the_rest_stays(committee, adversarie
         raise RuntimeError("SCF did not <converge>")
 
     player = AttackPlayer(committee, adversaries, fail).settle()
-    assert "no reference: SCF did not &lt;converge&gt;" in player._told.value
+    assert "no reference: SCF did not &lt;converge&gt;" in player._numbers.value
     assert player._trouble.value == ""
     player.step = 1
-    assert "step 1" in player.settle()._told.value
+    assert "step 1" in player.settle()._numbers.value
 
 
 def test_a_committee_that_refuses_says_so_in_its_place(adversaries):
     player = AttackPlayer(schnet_committee(1), adversaries).settle()
     assert "at least two" in player._trouble.value
-    assert player._walk.disabled
+    assert player._slider.disabled
     assert picture(player) != picture(AttackPlayer(schnet_committee(), adversaries))
 
 
@@ -176,15 +177,15 @@ def test_an_attack_that_the_committee_refuses_is_not_shown_as_another(committee,
     player.chosen = 1
     player.settle()
     assert player._trouble.value != ""
-    assert player._told.value == ""
+    assert player._numbers.value == ""
     assert player._molecule.geometry is None
-    assert player._walk.disabled
+    assert player._slider.disabled
     assert picture(player) != still
-    assert player._walk.value == 0
+    assert player._slider.value == 0
     player.chosen = 0
     player.settle()
     assert player._trouble.value == ""
-    assert "kept" in player._told.value
+    assert "kept" in player._numbers.value
     assert picture(player) == still
 
 
@@ -194,10 +195,10 @@ def test_a_step_that_fails_is_said_until_one_goes_well(committee, adversaries, m
         context.setattr(player._molecule, "seek", lambda *_: 1 / 0)
         player.step = 1
         assert "ZeroDivisionError" in player.settle()._trouble.value
-        assert player._told.value == ""
+        assert player._numbers.value == ""
     player.step = 2
     assert player.settle()._trouble.value == ""
-    assert "step 2</b>" in player._told.value
+    assert "step 2</b>" in player._numbers.value
     picture(player)
     assert player._error is None
 
@@ -227,7 +228,7 @@ def test_another_attack_may_be_chosen_while_one_is_displayed(committee, adversar
         molecule(axes)
 
     def draw_curves(figure):
-        seen.append(len(player._shown))
+        seen.append(len(player._trace))
         mark = curves(figure)
         return lambda step: seen.append(step) or mark(step)
 
@@ -236,7 +237,7 @@ def test_another_attack_may_be_chosen_while_one_is_displayed(committee, adversar
     picture(player)
     choosing.join()
     assert seen == [13, 12]  # steps of the first attack, and where it was
-    assert "step 3</b> of 3, <b>kept" in player.settle()._told.value
+    assert "step 3</b> of 3, <b>kept" in player.settle()._numbers.value
 
 
 def test_an_attack_that_moved_the_cell(rng):
@@ -275,9 +276,9 @@ def test_of_a_generation_the_kept_ones_with_their_labels(committee, adversaries)
     )
     player = AttackPlayer.of(generation, zero=0.25).settle()
     assert player.adversaries == (adversaries[1], adversaries[2])
-    assert "reference" not in player._told.value  # that one got no label
+    assert "reference" not in player._numbers.value  # that one got no label
     player.chosen = 1
-    assert "reference 0.25 eV" in player.settle()._told.value
+    assert "reference 0.25 eV" in player.settle()._numbers.value
     assert AttackPlayer.of(
         Proposal(**{**common, "verdicts": ("AtMost",) * 3})
     ).adversaries == tuple(adversaries)
