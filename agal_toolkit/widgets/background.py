@@ -1,10 +1,10 @@
-"""A run that stays steerable: any generator of records, in one worker thread.
+"""A run that can be steered: any generator of records, in one worker thread.
 
-The thread that starts a run keeps its hands free, so a notebook's other cells and its buttons go on
-working. Steering sets events that the worker looks at whenever the computation reports something,
-so a stop lands inside a training and not only between two records; what is finished is on disk
-already and is read when the run starts again. Views subscribe and are called in the worker; a view
-that fails is told so, and the run goes on.
+The thread that starts a run stays free, so other cells and buttons of a notebook keep working.
+Steering sets events that the worker checks whenever the computation reports something, so a stop
+takes effect inside a training and not only between two records. Finished records are on disk and
+are read when the run starts again. Subscribers are called in the worker; when one fails, its error
+is passed on and the run continues.
 """
 
 from __future__ import annotations
@@ -19,31 +19,21 @@ from traitlets import Enum, HasTraits
 from ..events import Report
 
 T = TypeVar("T")
-IDLE, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, DONE, FAILED = STATES = (
-    "idle",
-    "running",
-    "pausing",
-    "paused",
-    "stopping",
-    "stopped",
-    "done",
-    "failed",
-)
+STATES = ("idle", "running", "pausing", "paused", "stopping", "stopped", "done", "failed")
+IDLE, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, DONE, FAILED = STATES
 LIVE = (RUNNING, PAUSING, PAUSED, STOPPING)
-_SLICE = 0.05  # s; a longer wait would keep the interrupt waiting on some platforms
+_SLICE = 0.05  # s; a longer wait would delay the interrupt on some platforms
 
 
 class _Cancelled(BaseException):
-    """Ends a computation from inside its listener; no Exception, so that no ``except Exception`` on
-    the way keeps it.
-    """
+    """Ends a computation from its listener; not an Exception, so ``except Exception`` passes it."""
 
 
-class View:
-    """One subscriber of a run.
+class Subscriber:
+    """A callable that receives a run's messages, see :meth:`Background.subscribe`.
 
     Attributes:
-        error: what its last call raised, None when it went well.
+        error: exception of its last call; None when the call succeeded.
     """
 
     def __init__(
@@ -54,18 +44,14 @@ class View:
         failed: Callable[[Exception], None] | None,
     ) -> None:
         self.error: Exception | None = None
-        self._call, self._period, self._kinds, self._failed = (
-            call,
-            0.0 if hz is None else 1.0 / hz,
-            kinds,
-            failed,
-        )
+        self._call, self._kinds, self._failed = call, kinds, failed
+        self._period = 0.0 if hz is None else 1.0 / hz
         self._held: list[Any] = []
         self._kind: type | None = None
         self._next = 0.0
 
     def offer(self, message: Any) -> None:
-        """Shows a message now; or keeps it for later, in place of an older one of its kind."""
+        """Deliver a message now, or hold it in place of an older one of its kind."""
         if self._kinds and not isinstance(message, self._kinds):
             self.flush()
             return
@@ -78,7 +64,7 @@ class View:
         self.flush()
 
     def flush(self) -> None:
-        """Shows what is held."""
+        """Deliver the message that is held, if any."""
         while self._held:
             message = self._held.pop()
             self._kind = type(message)
@@ -87,10 +73,10 @@ class View:
                 self.error = None
             except Exception as error:
                 self.error = error
-                self._tell(error)
+                self._report(error)
             self._next = time.monotonic() + self._period
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         try:
             if self._failed is not None:
                 self._failed(error)
@@ -102,14 +88,14 @@ class Background(HasTraits, Generic[T]):
     """Runs a generator of records in a worker thread.
 
     Attributes:
-        state: "idle", "running", "pausing" (asked to, computing up to the next event), "paused",
-            "stopping", "stopped", "done" or "failed"; a trait, so it can be observed.
-        error: what ended the run when it is "failed"; :meth:`wait` raises it again.
+        state: one of `STATES`; "pausing" and "stopping" last until the computation reports its next
+            event. A trait, so it can be observed.
+        error: exception that ended a "failed" run; :meth:`wait` raises it again.
 
     Args:
-        make: called in the worker with a listener, returns the records; called anew by every start,
-            so a loop with a run directory goes on where it was. ``lambda report:
-            until(loop.generations(data, folder, report), count=6)``
+        make: function of a listener that returns the records, called in the worker at every start,
+            so a loop with a run directory continues where it was: ``lambda report:
+            until(loop.generations(data, folder, report), count=6)``.
     """
 
     state = Enum(STATES, IDLE)
@@ -119,7 +105,7 @@ class Background(HasTraits, Generic[T]):
         self.error: BaseException | None = None
         self._make = make
         self._records: list[T] = []
-        self._views: list[View] = []
+        self._subscribers: list[Subscriber] = []
         self._lock = threading.RLock()
         self._stop, self._go, self._stepping = threading.Event(), threading.Event(), False
         # not the thread's join: in Python 3.11 an interrupted join takes a living thread for dead
@@ -129,23 +115,20 @@ class Background(HasTraits, Generic[T]):
 
     @property
     def records(self) -> tuple[T, ...]:
-        """The finished records of this run; a new start begins with none."""
+        """Finished records of this run; a new start clears them."""
         return tuple(self._records)
 
     @property
     def alive(self) -> bool:
-        """Whether the worker is at work or paused."""
+        """Whether the worker is running or paused."""
         return self.state in LIVE
 
     @property
     def seconds(self) -> float:
-        """How long this run has worked, pauses left out."""
+        """Time that this run has computed, without pauses."""
         with self._lock:
-            return self._worked + (
-                time.monotonic() - self._since
-                if self.state in (RUNNING, PAUSING, STOPPING)
-                else 0.0
-            )
+            working = self.state in (RUNNING, PAUSING, STOPPING)
+            return self._worked + (time.monotonic() - self._since if working else 0.0)
 
     def subscribe(
         self,
@@ -154,25 +137,25 @@ class Background(HasTraits, Generic[T]):
         *,
         kinds: tuple[type, ...] = (),
         failed: Callable[[Exception], None] | None = None,
-    ) -> View:
-        """Calls `call(message)` in the worker for every event and record.
+    ) -> Subscriber:
+        """Call `call(message)` in the worker for every event and record.
 
         Args:
-            call: may raise; the run goes on.
-            hz: at most so many calls a second for messages of one kind, the newest counts; a
-                message of another kind passes at once, and the last before any other kind, a pause
-                or an end is always delivered.
-            kinds: only these types of messages.
-            failed: told what `call` raised.
+            call: function of a message; if it raises, the run continues.
+            hz: largest number of calls per second for messages of one kind; a newer message
+                replaces one that is held. A message of another kind is delivered at once, and what
+                is held before another kind, a pause or an end is always delivered.
+            kinds: types of messages to deliver; empty means all.
+            failed: function that receives an exception of `call`.
         """
-        view = View(call, hz, kinds, failed)
-        self._views.append(view)
-        return view
+        subscriber = Subscriber(call, hz, kinds, failed)
+        self._subscribers.append(subscriber)
+        return subscriber
 
-    # -- steering: from any thread, at once
+    # -- steering: from any thread, without waiting
 
     def start(self) -> Background[T]:
-        """Starts, or starts anew after an end; resumes what is paused.
+        """Start the run, start it anew after its end, or resume it.
 
         Raises:
             RuntimeError: the last run is still stopping.
@@ -180,7 +163,7 @@ class Background(HasTraits, Generic[T]):
         return self._begin(stepping=False)
 
     def step(self) -> Background[T]:
-        """Runs until one more record is there, then pauses.
+        """Run until one more record is finished, then pause.
 
         Raises:
             RuntimeError: the last run is still stopping.
@@ -188,7 +171,7 @@ class Background(HasTraits, Generic[T]):
         return self._begin(stepping=True)
 
     def pause(self) -> Background[T]:
-        """Holds the computation at its next event."""
+        """Hold the computation at its next event."""
         with self._lock:
             if self.state == RUNNING:
                 self._go.clear()
@@ -196,14 +179,14 @@ class Background(HasTraits, Generic[T]):
         return self
 
     def resume(self) -> Background[T]:
-        """Goes on after a pause."""
+        """Continue after a pause."""
         with self._lock:
             if self.state in (PAUSING, PAUSED):
                 self._begin(stepping=False)
         return self
 
     def stop(self) -> Background[T]:
-        """Ends the computation at its next event; nothing new begins."""
+        """End the computation at its next event."""
         with self._lock:
             if self.state in (RUNNING, PAUSING, PAUSED):
                 self._stop.set()
@@ -212,14 +195,12 @@ class Background(HasTraits, Generic[T]):
         return self
 
     def wait(self, timeout: float | None = None) -> Background[T]:
-        """Blocks until the run has ended or is paused; an interrupt (Ctrl-C, a kernel's interrupt
-        button) stops the run.
+        """Block until the run has ended or is paused, at most `timeout` seconds.
 
-        Args:
-            timeout: seconds after which to return all the same.
+        An interrupt (Ctrl-C, a kernel's interrupt button) stops the run.
 
         Raises:
-            BaseException: what made the run fail.
+            BaseException: the error of a failed run.
         """
         end = None if timeout is None else time.monotonic() + timeout
         try:
@@ -241,9 +222,7 @@ class Background(HasTraits, Generic[T]):
     def _begin(self, stepping: bool) -> Background[T]:
         with self._lock:
             if self.state == STOPPING:
-                raise RuntimeError(
-                    "the run is still stopping: wait() for its end, then start again"
-                )
+                raise RuntimeError("the run is still stopping: call wait(), then start again")
             if self.state in LIVE:
                 self._stepping = stepping
                 if self.state != RUNNING:
@@ -255,13 +234,12 @@ class Background(HasTraits, Generic[T]):
             self._go.set()
             self._ended = threading.Event()
             self._enter(RUNNING)
-            threading.Thread(
-                target=self._work, args=(self._ended,), daemon=True, name="agal background"
-            ).start()
+            work = {"target": self._work, "args": (self._ended,)}
+            threading.Thread(**work, daemon=True, name="agal background").start()
         return self
 
     def _enter(self, state: str) -> None:
-        """Changes the state under the lock, so that observers hear of states in their order."""
+        """Change the state under the lock, so that observers see states in their order."""
         with self._lock:
             self._worked, self._since = self.seconds, time.monotonic()
             self.state = state
@@ -271,7 +249,7 @@ class Background(HasTraits, Generic[T]):
     def _work(self, ended: threading.Event) -> None:
         records, end = None, DONE
         try:
-            records = self._make(self._hear)
+            records = self._make(self._listen)
             for record in records:
                 self._records.append(record)
                 self._deliver(record)
@@ -285,7 +263,7 @@ class Background(HasTraits, Generic[T]):
             self.error, end = error, FAILED
         try:
             if isinstance(records, Generator):
-                records.close()  # runs what it has to clean up now, not when it is forgotten
+                records.close()  # clean up now, not when the generator is collected
         except BaseException as error:
             self.error, end = error, FAILED
         self._flush()
@@ -294,22 +272,22 @@ class Background(HasTraits, Generic[T]):
         finally:
             ended.set()
 
-    def _hear(self, event: Any) -> None:
-        """The listener that the computation gets."""
+    def _listen(self, event: Any) -> None:
+        """Deliver an event of the computation; hold or end it here if that was asked for."""
         if not self._stop.is_set():
             self._deliver(event)
         self._checkpoint()
 
     def _deliver(self, message: Any) -> None:
-        for view in self._views:
-            view.offer(message)
+        for subscriber in self._subscribers:
+            subscriber.offer(message)
 
     def _flush(self) -> None:
-        for view in self._views:
-            view.flush()
+        for subscriber in self._subscribers:
+            subscriber.flush()
 
     def _checkpoint(self) -> None:
-        """Where a pause waits and a stop strikes."""
+        """Wait here during a pause; leave the computation here after a stop."""
         if not self._go.is_set():
             self._flush()
             with self._lock:

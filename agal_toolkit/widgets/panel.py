@@ -9,20 +9,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import ipywidgets
 from matplotlib.figure import Figure
 
 from .background import IDLE, STOPPED, Background
-from .picture import bundle, draw_or_explain, error_html
-
-
-class Helper(Protocol):
-    """Work in another thread that can be waited for."""
-
-    def settle(self, timeout: float) -> Any:
-        """Wait until nothing is outstanding, at most `timeout` seconds."""
+from .picture import Coalesced, Picture, bundle, draw_or_explain, error_html
 
 
 def button(
@@ -35,12 +28,10 @@ def button(
     tooltip: str | None = None,
 ) -> ipywidgets.Button:
     """Return a button of `width` pixels that calls `call()`."""
-    layout = ipywidgets.Layout(width=f"{width}px")
-    made = ipywidgets.Button(
-        description=name, icon=icon, button_style=style, tooltip=tooltip, layout=layout
-    )
-    made.on_click(lambda _: call())
-    return made
+    look = {"icon": icon, "button_style": style, "layout": ipywidgets.Layout(width=f"{width}px")}
+    widget = ipywidgets.Button(description=name, tooltip=tooltip, **look)
+    widget.on_click(lambda _: call())
+    return widget
 
 
 def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
@@ -62,7 +53,7 @@ class Panel(ipywidgets.VBox):
         self,
         children: Iterable[ipywidgets.Widget],
         size: tuple[float, float],
-        helpers: Iterable[Helper] = (),
+        helpers: Iterable[Coalesced | Picture] = (),
     ) -> None:
         self._size, self._helpers = size, tuple(helpers)
         self._trouble = ipywidgets.HTML()

@@ -1,9 +1,8 @@
-"""Where a run of several loops is: a plain account of its events, and the same in words.
+"""Progress of a run of several loops, as numbers and as text.
 
-The account is kept at every event and costs nothing; views read it as often as they draw. The time
-left is what the run
-itself has measured: seconds so far over the share of the work done so far, what was read from disk
-left out.
+The tracker receives every event and is cheap; panels read it whenever they draw. The time left
+follows from the run itself: seconds so far over the share of the work done, without what was read
+from disk.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Any
 from ..events import Epoch, Labelled, Progress, Stage, Step
 from ..loop.generation import Generation
 
-# About how a generation's time is shared before one has been measured.
+# Typical shares of a generation's time, until one generation has been measured.
 _SHARES = {
     "members": 0.85,
     "seeds": 0.01,
@@ -37,35 +36,35 @@ _WORDS = {
 
 @dataclass(frozen=True, eq=False)
 class Begun:
-    """The next generation of a strategy begins."""
+    """A strategy begins its next generation."""
 
     strategy: str
 
 
 @dataclass(frozen=True, eq=False)
 class Turn:
-    """A strategy finished a generation."""
+    """A strategy has finished a generation."""
 
     strategy: str
     generation: Generation
 
 
 @dataclass
-class Account:
-    """What happened so far.
+class ProgressTracker:
+    """Progress so far, from the events and records of a run.
 
     Attributes:
-        strategies: names of the loops that take turns.
-        generations: planned for each, None when only the loops know.
-        strategy: whose turn it is.
-        index: of the generation at work.
-        stage: of it; empty between two.
-        done: steps of the stage.
-        total: steps of the stage, 0 where it does not count.
-        what: is counted.
-        turns: finished generations of all strategies.
-        epochs: of the latest training.
-        steps: of the latest attack.
+        strategies: names of the loops, which take turns.
+        generations: number planned for each strategy; None when only the loops know.
+        strategy: strategy at work.
+        index: index of its generation.
+        stage: stage of that generation; empty between two stages.
+        done: steps of the stage that are done.
+        total: steps of the stage; 0 where it does not count.
+        what: name of a step.
+        turns: number of finished generations of all strategies.
+        epochs: epochs of the latest training.
+        steps: steps of the latest attack.
     """
 
     strategies: Sequence[str]
@@ -80,33 +79,30 @@ class Account:
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     _shares: Mapping[str, float] = field(default_factory=lambda: _SHARES)
-    _passed: dict[str, bool] = field(
-        default_factory=dict
-    )  # finished stages of the generation at work: whether disk had them
-    _read: float = 0.0  # work that disk already held
+    # finished stages of the generation at work, and whether each was read from disk
+    _finished: dict[str, bool] = field(default_factory=dict)
+    _read: float = 0.0  # work of finished generations that was read from disk
 
-    def hear(self, message: Any) -> None:
-        """Takes an event or a record into account."""
+    def update(self, message: Any) -> None:
+        """Take an event or a record into account."""
         match message:
             case Begun():
                 self.strategy, self.index = message.strategy, self.turns // len(self.strategies)
                 self._enter("")
             case Turn():
                 self.turns += 1
-                self._read += (
-                    1.0
-                    if all(self._passed.values())
-                    else self._sum(name for name, read in self._passed.items() if read)
-                )
-                self._passed = {}
-                self._measure(message.generation.seconds)
+                self._read += 1.0 if all(self._finished.values()) else self._sum(self._read_stages)
+                self._finished = {}
+                seconds = message.generation.seconds
+                if "members" in seconds:  # a generation that was read has no times
+                    self._shares = {name: s / sum(seconds.values()) for name, s in seconds.items()}
                 self._enter("")
             case Stage():
                 self.index = message.generation
                 if message.status == "started" and message.name == "members":
                     self.epochs, self.steps = [], []
                 if message.status != "started":
-                    self._passed[message.name] = message.status == "read"
+                    self._finished[message.name] = message.status == "read"
                 self._enter(message.name)
             case Epoch():
                 self.epochs.append(message)
@@ -123,18 +119,15 @@ class Account:
         self.stage = stage
         self._count("", 0, 0)
 
-    def _measure(self, seconds: Mapping[str, float]) -> None:
-        """Shares of the stages as the last generation had them; a generation that was read has no
-        times.
-        """
-        if "members" in seconds:
-            self._shares = {name: s / sum(seconds.values()) for name, s in seconds.items()}
+    def _count(self, what: str, done: int, total: int) -> None:
+        self.what, self.done, self.total = what, done, total
 
     def _sum(self, stages: Iterable[str]) -> float:
         return sum(self._shares.get(stage, 0.0) for stage in stages)
 
-    def _count(self, what: str, done: int, total: int) -> None:
-        self.what, self.done, self.total = what, done, total
+    @property
+    def _read_stages(self) -> list[str]:
+        return [name for name, read in self._finished.items() if read]
 
     @property
     def inside(self) -> float:
@@ -146,27 +139,24 @@ class Account:
         """Share of the whole run that is done; 0 when its length is unknown."""
         if self.generations is None:
             return 0.0
-        return min(1.0, self._worked / (self.generations * len(self.strategies)))
+        return min(1.0, self._work / (self.generations * len(self.strategies)))
 
     @property
-    def _worked(self) -> float:
-        """Work done, a generation of one strategy being 1."""
-        current = 0.0 if self.stage in self._passed else self.inside * self._sum([self.stage])
-        return self.turns + min(1.0, self._sum(self._passed) + current)
+    def _work(self) -> float:
+        """Work done; a generation of one strategy is 1."""
+        current = 0.0 if self.stage in self._finished else self.inside * self._sum([self.stage])
+        return self.turns + min(1.0, self._sum(self._finished) + current)
 
     def left(self, seconds: float) -> float | None:
-        """Seconds that remain after `seconds` of work; None before it can be told."""
-        worked = (
-            self._worked
-            - self._read
-            - self._sum(name for name, read in self._passed.items() if read)
-        )
-        if self.generations is None or worked < 0.02:
+        """Return the seconds that remain after `seconds` of work; None before that can be known."""
+        measured = self._work - self._read - self._sum(self._read_stages)
+        if self.generations is None or measured < 0.02:
             return None
-        return max(0.0, seconds / worked * (self.generations * len(self.strategies) - self._worked))
+        remaining = self.generations * len(self.strategies) - self._work
+        return max(0.0, seconds / measured * remaining)
 
     def overall(self) -> str:
-        """Which generation of which strategy."""
+        """Return the generation and the strategy as text."""
         if not self.strategy:
             return "not started"
         if self.generations is not None and self.turns >= self.generations * len(self.strategies):
@@ -176,7 +166,7 @@ class Account:
         return f"generation {self.index + 1}{of}{name}"
 
     def detail(self) -> str:
-        """Which stage of it, and how far."""
+        """Return the stage and its progress as text."""
         if not self.stage:
             return ""
         word = _WORDS.get(self.stage, self.stage)
@@ -184,7 +174,7 @@ class Account:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds, hours when there are any."""
-    minutes, rest = divmod(int(round(seconds)), 60)
+    """Return minutes and seconds, with hours when there are any."""
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -115,7 +115,7 @@ def test_start_while_stopping_is_refused_and_afterwards_begins_anew():
         yield "record"
 
     run = Background(make).start().stop()
-    with pytest.raises(RuntimeError, match=r"still stopping: wait\(\)"):
+    with pytest.raises(RuntimeError, match=r"still stopping: call wait\(\)"):
         run.start()
     release.set()
     assert run.wait().state == "stopped"

@@ -32,7 +32,7 @@ from agal_toolkit.events import Epoch, Labelled, Stage
 from agal_toolkit.widgets import Monitor
 from agal_toolkit.widgets.generation_views import PlaneView
 from agal_toolkit.widgets.picture import Picture
-from agal_toolkit.widgets.progress import Account, Begun, Turn, clock
+from agal_toolkit.widgets.progress import ProgressTracker, Begun, Turn, clock
 
 
 def pair(rng, folder=None, count=2, epochs=3):
@@ -314,44 +314,44 @@ def test_no_loops_is_an_error():
         Monitor({})
 
 
-def test_the_account_tells_where_it_is_and_how_long_it_takes():
+def test_the_tracker_knows_where_it_is_and_how_long_it_takes():
     def epoch(k):
         return Epoch(k, 10, np.ones(2), np.ones(2), np.ones(2))
 
-    account = Account(("adversarial", "random"), 2)
-    assert account.overall() == "not started"
-    assert account.share == 0.0
-    assert account.left(0.0) is None
+    tracker = ProgressTracker(("adversarial", "random"), 2)
+    assert tracker.overall() == "not started"
+    assert tracker.share == 0.0
+    assert tracker.left(0.0) is None
     for message in (Begun("adversarial"), Stage(0, "members", "started"), epoch(5)):
-        account.hear(message)
-    assert account.overall() == "generation 1 of 2 · adversarial"
-    assert account.detail() == "training · epoch 5 of 10"
-    assert account.inside == 0.5
-    assert 0.08 < account.share < 0.13
-    assert account.left(10.0) == pytest.approx(10 / account.share - 10)
+        tracker.update(message)
+    assert tracker.overall() == "generation 1 of 2 · adversarial"
+    assert tracker.detail() == "training · epoch 5 of 10"
+    assert tracker.inside == 0.5
+    assert 0.08 < tracker.share < 0.13
+    assert tracker.left(10.0) == pytest.approx(10 / tracker.share - 10)
     for message in (
         Stage(0, "members", "finished", 1.0),
         Stage(0, "labels", "started"),
         Labelled(3, 4, 8),
     ):
-        account.hear(message)
-    assert account.detail() == "labelling · label 4 of 8"
+        tracker.update(message)
+    assert tracker.detail() == "labelling · label 4 of 8"
 
 
 def test_what_was_read_counts_as_done_but_not_as_work(finished):
     generation = finished.runs["adversarial"][0]
-    account = Account(("one",), 4)
-    account.hear(Begun("one"))
+    tracker = ProgressTracker(("one",), 4)
+    tracker.update(Begun("one"))
     for name in ("members", "seeds", "adversaries", "verdicts", "labels", "metrics"):
-        account.hear(Stage(0, name, "read"))
-    account.hear(Turn("one", generation))
-    assert account.share == 0.25
-    assert account.left(1.0) is None
-    account.hear(Begun("one"))
-    account.hear(Stage(1, "members", "started"))
-    account.hear(Epoch(1, 1, np.ones(2), np.ones(2), np.ones(2)))
-    worked = account.share * 4 - 1
-    assert account.left(3.0) == pytest.approx(3.0 / worked * (3 - worked))
+        tracker.update(Stage(0, name, "read"))
+    tracker.update(Turn("one", generation))
+    assert tracker.share == 0.25
+    assert tracker.left(1.0) is None
+    tracker.update(Begun("one"))
+    tracker.update(Stage(1, "members", "started"))
+    tracker.update(Epoch(1, 1, np.ones(2), np.ones(2), np.ones(2)))
+    worked = tracker.share * 4 - 1
+    assert tracker.left(3.0) == pytest.approx(3.0 / worked * (3 - worked))
 
 
 def test_clock():
