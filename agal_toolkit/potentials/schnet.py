@@ -1,9 +1,9 @@
 """SchNet, a network of atoms that exchange messages filtered by distance, M members side by side.
 
 A filter depends on a distance alone, so each pair's is computed once and used in both directions;
-dense layers are products batched over members. Here is the energy as the paper writes it, which
-torch can differentiate; forces, and what trains and attacks them, take the written passes of
-:mod:`.schnet_passes`; what no longer learns reads filters from :mod:`.schnet_tables`.
+dense layers are products batched over members. :meth:`SchNet.forward` is the energy as the paper
+writes it. Forces, training and attacks take the written derivatives of :mod:`.schnet_passes`;
+networks that no longer learn read their filters from a table, see :mod:`.schnet_filters`.
 """
 
 from __future__ import annotations
@@ -18,41 +18,39 @@ from torch.nn.functional import softplus
 
 from ..batch import Batch
 from .elements import Elements
+from .envelope import envelope
 from .neighbours import nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
-from .schnet_passes import Meeting, Slopes, evaluate, split
-from .schnet_tables import FilterTable
+from .schnet_filters import FilterTable
+from .schnet_passes import EnergySlopes, PairSums, evaluate, unpack
 
 
 class SchNet(SlopedEnergy):
-    """Energies of molecules and crystals: continuous-filter convolutions (Schütt 2018, J. Chem.
-    Phys. 148, 241722, Sec. II).
+    """Energies of molecules and crystals by continuous-filter convolutions.
 
-    Atoms start as the embedding of their element. In each interaction, with ssp(z) = ln(1 + e^z) -
-    ln 2,
+    Schütt 2018, J. Chem. Phys. 148, 241722, Sec. II: atoms start as the embedding of their element.
+    In each interaction, with ssp(z) = ln(1 + e^z) - ln 2,
 
         x_i <- x_i + C ssp(B sum_j (A x_j) * W(r_ij) + b) + c,
 
     where the filter W(r) is made of two dense layers with ssp on trainable Gaussians exp(-(r -
     mu)^2 / 2 w^2), times an envelope; an atom's energy is a dense layer with ssp and a linear one.
-    The envelope is ours: with s = r / cutoff it is 1 - 10 s^3 + 15 s^4 - 6 s^5, twice continuously
-    differentiable at the cutoff. Each interaction has Gaussians of its own, evenly spaced at first,
-    as wide as they are apart. Weights start Xavier-uniform, biases zero, embeddings normal.
+    The envelope is ours, twice continuously differentiable at the cutoff, see :mod:`.envelope`.
+    Each interaction has Gaussians of its own, evenly spaced at first and as wide as their spacing.
+    Weights start Xavier-uniform, biases zero, embeddings normal.
 
-    The defaults are those of Schwalbe-Koda 2021, A.2.2. Energies of elements are no part of it:
-    give :class:`~agal_toolkit.potentials.Stacked` a baseline, or let the trainer fit one.
+    The defaults are those of Schwalbe-Koda 2021, A.2.2. Energies of isolated atoms are not part of
+    it: give :class:`~agal_toolkit.potentials.Stacked` a baseline, or let the trainer fit one.
 
     Args:
         elements: atomic numbers that the network knows.
-        seeds: one integer for each member; a member's weights depend on its seed alone, not on its
-            neighbours.
+        seeds: one integer for each member; a member's weights depend on its seed alone.
         features: length of an atom's vector x.
-        filters: length of a filter W, and of what is between its two layers.
-        interactions: how often atoms exchange messages.
-        gaussians: functions in which a filter's network sees a distance.
+        filters: length of a filter W, and width between its two layers.
+        interactions: number of rounds of messages.
+        gaussians: number of functions in which a filter's network sees a distance.
         cutoff: angstrom; pairs further apart do not see each other.
-        dtype: precision in which the network computes; distances are formed in that of the
-            positions.
+        dtype: precision of the network; distances are formed in that of the positions.
 
     Raises:
         ValueError: no elements, an element named twice, sizes too small.
@@ -79,118 +77,88 @@ class SchNet(SlopedEnergy):
             )
         self.elements, self.cutoff = Elements(elements, "SchNet"), float(cutoff)
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        normal = [
-            torch.randn(len(self.elements), features, generator=generator)
-            for generator in generators
+        rows = [torch.randn(len(self.elements), features, generator=g) for g in generators]
+        self.embedding = nn.Parameter(torch.stack(rows).to(dtype))
+        blocks = [
+            Interaction(generators, features, filters, gaussians, cutoff, dtype)
+            for _ in range(interactions)
         ]
-        self.embedding = nn.Parameter(torch.stack(normal).to(dtype))
-        self.interactions = nn.ModuleList(
-            [
-                Interaction(generators, features, filters, gaussians, cutoff, dtype)
-                for _ in range(interactions)
-            ]
-        )
+        self.interactions = nn.ModuleList(blocks)
         self.inner, self.inner_bias = _dense(generators, features, features // 2, dtype)
         self.outer, self.outer_bias = _dense(generators, features // 2, 1, dtype)
         self._table: tuple[list[tuple[int, int]], FilterTable | None, list[Tensor]] | None = None
 
     def forward(self, batch: Batch) -> Tensor:
-        """(M, B) in eV from positions (M, N, d), or from (N, d) where members see the same.
+        """Return energies (M, B), eV, of positions (M, N, d), or (N, d) if members see the same.
 
         Raises:
             ValueError: an element that the network does not know, particles at the same place.
         """
         kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
         distances = pairs.distances(pairs.vectors(batch), batch).to(self.embedding.dtype)
-        envelope = _envelope(distances / self.cutoff).unsqueeze(-1)
-        features = self.embedding.index_select(1, kinds)
+        f = envelope(distances / self.cutoff).unsqueeze(-1)
+        x = self.embedding.index_select(1, kinds)
         for block in self.interactions:
-            filters = envelope * block.filters(distances)
-            messages = _convolve(
-                torch.bmm(features, block.send), filters, pairs.first, pairs.second
-            )
-            features = features + torch.baddbmm(
-                block.update_bias,
-                _ssp(torch.baddbmm(block.receive_bias, messages, block.receive)),
-                block.update,
-            )
-        energy = torch.baddbmm(
-            self.outer_bias, _ssp(torch.baddbmm(self.inner_bias, features, self.inner)), self.outer
-        )
-        return batch.sum(energy.squeeze(-1) + nan_where_invalid(batch).to(energy.dtype))
+            y, W = torch.bmm(x, block.send), f * block.filters(distances)
+            m = _convolve(y, W, pairs.first, pairs.second)
+            h = _ssp(torch.baddbmm(block.receive_bias, m, block.receive))
+            x = x + torch.baddbmm(block.update_bias, h, block.update)
+        h = _ssp(torch.baddbmm(self.inner_bias, x, self.inner))
+        energies = torch.baddbmm(self.outer_bias, h, self.outer).squeeze(-1)
+        return batch.sum(energies + nan_where_invalid(batch).to(energies.dtype))
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Energies and their slopes from one pass up the network and one down, with a written
-        derivative.
-        """
+        """Return energies (M, B), dE/dx (M, N, d) and dE/d strain, by the written derivative."""
         kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
         vectors = pairs.vectors(batch)
         lengths = pairs.distances(vectors, batch)
         distances = lengths.to(self.embedding.dtype)
-        meeting = Meeting(pairs.first, pairs.second, len(kinds), len(distances))
+        sums = PairSums(pairs.first, pairs.second, len(kinds), len(distances))
+        inputs = distances, self.cutoff, kinds, sums
         if torch.is_grad_enabled():
-            atoms, slopes = Slopes.apply(distances, self.cutoff, kinds, meeting, *self._ordered())
+            atoms, dE_dr = EnergySlopes.apply(*inputs, *self._ordered())
         else:
-            atoms, slopes, _ = evaluate(
-                distances,
-                self.cutoff,
-                kinds,
-                meeting,
-                self._ordered(),
-                keep=False,
-                table=self._frozen_filters(),
-            )
-        atoms = atoms + nan_where_invalid(batch).to(atoms.dtype)
-        pulls = vectors * (slopes / lengths).unsqueeze(-1)
-        moved = (
-            torch.zeros_like(batch.positions)
-            .index_add(-2, pairs.second, pulls)
-            .index_add(-2, pairs.first, pulls, alpha=-1)
-        )
+            table = self._filter_table()
+            atoms, dE_dr, _ = evaluate(*inputs, self._ordered(), keep=False, table=table)
+        energies = batch.sum(atoms + nan_where_invalid(batch).to(atoms.dtype))
+        # along each pair's vector, which begins at the first atom and ends at the second
+        dE_dvector = vectors * (dE_dr / lengths).unsqueeze(-1)
+        dE_dx = torch.zeros_like(batch.positions).index_add(-2, pairs.second, dE_dvector)
+        dE_dx = dE_dx.index_add(-2, pairs.first, dE_dvector, alpha=-1)
         if not batch.pbc.any():
-            return batch.sum(atoms), moved, None
-        strained = pulls.new_zeros(len(pulls), len(batch), *batch.cell.shape[-2:])
-        return (
-            batch.sum(atoms),
-            moved,
-            strained.index_add(
-                1, batch.owner[pairs.first], vectors.unsqueeze(-1) * pulls.unsqueeze(-2)
-            ),
-        )
+            return energies, dE_dx, None
+        virials = vectors.unsqueeze(-1) * dE_dvector.unsqueeze(-2)
+        dE_dstrain = dE_dvector.new_zeros(len(dE_dvector), len(batch), *batch.cell.shape[-2:])
+        return energies, dE_dx, dE_dstrain.index_add(1, batch.owner[pairs.first], virials)
 
-    def _frozen_filters(self) -> FilterTable | None:
-        """A table of the filters if none of the weights learns any more and one agrees with them;
-        float64 is for those who want the network itself.
+    def _filter_table(self) -> FilterTable | None:
+        """Return a table of the filters, or None.
+
+        None in float64, where the network itself is wanted, while a weight learns, and where no
+        table agrees with the network.
         """
         weights = [p for block in self.interactions for p in block.parameters()]
-        if self.embedding.dtype != torch.float32 or any(
-            p.requires_grad or p.is_inference() for p in weights
-        ):  # torch counts no changes of inference tensors
+        # torch counts no changes of inference tensors
+        learning = any(p.requires_grad or p.is_inference() for p in weights)
+        if self.embedding.dtype != torch.float32 or learning:
             return None
-        made_of = [(p.data_ptr(), p._version) for p in weights]
-        if self._table is None or self._table[0] != made_of:
-            table = FilterTable(split(self._ordered())[1], self.cutoff)
-            self._table = (
-                made_of,
-                table if table.agrees else None,
-                [p.detach() for p in weights],
-            )  # held, so that no other weights get their place
+        versions = [(p.data_ptr(), p._version) for p in weights]
+        if self._table is None or self._table[0] != versions:
+            table = FilterTable(unpack(self._ordered())[1], self.cutoff)
+            # the weights are kept, so that no others can take their addresses
+            held = [p.detach() for p in weights]
+            self._table = (versions, table if table.agrees else None, held)
         return self._table[1]
 
     def __getstate__(self) -> dict[str, Any]:
-        """Copies make a table of their own."""
+        """Leave out the table: a copy makes its own."""
         return {**self.__dict__, "_table": None}
 
     def _ordered(self) -> list[Tensor]:
-        """The parameters in the order of :class:`Slopes`, which is that of their definition."""
-        return [
-            self.embedding,
-            *(p for block in self.interactions for p in block.parameters()),
-            self.inner,
-            self.inner_bias,
-            self.outer,
-            self.outer_bias,
-        ]
+        """Return the parameters in the order of :class:`EnergySlopes`."""
+        blocks = [p for block in self.interactions for p in block.parameters()]
+        last = [self.inner, self.inner_bias, self.outer, self.outer_bias]
+        return [self.embedding, *blocks, *last]
 
     def __repr__(self) -> str:
         first = self.interactions[0]
@@ -233,10 +201,9 @@ class Interaction(nn.Module):
         self.update, self.update_bias = _dense(generators, features, features, dtype)
 
     def filters(self, distances: Tensor) -> Tensor:
-        """(M, P, K): the filter of each of `distances` (M, P), before the envelope."""
-        gaussians = torch.exp(
-            -0.5 * ((distances.unsqueeze(-1) - self.centres) / self.widths).square()
-        )
+        """Return the filters (M, P, K) at `distances` (M, P), without the envelope."""
+        t = (distances.unsqueeze(-1) - self.centres) / self.widths
+        gaussians = torch.exp(-0.5 * t.square())
         hidden = _ssp(torch.baddbmm(self.first_bias, gaussians, self.first))
         return _ssp(torch.baddbmm(self.second_bias, hidden, self.second))
 
@@ -244,32 +211,24 @@ class Interaction(nn.Module):
 def _dense(
     generators: Sequence[torch.Generator], fan_in: int, fan_out: int, dtype: torch.dtype
 ) -> tuple[nn.Parameter, nn.Parameter]:
-    """Xavier-uniform weights (M, in, out), drawn in float32 so that every precision starts alike,
-    and zero biases (M, 1, out).
+    """Return Xavier-uniform weights (M, in, out) and zero biases (M, 1, out).
+
+    They are drawn in float32, so that every precision starts alike.
     """
     limit = math.sqrt(6.0 / (fan_in + fan_out))
     weights = torch.stack(
-        [
-            (torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * limit
-            for generator in generators
-        ]
+        [(torch.rand(fan_in, fan_out, generator=g) * 2 - 1) * limit for g in generators]
     )
-    return nn.Parameter(weights.to(dtype)), nn.Parameter(
-        torch.zeros(len(weights), 1, fan_out, dtype=dtype)
-    )
+    biases = torch.zeros(len(weights), 1, fan_out, dtype=dtype)
+    return nn.Parameter(weights.to(dtype)), nn.Parameter(biases)
 
 
 def _ssp(z: Tensor) -> Tensor:
-    """Shifted softplus."""
+    """Return the shifted softplus."""
     return softplus(z) - math.log(2.0)
 
 
-def _envelope(s: Tensor) -> Tensor:
-    """1 - 10 s^3 + 15 s^4 - 6 s^5, zero beyond s = 1, in a form that does not cancel near it."""
-    return (1 - s).clamp(min=0) ** 3 * (1 + 3 * s + 6 * s.square())
-
-
-def _convolve(sent: Tensor, filters: Tensor, first: Tensor, second: Tensor) -> Tensor:
-    """Filtered sums over neighbours, m_i = sum_j y_j * W_ij, each pair in both directions."""
-    out = torch.zeros_like(sent).index_add(1, first, sent.index_select(1, second) * filters)
-    return out.index_add(1, second, sent.index_select(1, first) * filters)
+def _convolve(y: Tensor, W: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Return m_i = sum_j y_j * W_ij (M, N, K); each pair counts in both directions."""
+    sums = torch.zeros_like(y).index_add(1, first, y.index_select(1, second) * W)
+    return sums.index_add(1, second, y.index_select(1, first) * W)

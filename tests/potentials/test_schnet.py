@@ -15,18 +15,11 @@ from agal_toolkit.attack import Autograd, HessianVector, Variance
 from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet_tables
+from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet_filters
+from agal_toolkit.potentials.envelope import Envelope
 from agal_toolkit.potentials.neighbours import neighbours
-from agal_toolkit.potentials.schnet_passes import (
-    Envelope,
-    Meeting,
-    Slopes,
-    Weights,
-    filters,
-    softplus,
-    split,
-)
-from agal_toolkit.potentials.schnet_tables import FilterTable
+from agal_toolkit.potentials.schnet_filters import FilterTable, Weights, filters, softplus
+from agal_toolkit.potentials.schnet_passes import EnergySlopes, PairSums, unpack
 
 CUTOFF = 3.0
 
@@ -205,9 +198,9 @@ def test_the_written_passes_are_derivatives(learning, rng):
     pairs = neighbours(batch, CUTOFF)
     distances = pairs.distances(pairs.vectors(batch), batch).expand(2, -1).clone().requires_grad_()
     parameters = [p.requires_grad_(learning) for p in net._ordered()]
-    about = CUTOFF, net.elements(batch.numbers), Meeting(pairs.first, pairs.second, 4, 2)
+    about = CUTOFF, net.elements(batch.numbers), PairSums(pairs.first, pairs.second, 4, 2)
     assert torch.autograd.gradcheck(
-        lambda r, *p: Slopes.apply(r, *about, *p), (distances, *parameters)
+        lambda r, *p: EnergySlopes.apply(r, *about, *p), (distances, *parameters)
     )
 
 
@@ -239,10 +232,10 @@ def test_a_frozen_network_reads_what_it_would_compute(name, rng):
 
 def test_tables_get_finer_for_narrow_gaussians():
     sharp = network(dtype=torch.float32).requires_grad_(False)
-    wide = FilterTable(split(sharp._ordered())[1], CUTOFF).cells
+    wide = FilterTable(unpack(sharp._ordered())[1], CUTOFF).cells
     for block in sharp.interactions:
         block.widths *= 0.05
-    blocks = split(sharp._ordered())[1]
+    blocks = unpack(sharp._ordered())[1]
     table = FilterTable(blocks, CUTOFF)
     assert table.cells > wide
     r = torch.linspace(0.5, CUTOFF, 997, dtype=torch.float64).expand(2, -1)
@@ -256,15 +249,16 @@ def test_tables_get_finer_for_narrow_gaussians():
 
 def test_no_table_is_read_that_does_not_agree(rng, monkeypatch):
     """Filters narrower than the closest knots are computed."""
-    monkeypatch.setattr(schnet_tables, "FINEST", schnet_tables.CELLS)
+    monkeypatch.setattr(schnet_filters, "FINEST", schnet_filters.CELLS)
     module, batch = network(dtype=torch.float32).requires_grad_(False), Batch.of([ammonia(rng)])
     assert Stacked(module)(batch).energy.isfinite().all()
-    assert module._frozen_filters().agrees
+    assert module._filter_table().agrees
     for block in module.interactions:
         block.widths *= 0.02
     read = Stacked(module)(batch)
     kept = module._table
-    assert module._frozen_filters() is None and module._table is kept, "asked once"
+    assert module._filter_table() is None
+    assert module._table is kept, "made once"
     computed = Stacked(module.requires_grad_(True))(batch)
     assert torch.equal(read.energy, computed.energy)
     assert torch.equal(read.forces, computed.forces)
@@ -298,7 +292,7 @@ def test_a_table_is_made_anew_when_weights_change(rng):
 
 def test_tables_keep_what_is_no_number_and_end_at_the_cutoff():
     module = network(dtype=torch.float32).requires_grad_(False)
-    table = FilterTable(split(module._ordered())[1], CUTOFF)
+    table = FilterTable(unpack(module._ordered())[1], CUTOFF)
     value, slope = table.read(
         0,
         *table.place(torch.tensor([[torch.nan, torch.inf, CUTOFF, 2 * CUTOFF, 1.0]]).repeat(2, 1)),
@@ -584,7 +578,8 @@ def test_a_members_weights_depend_on_its_seed_only():
         assert torch.equal(a[0], b[1])
     assert not torch.equal(among.embedding[0], among.embedding[2])
     for name, p in among.named_parameters():
-        assert len(p) == 3 and p.any() != ("bias" in name), name
+        assert len(p) == 3, name
+        assert p.any() != ("bias" in name), name
 
 
 def test_weights_start_as_described():
