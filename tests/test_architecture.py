@@ -33,8 +33,8 @@ LEVELS = [
     {"plots"},
     {"widgets"},
 ]
-# Records explained by a sentence: events, and an answer, which has the fields of labels.
-SENTENCES = {"agal_toolkit.events", "agal_toolkit.references.outcomes"}
+# Records explained by a sentence.
+SENTENCES = {"agal_toolkit.events"}
 # What a worker process unpickles comes from its parent through a pipe.
 FROM_ITS_PARENT = "agal_toolkit.references.worker"
 HEAVY = [

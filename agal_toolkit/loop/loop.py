@@ -283,7 +283,7 @@ class Loop:
         if store.folder is None or not labelled:
             return
         settings = self.reference.settings_digest
-        store.cache.describe(settings, self.reference.asked)
+        store.cache.describe(settings, self.reference.description)
         for geometry, labels in labelled:
             store.cache.write(settings, geometry, labels)
 

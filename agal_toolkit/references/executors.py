@@ -1,7 +1,7 @@
-"""Labels through somebody's executor: threads, a process pool, a cluster.
+"""Labels through an executor of concurrent.futures, or one like it: threads, processes, a cluster.
 
-Such a task cannot be killed. One that runs past its time is abandoned: it is reported as failed and
-goes on in its place until it ends by itself.
+Such a task cannot be killed. A task that exceeds its time is abandoned: it is reported as failed
+and keeps its place in the executor until it ends by itself.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 
-from ..geometry import Geometry, Labels
-from .outcomes import Answer, Label, LabelFailed, answer, packed
+from ..geometry import Geometry
+from .outcomes import Label, LabelFailed, Outcome, Reply, outcome, reply
 
-# What a label function raises is in its answer, so these are the executor's own.
+# The executor's own errors: what the label function raises is in the reply.
 _UNUSABLE = (BrokenExecutor, pickle.PicklingError, AttributeError, TypeError, ImportError)
 
 
@@ -23,94 +23,84 @@ def through(
     label: Label,
     geometries: Sequence[Geometry],
     timeout: float | None = None,
-) -> Iterator[tuple[int, Labels | LabelFailed]]:
-    """Ask `label` about all `geometries` through `executor`; (index, labels or failure) as they
-    arrive.
+) -> Iterator[tuple[int, Outcome]]:
+    """Yield (index, outcome) for all `geometries` as they arrive from `executor`.
 
     Args:
-        executor: of concurrent.futures, or one that behaves like it.
-        label: the label function.
-        geometries: what it is asked about.
-        timeout: seconds from when the executor says that a task runs. Executors that never say so
-            (dask) are not limited here. Where abandoned tasks hold the executor, those that cannot
+        executor: Of concurrent.futures, or one that behaves like it.
+        label: The label function.
+        geometries: The structures to label.
+        timeout: Seconds from when the executor reports that a task runs. Executors that never do
+            (dask) have no limit here. If abandoned tasks occupy the executor, tasks that cannot
             start within `timeout` fail too.
 
     Raises:
         RuntimeError: the executor cannot run the label function, or broke.
     """
-    futures: dict[Future, int] = {}
+    futures: dict[Future[Reply], int] = {}
     try:
         for index, geometry in enumerate(geometries):
-            futures[executor.submit(answer, label, packed(geometry))] = index
+            futures[executor.submit(reply, label, geometry.to_dict())] = index
         clock = _Clock(timeout)
         pending = set(futures)
         while pending:
             done, _ = wait(pending, clock.tick, FIRST_COMPLETED)
             for future in sorted(done, key=futures.__getitem__):
-                yield (
-                    futures[future],
-                    _outcome(future, futures[future], geometries[futures[future]], executor),
-                )
+                yield futures[future], _outcome(future, executor)
             pending -= done
-            for future, reason in clock.late(pending, moved=bool(done)):
+            for future, reason in clock.late(pending, progress=bool(done)):
                 pending.discard(future)
-                yield futures[future], LabelFailed(futures[future], reason)
+                yield futures[future], LabelFailed(reason)
     finally:
         for future in futures:
             future.cancel()
 
 
-def _outcome(
-    future: Future[Answer], index: int, geometry: Geometry, executor: Executor
-) -> Labels | LabelFailed:
+def _outcome(future: Future[Reply], executor: Executor) -> Outcome:
     error = future.exception()
     if error is None:
-        return future.result().settled(index, geometry)
+        return outcome(future.result())
     if not isinstance(error, Exception):
         raise error
+    reason = f"{type(error).__name__}: {error}"
     if isinstance(error, _UNUSABLE):
         raise RuntimeError(
-            f"{type(executor).__name__} could not run the label function ({type(error).__name__}:"
-            f" {error}): put it into a module that can be imported; processes(n) survives a label"
-            " that crashes"
+            f"{type(executor).__name__} could not run the label function ({reason}): put it into a"
+            " module that can be imported; processes(n) survives a label that crashes"
         ) from error
-    return LabelFailed(index, f"the executor gave it up ({type(error).__name__}: {error})")
+    return LabelFailed(f"the executor gave it up ({reason})")
 
 
 class _Clock:
-    """When each task was first seen running, and which of them are late."""
+    """When each task was first seen running, and which tasks are late."""
 
     def __init__(self, timeout: float | None) -> None:
         self.timeout = timeout
         self.tick = None if timeout is None else min(timeout / 10, 0.1)
         self._started: dict[Future, float] = {}
         self._abandoned: set[Future] = set()
-        self._moved = time.monotonic()  # when a task last started, ended or was given up
+        self._progress = time.monotonic()  # when a task last started, ended or was abandoned
 
-    def late(self, pending: set[Future], moved: bool) -> list[tuple[Future, str]]:
-        """Those of `pending` that are abandoned now, with the reason; `moved` when a task has just
-        ended.
-        """
+    def late(self, pending: set[Future], progress: bool) -> list[tuple[Future, str]]:
+        """Return the tasks to abandon now, with the reason; `progress` if a task has just ended."""
         if self.timeout is None:
             return []
-        now = time.monotonic()
-        self._moved = now if moved else self._moved
-        for future in pending:
-            if future.running() and future not in self._started:
-                self._started[future] = self._moved = now
+        now, limit = time.monotonic(), f"{self.timeout:g} s"
+        starting = [f for f in pending if f not in self._started and f.running()]
+        self._started.update(dict.fromkeys(starting, now))
         running = [future for future in pending if future in self._started]
         over = [future for future in running if now - self._started[future] > self.timeout]
+        self._abandoned.update(over)
+        if progress or starting or over:
+            self._progress = now
         if over:
-            self._abandoned.update(over)
-            self._moved = now
             return [
-                (future, f"no answer within {self.timeout:g} s; it could not be stopped")
-                for future in over
+                (future, f"no answer within {limit}; it could not be stopped") for future in over
             ]
-        held = not running and any(not future.done() for future in self._abandoned)
-        if held and now - self._moved > self.timeout:
+        occupied = not running and any(not future.done() for future in self._abandoned)
+        if occupied and now - self._progress > self.timeout:
             reason = (
-                f"not begun within {self.timeout:g} s: labels that do not answer hold the executor,"
+                f"not begun within {limit}: labels that do not answer occupy the executor;"
                 " processes(n) would stop them"
             )
             return [(future, reason) for future in pending if future.cancel()]

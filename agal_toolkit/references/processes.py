@@ -1,9 +1,9 @@
 """A pool of processes in which a label that hangs or crashes costs one process, and nothing else.
 
-An executor of Python 3.11 can neither kill one task nor survive a crash in another. Workers are
-started when they are first needed, keep the label function (and what it loaded) between geometries
-and between runs, and are replaced when they die. A killed or abandoned run kills what was running;
-idle workers stay.
+An executor of Python 3.11 can neither kill one task nor survive a crash in another. Workers start
+when they are first needed, keep the label function (and what it loaded) between geometries and
+between runs, and are replaced when they die. Interrupting or abandoning a run kills the workers
+that are computing; idle workers stay.
 """
 
 from __future__ import annotations
@@ -18,29 +18,24 @@ from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import wait
 
-from ..geometry import Geometry, Labels
-from .outcomes import Answer, Label, LabelFailed
-from .worker import BEGUN, INTERRUPTED, Worker, portable
+from ..geometry import Geometry
+from .outcomes import Label, LabelFailed, Outcome, outcome
+from .worker import BEGUN, INTERRUPTED, UNUSABLE, Message, Worker, portable
 
 STARTUP = 300.0  # seconds a worker may take to start and to import the label function
 
 
 @dataclass(eq=False)
 class _Task:
-    """A geometry at a worker: from when on (monotonic clock) the worker is too late, and whether
-    the label runs yet.
-    """
+    """The geometry at a worker, the worker's deadline (monotonic clock), and if the label runs."""
 
     index: int
-    geometry: Geometry
     deadline: float
     begun: bool = False
 
 
 class Processes:
-    """`n` worker processes with `threads` threads each. Made by :func:`processes`; a context
-    manager, closed at exit at the latest.
-    """
+    """`n` worker processes of `threads` threads each; see :func:`processes`."""
 
     def __init__(self, n: int, threads: int = 1) -> None:
         for name, value in {"n": n, "threads": threads}.items():
@@ -61,56 +56,52 @@ class Processes:
         self.close()
 
     def close(self) -> None:
-        """Kill the workers. A later run starts new ones."""
+        """Kill the workers; a later run starts new ones."""
         _kill(self._workers, os.getpid())
 
     def run(
         self, label: Label, geometries: Sequence[Geometry], timeout: float | None = None
-    ) -> Iterator[tuple[int, Labels | LabelFailed]]:
-        """Ask `label` about all `geometries`; (index, labels or failure) as they arrive.
+    ) -> Iterator[tuple[int, Outcome]]:
+        """Yield (index, outcome) for all `geometries` as they arrive.
 
         Args:
-            label: a function of an importable module, or a picklable callable.
-            geometries: what it is asked about.
-            timeout: seconds one label may take, counted from when the worker, started and with the
-                label function imported, begins.
+            label: A function of an importable module, or a picklable callable.
+            geometries: The structures to label.
+            timeout: Seconds one label may take, not counting the start of its worker.
 
         Raises:
             TypeError: `label` cannot be sent to another process.
-            RuntimeError: the pool is running already, or a worker cannot start or cannot import
-                `label`.
+            RuntimeError: the pool is already running, or a worker cannot start or import `label`.
             KeyboardInterrupt: `label` raised it.
         """
         code = portable(label)
         if not self._running.acquire(blocking=False):
-            raise RuntimeError(
-                f"{self!r} is already running: let that run end, or make another pool"
-            )
+            raise RuntimeError(f"{self!r} is already running: let it finish, or make another pool")
         busy: dict[Worker, _Task] = {}
+        waiting = deque(enumerate(geometries))
         try:
-            waiting = deque(enumerate(geometries))
             while waiting or busy:
                 while waiting and len(busy) < self.n:
                     index, geometry = waiting.popleft()
                     worker = self._idle(busy)
-                    busy[worker] = _Task(index, geometry, time.monotonic() + STARTUP)
-                    worker.ask(code, geometry)
-                for worker, message in _heard(busy):
+                    busy[worker] = _Task(index, time.monotonic() + STARTUP)
+                    worker.send(code, geometry)
+                for worker, message in _messages(busy):
+                    task = busy[worker]
                     if message == BEGUN:
-                        busy[worker].begun, busy[worker].deadline = (
-                            True,
-                            inf if timeout is None else time.monotonic() + timeout,
-                        )
+                        task.begun = True
+                        task.deadline = inf if timeout is None else time.monotonic() + timeout
                         continue
-                    outcome = self._outcome(worker, busy[worker], message, timeout)
-                    yield busy.pop(worker).index, outcome
+                    result = self._outcome(worker, task, message, timeout)
+                    del busy[worker]
+                    yield task.index, result
         finally:
             for worker in busy:
                 self._drop(worker)
             self._running.release()
 
     def _idle(self, busy: dict[Worker, _Task]) -> Worker:
-        """A worker that waits, or a new one."""
+        """Return an idle worker, or a new one."""
         for worker in [worker for worker in self._workers if worker not in busy]:
             if worker.alive():
                 return worker
@@ -124,44 +115,35 @@ class Processes:
             worker.kill()
 
     def _outcome(
-        self, worker: Worker, task: _Task, message: Answer | str | None, timeout: float | None
-    ) -> Labels | LabelFailed:
-        """What the last `message` of `worker` about `task` means; None is silence beyond the
-        deadline or death.
-        """
-        if isinstance(message, Answer):
-            return message.settled(task.index, task.geometry)
+        self, worker: Worker, task: _Task, message: Message | None, timeout: float | None
+    ) -> Outcome:
+        """Return what the last `message` of `worker` means; None if it died or is late."""
         if message == INTERRUPTED:
             raise KeyboardInterrupt
         if message is not None:
-            raise RuntimeError(
-                f"a worker process cannot import the label function ({message}): put it into a"
-                " module that can be imported"
-            )
+            kind, content = message
+            if kind == UNUSABLE:
+                raise RuntimeError(
+                    f"a worker process cannot import the label function ({content}): put it into a"
+                    " module that can be imported"
+                )
+            return outcome(content)
         late = worker.alive() and time.monotonic() >= task.deadline
         self._drop(worker)
-        if not task.begun:
-            what = (
-                f"was not ready within {STARTUP:.0f} s"
-                if late
-                else f"died (exit code {worker.exitcode}) before it could ask"
-            )
-            raise RuntimeError(
-                f"a worker process {what}: a script must start processes below `if __name__ =="
-                " '__main__':`"
-            )
-        return LabelFailed(
-            task.index,
-            (
-                f"no answer within {timeout:g} s"
-                if late
-                else f"the process died (exit code {worker.exitcode})"
-            ),
+        died = f"died (exit code {worker.exitcode})"
+        if task.begun:
+            return LabelFailed(f"no answer within {timeout:g} s" if late else f"the process {died}")
+        event = f"was not ready within {STARTUP:.0f} s" if late else f"{died} before it could begin"
+        raise RuntimeError(
+            f"a worker process {event}: a script must start processes below `if __name__ =="
+            " '__main__':`"
         )
 
 
 def processes(n: int, threads: int = 1) -> Processes:
-    """A pool of `n` processes, each with `threads` threads, that can kill a label that hangs.
+    """Return a pool of `n` processes with `threads` threads each, which can kill hanging labels.
+
+    It may serve as a context manager, and is closed at exit at the latest.
 
     Raises:
         ValueError: `n` or `threads` is below 1.
@@ -175,24 +157,12 @@ def _kill(workers: list[Worker], owner: int) -> None:
         workers.pop().kill()
 
 
-def _heard(busy: dict[Worker, _Task]) -> list[tuple[Worker, Answer | str | None]]:
-    """Wait until a worker says something, dies or is late; the message of each that did, None for
-    the dead and the late.
-    """
-    soonest = min(task.deadline for task in busy.values())
+def _messages(busy: dict[Worker, _Task]) -> list[tuple[Worker, Message | None]]:
+    """Wait until a worker sends something, dies or is late; None for the dead and the late."""
+    deadline = min(task.deadline for task in busy.values())
     handles = {handle: worker for worker in busy for handle in (worker.pipe, worker.sentinel)}
-    loud = {
-        handles[handle]
-        for handle in wait(
-            handles, None if soonest == inf else max(0.0, soonest - time.monotonic())
-        )
-    }
-    late = {worker for worker, task in busy.items() if task.deadline <= time.monotonic()}
-    return [(worker, _message(worker)) for worker in busy if worker in loud | late]
-
-
-def _message(worker: Worker) -> Answer | str | None:
-    try:
-        return worker.pipe.recv() if worker.pipe.poll() else None
-    except (EOFError, OSError):
-        return None
+    ready = wait(handles, None if deadline == inf else max(0.0, deadline - time.monotonic()))
+    now = time.monotonic()
+    due = {handles[handle] for handle in ready}
+    due |= {worker for worker, task in busy.items() if task.deadline <= now}
+    return [(worker, worker.message()) for worker in busy if worker in due]

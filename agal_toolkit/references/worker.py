@@ -1,9 +1,9 @@
-"""One process that answers for a label function, and can be killed in the middle of it.
+"""One process that computes labels, and can be killed in the middle of one.
 
 It is spawned, not forked: the parent may hold torch threads and CUDA. On POSIX it leads a process
-group of its own, so that killing it also kills what it started (a quantum chemistry program), an
-interrupt of the terminal reaches only the parent, and a parent that dies takes it along. Pickles
-travel between parent and worker only.
+group of its own, so that killing it also kills the programs it started, an interrupt of the
+terminal reaches only the parent, and a parent that dies takes it along. Pickles travel between
+parent and worker only.
 """
 
 from __future__ import annotations
@@ -17,19 +17,23 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 import torch
 
 from ..geometry import Geometry
-from .outcomes import Label, answer, packed
+from .outcomes import Label, reply
 
-BEGUN, INTERRUPTED = "begun", "interrupted"
+# A message is (kind, content): a label begins, it was interrupted, its function cannot be imported
+# (content: the error), or it is done (content: the reply).
+Message = tuple[str, Any]
+BEGUN, INTERRUPTED, UNUSABLE, DONE = ("begun", None), ("interrupted", None), "unusable", "done"
 _SPAWN = multiprocessing.get_context("spawn")
 _ENVIRONMENT = threading.Lock()
 
 
 def portable(label: Label) -> bytes:
-    """`label` pickled for a spawned process.
+    """Return `label` pickled for a spawned process.
 
     Raises:
         TypeError: it cannot be pickled, or a new process could not import it.
@@ -50,33 +54,39 @@ def portable(label: Label) -> bytes:
 
 
 class Worker:
-    """The parent's end of one process: `pipe` brings its messages, `exitcode` is known once it was
-    killed.
-    """
+    """The parent's end of one process; `exitcode` is set once it was killed."""
 
     def __init__(self, threads: int) -> None:
-        self.pipe, there = _SPAWN.Pipe()
+        self.pipe, child = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
-            target=_work, args=(there, threads), daemon=True, name="agal_toolkit label"
+            target=_work, args=(child, threads), daemon=True, name="agal_toolkit label"
         )
         self._code: bytes | None = None
         self.exitcode: int | None = None
         with _threads_in_environment(threads):
             self._process.start()
-        there.close()
+        child.close()
         self.sentinel = self._process.sentinel
 
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Return True if the process runs."""
         return self._process.is_alive()
 
-    def ask(self, code: bytes, geometry: Geometry) -> None:
-        """Send `geometry`, and the label function if the process does not hold it yet; `sentinel`
-        tells later if it was dead.
+    def send(self, code: bytes, geometry: Geometry) -> None:
+        """Send `geometry`, and the label function if the process does not hold it yet.
+
+        A dead process shows in `sentinel`, not here.
         """
         with suppress(OSError):
-            self.pipe.send((None if code == self._code else code, packed(geometry)))
+            self.pipe.send((None if code == self._code else code, geometry.to_dict()))
         self._code = code
+
+    def message(self) -> Message | None:
+        """Return the next message of the process; None if there is none."""
+        try:
+            return self.pipe.recv() if self.pipe.poll() else None
+        except (EOFError, OSError):
+            return None
 
     def kill(self) -> None:
         """End the process and everything it started, at once."""
@@ -92,9 +102,7 @@ class Worker:
 
 @contextmanager
 def _threads_in_environment(threads: int) -> Iterator[None]:
-    """OMP_NUM_THREADS as the new process must see it: numerical libraries read it when they are
-    loaded, before our code runs.
-    """
+    """Set OMP_NUM_THREADS for a new process: libraries read it when they are loaded."""
     with _ENVIRONMENT:
         before = os.environ.get("OMP_NUM_THREADS")
         os.environ["OMP_NUM_THREADS"] = str(threads)
@@ -108,29 +116,29 @@ def _threads_in_environment(threads: int) -> Iterator[None]:
 
 
 def _work(pipe: Connection, threads: int) -> None:
-    """What the process does: receive a geometry, say that it began, send the answer."""
+    """Run in the process: receive a geometry, report that its label begins, send the reply."""
     if os.name == "posix":
         os.setsid()
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(threads)
     label = None
-    with suppress(EOFError, OSError):  # the parent is gone, or does not want the answer any more
+    with suppress(EOFError, OSError):  # the parent is gone, or no longer wants the reply
         while True:
             code, geometry = pipe.recv()
             try:
                 label = label if code is None else pickle.loads(code)
             except Exception as error:
-                pipe.send(f"{type(error).__name__}: {error}")
+                pipe.send((UNUSABLE, f"{type(error).__name__}: {error}"))
                 continue
             pipe.send(BEGUN)
             try:
-                pipe.send(answer(label, geometry))
+                pipe.send((DONE, reply(label, geometry)))
             except KeyboardInterrupt:
                 pipe.send(INTERRUPTED)
 
 
 def _follow_parent() -> None:
-    """Die with the parent, also where a label hangs and the pipe is not read."""
+    """Die with the parent, even if a label hangs and nothing reads the pipe."""
     multiprocessing.parent_process().join()
     if os.name == "posix":
         os.killpg(0, signal.SIGKILL)

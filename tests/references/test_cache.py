@@ -105,7 +105,6 @@ def test_failures_are_kept_and_asked_again_on_request(tmp_path, counted):
     for _ in range(2):
         failure = dict(Reference(counted)(geometries, cache))[1]
         assert isinstance(failure, LabelFailed)
-        assert failure.index == 1
         assert "did not converge" in str(failure)
         assert "label_functions.py" in failure.traceback
     assert counted.asked() == [GOOD, RAISES]
@@ -117,8 +116,8 @@ def test_failures_are_kept_and_asked_again_on_request(tmp_path, counted):
 
 def test_labels_replace_a_failure(tmp_path):
     cache = Cache(tmp_path)
-    cache.write("settings", CRYSTAL, LabelFailed(4, "no answer within 5 s"))
-    assert cache.read("settings", CRYSTAL, 2).index == 2
+    cache.write("settings", CRYSTAL, LabelFailed("no answer within 5 s"))
+    assert cache.read("settings", CRYSTAL).reason == "no answer within 5 s"
     cache.write("settings", CRYSTAL, Labels(energy=0.0, forces=np.zeros((1, 3))))
     assert cache.read("settings", CRYSTAL).energy == 0
     assert not files(tmp_path, "*.failed.json")
@@ -142,7 +141,7 @@ def test_a_truncated_label_names_its_file_and_the_remedy(tmp_path, counted, kept
     (path,) = (tmp_path / "labels").glob("*/*.npz")
     path.write_bytes(path.read_bytes()[:kept])
     with pytest.raises(
-        ValueError, match=rf"{path.name} is damaged .* delete it, its geometry will be asked again"
+        ValueError, match=rf"{path.name} is damaged .* delete it to label its geometry again"
     ):
         list(Reference(counted)(geometries, cache))
     path.unlink()
@@ -169,7 +168,7 @@ def test_a_strange_label_file_is_damaged(tmp_path, content):
 
 def test_a_truncated_failure_is_damaged(tmp_path):
     cache = Cache(tmp_path)
-    cache.write("settings", CRYSTAL, LabelFailed(0, "why"))
+    cache.write("settings", CRYSTAL, LabelFailed("why"))
     path = tmp_path / "settings" / f"{CRYSTAL.digest()}.failed.json"
     path.write_text(path.read_text()[:8])
     with pytest.raises(ValueError, match=r"failed.json is damaged"):

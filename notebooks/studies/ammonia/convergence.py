@@ -176,7 +176,7 @@ def study(
     place = results / f"ammonia_convergence-{preset}.json"
     known = truth(results / "ammonia" / "reference", label, PRESETS[preset].truth)
     settings = {
-        "reference": Reference(label).asked,
+        "reference": Reference(label).description,
         "trainer": to_settings(recipe("ours", PRESETS[preset], known).recipes[0].trainer),
     }
     found = []

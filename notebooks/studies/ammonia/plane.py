@@ -305,7 +305,7 @@ class PlaneSurface:
                 ``reference(grid.geometries, cache)``.
             grid: where.
             zero: eV.
-            settings: what identifies the labels, ``reference.asked``.
+            settings: what identifies the labels, ``reference.description``.
         """
         values = np.full(grid.heights * grid.radii, np.nan)
         for index, answer in answers:

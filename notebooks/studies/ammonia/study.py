@@ -305,7 +305,7 @@ def settings(name: str, start: str, sizes: Preset, known: Truth, label: DFT) -> 
         "start": start,
         "temperatures of the start": list(STARTS[start]),
         "sizes": {key: value for key, value in asdict(sizes).items() if key != "truth"},
-        "reference": Reference(label).asked,
+        "reference": Reference(label).description,
     }
 
 

@@ -98,7 +98,7 @@ class Sizes:
 
 def settings(label: DFT, sizes: Sizes) -> dict[str, Any]:
     """Everything that changes these numbers, as JSON."""
-    return {"reference": Reference(label).asked, "sizes": asdict(sizes)}
+    return {"reference": Reference(label).description, "sizes": asdict(sizes)}
 
 
 def truth(
@@ -190,7 +190,7 @@ def truth(
         say(f"ammonia: {sizes.heights * sizes.radii} labels of the (Z, R) surface")
         began, reference = time.monotonic(), Reference(label, executor=processes(workers))
         PlaneSurface.of_answers(
-            reference(grid.geometries, Cache(folder / "labels")), grid, zero, reference.asked
+            reference(grid.geometries, Cache(folder / "labels")), grid, zero, reference.description
         ).write(plane)
         stage("plane", began)
     return Truth(
