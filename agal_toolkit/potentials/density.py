@@ -1,11 +1,10 @@
-"""A light committee for condensed phases: members over one atomic density.
+"""Energies of atoms for molecules, liquids and crystals: members over one atomic density.
 
 Around each atom the neighbours of each element make a density, expanded in radial functions and
-spherical harmonics. That is
-most of the arithmetic, and it knows nothing of members: where they see the same positions it is
-computed once for all of them. A member mixes the expansion's channels with weights of its own,
-forms invariants, and maps these to an energy. Slopes follow by the chain rule, from the members'
-slopes in the density and the density's in each pair's vector.
+spherical harmonics. That is most of the arithmetic, and it does not depend on the member: where all
+members see the same positions it is computed once for all of them. A member mixes the expansion's
+channels with weights of its own, forms invariants, and maps these to an energy. Slopes follow by
+the chain rule: the members' slopes in the density, times the density's in each pair's vector.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from torch.nn.functional import silu
 
 from ..batch import Batch
 from .elements import Elements
+from .envelope import envelope
 from .neighbours import nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 
@@ -27,29 +27,28 @@ DEGREES = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # l of each of the nine harmonics up to l
 
 
 class DensityNet(SlopedEnergy):
-    """Energies of molecules, liquids and crystals from invariants of smooth atomic densities, M
-    members side by side.
+    """Energies from invariants of smooth atomic densities, M members side by side.
 
-    With R_n(r) = sqrt(2 / c) sin(n pi r / c) / r times an envelope that is twice continuously
-    differentiable at the cutoff c, and real spherical harmonics Y_lm,
+    With R_n(r) = sqrt(2 / c) sin(n pi r / c) / r times the envelope of :mod:`.envelope` that ends
+    at the cutoff c, and real spherical harmonics Y_lm,
 
         A_i[s, n, lm] = sum over neighbours j of element s of R_n(r_ij) Y_lm(r_ij),
-        B_i[c, lm] = sum_{s, n} W_l[c, s, n] A_i[s, n, lm],    p_i = (B_i[c, 00], sum_m B_i[c, lm]^2
-        for l = 0, 1, 2),
+        B_i[c, lm] = sum_{s, n} W_l[c, s, n] A_i[s, n, lm],
+        p_i = (B_i[c, 00], sum_m B_i[c, lm]^2 for l = 0, 1, 2),
 
-    and an atom's energy is a residual network of p_i, one for each element. Energies of elements
-    are no part of it: give :class:`~agal_toolkit.potentials.Stacked` a baseline, or let the trainer
-    fit one.
+    and an atom's energy is a residual network of p_i, one for each element. Energies of isolated
+    atoms are not part of it: give :class:`~agal_toolkit.potentials.Stacked` a baseline, or let the
+    trainer fit one.
 
     Args:
         elements: atomic numbers that the network knows.
         seeds: one integer for each member; a member's weights depend on its seed alone.
-        radial: functions of the distance.
+        radial: number of functions of the distance.
         channels: mixtures that a member makes of elements and radial functions.
         hidden: width of the networks of the energy.
         layers: residual layers of these.
         cutoff: angstrom.
-        dtype: precision; distances are formed in that of the positions.
+        dtype: precision of the network; distances are formed in that of the positions.
 
     Raises:
         ValueError: no elements, an element named twice, sizes too small.
@@ -73,152 +72,130 @@ class DensityNet(SlopedEnergy):
                 f"radial={radial}, channels={channels} and hidden={hidden} must be at least 1,"
                 f" layers={layers} not negative, cutoff={cutoff} positive"
             )
-        self.elements, self.cutoff, self.radial, self.channels = (
-            Elements(elements, "DensityNet"),
-            float(cutoff),
-            radial,
-            channels,
-        )
+        self.elements, self.cutoff = Elements(elements, "DensityNet"), float(cutoff)
+        self.radial, self.channels = radial, channels
         self.register_buffer("degrees", torch.tensor(DEGREES), persistent=False)
         kinds, members = len(self.elements), len(seeds)
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
         def normal(*shape: int, scale: float) -> nn.Parameter:
-            return nn.Parameter(
-                torch.stack(
-                    [torch.randn(*shape, generator=generator) for generator in generators]
-                ).to(dtype)
-                * scale
-            )
+            values = torch.stack([torch.randn(*shape, generator=g) for g in generators])
+            return nn.Parameter(values.to(dtype) * scale)
+
+        def zeros() -> nn.Parameter:
+            return nn.Parameter(torch.zeros(members, kinds, 1, hidden, dtype=dtype))
 
         self.mix = normal(kinds, 3, kinds * radial, channels, scale=1 / math.sqrt(kinds * radial))
         self.first = normal(kinds, 4 * channels, hidden, scale=1 / math.sqrt(4 * channels))
-        self.first_bias = nn.Parameter(torch.zeros(members, kinds, 1, hidden, dtype=dtype))
+        self.first_bias = zeros()
+        scale = 1 / math.sqrt(hidden)
         self.inner = nn.ParameterList(
-            [normal(kinds, hidden, hidden, scale=1 / math.sqrt(hidden)) for _ in range(layers)]
+            [normal(kinds, hidden, hidden, scale=scale) for _ in range(layers)]
         )
-        self.inner_bias = nn.ParameterList(
-            [
-                nn.Parameter(torch.zeros(members, kinds, 1, hidden, dtype=dtype))
-                for _ in range(layers)
-            ]
-        )
-        self.last = normal(kinds, hidden, 1, scale=1 / math.sqrt(hidden))
+        self.inner_bias = nn.ParameterList([zeros() for _ in range(layers)])
+        self.last = normal(kinds, hidden, 1, scale=scale)
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d), twice differentiable where
-        gradients are recorded.
+        """Return energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d).
+
+        They are twice differentiable where gradients are recorded.
         """
         kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
+        # L = 1 where all members see the same positions and cell, L = M where they do not
+        cell = batch.cell if batch.cell.ndim == 3 else batch.cell[:1]
         shared = batch.positions.stride(0) == 0 and (
             batch.cell.ndim == 3 or batch.cell.stride(0) == 0
         )
-        seen = (
-            batch
-            if not shared
-            else batch.at(
-                batch.positions[:1], batch.cell if batch.cell.ndim == 3 else batch.cell[:1]
-            )
-        )
+        seen = batch.at(batch.positions[:1], cell) if shared else batch
         vectors = pairs.vectors(seen)
         lengths = pairs.distances(vectors, seen)
         dtype = self.mix.dtype
-        values, bends = self._harmonics(
-            (vectors / lengths.unsqueeze(-1)).to(dtype), lengths.to(dtype)
-        )
+        directions = (vectors / lengths.unsqueeze(-1)).to(dtype)
+        terms, term_slopes = self._pair_terms(directions, lengths.to(dtype))
         parity = 1 - 2 * (self.degrees % 2).to(dtype)
-        density = self._density(values, parity, kinds, pairs.first, pairs.second)
-        spare = (
-            lengths.reshape(-1, lengths.shape[-1]).isfinite().all(0).int().argmax()
-            if lengths.numel()
-            else 0
-        )
+        A = self._density(terms, parity, kinds, pairs.first, pairs.second)
+        # The members' part, with its slope in A by a reverse pass
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
-            known = density.expand(len(self.mix), *density.shape[1:])
-            known = (
-                known if recording and density.requires_grad else known.detach().requires_grad_()
-            )
-            atoms = self._atoms(known, kinds)
-            (owed,) = torch.autograd.grad(atoms.sum(), known, create_graph=recording)
+            A = A.expand(len(self.mix), *A.shape[1:])
+            A = A if recording and A.requires_grad else A.detach().requires_grad_()
+            atoms = self._atoms(A, kinds)
+            (dE_dA,) = torch.autograd.grad(atoms.sum(), A, create_graph=recording)
         if not recording:
-            atoms, owed = atoms.detach(), owed.detach()
-        moved = torch.zeros(
-            len(owed), *batch.positions.shape[-2:], dtype=vectors.dtype, device=vectors.device
-        )
-        strained = moved.new_zeros(len(owed), len(batch), *batch.cell.shape[-2:])
+            atoms, dE_dA = atoms.detach(), dE_dA.detach()
+        # The chain rule through the pairs' vectors, for the neighbours of one element at a time
+        filler = lengths.isfinite().all(0).int().argmax() if lengths.numel() else 0
+        dE_dx = vectors.new_zeros(len(dE_dA), *batch.positions.shape[-2:])
+        dE_dstrain = vectors.new_zeros(len(dE_dA), len(batch), *batch.cell.shape[-2:])
         for z in range(len(self.elements)):
-            seats = _Seats.of(pairs.first, pairs.second, kinds == z, spare)
-            if not seats.pair.numel():
+            padded = _PaddedNeighbours.of(pairs.first, pairs.second, kinds == z, filler)
+            if not padded.pair.numel():
                 continue
-            pulls = seats.pulls(owed[:, :, z], parity, bends).to(vectors.dtype)  # (M, N, K, d)
-            moved = (moved - pulls.sum(2)).index_add(-2, seats.other.flatten(), pulls.flatten(1, 2))
+            dE_dv = padded.slopes(dE_dA[:, :, z], parity, term_slopes).to(vectors.dtype)
+            dE_dx = dE_dx - dE_dv.sum(2)
+            dE_dx = dE_dx.index_add(-2, padded.other.flatten(), dE_dv.flatten(1, 2))
             if batch.pbc.any():
-                strained = strained.index_add(1, batch.owner, seats.vectors(vectors).mT @ pulls)
-        return (
-            batch.sum(atoms + nan_where_invalid(seen).to(atoms.dtype)),
-            moved,
-            strained if batch.pbc.any() else None,
-        )
+                virials = padded.vectors(vectors).mT @ dE_dv
+                dE_dstrain = dE_dstrain.index_add(1, batch.owner, virials)
+        energies = batch.sum(atoms + nan_where_invalid(seen).to(atoms.dtype))
+        return energies, dE_dx, dE_dstrain if batch.pbc.any() else None
 
-    def _harmonics(self, direction: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        """R_n(r) Y_lm of pairs, (L, P, n, 9), and its slope in the pair's vector, (L, P, 3, n, 9)."""
+    def _pair_terms(self, u: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
+        """Return R_n(r) Y_lm(u) (L, P, n, 9) and its slopes in the pair's vector r u.
+
+        The slopes are (L, P, 3, n, 9); `u` (L, P, 3) are unit vectors.
+        """
         s = r / self.cutoff
-        left = (1 - s).clamp(min=0)
-        envelope, envelope_slope = (
-            left**3 * (1 + 3 * s + 6 * s.square()),
-            -30 * (s * left).square() / self.cutoff,
-        )
-        k = torch.arange(1, self.radial + 1, dtype=r.dtype, device=r.device) * (
-            math.pi / self.cutoff
-        )
-        phase, inverse, size = r.unsqueeze(-1) * k, 1 / r.unsqueeze(-1), math.sqrt(2 / self.cutoff)
-        wave = size * torch.sin(phase) * inverse
-        wave_slope = size * k * torch.cos(phase) * inverse - wave * inverse
-        radial = wave * envelope.unsqueeze(-1)
-        radial_slope = wave_slope * envelope.unsqueeze(-1) + wave * envelope_slope.unsqueeze(-1)
-        angular, turned = _spherical(direction)
-        across = (
-            turned.mT - direction.unsqueeze(-1) * (turned @ direction.unsqueeze(-1)).mT
-        )  # (L, P, 3, 9), slopes on the sphere
-        values = radial.unsqueeze(-1) * angular.unsqueeze(-2)
-        along = (radial_slope.unsqueeze(-1) * angular.unsqueeze(-2)).unsqueeze(-3) * direction[
-            ..., None, None
-        ]
-        return values, along + (radial * inverse)[..., None, :, None] * across.unsqueeze(-2)
+        f, f_slope = envelope(s)
+        f_slope = f_slope / self.cutoff
+        frequencies = torch.arange(1, self.radial + 1, dtype=r.dtype, device=r.device)
+        k = frequencies * (math.pi / self.cutoff)
+        phase, inverse, norm = r.unsqueeze(-1) * k, 1 / r.unsqueeze(-1), math.sqrt(2 / self.cutoff)
+        wave = norm * torch.sin(phase) * inverse
+        wave_slope = norm * k * torch.cos(phase) * inverse - wave * inverse
+        R = wave * f.unsqueeze(-1)
+        R_slope = wave_slope * f.unsqueeze(-1) + wave * f_slope.unsqueeze(-1)
+        Y, Y_slopes = _harmonics(u)
+        # on the sphere: slopes of the polynomials without their part along the pair's vector
+        across = Y_slopes.mT - u.unsqueeze(-1) * (Y_slopes @ u.unsqueeze(-1)).mT  # (L, P, 3, 9)
+        terms = R.unsqueeze(-1) * Y.unsqueeze(-2)
+        radial = (R_slope.unsqueeze(-1) * Y.unsqueeze(-2)).unsqueeze(-3)
+        radial = radial * u[..., None, None]
+        angular = (R * inverse)[..., None, :, None] * across.unsqueeze(-2)
+        return terms, radial + angular
 
     def _density(
-        self, values: Tensor, parity: Tensor, kinds: Tensor, first: Tensor, second: Tensor
+        self, terms: Tensor, parity: Tensor, kinds: Tensor, first: Tensor, second: Tensor
     ) -> Tensor:
-        """(L, N, S, n, 9): both ends of each pair see the other."""
+        """Return A (L, N, S, n, 9); each pair counts for both of its atoms."""
         elements = len(self.elements)
-        flat = values.new_zeros(len(values), len(kinds) * elements, *values.shape[2:])
-        flat = flat.index_add(1, first * elements + kinds[second], values).index_add(
-            1, second * elements + kinds[first], values * parity
-        )
-        return flat.view(len(values), len(kinds), elements, *values.shape[2:])
+        A = terms.new_zeros(len(terms), len(kinds) * elements, *terms.shape[2:])
+        A = A.index_add(1, first * elements + kinds[second], terms)
+        A = A.index_add(1, second * elements + kinds[first], terms * parity)
+        return A.view(len(terms), len(kinds), elements, *terms.shape[2:])
 
-    def _atoms(self, density: Tensor, kinds: Tensor) -> Tensor:
-        """(M, N) energies of atoms."""
-        members, atoms = density.shape[:2]
-        energies = density.new_zeros(members, atoms)
-        flat = density.flatten(2, 3)  # (M, N, S n, 9)
+    def _atoms(self, A: Tensor, kinds: Tensor) -> Tensor:
+        """Return the energies of atoms (M, N)."""
+        members, atoms = A.shape[:2]
+        energies = A.new_zeros(members, atoms)
+        channels = A.flatten(2, 3)  # (M, N, S n, 9)
         for z in range(len(self.elements)):
-            mine = torch.nonzero(kinds == z).flatten()
-            if not len(mine):
+            chosen = torch.nonzero(kinds == z).flatten()
+            if not len(chosen):
                 continue
-            own = flat[:, mine]
-            parts = []
+            of_element = channels[:, chosen]
+            p = []
             for degree in range(3):
-                at = torch.nonzero(self.degrees == degree).flatten()
-                mixed = torch.einsum("mask,msc->mack", own[..., at], self.mix[:, z, degree])
+                m = torch.nonzero(self.degrees == degree).flatten()
+                B = torch.einsum("mask,msc->mack", of_element[..., m], self.mix[:, z, degree])
                 if degree == 0:
-                    parts.append(mixed.squeeze(-1))
-                parts.append(mixed.square().sum(-1))
-            x = silu(torch.baddbmm(self.first_bias[:, z], torch.cat(parts, -1), self.first[:, z]))
+                    p.append(B.squeeze(-1))
+                p.append(B.square().sum(-1))
+            x = silu(torch.baddbmm(self.first_bias[:, z], torch.cat(p, -1), self.first[:, z]))
             for weight, bias in zip(self.inner, self.inner_bias, strict=True):
                 x = x + silu(torch.baddbmm(bias[:, z], x, weight[:, z]))
-            energies = energies.index_copy(1, mine, torch.bmm(x, self.last[:, z]).squeeze(-1))
+            energy = torch.bmm(x, self.last[:, z]).squeeze(-1)
+            energies = energies.index_copy(1, chosen, energy)
         return energies
 
     def __repr__(self) -> str:
@@ -229,90 +206,85 @@ class DensityNet(SlopedEnergy):
 
 
 @dataclass(frozen=True)
-class _Seats:
-    """What each of N atoms sees of one element, in K seats, some empty: sums over pairs become
-    products of matrices.
+class _PaddedNeighbours:
+    """The neighbours of one element of each of N atoms, padded to the same number K.
 
-    Written pair by pair, the slopes of all members are by far the largest arrays, and moving them
-    about takes most of a step.
+    Sums over pairs become products of matrices: as rows for each pair, the slopes of all members
+    would be by far the largest arrays.
 
     Attributes:
-        pair: (N, K) who sits there: the pair (at empty seats any of finite length, or zero times
-            what is no number would spread),
-        other: (N, K) its other end,
-        back: (N, K) whether the atom is the pair's second end, not its first,
-        taken: (N, K) and whether anyone sits there at all.
+        pair: (N, K) index of the pair; padding points at a pair of finite length, because 0 * NaN
+            is NaN.
+        other: (N, K) index of the neighbour.
+        reversed: (N, K) True where the atom is the second of its pair.
+        mask: (N, K) True where the entry is a neighbour, False where it is padding.
     """
 
     pair: Tensor
     other: Tensor
-    back: Tensor
-    taken: Tensor
+    reversed: Tensor
+    mask: Tensor
 
     @classmethod
-    def of(cls, first: Tensor, second: Tensor, meant: Tensor, spare: Tensor | int) -> _Seats:
-        """Seats for all pairs (P,) whose other end is one of the `meant` atoms (N,); empty ones
-        name a `spare` pair, whose numbers are finite.
+    def of(
+        cls, first: Tensor, second: Tensor, chosen: Tensor, filler: Tensor | int
+    ) -> _PaddedNeighbours:
+        """Collect the `chosen` (N,) neighbours of all atoms from pairs (P,).
+
+        `filler` is the pair at which padding points.
         """
         centre, other = torch.cat([first, second]), torch.cat([second, first])
-        chosen = torch.nonzero(meant[other]).flatten()
-        chosen = chosen[torch.argsort(centre[chosen], stable=True)]
-        own, atoms = centre[chosen], len(meant)
-        counts = torch.bincount(own, minlength=atoms)
-        most = int(counts.max()) if len(own) else 0
-        place = (own, torch.arange(len(own), device=own.device) - (counts.cumsum(0) - counts)[own])
-        empty = torch.zeros(atoms, most, dtype=torch.int64, device=own.device)
-        pair, there = (
-            (empty + spare).index_put(place, chosen % len(first)),
-            empty.index_put(place, other[chosen]),
-        )
+        entries = torch.nonzero(chosen[other]).flatten()
+        entries = entries[torch.argsort(centre[entries], stable=True)]
+        row, atoms = centre[entries], len(chosen)
+        counts = torch.bincount(row, minlength=atoms)
+        most = int(counts.max()) if len(row) else 0
+        column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
+        zeros, place = torch.zeros(atoms, most, dtype=torch.int64, device=row.device), (row, column)
         return cls(
-            pair,
-            there,
-            empty.index_put(place, chosen // len(first)).bool(),
-            empty.index_put(place, torch.ones_like(own)).bool(),
+            pair=(zeros + filler).index_put(place, entries % len(first)),
+            other=zeros.index_put(place, other[entries]),
+            reversed=zeros.index_put(place, entries // len(first)).bool(),
+            mask=zeros.index_put(place, torch.ones_like(row)).bool(),
         )
 
     def vectors(self, vectors: Tensor) -> Tensor:
-        """(L, N, K, d) from each atom to whom it sees, of the pairs' (P, d) or (L, P, d); anything
-        finite at empty seats.
-        """
-        picked = (vectors if vectors.ndim == 3 else vectors[None])[
-            :, self.pair.flatten()
-        ].unflatten(1, self.pair.shape)
-        return torch.where(self.back[..., None], -picked, picked)
+        """Return the vectors (L, N, K, d) to the neighbours from those of pairs (L, P, d).
 
-    def pulls(self, owed: Tensor, parity: Tensor, bends: Tensor) -> Tensor:
-        """(M, N, K, d): slopes of members (M, N, n, 9) in the density times the density's in the
-        vector to each seat, zero at empty ones.
-
-        Seen from its second end a pair's vector, and harmonics of odd l, change their signs: both
-        views are formed, and each seat takes its own.
+        Padding holds any finite vector.
         """
-        views = torch.stack([owed, -owed * parity], 2).flatten(3)  # (M, N, 2, k)
-        slopes = (
-            bends.flatten(3)
-            .index_select(1, self.pair.flatten())
-            .view(len(bends), *self.pair.shape[:1], -1, views.shape[-1])
-        )
-        if len(bends) == 1:
-            members = len(views)
-            found = (
-                torch.bmm(views.permute(1, 2, 0, 3).flatten(1, 2), slopes[0].mT)
-                .view(len(self.pair), 2, members, -1)
-                .permute(2, 0, 1, 3)
-            )
+        picked = vectors[:, self.pair.flatten()].unflatten(1, self.pair.shape)
+        return torch.where(self.reversed[..., None], -picked, picked)
+
+    def slopes(self, dE_dA: Tensor, parity: Tensor, term_slopes: Tensor) -> Tensor:
+        """Return the slopes (M, N, K, d) of energies in the vectors to neighbours; padding is zero.
+
+        Seen from the second atom of a pair, its vector and harmonics of odd l change their signs:
+        both views are computed, and each entry takes its own.
+
+        Args:
+            dE_dA: (M, N, n, 9), of the neighbours' element.
+            parity: (9,), 1 or -1 where l is odd.
+            term_slopes: (L, P, d, n, 9), slopes of the pairs' terms in A in the pair's vector.
+        """
+        (atoms, most), copies = self.pair.shape, len(term_slopes)
+        views = torch.stack([dE_dA, -dE_dA * parity], 2).flatten(3)  # (M, N, 2, 9 n)
+        picked = term_slopes.flatten(3).index_select(1, self.pair.flatten())
+        picked = picked.view(copies, atoms, -1, views.shape[-1])  # (L, N, K d, 9 n)
+        if copies == 1:  # one product for all members
+            products = torch.bmm(views.permute(1, 2, 0, 3).flatten(1, 2), picked[0].mT)
+            products = products.view(atoms, 2, len(views), -1).permute(2, 0, 1, 3)
         else:
-            found = views @ slopes.mT
-        ahead, behind = found.unflatten(3, (self.pair.shape[1], -1)).unbind(2)
-        return torch.where(
-            self.taken[..., None], torch.where(self.back[..., None], behind, ahead), 0.0
-        )
+            products = views @ picked.mT
+        forward, backward = products.unflatten(3, (most, -1)).unbind(2)
+        slopes = torch.where(self.reversed[..., None], backward, forward)
+        return torch.where(self.mask[..., None], slopes, 0.0)
 
 
-def _spherical(u: Tensor) -> tuple[Tensor, Tensor]:
-    """Real harmonics up to l = 2 of unit vectors (..., 3), each normalised to one on average: (...,
-    9), and slopes of their polynomials, (..., 9, 3).
+def _harmonics(u: Tensor) -> tuple[Tensor, Tensor]:
+    """Return real harmonics up to l = 2 of unit vectors (..., 3), and slopes of their polynomials.
+
+    They are (..., 9), each with a mean square of one over the sphere, and (..., 9, 3).
     """
     x, y, z = u.unbind(-1)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
@@ -332,36 +304,16 @@ def _spherical(u: Tensor) -> tuple[Tensor, Tensor]:
         ],
         -1,
     )
-    slopes = torch.stack(
-        [
-            zero,
-            zero,
-            zero,
-            a * one,
-            zero,
-            zero,
-            zero,
-            a * one,
-            zero,
-            zero,
-            zero,
-            a * one,
-            b * y,
-            b * x,
-            zero,
-            zero,
-            b * z,
-            b * y,
-            -2 * c * x,
-            -2 * c * y,
-            4 * c * z,
-            b * z,
-            zero,
-            b * x,
-            2 * d * x,
-            -2 * d * y,
-            zero,
-        ],
-        -1,
-    )
-    return values, slopes.unflatten(-1, (9, 3))
+    slopes = [
+        (zero, zero, zero),
+        (a * one, zero, zero),
+        (zero, a * one, zero),
+        (zero, zero, a * one),
+        (b * y, b * x, zero),
+        (zero, b * z, b * y),
+        (-2 * c * x, -2 * c * y, 4 * c * z),
+        (b * z, zero, b * x),
+        (2 * d * x, -2 * d * y, zero),
+    ]
+    flat = torch.stack([component for slope in slopes for component in slope], -1)
+    return values, flat.unflatten(-1, (9, 3))

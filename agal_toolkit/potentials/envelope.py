@@ -12,14 +12,10 @@ from typing import NamedTuple
 from torch import Tensor
 
 
-def envelope(s: Tensor) -> Tensor:
-    """Return f at the relative distances `s`."""
-    return (1 - s).clamp(min=0) ** 3 * (1 + 3 * s + 6 * s.square())
-
-
-def envelope_slope(s: Tensor) -> Tensor:
-    """Return df/ds at the relative distances `s`."""
-    return -30 * (s * (1 - s).clamp(min=0)).square()
+def envelope(s: Tensor) -> tuple[Tensor, Tensor]:
+    """Return f and df/ds at the relative distances `s`."""
+    left = (1 - s).clamp(min=0)
+    return left**3 * (1 + 3 * s + 6 * s.square()), -30 * (s * left).square()
 
 
 class Envelope(NamedTuple):

@@ -96,7 +96,7 @@ class SchNet(SlopedEnergy):
         """
         kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
         distances = pairs.distances(pairs.vectors(batch), batch).to(self.embedding.dtype)
-        f = envelope(distances / self.cutoff).unsqueeze(-1)
+        f = envelope(distances / self.cutoff)[0].unsqueeze(-1)
         x = self.embedding.index_select(1, kinds)
         for block in self.interactions:
             y, W = torch.bmm(x, block.send), f * block.filters(distances)
