@@ -1,18 +1,18 @@
-"""Promise against delivery: a slider for the error that a structure shall have, attacks that go
-there, and what the truth then found.
+"""Attacks toward an error that a person chooses, and the error that the truth then finds.
 
-An attack runs in a thread of its own and tells each of its steps; another thread asks the committee
-about the latest of them and colours the atoms, so that looking does not hold up the attack. A third
-asks the truth about structures that have arrived, and points appear as it answers.
+The attack runs in a :class:`~agal_toolkit.widgets.background.Background` and reports its steps. A
+helper thread evaluates the committee at the latest step and colours the atoms, so that drawing does
+not hold up the attack. Another one asks the truth about finished structures.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
-from typing import Any
+from typing import Any, Self
 
 import ipywidgets
 import numpy as np
@@ -21,17 +21,20 @@ from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from .. import plots
 from ..attack import Attack, TargetError
 from ..committee import Committee
 from ..dataset import Dataset
-from ..events import Event, Step
+from ..events import Report, Step
 from ..geometry import Geometry, Labels, as_geometry
 from ..plots.molecules import heat
 from .attack_player import Truth
+from .background import DONE, LIVE, PAUSED, STOPPING, Background
 from .molecule import Molecule
-from .picture import Coalesced, Picture, bundle, draw_or_explain, error_html
+from .panel import RunPanel, button
+from .picture import Coalesced, Picture
 
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
 _MEV = 1000.0  # in one eV
@@ -43,17 +46,17 @@ _COLOURS = (
 
 @dataclass(eq=False)
 class Delivery:
-    """A structure that was sent to a target.
+    """A structure that an attack brought to a target.
 
     Attributes:
-        target: eV/angstrom.
-        seed: which structure it began as.
-        geometry: where the attack arrived.
-        predicted: average over atoms of the calibrated uncertainty there, eV/angstrom.
-        reached: within the attack's tolerances.
-        found: average over atoms of the root mean square error of the members, eV/angstrom; None
-            before the truth has answered, or where it failed.
-        trouble: why it failed.
+        target: target of the attack, eV/angstrom.
+        seed: index of the structure that was attacked.
+        geometry: the structure found.
+        predicted: its calibrated uncertainty, averaged over atoms, eV/angstrom.
+        reached: whether the target was reached within the attack's tolerances.
+        found: root mean square error of the members, averaged over atoms, eV/angstrom; None before
+            the truth has answered or where it failed.
+        trouble: error of the truth, if any.
     """
 
     target: float
@@ -65,30 +68,26 @@ class Delivery:
     trouble: str = ""
 
 
-class _Stopped(Exception):
-    """A person pressed Stop."""
-
-
-class TargetPanel(ipywidgets.VBox):
-    """Sends structures to a chosen error, live (Cezar 2025, Fig. 1), and holds every promise
-    against what the truth found.
+class TargetPanel(RunPanel):
+    """Sends structures to a chosen error (Cezar 2025, Fig. 1) and compares it with the truth's.
 
     Args:
-        committee: calibrated.
-        seeds: structures to begin with, one after the other.
-        truth: their labels.
-        attack: whose objective is a :class:`~agal_toolkit.attack.TargetError`; the slider sets its
-            target.
-        heldout: the error of the members on structures as they are, eV/angstrom: what a target is a
-            multiple of.
-        deliveries: earlier ones, to go on from.
+        committee: calibrated committee.
+        seeds: structures to attack, one after the other.
+        truth: function that returns the labels of a structure.
+        attack: attack whose objective is a :class:`~agal_toolkit.attack.TargetError`; the slider
+            sets its target.
+        heldout: error of the members on unattacked structures, eV/angstrom; unit of the slider.
+        deliveries: earlier deliveries to continue from.
 
     Attributes:
-        deliveries: all so far.
+        deliveries: all deliveries so far.
 
     Raises:
-        ValueError: no seeds, a committee that is not calibrated, another objective.
+        ValueError: no seeds, a committee without calibration, or another objective.
     """
+
+    background: Background[tuple[Delivery, int]]
 
     def __init__(
         self,
@@ -99,170 +98,123 @@ class TargetPanel(ipywidgets.VBox):
         heldout: float,
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        aim = attack.objective
-        if not isinstance(aim, TargetError) or aim.quantity != "forces" or aim.raw or attack.cell:
+        objective, calibration = attack.objective, committee.calibration
+        targets = isinstance(objective, TargetError) and objective.quantity == "forces"
+        if not targets or objective.raw or attack.cell:
             raise ValueError(
                 "a target panel shows calibrated errors of forces in a cell that stays: give an"
-                f" attack without cell=True for a TargetError of forces, not {aim!r}"
+                f" attack without cell=True for a TargetError of forces, not {objective!r}"
             )
-        if not len(seeds) or committee.calibration is None or not heldout > 0:
+        if not len(seeds) or calibration is None or not heldout > 0:
             raise ValueError(
                 f"a target panel needs seeds ({len(seeds)} given), a calibrated committee"
-                f" ({committee.calibration}) and a positive held-out error ({heldout})"
+                f" ({calibration}) and a positive held-out error ({heldout})"
             )
-        self.committee, self.seeds, self.attack, self.heldout = (
-            committee,
-            tuple(as_geometry(seed) for seed in seeds),
-            attack,
-            heldout,
-        )
+        self.committee, self.attack, self.heldout = committee, attack, heldout
+        self.seeds = tuple(as_geometry(seed) for seed in seeds)
         self.deliveries: list[Delivery] = list(deliveries)
-        self._truth, self._lock, self._stop = truth, threading.RLock(), threading.Event()
-        self._thread: threading.Thread | None = None
-        self._course: dict[int, float] = {}  # step -> average uncertainty, of the present attack
-        self._latest: tuple[dict[int, float], int, Geometry] | None = (
-            None  # course, step, and where the atoms are
-        )
-        self._busy = False
-        self._aimed = 1.5 * heldout
+        self.background = Background(self._send)
+        self._objective, self._calibration, self._truth = objective, calibration, truth
+        self._aim = 1.5 * heldout  # target of the present attack
+        self._course: dict[int, float] = {}  # its steps -> mean uncertainty
+        # course, step and structure to show next
+        self._latest: tuple[dict[int, float], int, Geometry] | None = None
+        self._writing = threading.Lock()  # two threads write the list, and the later must win
         self._molecule = Molecule(_VIEW)
         self._molecule.layout.flex = "0 0 auto"
-        self._build()
-        self._curves = Picture(self._draw, _CURVES)
-        self._follow, self._ask = Coalesced(self._look, 0.05), Coalesced(self._asked)
+        self._curves = Picture(self._draw_curves, _CURVES)
+        self._follow, self._ask = Coalesced(self._show_latest, 0.05), Coalesced(self._ask_truth)
+        self._list = ipywidgets.HTML()
+        view = ipywidgets.VBox([self._molecule, ipywidgets.HTML(_COLOURS)])
         super().__init__(
-            [
-                self._asking,
-                ipywidgets.HBox(
-                    [ipywidgets.VBox([self._molecule, ipywidgets.HTML(_COLOURS)]), self._curves]
-                ),
-                self._told,
-                self._trouble,
-            ]
+            [self._controls(), ipywidgets.HBox([view, self._curves]), self._list],
+            (_VIEW[0] + _CURVES[0], _CURVES[1]),
+            [self._follow, self._ask, self._curves],
         )
-        self.layout.max_width = "100%"
-        self._slider.observe(lambda _: self._aim(), "value")
-        self._go.on_click(lambda _: self.start())
-        self._halt.on_click(lambda _: self.stop())
-        self._aim()
+        self.background.observe(self._on_state, "state")
+        self.background.subscribe(self._on_step, kinds=(Step,), failed=self._show_error)
+        self._on_slider()
         self._show(self.seeds[self._next], None)
-        self._tell()
+        self._write_list()
         self._ask.request()
-
-    # -- what a person does
 
     @property
     def target(self) -> float:
-        """eV/angstrom; set it to move the slider."""
+        """Target of the slider, eV/angstrom; set it to move the slider."""
         return self._slider.value / _MEV
 
     @target.setter
     def target(self, value: float) -> None:
-        """Moves the slider."""
         self._slider.value = value * _MEV
 
     @property
     def running(self) -> bool:
-        """An attack is on its way."""
-        return self._busy
+        """Whether an attack is in progress."""
+        return self.background.alive
 
-    def start(self) -> TargetPanel:
-        """Sends the next structure to the slider's target; does nothing while one is on its way."""
-        with self._lock:
-            if not self.running:
-                self._busy = True
-                self._stop.clear()
-                self._go.disabled, self._halt.disabled = True, False
-                self._aimed, self._course = self.target, {}
-                self._thread = threading.Thread(
-                    target=self._work,
-                    args=(self._next, self._course),
-                    daemon=True,
-                    name="agal target",
-                )
-                self._thread.start()
-        return self
+    def start(self) -> Self:
+        """Send the next structure to the slider's target; no effect during an attack."""
+        return self if self.state == STOPPING else super().start()
 
-    def stop(self) -> TargetPanel:
-        """Ends the attack at its next step; nothing of it is kept."""
-        with self._lock:
-            self._stop.set()
-        return self
+    def step(self) -> Self:
+        """Send one structure, as :meth:`start` does."""
+        return self.start()
 
-    def settle(self, timeout: float = 300.0) -> TargetPanel:
-        """Waits until the attack has ended, the truth has answered and everything is drawn."""
-        if self._thread is not None:
-            self._thread.join(timeout)
-        for waiting in (self._follow, self._ask, self._curves):
-            waiting.settle(timeout)
-        return self
+    def settle(self, timeout: float = 300.0) -> Self:
+        """Wait until the attack has ended, the truth has answered and everything is drawn."""
+        with suppress(Exception):  # the panel shows it
+            self.background.wait(timeout)
+        return super().settle(timeout)
 
-    # -- what happens
+    # -- the attack
 
     @property
     def _next(self) -> int:
         return (self.deliveries[-1].seed + 1) % len(self.seeds) if self.deliveries else 0
 
-    def _work(self, index: int, course: dict[int, float]) -> None:
-        """The attack, in its thread; its steps go to its own course."""
-        aim = replace(self.attack.objective, target=self._aimed)
-        seed = self.seeds[index]
+    def _send(self, report: Report) -> Iterator[tuple[Delivery, int]]:
+        """Attack the next structure, in the worker; yield the delivery and its step."""
+        index, target = self._next, self._aim
+        attack = replace(self.attack, objective=replace(self._objective, target=target))
+        rng = np.random.default_rng([2025, index, round(_MEV * target)])
+        (adversary,) = attack(self.committee, Dataset(), [self.seeds[index]], rng, report)
+        predicted = float(self._sigma(adversary.geometry).mean())
+        arrived = adversary.geometry, predicted, adversary.reached
+        yield Delivery(target, index, *arrived), adversary.kept
 
-        def report(event: Event) -> None:
-            if self._stop.is_set():
-                raise _Stopped
-            if isinstance(event, Step):
-                self._latest = (course, event.step, seed.moved(event.positions))
-                self._follow.request()
-
-        try:
-            rng = np.random.default_rng([2025, index, round(_MEV * self._aimed)])
-            (adversary,) = replace(self.attack, objective=aim)(
-                self.committee, Dataset(), [seed], rng, report
-            )
-            predicted = float(self._sigma(adversary.geometry).mean())
-            with self._lock:
-                if self._stop.is_set():
-                    raise _Stopped
-                self.deliveries.append(
-                    Delivery(self._aimed, index, adversary.geometry, predicted, adversary.reached)
-                )
-            self._latest = (course, adversary.kept, adversary.geometry)
-            self._trouble.value = ""
-            self._ask.request()
-        except _Stopped:
-            pass
-        except Exception as error:
-            self._trouble.value = error_html(f"{type(error).__name__}: {error}")
+    def _on_step(self, step: Step) -> None:
+        geometry = self.seeds[self._next].moved(step.positions)
+        self._latest = (self._course, step.step, geometry)
         self._follow.request()
-        with self._lock:
-            self._busy = False
-            self._go.disabled, self._halt.disabled = False, True
 
-    def _sigma(self, geometry: Geometry) -> np.ndarray:
-        """(n,) calibrated uncertainty of the force on each atom, eV/angstrom."""
+    def _on_state(self, change: Any) -> None:
+        """Begin or end an attack; nothing of one that was stopped is kept.
+
+        This runs under the run's lock, so it must not wait for another.
+        """
+        old, new = change["old"], change["new"]
+        if old not in LIVE:
+            self._aim, self._course = self.target, {}
+        if new == DONE and old != STOPPING:
+            delivery, step = self.background.records[-1]
+            self.deliveries.append(delivery)
+            self._latest = (self._course, step, delivery.geometry)
+            self._clear_error()
+            self._ask.request()
+        if self.background.error is not None:
+            self._show_error(self.background.error)
+        if new not in LIVE:
+            self._follow.request()
+        self._go.disabled, self._halt.disabled = new in LIVE and new != PAUSED, new not in LIVE
+
+    def _sigma(self, geometry: Geometry) -> NDArray:
+        """Return (n,) calibrated uncertainty of the force on each atom, eV/angstrom."""
         with torch.no_grad():
-            return (
-                self.committee.calibration.atomic_variance(self.committee.predict([geometry]))
-                .sqrt()
-                .numpy()
-            )
+            prediction = self.committee.predict([geometry])
+            return self._calibration.atomic_variance(prediction).sqrt().numpy()
 
-    def _look(self) -> None:
-        """Shows the latest step."""
-        if self._latest is None:
-            return
-        course, step, geometry = self._latest
-        sigma = self._sigma(geometry)
-        course[step] = float(sigma.mean())
-        if course is not self._course:  # of an attack that is over
-            return
-        self._show(geometry, sigma)
-        self._curves.redraw()
-        self._tell()
-
-    def _asked(self) -> None:
-        """Asks the truth about every structure that it does not know yet."""
+    def _ask_truth(self) -> None:
+        """Ask the truth about every delivery that it has not answered yet."""
         for delivery in self.deliveries:
             if delivery.found is None and not delivery.trouble:
                 try:
@@ -273,146 +225,115 @@ class TargetPanel(ipywidgets.VBox):
                 except Exception as error:
                     delivery.trouble = f"{type(error).__name__}: {error}"
                 self._curves.redraw()
-                self._tell()
+                self._write_list()
 
     def _error(self, geometry: Geometry, labels: Labels) -> float:
-        """Average over atoms of the root mean square error of the members."""
+        """Return the root mean square error of the members, averaged over atoms."""
         errors = self.committee.predict([geometry]).forces.numpy() - labels.forces
         return float(np.sqrt(np.square(errors).sum(-1).mean(0)).mean())
 
-    def _aim(self) -> None:
-        """The slider moved."""
-        loss = replace(self.attack.objective, target=self.target)(self.committee, Dataset())
-        warning = (
-            f' &nbsp;·&nbsp; <span style="color:#922b21">{loss.warning}</span>'
-            if loss.warning
-            else ""
-        )
-        self._multiple.value = (
-            f"{self.target / self.heldout:.2f} times the error of structures as they are{warning}"
-        )
+    # -- drawing
 
-    # -- what is shown
+    def _show_latest(self) -> None:
+        if self._latest is None:
+            return
+        course, step, geometry = self._latest
+        sigma = self._sigma(geometry)
+        course[step] = float(sigma.mean())
+        if course is not self._course:  # of an earlier attack
+            return
+        self._show(geometry, sigma)
+        self._curves.redraw()
+        self._write_list()
 
-    def _show(self, geometry: Geometry, sigma: np.ndarray | None) -> None:
-        self._molecule.show(
-            geometry, colours=None if sigma is None else heat(sigma, 2 * self._aimed)
-        )
+    def _show(self, geometry: Geometry, sigma: NDArray | None) -> None:
+        colours = None if sigma is None else heat(sigma, 2 * self._aim)
+        self._molecule.show(geometry, colours=colours)
 
-    def _tell(self) -> None:
-        with self._lock:  # two threads tell, and the later word must stay
-            rows = []
-            for delivery in self.deliveries[-4:][::-1]:
-                found = (
-                    f"<b>found {_MEV * delivery.found:.0f}</b> meV/Å"
-                    if delivery.found is not None
-                    else escape(delivery.trouble) or "asking the truth …"
-                )
-                reached = "" if delivery.reached else ", not reached"
-                rows.append(
-                    f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}, predicted"
-                    f" {_MEV * delivery.predicted:.0f}{reached}, {found}"
-                )
-            self._told.value = f'<div style="line-height:1.45">{"<br>".join(rows)}</div>'
+    def _write_list(self) -> None:
+        with self._writing:
+            rows = [_described(delivery) for delivery in self.deliveries[-4:][::-1]]
+            self._list.value = f'<div style="line-height:1.45">{"<br>".join(rows)}</div>'
 
-    def _draw(self, figure: Figure) -> None:
+    def _draw_curves(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.115, right=0.985, top=0.96, bottom=0.15, wspace=0.4)
         self._draw_course(left)
         if self.deliveries:
-            told = [
-                np.array([np.nan if value is None else value for value in column]) * _MEV
-                for column in zip(
-                    *((d.target, d.found, d.predicted) for d in self.deliveries), strict=True
-                )
-            ]
-            plots.promises(right, told[0], told[1], told[2], "meV/Å", name="found")
+            rows = [(d.target, d.found, d.predicted) for d in self.deliveries]
+            target, found, predicted = _MEV * np.array(rows, dtype=float).T  # None becomes NaN
+            plots.promises(right, target, found, predicted, "meV/Å", name="found")
             right.set_aspect("auto")
         else:
             right.axis("off")
-            right.text(
-                0.5,
-                0.5,
-                "promise and delivery\nappear here",
-                ha="center",
-                va="center",
-                color="0.5",
-                fontsize=10,
-                transform=right.transAxes,
-            )
+            place = {"ha": "center", "va": "center", "transform": right.transAxes}
+            text = "promise and delivery\nappear here"
+            right.text(0.5, 0.5, text, color="0.5", fontsize=10, **place)
 
     def _draw_course(self, axes: Axes) -> None:
-        steps, sigma = np.array(list(self._course.items()) or [(0, np.nan)]).T
-        order = np.argsort(steps)
-        axes.plot(
-            steps[order], _MEV * sigma[order], color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5
-        )
-        axes.axhline(_MEV * self._aimed, color="k", ls="--", lw=1, label="target")
+        steps, sigma = np.array(sorted(self._course.items()) or [(0, np.nan)]).T
+        axes.plot(steps, _MEV * sigma, color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5)
+        axes.axhline(_MEV * self._aim, color="k", ls="--", lw=1, label="target")
         axes.axhline(_MEV * self.heldout, color="0.5", ls=":", lw=1.2, label="as structures are")
-        high = 1.35 * _MEV * np.nanmax([self._aimed, self.heldout, *sigma])
-        axes.set(
-            xlim=(0, max(5, steps.max() + 1)),
-            ylim=(0, high),
-            xlabel="attack step",
-            ylabel="mean uncertainty (meV/Å)",
-        )
+        high = 1.35 * _MEV * np.nanmax([self._aim, self.heldout, *sigma])
+        axes.set(xlim=(0, max(5, steps.max() + 1)), ylim=(0, high))
+        axes.set(xlabel="attack step", ylabel="mean uncertainty (meV/Å)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(alpha=0.25)
         plots.framed_legend(axes, place="upper right")
 
-    def _summary(self, figure: Figure) -> None:
+    def _draw_static(self, figure: Figure) -> None:
         left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
         self._molecule.draw(left.add_axes((0.0, 0.0, 1.0, 0.9)))
-        left.text(
-            0.5,
-            0.98,
-            f"target {_MEV * self._aimed:.0f} meV/Å\nyellow to red: uncertainty, up to twice that",
-            ha="center",
-            va="top",
-            fontsize=9,
-        )
-        self._draw(right)
+        target = f"target {_MEV * self._aim:.0f} meV/Å"
+        text = f"{target}\nyellow to red: uncertainty, up to twice that"
+        left.text(0.5, 0.98, text, ha="center", va="top", fontsize=9)
+        self._draw_curves(right)
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+    def _static_picture(self) -> bytes:
         self.settle()
-        return bundle(
-            super()._repr_mimebundle_(**options),
-            draw_or_explain(self._summary, (_VIEW[0] + _CURVES[0], _CURVES[1]))[0],
-        )
+        return super()._static_picture()
 
-    # -- its parts
+    # -- controls
 
-    def _build(self) -> None:
-        held = _MEV * self.heldout
-        step = 10 ** np.floor(np.log10(held / 30))
+    def _controls(self) -> ipywidgets.VBox:
+        heldout = _MEV * self.heldout
         self._slider = ipywidgets.FloatSlider(
-            value=1.5 * held,
-            min=0.5 * held,
-            max=4 * held,
-            step=step,
+            value=1.5 * heldout,
+            min=0.5 * heldout,
+            max=4 * heldout,
+            step=10 ** np.floor(np.log10(heldout / 30)),
             description="target",
             readout_format=".3g",
             style={"description_width": "45px"},
             layout=ipywidgets.Layout(width="380px"),
-            continuous_update=True,
         )
-        self._unit, self._multiple = ipywidgets.HTML("meV/Å"), ipywidgets.HTML()
-        self._go = ipywidgets.Button(
-            description="Attack",
-            icon="crosshairs",
-            button_style="danger",
-            layout=ipywidgets.Layout(width="110px"),
+        self._slider.observe(lambda _: self._on_slider(), "value")
+        self._multiple = ipywidgets.HTML()
+        self._go = button("Attack", "crosshairs", self.start, width=110, style="danger")
+        self._halt = button("Stop", "stop", self.stop, width=90)
+        self._halt.disabled = True
+        line = ipywidgets.HBox(
+            [self._slider, ipywidgets.HTML("meV/Å"), self._go, self._halt],
+            layout=ipywidgets.Layout(align_items="center"),
         )
-        self._halt = ipywidgets.Button(
-            description="Stop", icon="stop", disabled=True, layout=ipywidgets.Layout(width="90px")
-        )
-        self._asking = ipywidgets.VBox(
-            [
-                ipywidgets.HBox(
-                    [self._slider, self._unit, self._go, self._halt],
-                    layout=ipywidgets.Layout(align_items="center"),
-                ),
-                self._multiple,
-            ]
-        )
-        self._told, self._trouble = ipywidgets.HTML(), ipywidgets.HTML()
+        return ipywidgets.VBox([line, self._multiple])
+
+    def _on_slider(self) -> None:
+        loss = replace(self._objective, target=self.target)(self.committee, Dataset())
+        times = f"{self.target / self.heldout:.2f} times the error of structures as they are"
+        warning = f'<span style="color:#922b21">{loss.warning}</span>' if loss.warning else ""
+        self._multiple.value = " &nbsp;·&nbsp; ".join(filter(None, (times, warning)))
+
+
+def _described(delivery: Delivery) -> str:
+    """Return one line of the list, in HTML."""
+    if delivery.found is not None:
+        found = f"<b>found {_MEV * delivery.found:.0f}</b> meV/Å"
+    else:
+        found = escape(delivery.trouble) or "asking the truth …"
+    reached = "" if delivery.reached else ", not reached"
+    return (
+        f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}, predicted"
+        f" {_MEV * delivery.predicted:.0f}{reached}, {found}"
+    )

@@ -23,8 +23,8 @@ def truth():
     batch = helpers.pair_committee(1).batch
 
     def label(geometry):
-        said = potential(batch([geometry]))
-        return Labels(energy=float(said.energy), forces=said.forces.numpy())
+        prediction = potential(batch([geometry]))
+        return Labels(energy=float(prediction.energy), forces=prediction.forces.numpy())
 
     return label
 
@@ -69,8 +69,8 @@ def test_a_press_sends_the_next_structure_to_the_target_and_asks_the_truth(
     np.testing.assert_array_equal(panel._molecule.geometry.positions, first.geometry.positions)
     assert panel._molecule._shown.colours is not None
     assert first.predicted in [pytest.approx(value, rel=1e-6) for value in panel._course.values()]
-    assert "target 20, predicted" in panel._told.value
-    assert "found" in panel._told.value
+    assert "target 20, predicted" in panel._list.value
+    assert "found" in panel._list.value
     panel.start().settle()
     assert [delivery.seed for delivery in panel.deliveries] == [0, 1]
     assert not panel._go.disabled
@@ -84,6 +84,10 @@ def test_deliveries_go_on_from_earlier_ones(committee, seeds, truth, panel):
     again.start().settle()
     assert [delivery.seed for delivery in again.deliveries] == [0, 1]
     assert len(panel.deliveries) == 1
+
+
+def workers():
+    return [thread for thread in threading.enumerate() if thread.name == "agal background"]
 
 
 def test_stop_ends_an_attack_and_keeps_nothing_of_it(committee, seeds, truth):
@@ -101,13 +105,37 @@ def test_stop_ends_an_attack_and_keeps_nothing_of_it(committee, seeds, truth):
     assert reached.wait(10)
     assert panel.running
     assert panel._go.disabled
-    assert panel.start()._thread is panel._thread  # one at a time
+    attacks = workers()
+    panel.start()
+    assert workers() == attacks  # one at a time
     panel._halt.click()
     go_on.set()
     panel.settle()
     assert not panel.running
     assert not panel.deliveries
     assert not panel._go.disabled
+
+
+def test_a_paused_attack_goes_on_with_the_same_button(committee, seeds, truth):
+    reached, go_on = threading.Event(), threading.Event()
+
+    def guard(batch):
+        reached.set()
+        go_on.wait(10)
+        return batch.owner.unique() >= 0
+
+    panel = TargetPanel(
+        committee, seeds, truth, Attack(TargetError(1.0), LBFGS(5), guard=guard), HELD
+    )
+    panel.start()
+    assert reached.wait(10)
+    panel.pause()
+    go_on.set()
+    assert panel.wait(10).state == "paused"
+    assert not panel.deliveries
+    panel._go.click()
+    assert panel.wait(10).state == "done"
+    assert len(panel.deliveries) == 1
 
 
 def test_what_the_truth_cannot_say_is_told_and_does_not_stop_others(committee, seeds, truth):
@@ -124,7 +152,7 @@ def test_what_the_truth_cannot_say_is_told_and_does_not_stop_others(committee, s
     panel.start().settle()
     panel.start().settle()
     assert panel.deliveries[0].found is None
-    assert "taken apart" in panel._told.value
+    assert "taken apart" in panel._list.value
     assert panel.deliveries[1].found is not None
 
 
@@ -192,4 +220,4 @@ def test_a_truth_without_an_answer_is_asked_once(committee, seeds):
     panel._ask.request()
     panel.settle()
     assert len(asked) == 1
-    assert "the truth has no forces" in panel._told.value
+    assert "the truth has no forces" in panel._list.value
