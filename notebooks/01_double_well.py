@@ -32,10 +32,9 @@ from agal_toolkit import plots
 from agal_toolkit.analysis.errors import sigma_and_error
 from agal_toolkit.analysis.grids import Grid, Surface
 from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
-from studies.double_well import ablations
+from studies.double_well import ablations, figures
 from studies.double_well import recipes as study
 from studies.double_well import study as double_well
-from studies.double_well.figures import position_density
 from studies.double_well.langevin import langevin
 from studies.results import chosen_preset, interval_of_median, read
 
@@ -264,7 +263,7 @@ fine = np.linspace(-1.5, 1.5, 400)
 density = np.exp(-well.energy(np.column_stack([fine, 0 * fine])) / 1.0)
 density /= density.sum() * (fine[1] - fine[0])
 figure, (where, cut) = plt.subplots(1, 2, figsize=(9.4, 3.3), layout="constrained")
-position_density(where, trajectories, (fine, density))
+figures.position_density(where, trajectories, (fine, density))
 where.set_title("where the particles were", fontsize=10)
 line = agal.points(np.column_stack([fine, 0 * fine]))
 for label, colour, generation in (
@@ -327,7 +326,7 @@ printed, ours = (
 
 def figure_2b(result):
     figure, panels = plt.subplots(1, 3, figsize=(9.4, 2.9), layout="constrained")
-    plots.pairs_summary(*panels, result["records"]["pairs"], study.STRATEGIES)
+    figures.pairs_summary(*panels, result["records"]["pairs"], study.STRATEGIES)
     figure.suptitle(
         f"{result['settings']['about']}, preset {result['preset']}, {result['settings']['pairs']}"
         " pairs",
@@ -391,7 +390,7 @@ Markdown(ablations.table(compared))
 
 # %%
 figure, axes = plt.subplots(figsize=(7.6, 0.32 * len(compared) + 0.8), layout="constrained")
-plots.error_rows(
+figures.error_rows(
     axes,
     [row.about for row in compared],
     [row.errors for row in compared],

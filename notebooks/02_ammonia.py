@@ -149,7 +149,7 @@ def drawn(axes, names, label, value, **options):
         )
         for key in names
     }
-    plots.convergence_curves(axes, points, label, shown=look, **options)
+    figures.convergence_curves(axes, points, label, shown=look, **options)
 
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(9.4, 3.6), layout="constrained", sharex=True)

@@ -37,7 +37,7 @@ from IPython.display import Markdown
 import agal_toolkit as agal
 from agal_toolkit import plots
 from agal_toolkit.widgets import Molecule, TargetPanel
-from studies.calibrated import gallery, study
+from studies.calibrated import figures, gallery, study
 from studies.calibrated.costs_figure import gradient_costs
 from studies.calibrated.recipes import ABSOLUTE, MULTIPLES, PRESETS
 from studies.calibrated.recipes import trials as known_trials
@@ -120,7 +120,7 @@ for above, below, quantity in zip(*panels, kinds, strict=True):
         label: ratios[f"simulated, {quantity}, {form}"]
         for label, form in (("uncalibrated", "identity"), ("calibrated", "power"))
     }
-    plots.ratio_densities(above, counts)
+    figures.ratio_densities(above, counts)
     above.set_title(quantity, fontsize=10)
     unit = "meV/Å" if quantity == "forces" else "meV per atom"
     bins = {
@@ -213,10 +213,10 @@ densities = {
     "attack": trials["x1.4"]["norms"],
     "attack, uncalibrated": trials["raw"]["norms"],
 }
-plots.error_densities(left, densities, NORMS)
+figures.error_densities(left, densities, NORMS)
 left.axvline(trials["x1.4"]["target"], color="k", ls=":", lw=1.2)
 shown = gallery.there(trials, absolute) or attacked
-plots.error_densities(
+figures.error_densities(
     middle,
     {
         f"attack, {1000 * trials[key]['target']:.0f} meV/Å": trials[key]["norms"]
@@ -228,7 +228,7 @@ groups = {
     "attack, found": gallery.series(trials, attacked),
     "uncertainty": gallery.series(trials, attacked, "sigma"),
 }
-plots.delivered(right, groups, "average over atoms", "meV/Å")
+figures.delivered(right, groups, "average over atoms", "meV/Å")
 right.axvline(1000 * held, color="0.5", ls=":", lw=1.2)
 _ = right.text(1000 * held, right.get_ylim()[1] * 0.03, " held-out error", fontsize=8, color="0.4")
 
@@ -254,7 +254,7 @@ Markdown(gallery.adversary_rows(trials, attacked, abouts))
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.2), layout="constrained", sharey=True)
 for axes, key in zip(panels, gallery.there(trials, ["x1.0", "50 meV"]) or ["x1.4", "x2.0"]):
-    plots.arrivals(
+    figures.arrivals(
         axes,
         *(1000 * gallery.column(trials[key], column) for column in ("start", "sigma")),
         1000 * trials[key]["target"],
@@ -290,7 +290,7 @@ groups = {
     "attack, first round": [key for key in multiples if f"second {key}" in trials],
     "attack, second round": [f"second {key}" for key in multiples if f"second {key}" in trials],
 }
-plots.delivered(
+figures.delivered(
     axes,
     {label: gallery.series(trials, keys) for label, keys in groups.items()},
     "error found",
@@ -336,7 +336,7 @@ for axes, how, title in zip(
         label: plots.Look(plots.ADVERSARIAL if label.startswith("attacked") else "0.6")
         for label in boxes
     }
-    plots.boxes(axes, boxes, "error found over target", ideal=1.0, shown=shown)
+    figures.boxes(axes, boxes, "error found over target", ideal=1.0, shown=shown)
     axes.set_title(title, fontsize=10)
 
 # %%
@@ -387,7 +387,7 @@ figure, panels = plt.subplots(
     len(quantities), 1, figsize=(7.4, 1.45 * len(quantities)), layout="constrained"
 )
 for axes, (label, groups) in zip(panels, quantities.items(), strict=True):
-    plots.boxes(axes, {key: values for key, values in groups.items() if len(values)}, label)
+    figures.boxes(axes, {key: values for key, values in groups.items() if len(values)}, label)
 
 # %%
 Markdown(gallery.trial_rows(trials, ["x1.4", "rattle", "heat"], abouts))

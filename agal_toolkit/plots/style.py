@@ -1,16 +1,16 @@
-"""What all pictures share: colours that mean the same everywhere, axes with readable numbers,
-legends and tags.
+"""What all pictures share: colours that mean the same everywhere, readable axes, legends, tags.
 
 Red is adversarial, blue random, near-black the truth, purple an uncertainty; white points are the
-original data, gray ones acquired earlier, black ones new (Schwalbe-Koda 2021, Fig. 2a). Several
-groups of one kind are tones of its colour from light to dark, so that they can be told apart in
-print without colours; a marker and a line style tell the kinds apart there.
+original data, gray ones acquired earlier, black ones new (Schwalbe-Koda 2021, Fig. 2a). Groups of
+one kind are tones of its colour from light to dark; markers and line styles tell kinds apart in
+print without colours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -18,30 +18,18 @@ from matplotlib.axis import Axis
 from matplotlib.colors import LinearSegmentedColormap, to_hex
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-ADVERSARIAL, RANDOM, TRUTH, UNCERTAIN = "#c0392b", "#2471a3", "0.15", "#7d3c98"
-CYCLE = (
-    RANDOM,
-    ADVERSARIAL,
-    "#1e8449",
-    "#d68910",
-    UNCERTAIN,
-    "#17a2b8",
-    "#873600",
-    "#7f8c8d",
-)  # of groups that have no colour of their own
-PLATE = {
-    "boxstyle": "round,pad=0.2",
-    "fc": "white",
-    "ec": "none",
-    "alpha": 0.85,
-}  # below a text on colours
+ADVERSARIAL, RANDOM, TRUTH, UNCERTAIN, GREEN = "#c0392b", "#2471a3", "0.15", "#7d3c98", "#1e8449"
 ENERGY_COLOURS, SIGMA_COLOURS = "viridis", "magma"
 ORIGINAL, EARLIER, NEW = "white", "0.6", "black"
+# Of groups that have no colour of their own.
+CYCLE = (RANDOM, ADVERSARIAL, GREEN, "#d68910", UNCERTAIN, "#17a2b8", "#873600", "#7f8c8d")
+# The frame below a text on colours.
+PLATE = {"boxstyle": "round,pad=0.2", "fc": "white", "ec": "none", "alpha": 0.85}
 
 
 def strategy_colour(name: str) -> str:
-    """Red for adversarial, blue for random, green for anything else."""
-    return {"adversarial": ADVERSARIAL, "random": RANDOM}.get(name, "#1e8449")
+    """Return red for "adversarial", blue for "random", green for any other strategy."""
+    return {"adversarial": ADVERSARIAL, "random": RANDOM}.get(name, GREEN)
 
 
 @dataclass(frozen=True)
@@ -49,8 +37,8 @@ class Look:
     """How a group of structures or a committee is drawn.
 
     Attributes:
-        colour: of points, lines and boxes.
-        marker: of points.
+        colour: colour of points, lines and boxes.
+        marker: marker of points.
         line: style of lines.
     """
 
@@ -58,106 +46,87 @@ class Look:
     marker: str = "o"
     line: str = "-"
 
+    @property
+    def style(self) -> dict[str, Any]:
+        """Colour, marker and line style as keyword arguments of :meth:`Axes.plot`."""
+        return {"color": self.colour, "marker": self.marker, "ls": self.line}
 
-# How words of a name begin -> tones from light to dark, marker and line; the first kind that fits
-# counts.
-_KINDS: tuple[tuple[tuple[str, ...], tuple[str, ...], str, str], ...] = (
-    (("dft", "tru", "reference"), (TRUTH,), "*", "-"),
-    (("random",), ("#8fc3ea", RANDOM, "#123a63"), "s", "--"),
-    (("displaced", "initial", "original"), ("0.75",), "D", ":"),
-    (
-        ("adversar", "attack", "generation", "committee"),
-        ("#f2a590", ADVERSARIAL, "#66130d"),
-        "o",
-        "-",
-    ),
+
+class _Kind(NamedTuple):
+    """The look of names with a word that begins in one of these ways; tones darken."""
+
+    beginnings: tuple[str, ...]
+    tones: tuple[str, ...]
+    marker: str
+    line: str
+
+
+_REDS, _BLUES = ("#f2a590", ADVERSARIAL, "#66130d"), ("#8fc3ea", RANDOM, "#123a63")
+_KINDS = (  # the first that fits counts
+    _Kind(("dft", "tru", "reference"), (TRUTH,), "*", "-"),
+    _Kind(("random",), _BLUES, "s", "--"),
+    _Kind(("displaced", "initial", "original"), ("0.75",), "D", ":"),
+    _Kind(("adversar", "attack", "generation", "committee"), _REDS, "o", "-"),
 )
-_OTHERS = ("#1e8449", "#7d3c98", "#d68910", "#17a2b8", "#873600", "#5d6d7e")
+_OTHERS = (GREEN, UNCERTAIN, "#d68910", "#17a2b8", "#873600", "#5d6d7e")
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """A look for each name, from the words in it: "DFT", "random 0.3", "adversarial 2", "committee
-    3", "displaced".
+    """Return a look for each name, from the words in it: "DFT", "random 0.3", "adversarial 2".
 
     Reference and truth are near-black, random ones blue, displaced ones gray, attacks, generations
     and committees red; names of one kind become darker in the order given, and other names have
     colours of their own. Give the same names, or the result itself, to all panels of a figure.
     """
     names = list(dict.fromkeys(names))
-    kinds: dict[int, list[str]] = {}
+    members: dict[_Kind | None, list[str]] = {}
     for name in names:
-        words = name.lower().replace("-", " ").split()
-        found = next(
-            (
-                k
-                for k, (starts, *_) in enumerate(_KINDS)
-                if any(word.startswith(starts) for word in words)
-            ),
-            len(_KINDS),
-        )
-        kinds.setdefault(found, []).append(name)
-    found = {
-        name: Look(_OTHERS[k % len(_OTHERS)], "^", "-.")
-        for k, name in enumerate(kinds.pop(len(_KINDS), []))
-    }
-    for kind, members in kinds.items():
-        _, tones, marker, line = _KINDS[kind]
-        found |= {
-            name: Look(colour, marker, line)
-            for name, colour in zip(members, _tones(tones, len(members)), strict=True)
-        }
-    return {name: found[name] for name in names}
+        members.setdefault(_kind(name), []).append(name)
+    others = members.pop(None, [])
+    result = {name: Look(_OTHERS[k % len(_OTHERS)], "^", "-.") for k, name in enumerate(others)}
+    for kind, group in members.items():
+        tones = _tones(kind.tones, len(group))
+        for name, colour in zip(group, tones, strict=True):
+            result[name] = Look(colour, kind.marker, kind.line)
+    return {name: result[name] for name in names}
+
+
+def _kind(name: str) -> _Kind | None:
+    words = name.lower().replace("-", " ").split()
+    fitting = (k for k in _KINDS if any(word.startswith(k.beginnings) for word in words))
+    return next(fitting, None)
 
 
 def _tones(anchors: tuple[str, ...], count: int) -> list[str]:
-    """`count` colours between the anchors; one alone has the middle one."""
+    """Return `count` colours between the anchors; a single one is the middle anchor."""
     if count == 1 or len(anchors) == 1:
         return [anchors[len(anchors) // 2]] * count
     between = LinearSegmentedColormap.from_list("", anchors)
     return [to_hex(between(place)) for place in np.linspace(0, 1, count)]
 
 
-def plain_logarithm(axis: Axis, at: tuple[int, ...] = (1, 2, 5)) -> None:
-    """Numbers, not powers, on a logarithmic axis; `at` are those shown of each decade."""
-    axis.set_major_locator(LogLocator(subs=at))
+def plain_logarithm(axis: Axis, shown: tuple[int, ...] = (1, 2, 5)) -> None:
+    """Write numbers instead of powers on a logarithmic axis, `shown` of each decade."""
+    axis.set_major_locator(LogLocator(subs=shown))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())
 
 
 def round_ticks(axes: Axes) -> None:
-    """Few ticks at round numbers."""
+    """Put few ticks at round numbers."""
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
 def framed_legend(axes: Axes, *, place: str = "best", columns: int = 1) -> None:
-    """A legend of all labelled artists, if there are any, in a light frame that keeps it readable
-    where it lies on data.
-    """
+    """Add a legend in a light frame that stays readable on data, if any artist has a label."""
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(
-            loc=place,
-            ncols=columns,
-            fontsize=9,
-            framealpha=0.85,
-            edgecolor="0.85",
-            borderpad=0.3,
-            labelspacing=0.3,
-            columnspacing=1.2,
-            handlelength=1.9,
-        )
+        spacing = {"borderpad": 0.3, "labelspacing": 0.3, "columnspacing": 1.2, "handlelength": 1.9}
+        frame = {"framealpha": 0.85, "edgecolor": "0.85"}
+        axes.legend(loc=place, ncols=columns, fontsize=9, **frame, **spacing)
 
 
 def tag(axes: Axes, text: str) -> None:
-    """A label in the top left corner, readable on any colour."""
-    axes.text(
-        0.03,
-        0.97,
-        text,
-        transform=axes.transAxes,
-        va="top",
-        ha="left",
-        fontsize=9,
-        zorder=9,
-        bbox=PLATE,
-    )
+    """Write a label in the top left corner, readable on any colour."""
+    corner = {"transform": axes.transAxes, "va": "top", "ha": "left"}
+    axes.text(0.03, 0.97, text, **corner, fontsize=9, zorder=9, bbox=PLATE)

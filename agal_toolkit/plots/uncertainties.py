@@ -1,19 +1,21 @@
-"""Uncertainties of a committee: how they are distributed, and whether errors follow them."""
+"""Uncertainties of a committee: their distribution, and whether errors agree with them."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
-from .style import UNCERTAIN, framed_legend
+from .style import UNCERTAIN, Look, framed_legend, looks, plain_logarithm
 
 
 def sigma_histogram(
     axes: Axes, sigma: NDArray, threshold: float | None = None, unit: str = ""
 ) -> None:
-    """Distribution of uncertainties (n,), in `unit`, on a logarithmic axis; `threshold` is marked."""
+    """Draw the distribution of uncertainties (n,) on a logarithmic axis and mark a `threshold`."""
     positive = sigma[sigma > 0]
     if len(positive):
         low, high = positive.min(), positive.max() * 1.0001
@@ -28,22 +30,87 @@ def sigma_histogram(
 
 
 def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray, unit: str = "") -> None:
-    """Uncertainty against true error of the same structures, both in `unit`, with y = x; points
-    above the line are overconfident.
-    """
+    """Draw true error against uncertainty (n,), and y = x; points above it are overconfident."""
     low, high = 1e-4, 1e3
     kept = (sigma > low) & (error > low)
+    x, y = sigma[kept], error[kept]
     if kept.any():
-        low = 10 ** np.floor(np.log10(min(sigma[kept].min(), error[kept].min())))
-        high = 10 ** np.ceil(np.log10(max(sigma[kept].max(), error[kept].max())))
-    axes.loglog(sigma[kept], error[kept], ".", ms=2.5, alpha=0.25, color=UNCERTAIN, rasterized=True)
+        low = 10 ** np.floor(np.log10(min(x.min(), y.min())))
+        high = 10 ** np.ceil(np.log10(max(x.max(), y.max())))
+    axes.loglog(x, y, ".", ms=2.5, alpha=0.25, color=UNCERTAIN, rasterized=True)
     axes.plot([low, high], [low, high], "k--", lw=1, label="y = x")
-    axes.set(
-        xlim=(low, high),
-        ylim=(low, high),
-        xlabel=_in(r"uncertainty $\sigma_F$", unit),
-        ylabel=_in("force error of the mean", unit),
-    )
+    labels = _in(r"uncertainty $\sigma_F$", unit), _in("force error of the mean", unit)
+    axes.set(xlim=(low, high), ylim=(low, high), xlabel=labels[0], ylabel=labels[1])
+    framed_legend(axes, place="upper left")
+
+
+def errors_against_sigma(
+    axes: Axes,
+    bins: Mapping[str, NDArray],
+    unit: str = "eV/Å",
+    *,
+    shown: Mapping[str, Look] | None = None,
+    named: bool = True,
+) -> None:
+    """Draw root mean square error against uncertainty, and y = x (Cezar 2025, Fig. 2b).
+
+    Args:
+        bins: name -> (K, 2) uncertainty and error in bins of equally many samples.
+        unit: unit of both.
+        shown: looks of the names; None takes ``looks(bins)``.
+        named: whether a legend is drawn.
+    """
+    shown, values = looks(bins) if shown is None else shown, np.concatenate(list(bins.values()))
+    low, high = values[values > 0].min() / 1.3, values.max() * 1.3
+    axes.plot([low, high], [low, high], color="k", ls="--", lw=1, label="y = x")
+    for name, points in bins.items():
+        axes.plot(*points.T, **shown[name].style, ms=4, lw=1.2, label=name)
+    axes.set(xscale="log", yscale="log", xlim=(low, high), ylim=(low, high), aspect="equal")
+    axes.set(xlabel=f"uncertainty ({unit})", ylabel=f"rms error ({unit})")
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_logarithm(axis, (1, 3) if high > 30 * low else (1, 2, 5))
+    if named:
+        framed_legend(axes, place="lower right")
+
+
+def promises(
+    axes: Axes,
+    targets: NDArray,
+    found: NDArray,
+    predicted: NDArray | None = None,
+    unit: str = "eV/Å",
+    *,
+    name: str = "found",
+) -> None:
+    """Draw the errors that a reference found against the targets of attacks, and y = x.
+
+    Each structure is a point; targets with more than two structures have medians and quartiles
+    (Cezar 2025, Figs. 2c and 3a).
+
+    Args:
+        targets: (n,) target errors.
+        found: (n,) errors; NaN where a label is missing.
+        predicted: (n,) uncertainties at the ends of the attacks.
+        unit: unit of all.
+        name: name of the errors.
+    """
+    high = np.nanmax([targets.max(), *found, *([] if predicted is None else predicted)]) * 1.1
+    axes.plot([0, high], [0, high], color="k", ls="--", lw=1, label="as promised")
+    expected, delivered = looks(["uncertainty", f"attack {name}"]).values()
+    x = targets + np.random.default_rng(0).uniform(-0.012, 0.012, len(targets)) * high
+    if predicted is not None:
+        dash = {"marker": "_", "ls": "", "color": expected.colour, "ms": 7}
+        axes.plot(x, predicted, **dash, label="uncertainty")
+    axes.plot(x, found, **{**delivered.style, "ls": ""}, ms=5, alpha=0.6, label=name)
+    diamond = {"color": "k", "marker": "D", "ms": 5, "mfc": "white", "capsize": 3, "lw": 1.2}
+    for target in np.unique(targets):
+        values = found[(targets == target) & np.isfinite(found)]
+        if len(values) > 2:
+            low, middle, top = np.percentile(values, [25, 50, 75])
+            lengths = [[middle - low], [top - middle]]
+            axes.errorbar(target, middle, lengths, **diamond, zorder=5)
+    axes.set(xlim=(0, high), ylim=(0, high), aspect="equal")
+    axes.set(xlabel=f"target ({unit})", ylabel=f"error ({unit})")
     framed_legend(axes, place="upper left")
 
 

@@ -1,10 +1,9 @@
-"""The plane of a two-dimensional model surface: energies, uncertainties, labelled points and
-attacks (Schwalbe-Koda 2021, Fig. 2a).
-"""
+"""The plane of a two-dimensional model surface (Schwalbe-Koda 2021, Fig. 2a)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,16 +14,7 @@ from ..analysis.grids import Grid, Surface
 from ..attack.attack import Adversary
 from ..dataset import Dataset
 from ..loop.generation import Generation
-from .style import (
-    ADVERSARIAL,
-    EARLIER,
-    ENERGY_COLOURS,
-    NEW,
-    ORIGINAL,
-    SIGMA_COLOURS,
-    round_ticks,
-    tag,
-)
+from . import style
 
 
 def energy_surface(
@@ -36,92 +26,57 @@ def energy_surface(
     bottom: float = -5.0,
     bar: bool = True,
 ) -> None:
-    """Filled contours of an energy (points, points) with equal levels everywhere; values beyond
-    them take the end colours.
+    """Draw filled contours of an energy (points, points) at levels from `bottom` to `top`.
+
+    Values beyond the levels take the end colours; `bar` adds a colour bar.
     """
     levels = np.linspace(bottom, top, 27)
-    filled = axes.contourf(
-        grid.axis, grid.axis, energy, levels=levels, cmap=ENERGY_COLOURS, extend="both"
-    )
-    axes.contour(
-        grid.axis, grid.axis, energy, levels=levels[::2], colors="k", linewidths=0.4, alpha=0.35
-    )
-    map_axes(axes, grid)
-    if bar:
-        axes.figure.colorbar(
-            filled,
-            ax=axes,
-            label="energy",
-            fraction=0.046,
-            pad=0.03,
-            ticks=MaxNLocator(8, integer=True),
-        )
+    ticks = MaxNLocator(8, integer=True) if bar else None
+    _filled(axes, grid, energy, levels, style.ENERGY_COLOURS, "energy", ticks)
+    lines = {"colors": "k", "linewidths": 0.4, "alpha": 0.35}
+    axes.contour(grid.axis, grid.axis, energy, levels=levels[::2], **lines)
 
 
 def sigma_surface(axes: Axes, surface: Surface, *, bar: bool = True) -> None:
-    """Root of the force variance on a logarithmic scale (Schwalbe-Koda 2021, Eq. 10)."""
-    values = np.log10(np.maximum(surface.sigma, 1e-3))
-    filled = axes.contourf(
-        surface.grid.axis,
-        surface.grid.axis,
-        values,
-        levels=np.linspace(-2, 2, 25),
-        cmap=SIGMA_COLOURS,
-        extend="both",
-    )
-    map_axes(axes, surface.grid)
-    if bar:
-        axes.figure.colorbar(
-            filled,
-            ax=axes,
-            label=r"$\log_{10}\,\sigma_F$",
-            fraction=0.046,
-            pad=0.03,
-            ticks=range(-2, 3),
-        )
+    """Draw the root of the force variance on a logarithmic scale (Schwalbe-Koda 2021, Eq. 10)."""
+    values, levels = np.log10(np.maximum(surface.sigma, 1e-3)), np.linspace(-2, 2, 25)
+    label, ticks = r"$\log_{10}\,\sigma_F$", range(-2, 3) if bar else None
+    _filled(axes, surface.grid, values, levels, style.SIGMA_COLOURS, label, ticks)
 
 
 def structures(axes: Axes, dataset: Dataset, new: Dataset | None = None) -> None:
-    """Labelled points on a plane: original white, acquired gray, `new` black."""
+    """Draw labelled points on a plane: original ones white, later ones gray, `new` ones black."""
     positions = np.array([geometry.positions[0] for geometry in dataset]).reshape(-1, 2)
     later = dataset.generations > 0
-    style = {"s": 14, "linewidths": 0.6, "zorder": 3}
-    axes.scatter(*positions[~later].T, c=ORIGINAL, edgecolors="k", label="original", **style)
-    axes.scatter(*positions[later].T, c=EARLIER, edgecolors="k", label="earlier", **style)
+    size = {"s": 14, "linewidths": 0.6, "zorder": 3}
+    axes.scatter(*positions[~later].T, c=style.ORIGINAL, edgecolors="k", label="original", **size)
+    axes.scatter(*positions[later].T, c=style.EARLIER, edgecolors="k", label="earlier", **size)
     if new is not None and len(new):
-        axes.scatter(
-            *np.array([geometry.positions[0] for geometry in new]).T,
-            c=NEW,
-            edgecolors="white",
-            s=20,
-            linewidths=0.5,
-            zorder=4,
-            label="new",
-        )
+        positions = np.array([geometry.positions[0] for geometry in new])
+        size = {"s": 20, "linewidths": 0.5, "zorder": 4}
+        axes.scatter(*positions.T, c=style.NEW, edgecolors="white", label="new", **size)
 
 
 def committee_surface(
     axes: Axes, generation: Generation, surface: Surface, *, bar: bool = True
 ) -> None:
-    """The mean energy of a generation's committee with its data and what it asked for: a panel of
-    Schwalbe-Koda 2021, Fig. 2a.
-    """
+    """Draw the committee's mean energy with the labelled points (Schwalbe-Koda 2021, Fig. 2a)."""
     energy_surface(axes, surface.grid, surface.energy, bar=bar)
-    structures(axes, generation.dataset, generation.labelled)
-    tag(axes, f"generation {generation.index + 1}")
+    _points(axes, generation)
 
 
 def uncertainty_surface(
     axes: Axes, generation: Generation, surface: Surface, *, bar: bool = True
 ) -> None:
-    """The uncertainty of a generation's committee with the same points."""
+    """Draw the committee's uncertainty with the labelled points."""
     sigma_surface(axes, surface, bar=bar)
-    structures(axes, generation.dataset, generation.labelled)
-    tag(axes, f"generation {generation.index + 1}")
+    _points(axes, generation)
 
 
-def attack_paths(axes: Axes, adversaries: Sequence[Adversary], colour: str = ADVERSARIAL) -> None:
-    """Where the particle of each attack went: a hollow start, a line, a dot at the kept iterate."""
+def attack_paths(
+    axes: Axes, adversaries: Sequence[Adversary], colour: str = style.ADVERSARIAL
+) -> None:
+    """Draw each attack's path: a hollow start, a line, and a dot at the step that was kept."""
     for adversary in adversaries:
         path = adversary.path[: adversary.kept + 1, 0]
         axes.plot(*path.T, "-", color=colour, lw=1.0, alpha=0.8, zorder=5)
@@ -130,12 +85,24 @@ def attack_paths(axes: Axes, adversaries: Sequence[Adversary], colour: str = ADV
 
 
 def map_axes(axes: Axes, grid: Grid) -> None:
-    """Limits, labels and ticks of a grid."""
-    axes.set(
-        xlim=(-grid.limit, grid.limit),
-        ylim=(-grid.limit, grid.limit),
-        xlabel="x",
-        ylabel="y",
-        aspect="equal",
-    )
-    round_ticks(axes)
+    """Set limits, labels and ticks for a grid."""
+    limits = (-grid.limit, grid.limit)
+    axes.set(xlim=limits, ylim=limits, xlabel="x", ylabel="y", aspect="equal")
+    style.round_ticks(axes)
+
+
+def _filled(
+    axes: Axes, grid: Grid, values: NDArray, levels: NDArray, colours: str, label: str, ticks: Any
+) -> None:
+    """Draw filled contours, and a colour bar where there are ticks for it."""
+    options = {"levels": levels, "cmap": colours, "extend": "both"}
+    filled = axes.contourf(grid.axis, grid.axis, values, **options)
+    map_axes(axes, grid)
+    if ticks is not None:
+        place = {"ax": axes, "fraction": 0.046, "pad": 0.03}
+        axes.figure.colorbar(filled, label=label, ticks=ticks, **place)
+
+
+def _points(axes: Axes, generation: Generation) -> None:
+    structures(axes, generation.dataset, generation.labelled)
+    style.tag(axes, f"generation {generation.index + 1}")

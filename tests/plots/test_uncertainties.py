@@ -19,3 +19,26 @@ def test_histogram_of_uncertainties(axes, drawn):
     plots.sigma_histogram(axes, np.geomspace(1e-3, 10, 50), threshold=0.1)
     drawn(axes, r"$\sigma_F$", "structures")
     assert sum(bar.get_height() for bar in axes.patches) == 50
+
+
+def test_errors_in_bins(axes, drawn):
+    x = np.geomspace(0.02, 0.5, 8)
+    plots.errors_against_sigma(
+        axes, {"calibrated": np.stack([x, x], 1), "raw": np.stack([x / 1.5, x], 1)}
+    )
+    drawn(axes, "uncertainty (eV/Å)", "rms error (eV/Å)")
+    assert axes.get_xlim() == axes.get_ylim()
+    assert axes.get_xscale() == "log"
+    np.testing.assert_allclose(axes.lines[1].get_xydata(), np.stack([x, x], 1))
+
+
+def test_promises_and_what_was_delivered(axes, drawn, rng):
+    targets = np.repeat([0.1, 0.2], 10)
+    found = targets * rng.normal(1.1, 0.1, 20)
+    found[3] = np.nan  # its label has not come yet
+    plots.promises(axes, targets, found, targets * 1.01)
+    drawn(axes, "target (eV/Å)", "error (eV/Å)")
+    medians = [container.lines[0].get_xydata()[0] for container in axes.containers]
+    np.testing.assert_allclose(
+        medians, [[0.1, np.nanmedian(found[:10])], [0.2, np.median(found[10:])]]
+    )

@@ -8,17 +8,6 @@ from matplotlib.colors import to_hex
 
 from agal_toolkit import plots
 from studies.ammonia import figures
-from studies.double_well.figures import position_density
-from studies.double_well.langevin import Trajectory
-
-
-def test_density_is_normalised(axes, rng, drawn):
-    trajectory = Trajectory(np.arange(5.0), rng.uniform(-1, 1, (5, 400, 1, 2)), np.zeros((5, 400)))
-    position_density(axes, {"flat": trajectory}, (np.array([-1.0, 1.0]), np.array([0.5, 0.5])))
-    drawn(axes, "x", "density of frames")
-    values, edges, _ = axes.patches[0].get_data()
-    assert (values * np.diff(edges)).sum() == pytest.approx(1.0)
-
 
 Z_EDGES, R_EDGES = np.linspace(-2, 2, 9), np.linspace(0.6, 1.4, 5)
 
