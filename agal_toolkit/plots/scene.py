@@ -111,12 +111,10 @@ def scenes(
 
 def in_space(vectors: NDArray) -> NDArray:
     """Return vectors (n, d) as (n, 3), padded with zeros."""
-    count = vectors.shape[1]
-    if count > 3:
-        raise ValueError(
-            f"a structure in {count} dimensions cannot be drawn: use at most three dimensions"
-        )
-    return np.pad(vectors, ((0, 0), (0, 3 - count)))
+    padding = 3 - vectors.shape[1]
+    if padding < 0:
+        raise ValueError(f"positions have shape {vectors.shape}: draw at most three dimensions")
+    return np.pad(vectors, ((0, 0), (0, padding)))
 
 
 def middle(geometry: Geometry) -> NDArray:
