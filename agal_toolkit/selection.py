@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from ase.geometry import minkowski_reduce
@@ -17,23 +17,35 @@ from numpy.typing import NDArray
 
 from .committee import Committee
 from .dataset import TRAIN, Dataset
-from .geometry import Geometry
+from .geometry import Geometry, Labels
 from .uncertainty.variance import component_variance
+
+
+KEPT = "kept"
 
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A geometry that may be labelled.
+    """A geometry that may be labelled: how it was found, and what became of it.
 
     Attributes:
         geometry: the structure.
         seed: index of the seed it came from.
-        loss: of its attack, smaller is better; NaN where there was none.
+        loss: of its attack, smaller is better; NaN without an attack.
+        adversary: the attack's record (:class:`~agal_toolkit.attack.Adversary`); None without an
+            attack.
+        verdict: "kept", or the reason why it is not labelled.
+        outcome: the labels, or the reason why labelling failed; None if it was not labelled.
+        role: "train" or "calibration", the role of the labelled structure.
     """
 
     geometry: Geometry
     seed: int
     loss: float
+    adversary: Any = None
+    verdict: str = KEPT
+    outcome: Labels | str | None = None
+    role: str = TRAIN
 
 
 class Selector(Protocol):

@@ -1,81 +1,95 @@
-"""What one turn of the loop asked, got and learned: frozen records that plots and widgets read."""
+"""Frozen records of one turn of the loop, which plots and widgets read."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from ..attack.attack import Adversary
 from ..committee import Committee
 from ..dataset import Dataset
-from ..geometry import Geometry
-from ..selection import Candidate
-
-KEPT = "kept"
+from ..geometry import Geometry, Labels
+from ..selection import KEPT, Candidate
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Proposal:
-    """A generation up to the question: what to label.
+    """A generation up to the question which structures to label.
 
     Attributes:
-        index: its number, from 0; people read it from 1, as in the papers.
-        dataset: what the committee learned from.
-        committee: trained on it.
-        adversaries: of the attack; empty without one.
-        candidates: everything that might be labelled.
-        verdicts: for each candidate "kept", or why not.
-        seconds: of each stage that was run; stages that were read are missing.
+        index: of the generation, from 0; people read it from 1, as in the papers.
+        dataset: labelled structures that the committee was trained on.
+        committee: trained on `dataset`.
+        candidates: all structures that might be labelled, with their verdicts.
+        seconds: wall time of each stage that was run; stages that were read are missing.
     """
 
     index: int
     dataset: Dataset
     committee: Committee
-    adversaries: tuple[Adversary, ...]
     candidates: tuple[Candidate, ...]
-    verdicts: tuple[str, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def adversaries(self) -> tuple[Adversary, ...]:
+        """Records of the attack in the order of the candidates; empty without an attack."""
+        return tuple(c.adversary for c in self.candidates if c.adversary is not None)
+
+    @property
+    def verdicts(self) -> tuple[str, ...]:
+        """For each candidate "kept", or the reason why it is not labelled."""
+        return tuple(candidate.verdict for candidate in self.candidates)
+
+    @property
+    def chosen(self) -> tuple[Candidate, ...]:
+        """The candidates to label."""
+        return tuple(candidate for candidate in self.candidates if candidate.verdict == KEPT)
 
     @property
     def geometries(self) -> list[Geometry]:
         """The structures to label, in the order of the candidates."""
-        return [
-            candidate.geometry
-            for candidate, verdict in zip(self.candidates, self.verdicts, strict=True)
-            if verdict == KEPT
-        ]
+        return [candidate.geometry for candidate in self.chosen]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Generation(Proposal):
-    """A complete turn of the loop.
+    """A complete turn of the loop, whose candidates have their outcomes.
 
     Attributes:
-        labelled: the structures of this generation that got labels.
-        failures: index among :attr:`geometries` -> why it got none.
         metrics: of the committee on the test data, by name.
     """
 
-    labelled: Dataset
-    failures: Mapping[int, str]
     metrics: Mapping[str, float]
 
+    @cached_property
+    def labelled(self) -> Dataset:
+        """The labelled structures of this generation, in the order of the candidates."""
+        labelled = [(c, c.outcome) for c in self.chosen if isinstance(c.outcome, Labels)]
+        return Dataset(
+            [candidate.geometry for candidate, _ in labelled],
+            [labels for _, labels in labelled],
+            [candidate.role for candidate, _ in labelled],
+        )
+
     @property
+    def failures(self) -> dict[int, str]:
+        """Reasons of failed labels, by index among :attr:`geometries`."""
+        return {i: c.outcome for i, c in enumerate(self.chosen) if isinstance(c.outcome, str)}
+
+    @cached_property
     def grown(self) -> Dataset:
         """The data of the next generation."""
         return self.dataset + self.labelled
 
     def __repr__(self) -> str:
-        lines = [
-            (
-                f"Generation {self.index + 1}: {len(self.dataset)} structures,"
-                f" {len(self.candidates)} candidates, {len(self.labelled)} labelled,"
-                f" {len(self.failures)} failed"
-            ),
-            "  verdicts  "
-            + ", ".join(f"{count} {verdict}" for verdict, count in Counter(self.verdicts).items()),
-            "  metrics   "
-            + (", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items()) or "none"),
-        ]
-        return "\n".join(lines)
+        verdicts = [f"{count} {verdict}" for verdict, count in Counter(self.verdicts).items()]
+        metrics = [f"{name} {value:.4g}" for name, value in self.metrics.items()]
+        return (
+            f"Generation {self.index + 1}: {len(self.dataset)} structures,"
+            f" {len(self.candidates)} candidates, {len(self.labelled)} labelled,"
+            f" {len(self.failures)} failed\n"
+            f"  verdicts  {', '.join(verdicts)}\n"
+            f"  metrics   {', '.join(metrics) or 'none'}"
+        )

@@ -2,8 +2,8 @@
 
 A :class:`Loop` holds settings; its :meth:`~Loop.generations` is an endless generator of frozen
 :class:`Generation` records. A generation is seven stages (members, calibration, seeds, adversaries,
-verdicts, labels, metrics), each with a random stream of its own where it draws, so what ran before
-does not change what runs next, and each is read from the run directory when it is there.
+verdicts, labels, metrics), each with random numbers of its own, so the next one does not depend on
+which stages were run and which were read from the run directory.
 """
 
 from __future__ import annotations
@@ -11,19 +11,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 
-from ..attack.attack import Adversary, Attack
+from ..attack.attack import Attack
 from ..committee import Committee
 from ..dataset import CALIBRATION, TRAIN, Dataset
 from ..events import Finished, Note, Report, ignore
-from ..geometry import Geometry, Labels
-from ..potentials.protocol import Members
+from ..geometry import Labels
 from ..references.reference import Reference
 from ..sampling.samplers import Sampler
 from ..selection import Selector
@@ -32,29 +31,29 @@ from ..training.folds import Folds
 from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
 from .generation import Generation, Proposal
-from .records import pack_adversaries, pack_geometries, unpack_adversaries, unpack_geometries
-from .run_directory import RunDirectoryError, Store
-from .stages import Clock, candidates_of, judged, pack_labels, unpack_labels
-
-# From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed),
-# which users draw from.
-_STREAMS = {
-    name: number
-    for number, name in enumerate(
-        ("folds", "members", "seeds", "adversaries", "verdicts", "roles"), 1
-    )
-}
+from .run_directory import (
+    ADVERSARIES,
+    CALIBRATION_LAWS,
+    GEOMETRIES,
+    LABELS,
+    METRICS,
+    VERDICTS,
+    RunDirectory,
+    members_of,
+)
+from .stages import Run, candidates_of, random_stream, select, with_outcomes, with_verdicts
 
 Metric = Callable[[Committee, Dataset], float]
+Answers = Iterable[tuple[int, Labels | Exception | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """What a generation does.
+    """Settings of a generation.
 
     Attributes:
         trainer: fits the members.
-        sampler: gives the seeds of the attack, or the candidates where there is none.
+        sampler: gives the seeds of the attack, or the candidates if there is no attack.
         attack: None takes the sampler's structures as they are, a random baseline.
         selectors: applied in order; the first that drops a candidate is its verdict.
         members: size of the committee.
@@ -85,7 +84,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A recipe for each generation: the one of the largest key that is not above it.
+    """A recipe for each generation: that of the largest key that is not above it.
 
     Attributes:
         recipes: first generation of each recipe; 0 must be among them.
@@ -100,6 +99,7 @@ class Schedule:
             )
 
     def __call__(self, generation: int) -> Recipe:
+        """Return the recipe of a generation."""
         return self.recipes[max(first for first in self.recipes if first <= generation)]
 
 
@@ -108,12 +108,11 @@ class Loop:
     """Settings of an active-learning run.
 
     Attributes:
-        recipe: what each generation does; or a callable that gives it for each generation, as
-            :class:`Schedule`.
+        recipe: of all generations; or a callable that gives it for each, as :class:`Schedule`.
         reference: labels the chosen structures.
         test: data that are only reported on, fixed before generation 0.
         metrics: name -> (committee, test data) -> number.
-        seed: of all random streams.
+        seed: of all random numbers.
     """
 
     recipe: Recipe | Callable[[int], Recipe]
@@ -128,42 +127,36 @@ class Loop:
                 f"metrics {sorted(self.metrics)} need test data: give Loop(test=...), not empty"
             )
         if self.seed < 0:
-            raise ValueError(f"seed is {self.seed}: random streams want one that is not negative")
+            raise ValueError(f"seed is {self.seed}: give one that is not negative")
         object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
 
     def recipe_of(self, generation: int) -> Recipe:
-        """The recipe of a generation."""
+        """Return the recipe of a generation."""
         return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(generation)
 
     def generations(
         self, dataset: Dataset, directory: str | Path | None = None, report: Report = ignore
     ) -> Iterator[Generation]:
-        """Generation after generation, without end; what `directory` already holds is read, not
-        run.
+        """Yield generation after generation without end; finished stages in `directory` are read.
 
         Args:
             dataset: the labelled data to start from.
             directory: keeps every finished stage; None keeps nothing.
-            report: hears every event; where it raises, the loop stops, and what is finished is on
-                disk.
+            report: receives every event; if it raises, the loop stops, and all finished stages are
+                on disk.
 
         Raises:
             ValueError: data too small to split, settings without a name to keep them under (a
                 lambda).
             RunDirectoryError: a directory of other settings, not writable, or damaged.
-            TrainingFailed: a loss that is no longer a number.
+            TrainingFailed: a loss that is not finite.
         """
-        store = self.opened(dataset, directory)
-        generation = None
-        while True:
-            generation = self.generation(
-                dataset if generation is None else generation.grown,
-                0 if generation is None else generation.index + 1,
-                store,
-                report,
-            )
+        run_directory = self._opened(dataset, directory)
+        for index in count():
+            generation = self._generation(dataset, self._run(run_directory, index, report))
             report(Finished(generation))
             yield generation
+            dataset = generation.grown
 
     def ask(
         self,
@@ -172,19 +165,20 @@ class Loop:
         after: Generation | None = None,
         report: Report = ignore,
     ) -> Proposal:
-        """What to label next; a person or a queue answers with :meth:`tell`.
+        """Return the next structures to label; a person or a queue answers with :meth:`tell`.
 
         Args:
             dataset: the data to start from, as in :meth:`generations`.
             directory: finished generations are read from it.
-            after: without a directory, the last generation told; its grown data are used.
+            after: without a directory, the last generation that was told; its grown data are used.
+            report: receives every event of the proposal.
         """
-        store = self.opened(dataset, directory)
-        index = 0 if after is None else after.index + 1
-        current = dataset if after is None else after.grown
-        while store.has(index, "labels.npz"):
-            current, index = self.generation(current, index, store, ignore).grown, index + 1
-        return self._propose(current, index, store, report)
+        run_directory = self._opened(dataset, directory)
+        index, current = (0, dataset) if after is None else (after.index + 1, after.grown)
+        while run_directory.has_labels(index):
+            current = self._generation(current, self._run(run_directory, index, ignore)).grown
+            index += 1
+        return self._propose(current, self._run(run_directory, index, report))
 
     def tell(
         self,
@@ -193,13 +187,13 @@ class Loop:
         directory: str | Path | None = None,
         report: Report = ignore,
     ) -> Generation:
-        """The generation that a proposal becomes with the answers to its geometries, in their
-        order.
+        """Return the generation that a proposal becomes with answers to its geometries, in order.
 
         Args:
-            proposal: what :meth:`ask` gave.
-            answers: labels; an exception or None where there is none.
+            proposal: from :meth:`ask`.
+            answers: labels; an exception or None where there are none.
             directory: the one given to :meth:`ask`.
+            report: receives every event.
 
         Raises:
             ValueError: not as many answers as geometries, or a generation that has been told
@@ -212,87 +206,57 @@ class Loop:
                 f"{len(answers)} answers to {len(geometries)} geometries: give one for each, None"
                 " where there is none"
             )
+        labelled: dict[int, Labels] = {}
         for i, answer in enumerate(answers):
-            if not isinstance(answer, (Labels, Exception, type(None))):
+            if isinstance(answer, Labels):
+                labelled[i] = answer.check(geometries[i], f"geometry {i}")
+            elif not isinstance(answer, (Exception, type(None))):
                 raise TypeError(
                     f"answer {i} is a {type(answer).__name__}: give Labels(energy=..., forces=...),"
                     " an exception, or None where there is none"
                 )
-            if isinstance(answer, Labels):
-                answer.check(geometries[i], f"geometry {i}")
-        store = Store(None if directory is None else Path(directory))
-        if store.has(proposal.index, "labels.npz"):
+        run_directory = _directory(directory)
+        if run_directory.has_labels(proposal.index):
             raise ValueError(
                 f"generation {proposal.index + 1} has its labels already: ask again, or prepare its"
                 f" failures with retry({str(directory)!r})"
             )
-        self._keep(
-            store,
-            [
-                (g, answer)
-                for g, answer in zip(geometries, answers, strict=True)
-                if isinstance(answer, Labels)
-            ],
-        )
-        if store.folder is not None:  # what was told before a retry is known already
-            known = [
-                (
-                    None
-                    if isinstance(a, Labels)
-                    else store.cache.read(self.reference.settings_digest, g)
-                )
-                for g, a in zip(geometries, answers, strict=True)
-            ]
-            answers = [
-                k if isinstance(k, Labels) else a for k, a in zip(known, answers, strict=True)
-            ]
-        return self._complete(proposal, lambda: enumerate(answers), store, report)
+        # labels that are kept outlive a retry, and those told before one need no second answer
+        cache = run_directory.cache
+        self.reference.remember(cache, [geometries[i] for i in labelled], list(labelled.values()))
+        for i in set(range(len(geometries))) - set(labelled):
+            earlier = self.reference.recall(cache, geometries[i])
+            labelled |= {} if earlier is None else {i: earlier}
+        merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(answers)]
+        run = self._run(run_directory, proposal.index, report)
+        return self._complete(proposal, run, lambda: merged)
 
     def retry(self, directory: str | Path) -> int:
-        """Prepares the failed labels of the last generation that got some to be asked again; their
-        number.
+        """Prepare the failed labels of the last labelled generation to be asked again.
 
-        Its labels are kept; whatever began after it is forgotten, for it learned from data which
-        now change.
+        Its labels are kept. Later stages are removed, because they learned from data that now
+        change.
+
+        Returns:
+            the number of failed labels.
 
         Raises:
             RunDirectoryError: not a run directory.
         """
-        store = Store(Path(directory))
-        if not (store.folder / "run.json").exists():
-            raise RunDirectoryError(
-                f"{store.folder} is not a run directory (it has no run.json): give the directory of"
-                " a run"
-            )
-        index = 0
-        while store.has(index + 1, "labels.npz"):
-            index += 1
-        failures: Mapping[int, str] = {}
-        if store.has(index, "labels.npz"):
-            labelled, failures = store.arrays(index, "labels", tuple, pack_labels, unpack_labels)
-            if failures:
-                self._keep(store, list(zip(labelled, labelled.labels, strict=True)))
-                store.forget(index, "labels.npz")
-                store.forget(index, "metrics.json")
-                store.forget(index + 1)
-        store.cache.retry()
+        run_directory = _directory(directory)
+        index, labelled, failures = run_directory.last_labels()
+        if failures:
+            self.reference.remember(run_directory.cache, labelled.geometries, labelled.labels)
+            run_directory.forget_labels(index)
+        run_directory.cache.retry()
         return len(failures)
 
-    def _keep(self, store: Store, labelled: Sequence[tuple[Geometry, Labels]]) -> None:
-        """Writes labels into the run's cache, so that no stage that is forgotten takes them along."""
-        if store.folder is None or not labelled:
-            return
-        settings = self.reference.settings_digest
-        store.cache.describe(settings, self.reference.description)
-        for geometry, labels in labelled:
-            store.cache.write(settings, geometry, labels)
-
     def settings(self, dataset: Dataset) -> dict[str, Any]:
-        """Everything that changes results, as JSON.
+        """Return everything that changes results, as JSON.
 
         Raises:
-            ValueError, TypeError: settings that have no name to keep them under; the message names
-                the place and the remedy.
+            ValueError, TypeError: settings without a name to keep them under; the message names the
+                place and the remedy.
         """
         return {
             "dataset": digest_of(dataset),
@@ -306,180 +270,133 @@ class Loop:
             "seed": self.seed,
         }
 
-    def opened(self, dataset: Dataset, directory: str | Path | None) -> Store:
-        """The run directory, made or found to belong to this loop and these data; it keeps nothing
-        where `directory` is None.
-
-        Raises:
-            TypeError, ValueError, RunDirectoryError: as :meth:`generations`.
-        """
+    def _opened(self, dataset: Dataset, directory: str | Path | None) -> RunDirectory:
+        """The run directory, made or checked to belong to this loop and these data."""
         if not isinstance(dataset, Dataset):
             raise TypeError(
                 f"a loop starts from a Dataset, not a {type(dataset).__name__}: give"
                 " Dataset(geometries, labels)"
             )
         if not len(dataset):
-            raise ValueError(
-                "the data set is empty: a loop needs labelled structures to start from"
-            )
-        store = Store(None if directory is None else Path(directory))
-        if store.folder is not None:
-            store.open(self.settings(dataset), machine())
-        return store
+            raise ValueError("the data set is empty: a loop starts from labelled structures")
+        run_directory = _directory(directory)
+        if run_directory.folder is not None:
+            run_directory.open(self.settings(dataset), machine())
+        return run_directory
 
-    def _rng(self, generation: int, stage: str) -> Generator:
-        return np.random.default_rng([self.seed, generation, _STREAMS[stage]])
+    def _run(self, run_directory: RunDirectory, index: int, report: Report) -> Run:
+        return Run(run_directory, index, self.seed, report)
 
-    def generation(
-        self,
-        dataset: Dataset,
-        index: int,
-        store: Store,
-        report: Report = ignore,
-    ) -> Generation:
+    def _generation(self, dataset: Dataset, run: Run) -> Generation:
         """One generation from its data, stage by stage."""
-        proposal = self._propose(dataset, index, store, report)
-        cache = store.cache
+        proposal = self._propose(dataset, run)
+        cache = run.directory.cache
         return self._complete(
-            proposal, lambda: self.reference(proposal.geometries, cache, report), store, report
+            proposal, run, lambda: self.reference(proposal.geometries, cache, run.report)
         )
 
-    def _propose(
-        self,
-        dataset: Dataset,
-        index: int,
-        store: Store,
-        report: Report,
-    ) -> Proposal:
+    def _propose(self, dataset: Dataset, run: Run) -> Proposal:
         """Members, their calibration, seeds, adversaries and verdicts of a generation."""
-        recipe, clock = self.recipe_of(index), Clock(index, report)
+        recipe, report = self.recipe_of(run.generation), run.report
+        trainer, attack = recipe.trainer, recipe.attack
         # the split of the initial data is the same in all generations
-        weights, valid = recipe.folds(dataset, recipe.members, self._rng(0, "folds"))
+        weights, valid = recipe.folds(dataset, recipe.members, random_stream(self.seed, 0, "folds"))
         learned = dataset[weights.any(axis=0)]
-
-        def train() -> Members:
-            return recipe.trainer.fit(
-                dataset,
-                weights,
-                valid,
-                self._rng(index, "members"),
-                report,
-                store.scratch(index, "members"),
-            )
-
-        with clock("members", store.has(index, "members")):
-            committee = Committee(
-                store.files(index, "members", train, recipe.trainer.save, recipe.trainer.load)
-            )
+        members = run.stage(
+            "members",
+            members_of(trainer),
+            lambda: trainer.fit(
+                dataset, weights, valid, run.rng("members"), report, run.scratch("members")
+            ),
+        )
+        committee = Committee(members)
         aside = dataset.of_role(CALIBRATION)
         if len(aside):
-            with clock("calibration", store.has(index, "calibration.json")):
-                stored = store.json(
-                    index,
-                    "calibration",
-                    lambda: Calibration.fit_with_fallback(
-                        committee.predict(list(aside)), aside
-                    ).to_json(),
-                )
-            committee = Committee(committee.members, Calibration.from_json(stored))
-            for note in committee.calibration.notes:
-                report(Note(index, note))
-        with clock("seeds", store.has(index, "seeds.npz")):
-            rng, scratch = self._rng(index, "seeds"), store.scratch(index, "seeds")
-            seeds = store.arrays(
-                index,
-                "seeds",
-                lambda: recipe.sampler(committee, learned, rng, report, scratch),
-                pack_geometries,
-                unpack_geometries,
+            calibration = run.stage(
+                "calibration",
+                CALIBRATION_LAWS,
+                lambda: Calibration.fit_with_fallback(committee.predict(list(aside)), aside),
             )
-        adversaries: list[Adversary] = []
-        if recipe.attack is not None:
-            rng_attack = self._rng(index, "adversaries")
-            with clock("adversaries", store.has(index, "adversaries.npz")):
-                adversaries = store.arrays(
-                    index,
-                    "adversaries",
-                    lambda: recipe.attack(committee, learned, seeds, rng_attack, report),
-                    pack_adversaries,
-                    unpack_adversaries,
-                )
-        candidates = candidates_of(seeds, adversaries, index)
-        with clock("verdicts", store.has(index, "verdicts.json")):
-            rng_select = self._rng(index, "verdicts")
-            verdicts = store.json(
-                index,
-                "verdicts",
-                lambda: {
-                    "verdicts": judged(
-                        recipe.selectors, committee, learned, candidates, adversaries, rng_select
-                    )
-                },
+            committee = Committee(members, calibration)
+            for note in calibration.notes:
+                report(Note(run.generation, note))
+        seeds = run.stage(
+            "seeds",
+            GEOMETRIES,
+            lambda: recipe.sampler(
+                committee, learned, run.rng("seeds"), report, run.scratch("seeds")
+            ),
+        )
+        adversaries = None
+        if attack is not None:
+            adversaries = run.stage(
+                "adversaries",
+                ADVERSARIES,
+                lambda: attack(committee, learned, seeds, run.rng("adversaries"), report),
             )
+        candidates = candidates_of(seeds, adversaries, run.generation)
+        verdicts = run.stage(
+            "verdicts",
+            VERDICTS,
+            lambda: select(recipe.selectors, committee, learned, candidates, run.rng("verdicts")),
+        )
         return Proposal(
-            index=index,
+            index=run.generation,
             dataset=dataset,
             committee=committee,
-            adversaries=tuple(adversaries),
-            candidates=tuple(candidates),
-            verdicts=tuple(verdicts["verdicts"]),
-            seconds=clock.seconds,
+            candidates=with_verdicts(candidates, verdicts),
+            seconds=dict(run.seconds),
         )
 
-    def _complete(
-        self,
-        proposal: Proposal,
-        answers: Callable[[], Iterable[tuple[int, Labels | Exception | None]]],
-        store: Store,
-        report: Report,
-    ) -> Generation:
+    def _complete(self, proposal: Proposal, run: Run, answers: Callable[[], Answers]) -> Generation:
         """Labels and metrics of a generation."""
-        index, clock = proposal.index, Clock(proposal.index, report)
-        geometries = proposal.geometries
-
-        def label() -> tuple[Dataset, dict[int, str]]:
-            found: dict[int, Labels] = {}
-            failed: dict[int, str] = {}
-            for i, answer in answers():
-                if isinstance(answer, Labels):
-                    found[i] = answer.check(geometries[i], f"geometry {i}")
-                else:
-                    failed[i] = "no answer" if answer is None else str(answer)
-            order = sorted(found)
-            aside = (
-                self._rng(index, "roles").random(len(geometries)) < self.recipe_of(index).calibrate
-            )
-            roles = [CALIBRATION if aside[i] else TRAIN for i in order]
-            return Dataset([geometries[i] for i in order], [found[i] for i in order], roles), failed
-
-        with clock("labels", store.has(index, "labels.npz")):
-            labelled, failures = store.arrays(index, "labels", label, pack_labels, unpack_labels)
-        with clock("metrics", store.has(index, "metrics.json")):
-            said = store.json(
-                index,
-                "metrics",
-                lambda: {
-                    name: float(metric(proposal.committee, self.test))
-                    for name, metric in self.metrics.items()
-                },
-            )
+        labelled, failures = run.stage(
+            "labels", LABELS, lambda: self._labelled(proposal, run, answers())
+        )
+        metrics = run.stage(
+            "metrics",
+            METRICS,
+            lambda: {
+                name: float(metric(proposal.committee, self.test))
+                for name, metric in self.metrics.items()
+            },
+        )
         return Generation(
-            index=index,
+            index=proposal.index,
             dataset=proposal.dataset,
             committee=proposal.committee,
-            adversaries=proposal.adversaries,
-            candidates=proposal.candidates,
-            verdicts=proposal.verdicts,
-            labelled=labelled,
-            failures=failures,
-            metrics=said,
-            seconds={**proposal.seconds, **clock.seconds},
+            candidates=with_outcomes(proposal.candidates, labelled, failures),
+            metrics=metrics,
+            seconds={**proposal.seconds, **run.seconds},
         )
+
+    def _labelled(
+        self, proposal: Proposal, run: Run, answers: Answers
+    ) -> tuple[Dataset, dict[int, str]]:
+        """Labelled structures in the order of the candidates, and reasons of failures by index."""
+        geometries = proposal.geometries
+        labels: dict[int, Labels] = {}
+        failures: dict[int, str] = {}
+        for i, answer in answers:
+            if isinstance(answer, Labels):
+                labels[i] = answer.check(geometries[i], f"geometry {i}")
+            else:
+                failures[i] = "no answer" if answer is None else str(answer)
+        share = self.recipe_of(proposal.index).calibrate
+        aside = run.rng("roles").random(len(geometries)) < share
+        order = sorted(labels)
+        roles = [CALIBRATION if aside[i] else TRAIN for i in order]
+        return Dataset([geometries[i] for i in order], [labels[i] for i in order], roles), failures
+
+
+def _directory(directory: str | Path | None) -> RunDirectory:
+    return RunDirectory(None if directory is None else Path(directory))
 
 
 def digest_of(dataset: Dataset) -> str:
-    """A name for exactly these structures with all that changes results: labels, roles, what may
-    move and the generation that acquired each.
+    """Return a name for exactly these structures, their labels, roles, movable atoms and origins.
+
+    Of the origin only the generation counts.
     """
     sha = hashlib.sha256()
     for geometry, label, role in zip(dataset, dataset.labels, dataset.roles, strict=True):

@@ -1,10 +1,9 @@
-"""The run directory: every finished stage of a loop, written atomically and read back instead of
-run again.
+"""The run directory: finished stages of a loop, written atomically and read instead of run again.
 
-Layout: ``run.json`` (what changes results, compared when a run goes on; what does not, for people),
-``labels/`` (see :class:`~agal_toolkit.references.cache.Cache`), and for each generation a folder
-with one file or folder a stage. A file is written as ``name.part`` and renamed, so what has its
-name is complete.
+Layout: ``run.json`` (the settings that change results, compared when a run goes on, and a record of
+the machine), ``labels/`` (see :class:`~agal_toolkit.references.cache.Cache`), and for each
+generation a folder with one file or folder a stage. A file or folder that has its name is complete.
+Arrays are npz files without pickles and read back exactly, float for float.
 """
 
 from __future__ import annotations
@@ -13,50 +12,238 @@ import json
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from ..attack.attack import Adversary
+from ..dataset import Dataset
+from ..files import atomic_write
+from ..geometry import Geometry, Labels
 from ..references.cache import Cache
-from .records import Arrays
+from ..training.trainer import Trainer
+from ..uncertainty.calibration import Calibration
 
 T = TypeVar("T")
+Arrays = Mapping[str, NDArray]
 FORMAT = 2  # of run directories; 1 named classes with their modules
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 
 
 class RunDirectoryError(RuntimeError):
     """A run directory that cannot be used as it is; the message names the remedy."""
 
 
+# -- how the value of a stage is kept
+
+
+@dataclass(frozen=True)
+class Kind(Generic[T]):
+    """How the value of a stage is kept.
+
+    Attributes:
+        suffix: of the file's name; empty for a folder.
+        write: writes a value to a path.
+        read: reads the value from the path.
+    """
+
+    suffix: str
+    write: Callable[[Path, T], object]
+    read: Callable[[Path], T]
+
+
+def as_json(pack: Callable[[T], Any] = dict, unpack: Callable[[Any], T] = dict) -> Kind[T]:
+    """A kind that is kept as JSON."""
+    return Kind(
+        ".json",
+        lambda path, value: path.write_text(json.dumps(pack(value), indent=1)),
+        lambda path: unpack(json.loads(path.read_text())),
+    )
+
+
+def as_arrays(pack: Callable[[T], Arrays], unpack: Callable[[Arrays], T]) -> Kind[T]:
+    """A kind that is kept as named arrays."""
+
+    def read(path: Path) -> T:
+        # a stream, because numpy leaks a damaged file that it opens itself
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return unpack(dict(arrays))
+
+    return Kind(".npz", lambda path, value: np.savez(path, **pack(value)), read)
+
+
+def members_of(trainer: Trainer) -> Kind:
+    """Members in a folder that their trainer writes and reads."""
+    return Kind("", lambda path, members: trainer.save(members, path), trainer.load)
+
+
+def _joined(parts: Sequence[ArrayLike], shape: tuple[int, ...], dtype: type = float) -> NDArray:
+    """Parts (n, *shape) in one array, which keeps its shape if there are none."""
+    return np.concatenate([np.zeros((0, *shape), dtype), *parts])
+
+
+def pack_geometries(geometries: Sequence[Geometry]) -> dict[str, NDArray]:
+    """Return structures of one dimension as concatenated arrays.
+
+    Raises:
+        ValueError: structures of different dimensions.
+    """
+    n, d = len(geometries), geometries[0].dimension if len(geometries) else 0
+    if any(geometry.dimension != d for geometry in geometries):
+        raise ValueError("geometries of different dimensions cannot be stored together")
+    about = [
+        {"charge": g.charge, "multiplicity": g.multiplicity, "origin": dict(g.origin)}
+        for g in geometries
+    ]
+    return {
+        "counts": np.array([len(g) for g in geometries], dtype=np.int64),
+        "positions": _joined([g.positions for g in geometries], (d,)),
+        "numbers": _joined([g.numbers for g in geometries], (), np.int64),
+        "movable": _joined([g.movable for g in geometries], (), bool),
+        "cell": np.array([g.cell for g in geometries]).reshape(n, d, d),
+        "pbc": np.array([g.pbc for g in geometries], dtype=bool).reshape(n, d),
+        "about": np.array(json.dumps(about)),
+    }
+
+
+def _parts(arrays: Arrays) -> list[slice]:
+    """The particles of each structure."""
+    ends = np.cumsum(arrays["counts"])
+    return [slice(end - count, end) for end, count in zip(ends, arrays["counts"], strict=True)]
+
+
+def unpack_geometries(arrays: Arrays) -> list[Geometry]:
+    """Invert :func:`pack_geometries`."""
+    about = json.loads(str(arrays["about"]))
+    return [
+        Geometry(
+            positions=arrays["positions"][part],
+            numbers=arrays["numbers"][part],
+            movable=arrays["movable"][part],
+            cell=arrays["cell"][i],
+            pbc=arrays["pbc"][i],
+            **about[i],
+        )
+        for i, part in enumerate(_parts(arrays))
+    ]
+
+
+def pack_dataset(dataset: Dataset) -> dict[str, NDArray]:
+    """Return structures, labels and roles as arrays."""
+    n, d = len(dataset), dataset[0].dimension if len(dataset) else 0
+    nothing = np.full((d, d), np.nan)
+    stresses = [nothing if label.stress is None else label.stress for label in dataset.labels]
+    return {
+        **pack_geometries(dataset.geometries),
+        "energy": dataset.energies.astype(float),
+        "forces": _joined(dataset.forces, (d,)),
+        "stress": np.array(stresses).reshape(n, d, d),
+        "has_stress": np.array([label.stress is not None for label in dataset.labels], dtype=bool),
+        "roles": np.array(json.dumps(dataset.roles)),
+    }
+
+
+def unpack_dataset(arrays: Arrays) -> Dataset:
+    """Invert :func:`pack_dataset`."""
+    labels = [
+        Labels(
+            energy=arrays["energy"][i],
+            forces=arrays["forces"][part],
+            stress=arrays["stress"][i] if arrays["has_stress"][i] else None,
+        )
+        for i, part in enumerate(_parts(arrays))
+    ]
+    return Dataset(unpack_geometries(arrays), labels, json.loads(str(arrays["roles"])))
+
+
+def pack_adversaries(adversaries: Sequence[Adversary]) -> dict[str, NDArray]:
+    """Return the adversaries of one attack, whose paths have equally many steps, as arrays."""
+    paths = [adversary.path for adversary in adversaries]
+    cells = [adversary.cells for adversary in adversaries if adversary.cells is not None]
+    return {
+        **pack_geometries([adversary.geometry for adversary in adversaries]),
+        "seed": np.array([adversary.seed for adversary in adversaries], dtype=np.int64),
+        "paths": np.concatenate(paths, axis=1) if paths else np.zeros((0, 0, 0)),
+        "losses": np.array([adversary.losses for adversary in adversaries]),
+        "kept": np.array([adversary.kept for adversary in adversaries], dtype=np.int64),
+        "reached": np.array([adversary.reached for adversary in adversaries], dtype=bool),
+        **({"cells": np.stack(cells)} if cells else {}),
+    }
+
+
+def unpack_adversaries(arrays: Arrays) -> list[Adversary]:
+    """Invert :func:`pack_adversaries`."""
+    geometries = unpack_geometries(arrays)
+    return [
+        Adversary(
+            seed=int(arrays["seed"][i]),
+            geometry=geometries[i],
+            path=arrays["paths"][:, part],
+            losses=arrays["losses"][i],
+            kept=int(arrays["kept"][i]),
+            reached=bool(arrays["reached"][i]),
+            cells=arrays["cells"][i] if "cells" in arrays else None,
+        )
+        for i, part in enumerate(_parts(arrays))
+    ]
+
+
+def pack_labels(value: tuple[Dataset, dict[int, str]]) -> dict[str, NDArray]:
+    """Return labelled structures, and the reasons of failures by index, as arrays."""
+    labelled, failures = value
+    indices = sorted(failures)
+    return {
+        **pack_dataset(labelled),
+        "failed": np.array(indices, dtype=np.int64),
+        "reasons": np.array([failures[i] for i in indices], dtype=np.str_),
+    }
+
+
+def unpack_labels(arrays: Arrays) -> tuple[Dataset, dict[int, str]]:
+    """Invert :func:`pack_labels`."""
+    failures = zip(arrays["failed"], arrays["reasons"], strict=True)
+    return unpack_dataset(arrays), {int(i): str(reason) for i, reason in failures}
+
+
+CALIBRATION_LAWS = as_json(Calibration.to_json, Calibration.from_json)
+GEOMETRIES = as_arrays(pack_geometries, unpack_geometries)
+ADVERSARIES = as_arrays(pack_adversaries, unpack_adversaries)
+VERDICTS = as_json(lambda verdicts: {"verdicts": verdicts}, lambda stored: stored["verdicts"])
+LABELS = as_arrays(pack_labels, unpack_labels)
+METRICS = as_json()
+
+
+# -- the directory
+
+
 def differences(stored: Any, given: Any, where: str = "") -> list[str]:
-    """One line for each place where two JSON values differ."""
+    """Return one line for each place where two JSON values differ."""
     if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        lines = []
-        for key in sorted(set(stored) | set(given)):
-            lines += differences(
+        return [
+            line
+            for key in sorted(set(stored) | set(given))
+            for line in differences(
                 stored.get(key, "nothing"),
                 given.get(key, "nothing"),
                 f"{where}.{key}" if where else key,
             )
-        return lines
+        ]
     if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
         return [
             line
             for i, (a, b) in enumerate(zip(stored, given, strict=True))
             for line in differences(a, b, f"{where}[{i}]")
         ]
-    return (
-        []
-        if stored == given
-        else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
-    )
+    same = stored == given
+    return [] if same else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
 
 
 @dataclass(frozen=True)
-class Store:
+class RunDirectory:
     """A run directory; with ``folder=None`` everything is computed and nothing kept.
 
     Attributes:
@@ -66,8 +253,9 @@ class Store:
     folder: Path | None
 
     def open(self, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-        """Makes the directory, or checks that it belongs to a run with these `settings`; `about` is
-        only written down.
+        """Make the directory, or check that it belongs to a run with these `settings`.
+
+        `about` is written when the directory is made, and never compared.
 
         Raises:
             RunDirectoryError: not writable, not a run directory, or made with other settings (the
@@ -76,176 +264,121 @@ class Store:
         if self.folder is None:
             return
         file = self.folder / "run.json"
-        if file.exists():
-            try:
-                content = json.loads(file.read_text())
-                stored, found_format = content["settings"], content.get("format", 1)
-            except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        if not file.exists():
+            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
                 raise RunDirectoryError(
-                    f"{file} is damaged ({error}): give another directory"
-                ) from error
-            if found_format != FORMAT:
-                raise RunDirectoryError(
-                    f"{self.folder} has format {found_format}, this version reads format {FORMAT}:"
-                    " give another directory, or the version that made it"
+                    f"{self.folder} exists and is not a run directory (it has no run.json): give"
+                    " another or an empty one"
                 )
-            found = differences(stored, json.loads(json.dumps(settings)))
-            if found:
-                raise RunDirectoryError(
-                    f"{self.folder} was made with other settings; give another directory, or the"
-                    " old settings:\n  " + "\n  ".join(found)
-                )
-            if not os.access(self.folder, os.W_OK):
-                raise RunDirectoryError(
-                    f"cannot write to {self.folder}: make it writable, or copy it; what is finished"
-                    " is kept"
-                )
+            content = {"format": FORMAT, "settings": settings, "about": about}
+            _write(file, lambda part: part.write_text(json.dumps(content, indent=1)))
             return
-        if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
+        try:
+            content = json.loads(file.read_text())
+            stored, stored_format = content["settings"], content.get("format", 1)
+        except (*DAMAGED, OSError) as error:
             raise RunDirectoryError(
-                f"{self.folder} exists and is not a run directory (it has no run.json): give"
-                " another or an empty one"
+                f"{file} is damaged ({error}): give another directory"
+            ) from error
+        if stored_format != FORMAT:
+            raise RunDirectoryError(
+                f"{self.folder} has format {stored_format}, this version reads format {FORMAT}:"
+                " give another directory, or the version that made it"
             )
-        self._write(
-            file,
-            lambda part: part.write_text(
-                json.dumps({"format": FORMAT, "settings": settings, "about": about}, indent=1)
-            ),
-        )
+        lines = differences(stored, json.loads(json.dumps(settings)))
+        if lines:
+            raise RunDirectoryError(
+                f"{self.folder} was made with other settings; give another directory, or the old"
+                " settings:\n  " + "\n  ".join(lines)
+            )
+        if not os.access(self.folder, os.W_OK):
+            raise RunDirectoryError(
+                f"cannot write to {self.folder}: make it writable, or copy it; what is finished is"
+                " kept"
+            )
 
     @property
     def cache(self) -> Cache:
-        """Where this run's labels are kept."""
+        """The cache of this run's labels."""
         return Cache(None if self.folder is None else self.folder / "labels")
 
-    def place(self, generation: int, name: str) -> Path | None:
-        """Where a stage is, or will be."""
+    def path(self, generation: int, name: str = "") -> Path | None:
+        """Return the path of a file or folder of a generation, or of the generation's folder."""
         return None if self.folder is None else self.folder / f"generation_{generation:03d}" / name
 
     def scratch(self, generation: int, name: str) -> Path | None:
-        """A folder for the checkpoints inside a long stage; it goes when the stage is finished and
-        on disk.
-        """
-        return self.place(generation, f"{name}.scratch")
+        """Return a folder for checkpoints inside a long stage; it goes when the stage is kept."""
+        return self.path(generation, f"{name}.scratch")
 
-    def has(self, generation: int, name: str) -> bool:
-        """Whether a stage is finished."""
-        place = self.place(generation, name)
-        return place is not None and place.exists()
+    def has(self, generation: int, name: str, kind: Kind) -> bool:
+        """Return whether a stage is finished."""
+        path = self.path(generation, name + kind.suffix)
+        return path is not None and path.exists()
 
-    def arrays(
-        self,
-        generation: int,
-        name: str,
-        compute: Callable[[], T],
-        pack: Callable[[T], Arrays],
-        unpack: Callable[[Arrays], T],
-    ) -> T:
-        """A stage that is kept as arrays, read or computed.
+    def stage(self, generation: int, name: str, kind: Kind[T], compute: Callable[[], T]) -> T:
+        """Return the value of a stage: read if it is finished, otherwise computed and kept.
 
         Raises:
             RunDirectoryError: a damaged file, or a directory that cannot be written to.
         """
-        place = self.place(generation, f"{name}.npz")
-        if place is not None and place.exists():
+        path = self.path(generation, name + kind.suffix)
+        if path is None:
+            return compute()
+        if path.exists():
             try:
-                with (
-                    place.open("rb") as stream,
-                    np.load(stream, allow_pickle=False) as arrays,
-                ):  # given a path, numpy leaks a damaged file
-                    return unpack(dict(arrays))
-            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-                raise _damaged(place, error) from error
+                return kind.read(path)
+            except (*DAMAGED, OSError) as error:
+                raise RunDirectoryError(
+                    f"{path} is damaged ({type(error).__name__}: {error}): delete it, and it will"
+                    " be computed again from the stages before it"
+                ) from error
         value = compute()
-        if place is not None:
-            self._write(place, lambda part: _savez(part, pack(value)))
-            shutil.rmtree(self.scratch(generation, name), ignore_errors=True)
+        _write(path, lambda part: kind.write(part, value))
+        shutil.rmtree(path.with_name(f"{name}.scratch"), ignore_errors=True)
         return value
 
-    def json(
-        self, generation: int, name: str, compute: Callable[[], dict[str, Any]]
-    ) -> dict[str, Any]:
-        """A stage that is kept as JSON, read or computed.
+    def has_labels(self, generation: int) -> bool:
+        """Return whether the labels of a generation are finished."""
+        return self.has(generation, "labels", LABELS)
+
+    def last_labels(self) -> tuple[int, Dataset, dict[int, str]]:
+        """Return the last generation with labels, its labelled structures and its failures.
 
         Raises:
-            RunDirectoryError: as :meth:`arrays`.
+            RunDirectoryError: not a run directory, or damaged labels.
         """
-        place = self.place(generation, f"{name}.json")
-        if place is not None and place.exists():
-            try:
-                return json.loads(place.read_text())
-            except ValueError as error:
-                raise _damaged(place, error) from error
-        value = compute()
-        if place is not None:
-            self._write(place, lambda part: part.write_text(json.dumps(value, indent=1)))
-        return value
-
-    def files(
-        self,
-        generation: int,
-        name: str,
-        compute: Callable[[], T],
-        save: Callable[[T, Path], None],
-        load: Callable[[Path], T],
-    ) -> T:
-        """A stage that is kept as a folder of files, read or computed.
-
-        Raises:
-            RunDirectoryError: as :meth:`arrays`.
-        """
-        place = self.place(generation, name)
-        if place is not None and place.exists():
-            try:
-                return load(place)
-            except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-                raise _damaged(place, error) from error
-        value = compute()
-        if place is not None:
-            self._write(place, lambda part: save(value, part))
-            shutil.rmtree(self.scratch(generation, name), ignore_errors=True)
-        return value
-
-    def forget(self, generation: int, name: str = "") -> None:
-        """Removes a stage, or without a name a whole generation, so that it runs again."""
-        place = self.place(generation, name)
-        if place is not None and place.is_dir():
-            shutil.rmtree(place)
-        elif place is not None:
-            place.unlink(missing_ok=True)
-
-    def _write(self, place: Path, write: Callable[[Path], Any]) -> None:
-        """`place`, complete or not at all."""
-        part = place.with_name(place.name + ".part")
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            if part.is_dir():
-                shutil.rmtree(part)
-            write(part)
-            for file in [part] if part.is_file() else part.rglob("*"):
-                _sync(file)
-            os.replace(part, place)
-        except OSError as error:
+        if self.folder is None or not (self.folder / "run.json").exists():
             raise RunDirectoryError(
-                f"cannot write {place} ({error}): give a directory that can be written to; what is"
-                " finished is kept"
-            ) from error
+                f"{self.folder} is not a run directory (it has no run.json): give the directory of"
+                " a run"
+            )
+        generation = 0
+        while self.has_labels(generation + 1):
+            generation += 1
+        nothing = Dataset(), {}
+        if not self.has_labels(generation):
+            return generation, *nothing
+        return generation, *self.stage(generation, "labels", LABELS, lambda: nothing)
+
+    def forget_labels(self, generation: int) -> None:
+        """Remove the labels of a generation, and everything that was computed after them."""
+        for path in (
+            self.path(generation + 1),
+            self.path(generation, "metrics" + METRICS.suffix),
+            self.path(generation, "labels" + LABELS.suffix),
+        ):
+            if path is not None and path.is_dir():
+                shutil.rmtree(path)
+            elif path is not None:
+                path.unlink(missing_ok=True)
 
 
-def _savez(part: Path, arrays: Arrays) -> None:
-    with part.open("wb") as stream:
-        np.savez(stream, **arrays)
-
-
-def _sync(file: Path) -> None:
-    """Forces a file to disk, so that a rename never overtakes its content."""
-    if file.is_file():
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-
-
-def _damaged(place: Path, error: Exception) -> RunDirectoryError:
-    return RunDirectoryError(
-        f"{place} is damaged ({type(error).__name__}: {error}): delete it, and it will be computed"
-        " again from the stages before it"
-    )
+def _write(path: Path, write: Callable[[Path], object]) -> None:
+    try:
+        with atomic_write(path) as part:
+            write(part)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"cannot write {path} ({error}): give a directory that can be written to; what is"
+            " finished is kept"
+        ) from error

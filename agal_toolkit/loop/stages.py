@@ -1,117 +1,157 @@
-"""The small parts of a generation: its clock, its candidates and their verdicts, and labels as
-arrays.
-"""
+"""One generation on its way: its stages, their random streams, and its candidates."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from ..attack.attack import Adversary
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Report, Stage
 from ..geometry import Geometry
-from ..selection import Candidate, Selector
-from .generation import KEPT
-from .records import pack_dataset, unpack_dataset
+from ..selection import KEPT, Candidate, Selector
+from .run_directory import Kind, RunDirectory
 
+T = TypeVar("T")
 NOT_REACHED = "no sound iterate"
 
+# From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed),
+# which users draw from.
+STREAMS = {"folds": 1, "members": 2, "seeds": 3, "adversaries": 4, "verdicts": 5, "roles": 6}
 
-class Clock:
-    """Reports the stages of one generation and keeps their times."""
 
-    def __init__(self, generation: int, report: Report) -> None:
-        self.generation, self.report, self.seconds = generation, report, {}
-        self._name, self._known, self._began = "", False, 0.0
+def random_stream(seed: int, generation: int, name: str) -> Generator:
+    """Return the random numbers of one purpose in one generation of a loop."""
+    return np.random.default_rng([seed, generation, STREAMS[name]])
 
-    def __call__(self, name: str, known: bool) -> Clock:
-        self._name, self._known = name, known
-        return self
 
-    def __enter__(self) -> None:
-        if not self._known:
-            self.report(Stage(self.generation, self._name, "started"))
-        self._began = time.monotonic()
+class Run:
+    """Runs or reads the stages of one generation, reports them and keeps their times.
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if error is not None:
-            return
-        seconds = time.monotonic() - self._began
-        if not self._known:
-            self.seconds[self._name] = seconds
-        self.report(
-            Stage(self.generation, self._name, "read" if self._known else "finished", seconds)
-        )
+    Attributes:
+        generation: index of the generation.
+        seconds: wall time of each stage that was run.
+    """
+
+    def __init__(self, directory: RunDirectory, generation: int, seed: int, report: Report) -> None:
+        self.directory, self.generation = directory, generation
+        self.seed, self.report = seed, report
+        self.seconds: dict[str, float] = {}
+
+    def rng(self, name: str) -> Generator:
+        """Return the random numbers of a stage."""
+        return random_stream(self.seed, self.generation, name)
+
+    def scratch(self, name: str) -> Path | None:
+        """Return the folder for checkpoints of a stage; None if nothing is kept."""
+        return self.directory.scratch(self.generation, name)
+
+    def stage(self, name: str, kind: Kind[T], compute: Callable[[], T]) -> T:
+        """Return the value of a stage, which is read if it is finished.
+
+        Raises:
+            RunDirectoryError: a damaged file, or a directory that cannot be written to.
+        """
+        finished = self.directory.has(self.generation, name, kind)
+        if not finished:
+            self.report(Stage(self.generation, name, "started"))
+        began = time.monotonic()
+        value = self.directory.stage(self.generation, name, kind, compute)
+        seconds = time.monotonic() - began
+        if not finished:
+            self.seconds[name] = seconds
+        status = "read" if finished else "finished"
+        self.report(Stage(self.generation, name, status, seconds))
+        return value
 
 
 def candidates_of(
-    seeds: Sequence[Geometry], adversaries: Sequence[Adversary], generation: int
+    seeds: Sequence[Geometry], adversaries: Sequence[Adversary] | None, generation: int
 ) -> list[Candidate]:
-    """What might be labelled: the attack's structures, or the sampler's where there was no attack;
-    `generation` counts from 1 for acquired data.
+    """Return the structures of the attack as candidates, or the seeds if there was no attack.
+
+    In the origin of a structure, `generation` counts from 1; 0 is the initial data.
     """
-    if adversaries:
-        found = [(a.geometry, a.seed, float(a.losses[a.kept])) for a in adversaries]
+    if adversaries is None:
+        candidates = [Candidate(geometry, i, float("nan")) for i, geometry in enumerate(seeds)]
     else:
-        found = [(geometry, i, float("nan")) for i, geometry in enumerate(seeds)]
+        candidates = [
+            Candidate(
+                adversary.geometry,
+                adversary.seed,
+                float(adversary.losses[adversary.kept]),
+                adversary,
+                KEPT if adversary.reached else NOT_REACHED,
+            )
+            for adversary in adversaries
+        ]
+    origins = [{**c.geometry.origin, "generation": generation + 1} for c in candidates]
     return [
-        Candidate(replace(g, origin={**g.origin, "generation": generation + 1}), seed, loss)
-        for g, seed, loss in found
+        replace(candidate, geometry=replace(candidate.geometry, origin=origin))
+        for candidate, origin in zip(candidates, origins, strict=True)
     ]
 
 
-def judged(
+def select(
     selectors: Sequence[Selector],
     committee: Committee,
     dataset: Dataset,
     candidates: Sequence[Candidate],
-    adversaries: Sequence[Adversary],
     rng: Generator,
 ) -> list[str]:
-    """ "kept", or the reason of the first drop, for each candidate."""
-    verdicts = [KEPT] * len(candidates)
-    for i, adversary in enumerate(adversaries):
-        if not adversary.reached:
-            verdicts[i] = NOT_REACHED
+    """Return the verdict of each candidate: "kept", or the name of the selector that dropped it.
+
+    Raises:
+        ValueError: a selector that does not return one bool for each candidate.
+    """
+    verdicts = [candidate.verdict for candidate in candidates]
     for selector in selectors:
         left = [i for i, verdict in enumerate(verdicts) if verdict == KEPT]
         if not left:
             break
-        keep = np.asarray(
-            selector(committee, dataset, [candidates[i] for i in left], rng), dtype=bool
-        )
+        mask = selector(committee, dataset, [candidates[i] for i in left], rng)
+        keep = np.asarray(mask, dtype=bool)
         if keep.shape != (len(left),):
             raise ValueError(
-                f"{selector!r} answered with shape {keep.shape} for {len(left)} candidates: return"
-                " one bool for each"
+                f"{selector!r} returned shape {keep.shape} for {len(left)} candidates: return one"
+                " bool for each"
             )
-        for i, kept in zip(left, keep, strict=True):
-            if not kept:
-                verdicts[i] = type(selector).__name__
+        for i in np.array(left)[~keep]:
+            verdicts[i] = type(selector).__name__
     return verdicts
 
 
-def pack_labels(value: tuple[Dataset, dict[int, str]]) -> dict[str, NDArray]:
-    """Labels, and why some failed, as arrays."""
-    labelled, failures = value
-    keys = sorted(failures)
-    return {
-        **pack_dataset(labelled),
-        "failed": np.array(keys, dtype=np.int64),
-        "reasons": np.array([failures[k] for k in keys], dtype=np.str_),
-    }
+def with_verdicts(
+    candidates: Sequence[Candidate], verdicts: Sequence[str]
+) -> tuple[Candidate, ...]:
+    """Give each candidate its verdict."""
+    pairs = zip(candidates, verdicts, strict=True)
+    return tuple(replace(candidate, verdict=verdict) for candidate, verdict in pairs)
 
 
-def unpack_labels(arrays: Mapping[str, NDArray]) -> tuple[Dataset, dict[int, str]]:
-    """What :func:`pack_labels` packed."""
-    failures = {
-        int(k): str(reason) for k, reason in zip(arrays["failed"], arrays["reasons"], strict=True)
-    }
-    return unpack_dataset(arrays), failures
+def with_outcomes(
+    candidates: Sequence[Candidate], labelled: Dataset, failures: Mapping[int, str]
+) -> tuple[Candidate, ...]:
+    """Give each chosen candidate its labels and role, or the reason of its failure.
+
+    Args:
+        candidates: with verdicts.
+        labelled: structures that got labels, in the order of the candidates.
+        failures: reasons by index among the chosen candidates.
+    """
+    outcomes = list(candidates)
+    chosen = [i for i, candidate in enumerate(candidates) if candidate.verdict == KEPT]
+    for position, reason in failures.items():
+        i = chosen[position]
+        outcomes[i] = replace(candidates[i], outcome=reason)
+    answered = [i for position, i in enumerate(chosen) if position not in failures]
+    for i, labels, role in zip(answered, labelled.labels, labelled.roles, strict=True):
+        outcomes[i] = replace(candidates[i], outcome=labels, role=role)
+    return tuple(outcomes)

@@ -116,6 +116,21 @@ class Reference:
         """
         return {**self.description, "accept": to_settings(self.accept, "accept")}
 
+    def remember(self, cache: Cache, geometries: Sequence[Geometry], labels: Sequence[Labels]) -> None:
+        """Keep labels from elsewhere in `cache`, as if this reference had computed them."""
+        if cache.folder is None or not len(geometries):
+            return
+        cache.describe(self.settings_digest, self.description)
+        for geometry, label in zip(geometries, labels, strict=True):
+            cache.write(self.settings_digest, geometry, label)
+
+    def recall(self, cache: Cache, geometry: Geometry) -> Labels | None:
+        """Return the labels of `geometry` that `cache` keeps for this reference, if any."""
+        if cache.folder is None:
+            return None
+        outcome = cache.read(self.settings_digest, geometry)
+        return outcome if isinstance(outcome, Labels) else None
+
     def __call__(
         self,
         geometries: Sequence[Geometry | Atoms],

@@ -27,7 +27,7 @@ from ..analysis.attack_trace import AttackTrace
 from ..attack import Adversary
 from ..committee import Committee
 from ..geometry import Geometry, Labels
-from ..loop.generation import KEPT, Generation, Proposal
+from ..loop.generation import Proposal
 from ..plots.molecules import heat
 from ..plots.scene import formula
 from .molecule import Molecule
@@ -94,18 +94,14 @@ class AttackPlayer(Panel):
 
         Without `truth`, a generation's own labels are shown.
         """
-        kept = []
-        if proposal.adversaries:
-            pairs = zip(proposal.adversaries, proposal.verdicts, strict=True)
-            kept = [adversary for adversary, verdict in pairs if verdict == KEPT]
-        adversaries = kept or proposal.adversaries
-        if truth is not None or not isinstance(proposal, Generation):
-            return cls(proposal.committee, adversaries, truth, zero, unit)
-        geometries, labels = proposal.labelled.geometries, proposal.labelled.labels
-        digests = [geometry.digest() for geometry in geometries]
-        known = dict(zip(digests, labels, strict=True))
-        player = cls(proposal.committee, adversaries, lambda g: known.get(g.digest()), zero, unit)
-        return player.settle()
+        candidates = proposal.chosen or proposal.candidates
+        attacked = [c for c in candidates if c.adversary is not None]
+        player = cls(proposal.committee, [c.adversary for c in attacked], truth, zero, unit)
+        if truth is None:
+            outcomes = enumerate(candidate.outcome for candidate in attacked)
+            player._answers = {i: o.energy for i, o in outcomes if isinstance(o, Labels)}
+            player._choose()
+        return player
 
     @property
     def chosen(self) -> int:

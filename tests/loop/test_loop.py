@@ -12,14 +12,14 @@ import label_functions
 import numpy as np
 import pytest
 
+from agal_toolkit import files
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch, Finished, Labelled, Stage, Step
 from agal_toolkit.geometry import Labels, points
-from agal_toolkit.loop import run_directory as store
 from agal_toolkit.loop.generation import KEPT, Generation
 from agal_toolkit.loop.loop import Schedule, digest_of
 from agal_toolkit.loop.run_directory import RunDirectoryError
-from agal_toolkit.loop.stages import NOT_REACHED
+from agal_toolkit.loop.stages import NOT_REACHED, random_stream
 from agal_toolkit.loop.stopping import until
 from agal_toolkit.references import DoubleWell, Reference
 from agal_toolkit.sampling.samplers import Rattle
@@ -163,7 +163,7 @@ def test_without_an_attack_the_samples_are_candidates():
         recipe=helpers.small_recipe(attack=None, sampler=Rattle(0.3), selectors=(AtMost(5),))
     )
     generation = run(loop, None, 1)[0]
-    weights, _ = loop.recipe.folds(generation.dataset, 2, loop._rng(0, "folds"))
+    weights, _ = loop.recipe.folds(generation.dataset, 2, random_stream(loop.seed, 0, "folds"))
     assert generation.adversaries == ()
     assert len(generation.candidates) == weights.any(0).sum() < 20
     assert {c.geometry.origin["by"] for c in generation.candidates} == {"rattle"}
@@ -393,7 +393,7 @@ def test_foreign_damaged_and_unwritable_directories(tmp_path):
 
 
 def test_a_full_disk_loses_nothing_that_is_finished(right, tmp_path, monkeypatch):
-    real = store.os.replace
+    real = files.os.replace
 
     def replace_or_not(part, place):
         if place.name == "labels.npz":
@@ -402,7 +402,7 @@ def test_a_full_disk_loses_nothing_that_is_finished(right, tmp_path, monkeypatch
 
     label = Asked()
     with monkeypatch.context() as patch:
-        patch.setattr(store.os, "replace", replace_or_not)
+        patch.setattr(files.os, "replace", replace_or_not)
         with pytest.raises(
             RunDirectoryError,
             match=(
@@ -421,7 +421,7 @@ def test_what_a_killed_process_left_half_written_is_no_obstacle(right, tmp_path)
     def litter(event):
         if isinstance(event, Stage) and event.status == "started" and event.name != "members":
             (
-                tmp_path / "run" / f"generation_{event.generation:03d}" / f"{event.name}.npz.part"
+                tmp_path / "run" / f"generation_{event.generation:03d}" / f"part-{event.name}.npz"
             ).mkdir()
 
     run(helpers.small_loop(Asked()), tmp_path / "run", 1, litter)
@@ -691,7 +691,7 @@ def test_the_digest_of_data_sees_geometry_label_and_role():
 def test_a_structure_keeps_its_place_in_the_split_in_later_generations(right):
     folds = helpers.small_recipe().folds
     loop = helpers.small_loop()
-    splits = [folds(g.dataset, 2, loop._rng(0, "folds")) for g in right[1]]
+    splits = [folds(g.dataset, 2, random_stream(loop.seed, 0, "folds")) for g in right[1]]
     for weights, valid in splits[1:]:
         np.testing.assert_array_equal(weights[:, :20], splits[0][0])
         np.testing.assert_array_equal(valid[:, :20], splits[0][1])

@@ -9,6 +9,7 @@ import pytest
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.loop.stopping import Plateau, until
+from agal_toolkit.selection import Candidate
 
 
 def generations(labels=(2,) * 20, errors=None, start=10):
@@ -17,16 +18,12 @@ def generations(labels=(2,) * 20, errors=None, start=10):
     for index, count in enumerate(labels):
         new = helpers.well_data(rng, count) if count else Dataset()
         metrics = {} if errors is None else {"rmse": errors[index]}
+        candidates = tuple(
+            Candidate(geometry, i, 0.0, outcome=labels)
+            for i, (geometry, labels) in enumerate(zip(new, new.labels, strict=True))
+        )
         yield Generation(
-            index=index,
-            dataset=data,
-            committee=None,
-            adversaries=(),
-            candidates=(),
-            verdicts=(),
-            labelled=new,
-            failures={},
-            metrics=metrics,
+            index=index, dataset=data, committee=None, candidates=candidates, metrics=metrics
         )
         data = data + new
 

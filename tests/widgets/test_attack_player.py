@@ -255,33 +255,22 @@ def test_an_attack_that_moved_the_cell(rng):
 
 
 def test_of_a_generation_the_kept_ones_with_their_labels(committee, adversaries):
+    outcomes = (("Deduplicate", None), ("kept", "no"), ("kept", labels(0.5)))
     candidates = tuple(
-        Candidate(a.geometry.moved(a.geometry.positions, generation=1), a.seed, 0.0)
-        for a in adversaries
+        Candidate(
+            a.geometry.moved(a.geometry.positions, generation=1), a.seed, 0.0, a, verdict, outcome
+        )
+        for a, (verdict, outcome) in zip(adversaries, outcomes, strict=True)
     )
-    verdicts = ("Deduplicate", "kept", "kept")
-    common = {
-        "index": 0,
-        "dataset": Dataset(),
-        "committee": committee,
-        "adversaries": tuple(adversaries),
-        "candidates": candidates,
-        "verdicts": verdicts,
-    }
-    generation = Generation(
-        **common,
-        labelled=Dataset([candidates[2].geometry], [labels(0.5)]),
-        failures={0: "no"},
-        metrics={},
-    )
+    common = {"index": 0, "dataset": Dataset(), "committee": committee}
+    generation = Generation(**common, candidates=candidates, metrics={})
     player = AttackPlayer.of(generation, zero=0.25).settle()
     assert player.adversaries == (adversaries[1], adversaries[2])
     assert "reference" not in player._numbers.value  # that one got no label
     player.chosen = 1
     assert "reference 0.25 eV" in player.settle()._numbers.value
-    assert AttackPlayer.of(
-        Proposal(**{**common, "verdicts": ("AtMost",) * 3})
-    ).adversaries == tuple(adversaries)
+    dropped = tuple(replace(c, verdict="AtMost", outcome=None) for c in candidates)
+    assert AttackPlayer.of(Proposal(**common, candidates=dropped)).adversaries == tuple(adversaries)
 
 
 def test_there_must_be_an_attack_and_a_unit(committee, adversaries):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -79,17 +80,13 @@ def test_pictures_fit_a_notebook(rng, generation):
 
 def test_structures_that_are_not_in_the_plane(rng):
     committee, data = pair_committee(2), molecules(rng)
-    candidates = tuple(Candidate(geometry, 0, float("nan")) for geometry in data)
+    candidates = [
+        Candidate(geometry, 0, float("nan"), outcome=labels)
+        for geometry, labels in zip(data, data.labels, strict=True)
+    ]
+    candidates[3] = replace(candidates[3], verdict="AtMost", outcome=None)
     turn = Generation(
-        index=0,
-        dataset=data,
-        committee=committee,
-        adversaries=(),
-        candidates=candidates,
-        verdicts=("kept",) * 3 + ("AtMost",),
-        labelled=data[:3],
-        failures={},
-        metrics={},
+        index=0, dataset=data, committee=committee, candidates=tuple(candidates), metrics={}
     )
     assert size(formatters.generation_png(turn))[0] == 800
     assert size(formatters.dataset_png(data)) != size(formatters.dataset_png(well_data(rng)))
@@ -100,15 +97,7 @@ def test_structures_that_are_not_in_the_plane(rng):
 def test_a_generation_without_labels_has_a_picture(rng):
     data = well_data(rng)
     turn = Generation(
-        index=0,
-        dataset=data,
-        committee=mlp_committee(),
-        adversaries=(),
-        candidates=(),
-        verdicts=(),
-        labelled=Dataset(),
-        failures={},
-        metrics={},
+        index=0, dataset=data, committee=mlp_committee(), candidates=(), metrics={}
     )
     size(formatters.generation_png(turn))
 
