@@ -278,7 +278,9 @@ class Loop:
                 " Dataset(geometries, labels)"
             )
         if not len(dataset):
-            raise ValueError("the data set is empty: a loop starts from labelled structures")
+            raise ValueError(
+                "the data set is empty: a loop needs labelled structures to start from"
+            )
         run_directory = _directory(directory)
         if run_directory.folder is not None:
             run_directory.open(self.settings(dataset), machine())

@@ -116,7 +116,9 @@ class Reference:
         """
         return {**self.description, "accept": to_settings(self.accept, "accept")}
 
-    def remember(self, cache: Cache, geometries: Sequence[Geometry], labels: Sequence[Labels]) -> None:
+    def remember(
+        self, cache: Cache, geometries: Sequence[Geometry], labels: Sequence[Labels]
+    ) -> None:
         """Keep labels from elsewhere in `cache`, as if this reference had computed them."""
         if cache.folder is None or not len(geometries):
             return

@@ -24,7 +24,7 @@ from agal_toolkit.attack import (
 from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.loop.records import pack_adversaries, unpack_adversaries
+from agal_toolkit.loop.run_directory import pack_adversaries, unpack_adversaries
 from agal_toolkit.uncertainty.calibration import Calibration
 from agal_toolkit.uncertainty.power_law import PowerLaw
 

@@ -102,5 +102,5 @@ def test_reserving_draws_among_those_that_may_be_learned_from():
     assert list(some) == list(start)
     more = some.reserving(6, np.random.default_rng(2))
     assert set(more.roles) == {CALIBRATION}
-    with pytest.raises(ValueError, match="7 structures cannot be put aside of 6"):
+    with pytest.raises(ValueError, match="cannot reserve 7 of 6"):
         some.reserving(7, np.random.default_rng(2))

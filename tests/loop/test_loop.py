@@ -477,7 +477,7 @@ def test_what_a_loop_and_a_recipe_refuse():
     bad = helpers.small_loop(recipe=helpers.small_recipe(selectors=(two_bools,)))
     with pytest.raises(
         ValueError,
-        match=r"two_bools.* answered with shape \(2,\) for 8 candidates: return one bool for each",
+        match=r"two_bools.* returned shape \(2,\) for 8 candidates: return one bool for each",
     ):
         run(bad, None, 1)
 

@@ -96,9 +96,7 @@ def test_structures_that_are_not_in_the_plane(rng):
 
 def test_a_generation_without_labels_has_a_picture(rng):
     data = well_data(rng)
-    turn = Generation(
-        index=0, dataset=data, committee=mlp_committee(), candidates=(), metrics={}
-    )
+    turn = Generation(index=0, dataset=data, committee=mlp_committee(), candidates=(), metrics={})
     size(formatters.generation_png(turn))
 
 
