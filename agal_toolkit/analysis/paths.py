@@ -1,8 +1,7 @@
 """Minimum-energy paths between two structures, by ASE's nudged elastic band.
 
-All images that move are one batch, so a committee evaluates a band for the price of one structure;
-whatever says energy and forces is a potential here, ASE calculators too. Atoms keep their places in
-the list along a path: an end whose equal atoms were exchanged is another end.
+All moving images are one batch, so a committee evaluates a band for the price of one structure. A
+path keeps the order of the atoms: an end whose equal atoms were exchanged is a different end.
 """
 
 from __future__ import annotations
@@ -26,19 +25,20 @@ from ..events import Progress, Report, ignore
 from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
 from ..potentials.protocol import Potential
+from ..references.molecules import NoMinimum, relaxed_positions
 
 Model = Potential | Calculator
 
 
 @dataclass(frozen=True, eq=False)
-class Path:
+class ReactionPath:
     """A band of images from one structure to another.
 
     Attributes:
-        images: the structures with the energies (eV) and forces (eV/angstrom) of the potential,
-            from first to last; a Dataset, so that it can be written and read.
-        converged: every force on the band fell below the wanted one.
-        steps: of the optimiser.
+        images: The structures from first to last with the potential's energies (eV) and forces
+            (eV/angstrom); a Dataset, so that it can be written and read.
+        converged: True if every force on the band fell below `fmax`.
+        steps: Number of steps of the optimiser.
     """
 
     images: Dataset
@@ -57,38 +57,31 @@ class Path:
 
     @property
     def lengths(self) -> NDArray:
-        """(images,) length of the path up to each image, the Euclidean norm over all coordinates,
-        angstrom.
-        """
+        """(images,) length of the path up to each image, norm over all coordinates, angstrom."""
         steps = np.diff(self.positions, axis=0)
         return np.concatenate([[0.0], np.cumsum(np.sqrt(np.square(steps).sum((1, 2))))])
 
     @property
     def barrier(self) -> float:
-        """Energy of the highest image above the first one, eV (Schwalbe-Koda 2021, Fig. 3d); 0
-        where none is higher.
-        """
+        """Highest energy above the first image's (Schwalbe-Koda 2021, Fig. 3d), eV, at least 0."""
         return float(self.energies.max() - self.energies[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class NudgedElasticBand:
-    """Relaxes a band of images with FIRE (Schwalbe-Koda 2021, A.2.2; improved tangents of Henkelman
-    2000).
+    """Relaxes a band with FIRE (Schwalbe-Koda 2021, A.2.2; improved tangents of Henkelman 2000).
 
     The paper gives the number of images and the optimiser; the other settings are ours.
 
     Attributes:
-        images: along the path, both ends included. An odd number leaves one in the middle, which on
-            a path with mirror symmetry is the transition state.
-        climb: once the band has converged, its highest image climbs along the path to the saddle.
-        fmax: norm of the force on any particle of the band below which it has converged,
-            eV/angstrom.
-        spring: constant of the springs between images, eV/angstrom^2.
-        steps: of the optimiser at most, with and without climbing together.
-        idpp: images start where the distances between atoms are interpolated (Smidstrup 2014), not
-            the coordinates. Between
-            mirror images it has nothing to say: their distances are equal.
+        images: Number of images, both ends included. An odd number leaves one in the middle, which
+            on a path with mirror symmetry is the transition state.
+        climb: After the band has converged, its highest image climbs to the saddle.
+        fmax: The band has converged when no force on a particle exceeds this, eV/angstrom.
+        spring: Constant of the springs between images, eV/angstrom^2.
+        steps: Largest number of steps, with and without climbing together.
+        idpp: Start from interpolated distances between atoms (Smidstrup 2014), not coordinates. Of
+            no use between mirror images, whose distances are equal.
     """
 
     images: int = 11
@@ -100,10 +93,7 @@ class NudgedElasticBand:
 
     def __post_init__(self) -> None:
         if self.images < 3 or not self.fmax > 0 or not self.spring > 0 or self.steps < 1:
-            raise ValueError(
-                f"images={self.images}, fmax={self.fmax}, spring={self.spring}, steps={self.steps}:"
-                " at least three images, the others positive"
-            )
+            raise ValueError(f"{self}: expected at least three images and positive values")
 
     def __call__(
         self,
@@ -114,73 +104,63 @@ class NudgedElasticBand:
         start: Sequence[Geometry] | None = None,
         device: torch.device | str = "cpu",
         report: Report = ignore,
-    ) -> Path:
-        """The path from `first` to `last`, which stay as they are.
+    ) -> ReactionPath:
+        """Return the path from `first` to `last`, which do not move.
 
         Args:
-            potential: a potential or an ASE calculator; a label function as
+            potential: A potential or an ASE calculator; a label function as
                 :class:`~agal_toolkit.references.LabelCalculator`.
-            first: one end, a minimum of the potential (see :func:`relaxed`) if the barrier is to
-                mean something.
-            last: the other end, its particles in the same order.
-            start: the images to start from, ends included, instead of interpolation: a path found
-                on another potential.
-            device: where the potential computes, a committee's ``device``.
-            report: hears a Progress at each step.
+            first: One end; for a meaningful barrier a minimum, see :func:`relaxed`.
+            last: The other end, its particles in the same order.
+            start: Images to start from, ends included; None interpolates.
+            device: Where the potential computes, a committee's ``device``.
+            report: Receives a Progress at each step.
 
         Raises:
-            ValueError: ends of different particles or cells, or another number of images in
-                `start`.
+            ValueError: ends of different particles or cells, or a `start` that does not fit.
         """
-        if not (
-            np.array_equal(first.numbers, last.numbers)
-            and np.array_equal(first.cell, last.cell)
-            and np.array_equal(first.pbc, last.pbc)
+        if not all(
+            np.array_equal(getattr(first, name), getattr(last, name))
+            for name in ("numbers", "cell", "pbc")
         ):
             raise ValueError(
-                f"{first!r} and {last!r} are no ends of one path: they must have the same particles"
-                " in the same order, and the same cell"
+                f"{first!r} and {last!r} are no ends of one path: give the same particles in the"
+                " same order, and the same cell"
             )
         images = self._start(first, last, start)
-        band = _Band(images, potential, first, device, k=self.spring)
-        taken, converged = 0, False
+        band = _Band(images, potential, first, device, self.spring)
+        steps, converged = 0, False
         for climb in (False, True)[: 1 + self.climb]:
             band.climb = climb
             optimiser = FIRE(band, logfile=None)
             optimiser.attach(
-                lambda before=taken, optimiser=optimiser: report(
+                lambda before=steps, optimiser=optimiser: report(
                     Progress("path", before + optimiser.nsteps, self.steps)
                 )
             )
-            converged = bool(optimiser.run(fmax=self.fmax, steps=self.steps - taken))
-            taken += optimiser.nsteps
+            converged = bool(optimiser.run(fmax=self.fmax, steps=self.steps - steps))
+            steps += optimiser.nsteps
             if not converged:
                 break
-        found = [
-            first,
-            *(first.moved(image.positions[:, : first.dimension]) for image in images[1:-1]),
-            last,
-        ]
-        return Path(Dataset(found, band.labels()), converged, taken)
+        between = [first.moved(image.positions[:, : first.dimension]) for image in images[1:-1]]
+        return ReactionPath(Dataset([first, *between, last], band.labels()), converged, steps)
 
     def _start(
         self, first: Geometry, last: Geometry, start: Sequence[Geometry] | None
     ) -> list[Atoms]:
-        """Where the images start, as ASE structures."""
-        if start is not None:
-            if len(start) != self.images or any(
-                not np.array_equal(image.numbers, first.numbers) for image in start
-            ):
-                raise ValueError(
-                    f"start has {len(start)} images, expected {self.images} with the particles of"
-                    " the ends"
-                )
-            return [geometry.to_ase() for geometry in (first, *start[1:-1], last)]
-        images = [first.to_ase() for _ in range(self.images - 1)] + [last.to_ase()]
-        NEB(images, method="improvedtangent").interpolate(
-            "idpp" if self.idpp else "linear", mic=bool(first.pbc.any()), apply_constraint=False
-        )
-        return images
+        """The images to start from, as ASE structures."""
+        if start is None:
+            images = [first.to_ase() for _ in range(self.images - 1)] + [last.to_ase()]
+            method, periodic = "idpp" if self.idpp else "linear", bool(first.pbc.any())
+            band = NEB(images, method="improvedtangent")
+            band.interpolate(method, mic=periodic, apply_constraint=False)
+            return images
+        fits = all(np.array_equal(image.numbers, first.numbers) for image in start)
+        if len(start) != self.images or not fits:
+            raise ValueError(
+                f"start has {len(start)} images, expected {self.images} with the ends' particles"
+            )
+        return [geometry.to_ase() for geometry in (first, *start[1:-1], last)]
 
 
 class _Band(NEB):
@@ -192,39 +172,36 @@ class _Band(NEB):
         potential: Model,
         like: Geometry,
         device: torch.device | str,
-        k: float,
+        spring: float,
     ) -> None:
-        super().__init__(images, k=k, method="improvedtangent")
-        self._potential = (
-            CalculatorPotential(potential) if isinstance(potential, Calculator) else potential
-        )
-        self._like, self._device, self._at = like, device, None
+        super().__init__(images, k=spring, method="improvedtangent")
+        is_calculator = isinstance(potential, Calculator)
+        self._potential = CalculatorPotential(potential) if is_calculator else potential
+        self._like, self._device, self._evaluated = like, device, None
         self._evaluate([images[0], images[-1]])
 
     def _evaluate(self, images: list[Atoms]) -> None:
-        """Gives each image its energy and forces, as ASE's NEB expects to find them."""
+        """Give each image its energy and forces, as ASE's NEB expects them."""
         n, d = self._like.positions.shape
         positions = np.concatenate([image.positions[:, :d] for image in images])
         batch = Batch.of([self._like], self._device).repeat(len(images))
-        said = self._potential(batch.at(torch.tensor(positions, device=self._device)))
-        energies = said.energy.detach().double().cpu().numpy()
+        prediction = self._potential(batch.at(torch.tensor(positions, device=self._device)))
+        energies = prediction.energy.detach().double().cpu().numpy()
         forces = np.zeros((len(images), n, 3))
-        forces[..., :d] = said.forces.detach().double().cpu().numpy().reshape(-1, n, d)
+        forces[..., :d] = prediction.forces.detach().double().cpu().numpy().reshape(-1, n, d)
         for image, energy, force in zip(images, energies, forces, strict=True):
             image.calc = SinglePointCalculator(image, energy=float(energy), forces=force)
 
     def get_forces(self) -> NDArray:
-        """(moving particles, 3); ASE's optimisers ask twice at one place, the potential hears it
-        once.
-        """
+        """(moving particles, 3); evaluated once although ASE's optimisers call it twice."""
         positions = self.get_positions()
-        if self._at is None or not np.array_equal(positions, self._at):
+        if self._evaluated is None or not np.array_equal(positions, self._evaluated):
             self._evaluate(self.images[1:-1])
-            self._at = positions
+            self._evaluated = positions
         return super().get_forces()
 
     def labels(self) -> list[Labels]:
-        """What the potential said of each image where it is."""
+        """The potential's energy and forces of each image."""
         self.get_forces()
         d = self._like.dimension
         return [
@@ -236,10 +213,6 @@ class _Band(NEB):
         ]
 
 
-class NoMinimum(RuntimeError):
-    """A structure that does not come to rest on a potential."""
-
-
 def relaxed(
     potential: Model,
     geometry: Geometry,
@@ -248,26 +221,21 @@ def relaxed(
     steps: int = 500,
     device: torch.device | str = "cpu",
 ) -> Geometry:
-    """The minimum that FIRE reaches from `geometry`, at a fixed cell; `fmax` as in
-    :class:`NudgedElasticBand`.
+    """Return the minimum that FIRE reaches from `geometry` at a fixed cell.
+
+    Args:
+        potential: As in :class:`NudgedElasticBand`, like `fmax` and `device`.
+        geometry: The start.
+        fmax: Largest force that may be left on a particle, eV/angstrom.
+        steps: Largest number of steps.
+        device: Where the potential computes.
 
     Raises:
-        NoMinimum: within so many steps.
+        NoMinimum: larger forces are left after `steps`.
     """
-    atoms = geometry.to_ase()
-    calculator = (
-        potential
-        if isinstance(potential, Calculator)
-        else PotentialCalculator(potential, dimension=geometry.dimension, device=device)
-    )
-    atoms.calc = calculator
-    if not FIRE(atoms, logfile=None).run(fmax=fmax, steps=steps):
-        left = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-        raise NoMinimum(
-            f"a force of {left:.3g} eV/angstrom is left after {steps} steps: allow more, or look"
-            f" whether {geometry!r} falls apart on this potential"
-        )
-    return geometry.moved(atoms.positions[:, : geometry.dimension])
+    if not isinstance(potential, Calculator):
+        potential = PotentialCalculator(potential, dimension=geometry.dimension, device=device)
+    return geometry.moved(relaxed_positions(potential, geometry, FIRE, fmax, steps))
 
 
 @dataclass(frozen=True)
@@ -275,33 +243,31 @@ class CommitteePaths:
     """The paths of a committee (Schwalbe-Koda 2021, Fig. 3d).
 
     Attributes:
-        mean: on the average of the members.
-        members: on each member; None where it has no minimum to start from.
+        mean: On the mean of the members.
+        members: On each member; None if it has no minimum to start from.
     """
 
-    mean: Path
-    members: tuple[Path | None, ...]
+    mean: ReactionPath
+    members: tuple[ReactionPath | None, ...]
 
     @property
     def barriers(self) -> NDArray:
-        """(members,) eV, NaN where there is no path; their mean is not the barrier of :attr:`mean`."""
+        """(members,) eV, NaN without a path; their mean is not the barrier of :attr:`mean`."""
         return np.array([np.nan if path is None else path.barrier for path in self.members])
 
     @classmethod
-    def of(cls, committee: Committee, find: Callable[[Potential], Path]) -> CommitteePaths:
-        """What `find` makes of the committee's mean and of each member: a partial of
-        :func:`inversion_path`, for example.
+    def of(cls, committee: Committee, find: Callable[[Potential], ReactionPath]) -> CommitteePaths:
+        """Apply `find`, which makes a path of a potential, to the mean and to each member.
 
         Raises:
             NoMinimum: the mean has none.
         """
 
-        def found(member: Committee) -> Path | None:
+        def of_member(member: Committee) -> ReactionPath | None:
             try:
                 return find(member.mean)
             except NoMinimum:
                 return None
 
-        return cls(
-            find(committee.mean), tuple(found(committee[[m]]) for m in range(len(committee)))
-        )
+        mean = find(committee.mean)
+        return cls(mean, tuple(of_member(committee[[m]]) for m in range(len(committee))))

@@ -1,30 +1,28 @@
-"""Molecules for a quantum reference: the first structure, its relaxation, and what no reference
-could compute.
-
-A label function knows energies and forces; as an ASE calculator it serves ASE's optimisers and
-paths.
-"""
+"""Molecules for a quantum reference: first structures, relaxation, and refusals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import all_changes
+from ase.calculators.calculator import Calculator, all_changes
+from numpy.typing import NDArray
 
 from ..geometry import Geometry
 from ..potentials.ase import GeometryCalculator
 from .outcomes import Label
+
+if TYPE_CHECKING:
+    from ase.optimize.optimize import Optimizer
 
 # angstrom; bound nuclei are never this close, and basis functions there cannot be told apart
 CLOSEST = 0.2
 
 
 def check_molecule(geometry: Geometry, name: str) -> None:
-    """Refuses what no program of quantum chemistry for molecules could compute; `name` is the
-    reference's, for the error.
+    """Refuse what no reference for isolated molecules could compute; `name` is for the error.
 
     Raises:
         ValueError: periodic, or as :func:`check_electrons`.
@@ -38,11 +36,11 @@ def check_molecule(geometry: Geometry, name: str) -> None:
 
 
 def check_electrons(geometry: Geometry, name: str) -> None:
-    """Refuses what has no electronic structure; `name` is the reference's, for the error.
+    """Refuse what has no electronic structure; `name` is for the error.
 
     Raises:
         ValueError: not three-dimensional, nameless particles, an impossible number of electrons or
-            multiplicity, or atoms closer than 0.2 angstrom, images counted.
+            multiplicity, or atoms closer than 0.2 angstrom, images included.
     """
     if geometry.dimension != 3 or not geometry.numbers.all():
         raise ValueError(
@@ -61,16 +59,15 @@ def check_electrons(geometry: Geometry, name: str) -> None:
             f"{electrons} electrons cannot have multiplicity {geometry.multiplicity}, but"
             f" {possible}, {possible + 2}, ...: give {geometry!r} another multiplicity or charge"
         )
-    if len(geometry) > 1:
-        apart = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
-        near = np.triu(apart < CLOSEST, 1)
-        if near.any():
-            first, second = np.argwhere(near)[0]
-            raise ValueError(
-                f"atoms {first} and {second} of {geometry!r} are {apart[first, second]:.3g}"
-                " angstrom apart, on top of each other: drop the geometry (MinDistance before"
-                " labelling)"
-            )
+    distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
+    close = np.argwhere(np.triu(distances < CLOSEST, 1))
+    if len(close):
+        first, second = close[0]
+        raise ValueError(
+            f"atoms {first} and {second} of {geometry!r} are {distances[first, second]:.3g}"
+            " angstrom apart, on top of each other: drop the geometry (MinDistance before"
+            " labelling)"
+        )
 
 
 class LabelCalculator(GeometryCalculator):
@@ -92,46 +89,69 @@ class LabelCalculator(GeometryCalculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Any = all_changes,
     ) -> None:
-        """Set energy, forces, and stress where the label has one in three dimensions."""
+        """Set energy, forces, and the stress of labels in three dimensions that have one."""
         super().calculate(atoms, properties, system_changes)
         labels = self.function(Geometry.from_ase(self.atoms))
         self._store(labels.energy, labels.forces, labels.stress)
 
 
+class NoMinimum(RuntimeError):
+    """The relaxation of a structure did not converge."""
+
+
+def relaxed_positions(
+    calculator: Calculator,
+    geometry: Geometry,
+    optimiser: type[Optimizer],
+    fmax: float,
+    steps: int,
+) -> NDArray:
+    """Relax `geometry` at a fixed cell until no force on a movable atom exceeds `fmax`.
+
+    Returns:
+        (n, d) positions, angstrom.
+
+    Raises:
+        NoMinimum: larger forces are left after `steps`.
+    """
+    atoms = geometry.to_ase()
+    atoms.calc = calculator
+    if not optimiser(atoms, logfile=None).run(fmax=fmax, steps=steps):
+        left = np.linalg.norm(atoms.get_forces(), axis=1).max()
+        raise NoMinimum(
+            f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom, expected"
+            f" {fmax}: allow more steps, start closer, or check if it falls apart"
+        )
+    return atoms.positions[:, : geometry.dimension]
+
+
 def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int = 200) -> Geometry:
-    """`geometry` relaxed until no force on a movable atom exceeds `fmax` (ASE's BFGS); the cell
-    stays.
+    """Return `geometry` relaxed with ASE's BFGS at a fixed cell.
 
     Args:
         label: Geometry -> Labels, a :class:`DFT` for example.
-        geometry: where to start.
-        fmax: eV/angstrom; the default is tight enough for a Hessian to be taken there.
-        steps: this many at most.
+        geometry: The start.
+        fmax: Largest force that may be left on a movable atom, eV/angstrom; the default is tight
+            enough for a Hessian.
+        steps: Largest number of steps.
 
     Raises:
-        RuntimeError: larger forces are left after `steps`.
+        NoMinimum: larger forces are left after `steps`.
     """
     from ase.optimize import BFGS
 
-    atoms = geometry.to_ase()
-    atoms.calc = LabelCalculator(label)
-    if not BFGS(atoms, logfile=None).run(fmax=fmax, steps=steps):
-        left = np.linalg.norm(atoms.get_forces(), axis=1).max()
-        raise RuntimeError(
-            f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom, expected"
-            f" {fmax}: allow more steps, or start closer"
-        )
-    return geometry.moved(atoms.positions[:, : geometry.dimension], by="optimised")
+    positions = relaxed_positions(LabelCalculator(label), geometry, BFGS, fmax, steps)
+    return geometry.moved(positions, by="optimised")
 
 
 def conformer(smiles: str, seed: int = 0) -> Geometry:
-    """A first structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
+    """Return a first structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
 
-    Charge and multiplicity are those of the SMILES, unpaired electrons counted as parallel.
+    Charge and multiplicity are those of the SMILES, all unpaired electrons parallel.
 
     Args:
-        smiles: e.g. "N" for ammonia; hydrogens are added.
-        seed: of the embedding, 0 or more.
+        smiles: For example "N" for ammonia; hydrogens are added.
+        seed: Of the embedding, at least 0.
 
     Raises:
         ValueError: a SMILES that RDKit cannot read or embed, or atoms that MMFF94 does not know.
@@ -142,8 +162,7 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
         from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
     except ImportError as error:
         raise ImportError(
-            "conformer() embeds with RDKit, which is missing: pip install"
-            " 'agal_toolkit[references]'"
+            "conformer() needs RDKit, which is missing: pip install 'agal_toolkit[references]'"
         ) from error
     remedy = "hand in a geometry of your own"
     with rdBase.BlockLogs():
@@ -151,20 +170,19 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
         if molecule is None or not molecule.GetNumAtoms():
             raise ValueError(f"RDKit cannot read the SMILES {smiles!r}: correct it, or {remedy}")
         molecule = Chem.AddHs(molecule)
-        how = rdDistGeom.ETKDGv3()
-        how.randomSeed = seed + 1  # RDKit's 0 is its 1
-        if rdDistGeom.EmbedMolecule(molecule, how) < 0:
-            raise ValueError(
-                f"RDKit finds no structure of {smiles!r} in space: try another seed, or {remedy}"
-            )
+        settings = rdDistGeom.ETKDGv3()
+        settings.randomSeed = seed + 1  # RDKit's 0 is its 1
+        if rdDistGeom.EmbedMolecule(molecule, settings) < 0:
+            raise ValueError(f"RDKit cannot embed {smiles!r}: try another seed, or {remedy}")
         if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
             raise ValueError(f"MMFF94 does not know all atoms of {smiles!r}: {remedy}")
         if rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, mmffVariant="MMFF94", maxIters=2000):
             raise ValueError(f"MMFF94 does not relax {smiles!r}: try another seed, or {remedy}")
+    atoms = list(molecule.GetAtoms())
     return Geometry(
         positions=molecule.GetConformer().GetPositions(),
-        numbers=[atom.GetAtomicNum() for atom in molecule.GetAtoms()],
+        numbers=[atom.GetAtomicNum() for atom in atoms],
         charge=Chem.GetFormalCharge(molecule),
-        multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()),
+        multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in atoms),
         origin={"by": "conformer", "smiles": smiles, "seed": seed},
     )

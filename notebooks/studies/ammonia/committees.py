@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agal_toolkit.analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, Path
+from agal_toolkit.analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, ReactionPath
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.dynamics import Frames, Watch, nvt
@@ -83,7 +83,7 @@ def paths(committee: Committee, truth: Truth, preset: Preset) -> dict[str, Any]:
     }
 
 
-def profile(path: Path) -> dict[str, list[float]]:
+def profile(path: ReactionPath) -> dict[str, list[float]]:
     """Energies above the first image, kcal/mol, and lengths along a path, angstrom."""
     return {
         "lengths": np.round(path.lengths, 4).tolist(),

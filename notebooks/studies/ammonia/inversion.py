@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from agal_toolkit.analysis.paths import Model, NudgedElasticBand, Path, relaxed
+from agal_toolkit.analysis.paths import Model, NudgedElasticBand, ReactionPath, relaxed
 from agal_toolkit.geometry import Geometry
 from studies.ammonia.plane import inverted
 
@@ -18,7 +18,7 @@ def inversion_path(
     band: NudgedElasticBand = NudgedElasticBand(),
     start: Sequence[Geometry] | None = None,
     device: torch.device | str = "cpu",
-) -> Path:
+) -> ReactionPath:
     """Nitrogen's inversion: from the potential's own minimum near `ground` to its mirror image
     (Schwalbe-Koda 2021, Fig. 3d).
 

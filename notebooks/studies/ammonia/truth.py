@@ -14,13 +14,13 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path as Place
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from agal_toolkit.analysis.paths import NudgedElasticBand, Path
+from agal_toolkit.analysis.paths import NudgedElasticBand, ReactionPath
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.loop.run_directory import RunDirectoryError, differences
@@ -53,7 +53,7 @@ class Truth:
 
     optimisation: Dataset
     hessian: NDArray
-    path: Path
+    path: ReactionPath
     surface: PlaneSurface
 
     @property
@@ -102,7 +102,7 @@ def settings(label: DFT, sizes: Sizes) -> dict[str, Any]:
 
 
 def truth(
-    folder: str | Place,
+    folder: str | Path,
     label: DFT = DFT(),
     sizes: Sizes = Sizes(),
     *,
@@ -121,7 +121,7 @@ def truth(
     Raises:
         RunDirectoryError: the folder was made with other settings.
     """
-    folder = Place(folder)
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     about = folder / "reference.json"
     stored = (
@@ -196,6 +196,6 @@ def truth(
     return Truth(
         way,
         np.array(stored["hessian"]),
-        Path(Dataset.read(path), **stored["path"]),
+        ReactionPath(Dataset.read(path), **stored["path"]),
         PlaneSurface.read(plane),
     )

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from agal_toolkit import plots
-from agal_toolkit.analysis.paths import NoMinimum, NudgedElasticBand, Path
+from agal_toolkit.analysis.paths import NoMinimum, NudgedElasticBand, ReactionPath
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.widgets.generation_views import cached_per_generation
 from studies.ammonia import figures
@@ -39,7 +39,7 @@ class AmmoniaView:
         )
         self.path = cached_per_generation(self._path)
 
-    def _path(self, generation: Generation) -> Path | None:
+    def _path(self, generation: Generation) -> ReactionPath | None:
         """On the committee's mean; None where it has no minimum."""
         band = NudgedElasticBand(images=len(self._truth.path.images))
         try:
@@ -95,6 +95,6 @@ class AmmoniaView:
         )
 
 
-def _along(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _along(path: ReactionPath) -> tuple[np.ndarray, np.ndarray]:
     """Fraction of the path and energies above its first image, kcal/mol."""
     return path.lengths / path.lengths[-1], (path.energies - path.energies[0]) / KCAL
