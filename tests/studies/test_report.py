@@ -1,16 +1,11 @@
-"""The table of claims, and that the README shows it."""
+"""The tables of claims, and that both pages show them."""
 
 from __future__ import annotations
-
-import re
-from pathlib import Path
 
 import pytest
 
 from studies import report
 from studies.results import Claim, chosen_preset, read, write
-
-ROOT = Path(__file__).parents[2]
 
 
 def a_result(folder, claims):
@@ -54,68 +49,48 @@ def test_a_goal_is_a_lower_or_an_upper_bound(value, at_least, met):
     assert Claim(name="x", value=value).met is None
 
 
-def test_a_row_says_everything(tmp_path):
-    a_result(
-        tmp_path,
-        [
-            Claim(
-                name="barrier error",
-                unit="kcal/mol",
-                paper="< 0.25",
-                goal=0.1,
-                at_least=False,
-                value=0.12,
-                spread=(0.05, 0.21),
-                runs=5,
-            )
-        ],
+def test_a_row_has_the_numbers_of_the_paper_and_ours_but_not_our_goal(tmp_path):
+    claim = Claim(
+        name="barrier error",
+        unit="kcal/mol",
+        paper="< 0.25",
+        goal=0.1,
+        at_least=False,
+        value=0.12,
+        spread=(0.05, 0.21),
+        runs=5,
     )
-    assert report.rows(tmp_path) == [
-        (
-            "toy",
-            "fast",
-            "barrier error",
-            "< 0.25",
-            "≤ 0.1 kcal/mol",
-            "0.12 kcal/mol",
-            "0.05 to 0.21",
-            "5",
-            "**no**",
-        )
+    a_result(tmp_path, [claim, Claim(name="ratio", value=2.0)])
+    row = ("toy", "fast", "barrier error", "< 0.25", "0.12 kcal/mol", "0.05 to 0.21", "5")
+    assert report.rows(tmp_path) == [row, ("toy", "fast", "ratio", "", "2", "", "1")]
+    assert report.table([row]).splitlines() == [
+        "| study | preset | what | paper | found | interval | runs |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| toy | fast | barrier error | < 0.25 | 0.12 kcal/mol | 0.05 to 0.21 | 5 |",
     ]
-    assert report.table(tmp_path).splitlines()[-1].startswith("| toy | fast | barrier error |")
 
 
-def test_the_readme_shows_the_table_of_the_committed_results():
-    shown = re.search(
-        r"<!-- claims -->\n(.*?)\n?<!-- /claims -->", (ROOT / "README.md").read_text(), re.DOTALL
-    )
-    assert (
-        shown.group(1).strip()
-        == report.table(ROOT / "notebooks" / "results", everything=False).strip()
-    )
+@pytest.mark.parametrize("page", report.pages(), ids=lambda page: page.parent.name)
+def test_pages_show_the_committed_results(page):
+    """`python -m studies.report` in the folder notebooks renews them."""
+    assert page.read_text() == report.pages()[page]
 
 
-def test_what_nothing_is_set_against_may_be_left_out(tmp_path):
-    a_result(
-        tmp_path,
-        [
-            Claim(name="goal", value=1.0, goal=2.0),
-            Claim(name="paper", value=1.0, paper="3"),
-            Claim(name="neither", value=1.0),
-        ],
-    )
-    assert [row[2] for row in report.rows(tmp_path)] == ["goal", "paper", "neither"]
-    assert [row[2] for row in report.rows(tmp_path, everything=False)] == ["goal", "paper"]
+def test_the_readme_shows_at_most_ten_claims_beside_a_paper():
+    shown = report.headlines(report.rows())
+    assert len(shown) <= 10
+    assert all(row[3] for row in shown)
+    with pytest.raises(ValueError, match="no claim beside a paper's number"):
+        report.headlines([])
 
 
 def test_a_table_is_put_between_its_marks():
     assert (
-        report.insert("a\n<!-- claims -->\nold\n<!-- /claims -->\nb", "new")
+        report.inserted("a\n<!-- claims -->\nold\n<!-- /claims -->\nb", "new")
         == "a\n<!-- claims -->\nnew\n<!-- /claims -->\nb"
     )
     with pytest.raises(ValueError, match="has no lines"):
-        report.insert("a\n<!-- claims -->\nb", "new")
+        report.inserted("a\n<!-- claims -->\nb", "new")
 
 
 def test_an_unknown_preset_fails_loudly(monkeypatch):
