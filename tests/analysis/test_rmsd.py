@@ -99,26 +99,14 @@ def test_mirror_images_only_where_they_are_wanted(rng):
     assert AlignedRmsd(reflections=True)(one, image) < 1e-12
 
 
-@trials(max_examples=10)
-@given(SEEDS, st.booleans())
-def test_the_search_is_an_upper_bound(seed, reflections):
-    rng = np.random.default_rng(seed)
-    one, other = drawn(rng, [6, 6, 1, 1, 1]), drawn(rng, [1, 6, 1, 6, 1])
-    exact, searched = (
-        AlignedRmsd(reflections=reflections, exact=exact)(one, other) for exact in (5040, 1)
-    )
-    assert exact - 1e-12 <= searched < 1.5 * exact
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_the_search_finds_a_shuffled_and_shaken_copy(seed):
-    rng = np.random.default_rng(seed)
-    one = drawn(rng, [6] * 6 + [1] * 8)  # 29 million permutations
-    shaken = one.moved(one.positions + rng.normal(0, 0.02, one.positions.shape))
-    assert AlignedRmsd()(one, placed(rng, shaken)) == pytest.approx(
-        AlignedRmsd(permutations=False)(one, shaken), abs=1e-12
-    )
-    assert AlignedRmsd()(one, placed(rng, one)) < 1e-12
+def test_too_many_permutations_are_refused_with_a_remedy(rng):
+    one = drawn(rng, [6] * 6 + [1] * 8)
+    with pytest.raises(
+        ValueError, match=r"29030400 permutations, expected at most 5040: use .*Soap"
+    ):
+        AlignedRmsd()(one, placed(rng, one))
+    with pytest.raises(ValueError, match="24 permutations, expected at most 6"):
+        AlignedRmsd(exact=6).superpose(*(drawn(rng, [6, 1, 1, 1, 1]) for _ in range(2)))
 
 
 def test_superposed_atoms_lie_where_they_match(rng):
@@ -142,7 +130,6 @@ def test_a_flat_molecule_and_its_turned_self(rng):
     )
     turned = flat.moved(flat.positions @ np.diag([1.0, -1.0, -1.0]))
     assert AlignedRmsd()(flat, turned) < 1e-12
-    assert AlignedRmsd(exact=1)(flat, turned) < 1e-12
 
 
 def test_in_two_dimensions_against_every_angle(rng):
