@@ -101,6 +101,19 @@ class Batch:
         """Return the same particles at other positions, and in another cell if given."""
         return replace(self, positions=positions, cell=self.cell if cell is None else cell)
 
+    def deformed(self, shift: Tensor, stretch: Tensor | None = None) -> Batch:
+        """Return the batch at x' = (x + shift) stretch and cell' = cell stretch.
+
+        Args:
+            shift: (N, d), or (M, N, d) where each member sees its own.
+            stretch: any matrices (B, d, d), or (M, B, d, d); None keeps the cell.
+        """
+        positions = self.positions + shift
+        if stretch is None:
+            return self.at(positions)
+        own = stretch[..., self.owner, :, :]
+        return self.at(torch.einsum("...ni,...nij->...nj", positions, own), self.cell @ stretch)
+
     def member(self, m: int) -> Batch:
         """Return the batch that member m sees: this one if all members see the same."""
         if self.positions.ndim == 2:
@@ -162,15 +175,17 @@ class Delta:
     shift: Tensor
     strain: Tensor | None = None
 
+    @property
+    def stretch(self) -> Tensor | None:
+        """(B, d, d) 1 + strain; None without a strain."""
+        if self.strain is None:
+            return None
+        d, like = self.strain.shape[-1], self.strain
+        return torch.eye(d, dtype=like.dtype, device=like.device) + self.strain
+
     def apply(self, batch: Batch) -> Batch:
         """Return the displaced batch."""
-        positions = batch.positions + self.shift
-        if self.strain is None:
-            return batch.at(positions)
-        one = torch.eye(batch.dimension, dtype=positions.dtype, device=positions.device)
-        stretch = one + self.strain
-        positions = torch.einsum("ni,nij->nj", positions, stretch[batch.owner])
-        return batch.at(positions, batch.cell @ stretch)
+        return batch.deformed(self.shift, self.stretch)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from ase.geometry import minkowski_reduce
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from .batch import Batch
 from .committee import Committee
 from .dataset import TRAIN, Dataset
 from .geometry import Geometry, Labels
+from .potentials.neighbours import any_closer
 from .uncertainty.variance import component_variance
 
 
@@ -92,7 +93,7 @@ class UncertaintyPercentile:
 
 
 def euclidean(one: Geometry, other: Geometry) -> float:
-    """Norm of the difference of all coordinates, angstrom; infinite between different compositions."""
+    """Return the norm of the difference of all coordinates; infinite for other compositions."""
     if not np.array_equal(one.numbers, other.numbers):
         return np.inf
     return float(np.linalg.norm(one.positions - other.positions))
@@ -184,25 +185,8 @@ class MinDistance:
         candidates: Sequence[Candidate],
         rng: Generator,
     ) -> NDArray:
-        return np.array(
-            [_shortest(candidate.geometry) >= self.shortest for candidate in candidates]
-        )
-
-
-def _shortest(geometry: Geometry) -> float:
-    """The shortest distance between two particles, or of one to its own image, angstrom."""
-    images = geometry.cell[geometry.pbc]
-    own = (
-        np.inf
-        if not len(images)
-        else np.linalg.norm(
-            minkowski_reduce(geometry.to_ase().cell, geometry.to_ase().pbc)[0], axis=1
-        )[geometry.to_ase().pbc].min()
-    )
-    if len(geometry) < 2:
-        return float(own)
-    distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
-    return float(min(own, distances[~np.eye(len(geometry), dtype=bool)].min()))
+        batches = [Batch.of([candidate.geometry]) for candidate in candidates]
+        return np.array([not any_closer(batch, self.shortest) for batch in batches])
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""An adversarial attack: displacements that make a committee disagree.
+"""Adversarial attacks: displacements that make a committee disagree.
 
 :class:`Attack` holds settings and no results; called with a committee, data and seeds it returns
-one :class:`Adversary` for each seed. :meth:`Attack.iterate` is the same, step by step.
+one :class:`Adversary` for each seed. :meth:`Attack.iterate` yields the same attack step by step.
 """
 
 from __future__ import annotations
@@ -22,27 +22,24 @@ from ..dataset import Dataset
 from ..events import Report, Step, ignore
 from ..geometry import Geometry, as_geometry
 from .constraints import Ball
-from .gradients import Autograd, Gradient, HessianVector
+from .gradients import Autograd, Gradient
 from .minimizers import Adam, Minimizer
-from .objectives import Aimed, Objective
+from .objectives import HasTarget, Objective
 
 
 @dataclass(frozen=True, eq=False)
 class Adversary:
-    """What an attack made of one seed.
+    """The result of an attack on one seed.
 
     Attributes:
         seed: index of the seed.
         geometry: the iterate that was kept.
         path: (steps + 1, n, d) positions of all iterates, the start first.
-        losses: (steps + 1,) their losses.
-        kept: the step whose positions `geometry` has: that of the lowest loss, unless the attack
-            keeps the last.
-        reached: the loss is finite and some iterate kept the guard; then `geometry` is worth
-            labelling. Where the objective has an aim (:class:`TargetError`), the aim is also met
-            there, as the attacked members see it.
-        cells: (steps + 1, d, d) cells of all iterates where the attack moved them; None where the
-            cell stayed.
+        losses: (steps + 1,) losses of all iterates.
+        kept: index of the kept iterate: the lowest loss, or the last iterate if ``Attack.last``.
+        reached: some iterate has a finite loss and passes the guard and, if the objective has a
+            target (:class:`TargetError`), the attacked members see the target met at `geometry`.
+        cells: (steps + 1, d, d) cells of all iterates; None if the attack kept the cell.
     """
 
     seed: int
@@ -59,20 +56,19 @@ class Attack:
     """Gradient descent on an adversarial loss, from many seeds at once.
 
     Attributes:
-        objective: what to minimise, e.g. ``BoltzmannVariance(kT=5.0)``.
-        minimizer: how.
-        gradient: how the slope is found: Autograd, HessianVector or FiniteDifference.
-        start: standard deviation of the normal displacement each coordinate starts with, angstrom.
-        bound: keeps the displacement small, e.g. ``Ball(0.5)``.
-        cell: cells move, too, by a symmetric strain (Cezar 2025, Sec. IV A): of structures that are
-            periodic in all directions and have no fixed atoms.
-        guard: called with the moved batch, True (B,) where a geometry is sound; an iterate that
-            breaks it is never kept.
-        members: attack a random subset of this many members, drawn anew for each attack; None
+        objective: the loss to minimise, e.g. ``BoltzmannVariance(kT=5.0)``.
+        minimizer: Adam, GradientDescent or LBFGS.
+        gradient: how the loss is differentiated: Autograd, HessianVector or FiniteDifference.
+        start: standard deviation of the random displacement of each coordinate, angstrom.
+        bound: projection that limits the displacement, e.g. ``Ball(0.5)``.
+        cell: also strain the cells (Cezar 2025, Sec. IV A) of structures that are periodic in all
+            directions and have no fixed atoms.
+        guard: function of the moved batch, True (B,) for a valid geometry; an iterate that breaks
+            the guard is never kept.
+        members: size of the random subset of members to attack, drawn anew for each attack; None
             attacks all.
-        last: keep the last sound iterate, as the authors' published code does, instead of the one
-            of the lowest loss. Schwalbe-Koda 2021 does not say which; the losses of Adam's last
-            steps go up and down.
+        last: keep the last valid iterate, as the authors' published code does, not the one of
+            lowest loss. Schwalbe-Koda 2021 does not say which, and Adam's last losses fluctuate.
     """
 
     objective: Objective
@@ -92,185 +88,141 @@ class Attack:
     def iterate(
         self,
         committee: Committee,
-        dataset: Dataset,
+        dataset: Dataset | None,
         seeds: Sequence[Geometry | Atoms],
         rng: Generator,
     ) -> Iterator[tuple[NDArray, NDArray]]:
-        """Positions (N, d) of all seeds' particles and losses (B,) after each step, the start
-        first.
+        """Yield positions (N, d) of all particles and losses (B,) of each iterate, the start first.
 
         Args:
-            committee: who is attacked.
-            dataset: the labelled data, for the objective's partition function.
-            seeds: where to start.
-            rng: for the first displacements and the subset of members.
+            committee: the committee to attack.
+            dataset: labelled data, if the objective needs them (:class:`BoltzmannVariance` does).
+            seeds: B structures to start from.
+            rng: for the random displacements and the subset of members.
         """
-        for moved, losses in _Run(
-            self, committee, dataset, [as_geometry(seed) for seed in seeds], rng
-        ).iterates():
+        geometries = [as_geometry(seed) for seed in seeds]
+        for moved, losses in _Problem(self, committee, dataset, geometries, rng).iterates():
             yield moved.positions.cpu().numpy(), losses.cpu().numpy()
 
     def __call__(
         self,
         committee: Committee,
-        dataset: Dataset,
+        dataset: Dataset | None,
         seeds: Sequence[Geometry | Atoms],
         rng: Generator,
         report: Report = ignore,
     ) -> list[Adversary]:
-        """One adversary for each seed: the best iterate (or the last), and the whole path.
+        """Return one adversary for each seed; arguments as for :meth:`iterate`.
 
         Raises:
             ValueError: no seeds.
-            NoGraph: a gradient by Autograd of members that cannot be differentiated.
-            NotConservative: a gradient by HessianVector of members whose forces are not the slope
-                of an energy.
+            NoGraph: Autograd was given members that cannot be differentiated.
+            NotConservative: HessianVector was given members whose forces derive from no energy.
         """
         if not len(seeds):
             raise ValueError("an attack needs at least one seed")
         geometries = [as_geometry(seed) for seed in seeds]
+        problem = _Problem(self, committee, dataset, geometries, rng)
         positions, cells, losses = [], [], []
-        run = _Run(self, committee, dataset, geometries, rng)
-        for step, (moved, how) in enumerate(run.iterates()):
+        for step, (moved, values) in enumerate(problem.iterates()):
             positions.append(moved.positions.cpu().numpy())
             cells.append(moved.cell.cpu().numpy())
-            losses.append(how.cpu().numpy())
+            losses.append(values.cpu().numpy())
             report(Step(step, self.minimizer.steps, losses[-1], positions[-1]))
-        ends = np.cumsum([len(g) for g in geometries])
+        ends = np.cumsum([len(geometry) for geometry in geometries])
         paths = np.split(np.stack(positions), ends[:-1], axis=1)
-        moved_cells = np.stack(cells, 1) if self.cell else [None] * len(geometries)
-        found = [
-            self._adversary(i, geometry, path, cell, loss)
-            for i, (geometry, path, cell, loss) in enumerate(
-                zip(geometries, paths, moved_cells, np.stack(losses, 1), strict=True)
-            )
-        ]
-        met = run.met([adversary.geometry for adversary in found])
+        all_cells = np.stack(cells, 1) if self.cell else [None] * len(geometries)
+        histories = zip(geometries, paths, all_cells, np.stack(losses, 1), strict=True)
+        adversaries = [self._adversary(i, *history) for i, history in enumerate(histories)]
+        reached = problem.reached([adversary.geometry for adversary in adversaries])
         return [
-            replace(adversary, reached=adversary.reached and bool(there))
-            for adversary, there in zip(found, met, strict=True)
+            replace(adversary, reached=adversary.reached and on_target)
+            for adversary, on_target in zip(adversaries, reached, strict=True)
         ]
 
     def _adversary(
         self, seed: int, geometry: Geometry, path: NDArray, cells: NDArray | None, losses: NDArray
     ) -> Adversary:
-        """The best finite iterate, or the last; the start where none is finite."""
-        finite = np.isfinite(losses) & np.isfinite(path).all(axis=(1, 2))
-        found = np.flatnonzero(finite)
-        kept = (
-            0
-            if not len(found)
-            else int(found[-1])
-            if self.last
-            else int(found[np.argmin(losses[found])])
-        )
-        there = geometry.moved(path[kept], by="attack", seed=seed)
+        """Keep the best finite iterate, or the last; the start if none is finite."""
+        valid = np.flatnonzero(np.isfinite(losses) & np.isfinite(path).all(axis=(1, 2)))
+        kept = 0
+        if len(valid):
+            kept = int(valid[-1] if self.last else valid[np.argmin(losses[valid])])
+        moved = geometry.moved(path[kept], by="attack", seed=seed)
         if cells is not None:
-            there = replace(there, cell=cells[kept])
-        return Adversary(seed, there, path, losses, kept, bool(finite.any()), cells)
+            moved = replace(moved, cell=cells[kept])
+        return Adversary(seed, moved, path, losses, kept, bool(len(valid)), cells)
 
 
-class _Run:
-    """An attack on its way: the members attacked, the loss, and the rows that a minimizer moves.
+class _Problem:
+    """An attack as a minimizer sees it: losses and slopes of rows that are all lengths.
 
-    Rows are the shifts of all particles, and below them, where cells move, each strain times the
-    cube root of its volume, so that all are lengths.
+    The first N rows are the shifts of the particles. If cells move, d rows for each geometry
+    follow: its strain times the cube root of its volume.
     """
 
     def __init__(
         self,
         attack: Attack,
         committee: Committee,
-        dataset: Dataset,
+        dataset: Dataset | None,
         geometries: Sequence[Geometry],
         rng: Generator,
     ) -> None:
         self.attack = attack
-        self.attacked = (
-            committee if attack.members is None else committee.subset(attack.members, rng)
-        )
-        self.loss = attack.objective(self.attacked, dataset)
-        self.batch = self.attacked.batch(geometries)
-        device, d = self.batch.positions.device, self.batch.dimension
-        self.movable = torch.tensor(np.concatenate([g.movable for g in geometries]), device=device)[
-            :, None
-        ]
-        self.start = (
-            torch.tensor(rng.normal(0.0, attack.start, self.batch.positions.shape), device=device)
-            * self.movable
-        )
-        self.owner = self.batch.owner
-        self.elastic = (
-            self.batch.pbc.all(-1)
-            & torch.tensor([bool(g.movable.all()) for g in geometries], device=device)
-        )[:, None, None]
+        members = attack.members
+        self.committee = committee if members is None else committee.subset(members, rng)
+        self.loss = attack.objective(self.committee, dataset)
+        self.batch = batch = self.committee.batch(geometries)
+        device, d = batch.positions.device, batch.dimension
+        movable = np.concatenate([geometry.movable for geometry in geometries])
+        self.movable = torch.tensor(movable, device=device)[:, None]
+        shift = torch.tensor(rng.normal(0.0, attack.start, batch.positions.shape), device=device)
+        self.start, self.owner = shift * self.movable, batch.owner
         if attack.cell:
-            self.size = torch.where(
-                self.elastic, torch.linalg.det(self.batch.cell).abs()[:, None, None] ** (1 / d), 1.0
-            )
-            self.start = torch.cat([self.start, self.start.new_zeros(len(self.batch) * d, d)])
-            self.owner = torch.cat(
-                [self.owner, torch.arange(len(self.batch), device=device).repeat_interleave(d)]
-            )
+            whole = torch.tensor([bool(g.movable.all()) for g in geometries], device=device)
+            self.elastic = (batch.pbc.all(-1) & whole)[:, None, None]
+            volume = torch.linalg.det(batch.cell).abs()[:, None, None]
+            self.size = torch.where(self.elastic, volume ** (1 / d), 1.0)
+            self.start = torch.cat([self.start, self.start.new_zeros(len(batch) * d, d)])
+            index = torch.arange(len(batch), device=device)
+            self.owner = torch.cat([batch.owner, index.repeat_interleave(d)])
 
     def iterates(self) -> Iterator[tuple[Batch, Tensor]]:
-        """The moved batch and its losses (B,) after each step, the start first."""
-        attack, loss = self.attack, self.loss
-        if isinstance(attack.gradient, HessianVector):
-            attack.gradient.check(self.attacked, self._delta(self.start).apply(self.batch))
+        """Yield the moved batch and its losses (B,) at each iterate, the start first."""
+        self.attack.gradient.check(self.committee, self._delta(self.start).apply(self.batch))
+        start = self._project(self.start)
+        for rows, losses in self.attack.minimizer(self._evaluate, start, self._project, self.owner):
+            yield self._delta(rows).apply(self.batch), losses
 
-        def evaluate(rows: Tensor) -> tuple[Tensor, Tensor]:
-            losses, slope = attack.gradient(self.attacked, loss, self.batch, self._delta(rows))
-            below = (
-                []
-                if slope.strain is None
-                else [(slope.strain / self.size * self.elastic).flatten(0, 1)]
-            )
-            guarded = (
-                losses
-                if attack.guard is None
-                else torch.where(
-                    attack.guard(self._delta(rows).apply(self.batch)), losses, torch.inf
-                )
-            )
-            return guarded, torch.nan_to_num(
-                torch.cat([slope.shift * self.movable, *below]), 0.0, 0.0, 0.0
-            )
+    def reached(self, geometries: Sequence[Geometry]) -> list[bool]:
+        """Return which geometries meet the objective's target; all if it has no target."""
+        if not isinstance(self.loss, HasTarget):
+            return [True] * len(geometries)
+        batch = self.committee.batch(geometries)
+        return self.loss.reached(self.committee(batch), batch).tolist()
 
-        def project(rows: Tensor) -> Tensor:
-            return (
-                rows
-                if attack.bound is None
-                else self._rows(attack.bound(self.batch, self._delta(rows)))
-            )
+    def _evaluate(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        delta = self._delta(rows)
+        losses, slope = self.attack.gradient(self.committee, self.loss, self.batch, delta)
+        parts = [slope.shift * self.movable]
+        if slope.strain is not None:
+            parts.append((slope.strain / self.size * self.elastic).flatten(0, 1))
+        if self.attack.guard is not None:
+            valid = self.attack.guard(delta.apply(self.batch))
+            losses = torch.where(valid, losses, torch.inf)
+        return losses, torch.nan_to_num(torch.cat(parts), 0.0, 0.0, 0.0)
 
-        for rows, losses in attack.minimizer(evaluate, project(self.start), project, self.owner):
-            moved = self._delta(rows).apply(self.batch)
-            yield (
-                moved,
-                losses
-                if attack.guard is None
-                else torch.where(attack.guard(moved), losses, torch.inf),
-            )
+    def _project(self, rows: Tensor) -> Tensor:
+        if self.attack.bound is None:
+            return rows
+        delta = self.attack.bound(self.batch, self._delta(rows))
+        if delta.strain is None:
+            return delta.shift
+        return torch.cat([delta.shift, (delta.strain * self.size).flatten(0, 1)])
 
     def _delta(self, rows: Tensor) -> Delta:
         if not self.attack.cell:
             return Delta(rows)
         n, d = self.batch.positions.shape
         return Delta(rows[:n], rows[n:].view(-1, d, d) / self.size)
-
-    def _rows(self, delta: Delta) -> Tensor:
-        return (
-            delta.shift
-            if delta.strain is None
-            else torch.cat([delta.shift, (delta.strain * self.size).flatten(0, 1)])
-        )
-
-    def met(self, geometries: Sequence[Geometry]) -> Sequence[bool] | Tensor:
-        """Whether the objective's aim is met at the geometries (B,), as the attacked members see
-        them; true where it has none.
-        """
-        if not isinstance(self.loss, Aimed):
-            return [True] * len(geometries)
-        batch = self.attacked.batch(geometries)
-        return self.loss.reached(self.attacked(batch), batch)

@@ -1,20 +1,19 @@
-"""What an iterate of an attack must not break: guards, called with the moved batch."""
+"""Limits on the iterates of an attack: guards of the moved batch, and a bound on displacements."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..batch import Batch, Delta
-from ..potentials.neighbours import neighbours
+from ..potentials.neighbours import any_closer, pairs_within
 
 
 @dataclass(frozen=True)
 class Apart:
-    """No two particles of a geometry, images counted, nearer than `shortest`.
+    """Guard: no two particles, or one and its own image, are closer than `shortest`.
 
     Attributes:
         shortest: angstrom; Cezar 2025 drops structures below 0.75.
@@ -30,28 +29,23 @@ class Apart:
             raise ValueError(f"shortest is {self.shortest}, expected a positive distance")
 
     def __call__(self, batch: Batch) -> Tensor:
-        """(B,) whether each geometry keeps it."""
-        pairs = neighbours(batch, self.shortest)
-        near = pairs.vectors(batch).norm(dim=-1) < self.shortest
-        broken = torch.zeros(len(batch), dtype=torch.bool, device=batch.positions.device)
-        broken[batch.owner[pairs.first[near]]] = True
-        return ~broken
+        """Return (B,) True where a geometry passes."""
+        return ~any_closer(batch, self.shortest)
 
 
 @dataclass(frozen=True)
 class BondLengths:
-    """No pair of these elements at a distance that is neither that of a bond nor of atoms that are
-    not bonded.
+    """Guard: every pair of two elements is either bonded or far apart, with no length in between.
 
-    An attack above the error of a simulation moves atoms mostly inside molecules, where members err
-    together; limits on forces and on the shortest distance do not see that, this does. A step that
-    takes an atom from its bond to beyond `apart` passes.
+    An attack whose target is above the simulation's error mostly deforms molecules, where members
+    err together. Limits on forces and on the shortest distance do not see that; this guard does. A
+    step that takes an atom from its bond to beyond `apart` passes.
 
     Attributes:
         between: two atomic numbers.
-        shortest, longest: of a bond, angstrom.
-        apart: from here on atoms are not bonded, angstrom; the hydrogen bonds of water begin at
-            1.5.
+        shortest, longest: range of bond lengths, angstrom.
+        apart: shortest distance of atoms that are not bonded, angstrom; hydrogen bonds of water
+            begin at 1.5.
 
     Raises:
         ValueError: distances that do not ascend.
@@ -67,24 +61,15 @@ class BondLengths:
             raise ValueError(f"{self}: expected 0 < shortest < longest <= apart")
 
     def __call__(self, batch: Batch) -> Tensor:
-        """(B,) whether each geometry keeps it."""
-        pairs = neighbours(batch, self.apart)
-        lengths = pairs.vectors(batch).norm(dim=-1)
-        one, other = batch.numbers[pairs.first], batch.numbers[pairs.second]
-        low, high = self.between
-        meant = ((one == low) & (other == high)) | ((one == high) & (other == low))
-        wrong = (
-            meant & (lengths < self.apart) & ((lengths < self.shortest) | (lengths > self.longest))
-        )
-        broken = torch.zeros(len(batch), dtype=torch.bool, device=batch.positions.device)
-        broken[batch.owner[pairs.first[wrong]]] = True
-        return ~broken
+        """Return (B,) True where a geometry passes."""
+        pairs, r = pairs_within(batch, self.apart, self.between)
+        bonded = (self.shortest <= r) & (r <= self.longest)
+        return ~pairs.among((r < self.apart) & ~bonded, batch)
 
 
 @dataclass(frozen=True)
 class Ball:
-    """The displacements with an l_p norm of at most `radius` (Schwalbe-Koda 2021, Sec. 2); an
-    attack is projected onto it.
+    """Bound: displacements with an l_p norm of at most `radius` (Schwalbe-Koda 2021, Sec. 2).
 
     Attributes:
         radius: epsilon, angstrom.
@@ -97,13 +82,11 @@ class Ball:
 
     def __post_init__(self) -> None:
         if not self.radius > 0 or self.p not in (2, np.inf):
-            raise ValueError(
-                f"Ball(radius={self.radius}, p={self.p}): the radius is positive, p is 2 or"
-                " infinity"
-            )
+            given = f"Ball(radius={self.radius}, p={self.p})"
+            raise ValueError(f"{given}: the radius is positive, p is 2 or infinity")
 
     def __call__(self, batch: Batch, delta: Delta) -> Delta:
-        """The nearest displacement inside the ball, for each geometry; a strain is left as it is."""
+        """Return the nearest displacement inside the ball for each geometry; strain is kept."""
         if self.p == np.inf:
             return Delta(delta.shift.clamp(-self.radius, self.radius), delta.strain)
         norm = batch.sum(delta.shift.square().sum(-1)).sqrt()

@@ -1,15 +1,15 @@
-"""Three ways to the slope of a loss, interchangeable.
+"""Three interchangeable gradients of a loss.
 
 A loss sees only predictions, L = l({E_m, F_m, S_m}), so its slope in y = (shift, stretch), where
 stretch = 1 + strain, needs the members' second derivatives, but only along one direction each. With
 the generalised forces G_m(y) = -dE_m/dy, of which forces and stress are made, and v_m = dl/dG_m,
 
-    dL/dy = explicit - sum_m (dl/dE_m) G_m + sum_m (dG_m/dy) v_m,
+    dL/dy = explicit - sum_m (dl/dE_m) G_m + sum_m (dG_m/dy) v_m.
 
-and since a conservative member has a symmetric dG_m/dy, its product with v_m is one central
-difference of generalised forces *along v_m*: two force calls per member whatever the number of
-atoms. :class:`Autograd` computes the same with a backward pass through the forces,
-:class:`FiniteDifference` (the scheme of Cezar 2025, Sec. IV A) coordinate by coordinate.
+A conservative member has a symmetric dG_m/dy, so its product with v_m is one central difference of
+generalised forces *along v_m*: two force calls per member whatever the number of atoms
+(:class:`HessianVector`). :class:`Autograd` computes the same with a backward pass through the
+forces, :class:`FiniteDifference` (Cezar 2025, Sec. IV A) coordinate by coordinate.
 
 The algebra of cells is written once, in :class:`Frame`; what a loss makes of energies, forces and
 stresses is differentiated by torch, never by hand.
@@ -30,80 +30,66 @@ from .objectives import Loss
 
 
 class Gradient(Protocol):
-    """The loss (B,) of a displaced batch and its slope in the displacement."""
+    """The loss of a displaced batch and its slope in the displacement."""
 
     def __call__(
         self, committee: Committee, loss: Loss, batch: Batch, delta: Delta
-    ) -> tuple[Tensor, Delta]: ...
+    ) -> tuple[Tensor, Delta]:
+        """Return losses (B,) and slopes in shift (N, d) and, if there is a strain, (B, d, d)."""
+        ...
+
+    def check(self, committee: Committee, batch: Batch) -> None:
+        """Raise if this gradient would be wrong for the committee; by default it never is."""
 
 
 class NotConservative(RuntimeError):
-    """Forces that are not the slope of an energy, where a gradient relies on it."""
+    """Forces that derive from no energy, where a gradient relies on an energy."""
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A batch moved by y = (shift, stretch), x' = (x + shift) stretch and cell' = cell stretch, any
-    matrix for a stretch.
+    """A batch moved by y = (shift, stretch): x' = (x + shift) stretch, cell' = cell stretch.
 
     Attributes:
-        batch: before it moves, positions (N, d).
+        batch: the batch before it moves, positions (N, d).
         shift: (N, d), or (M, N, d) where each member sees its own.
-        stretch: (B, d, d), or (M, B, d, d); None moves particles only.
+        stretch: any matrices (B, d, d), or (M, B, d, d); None moves particles only.
     """
 
     batch: Batch
     shift: Tensor
     stretch: Tensor | None = None
 
-    @classmethod
-    def of(cls, batch: Batch, delta: Delta) -> Frame:
-        """Of a displacement whose strain is symmetric."""
-        if delta.strain is None:
-            return cls(batch, delta.shift)
-        return cls(
-            batch,
-            delta.shift,
-            torch.eye(batch.dimension, dtype=delta.strain.dtype, device=delta.strain.device)
-            + delta.strain,
-        )
-
     def moved(self) -> Batch:
-        """The batch as it is then."""
-        positions = self.batch.positions + self.shift
-        if self.stretch is None:
-            return self.batch.at(positions)
-        return self.batch.at(
-            torch.einsum("...ni,...nij->...nj", positions, self._owned(self.stretch)),
-            self.batch.cell @ self.stretch,
-        )
+        """Return the moved batch."""
+        return self.batch.deformed(self.shift, self.stretch)
 
-    def generalised(self, said: Prediction) -> tuple[Tensor, Tensor | None]:
-        """G = -dE/dy of a prediction there, float64: F stretch^T (M, N, d), and -V stretch^-T S (M,
-        B, d, d), zero where there is no volume.
+    def generalised(self, prediction: Prediction) -> tuple[Tensor, Tensor | None]:
+        """Return G = -dE/dy of a prediction for the moved batch, float64.
+
+        G_shift = F stretch^T is (M, N, d). G_stretch = -V stretch^-T S is (M, B, d, d), zero for
+        geometries without a volume.
         """
-        forces = said.forces.double()
+        forces = prediction.forces.double()
         if self.stretch is None:
             return forces, None
-        pulls = torch.einsum("...ni,...nji->...nj", forces, self._owned(self.stretch))
-        stress = torch.where(self._periodic, said.stress.double(), 0.0)
-        return pulls, -self._volume * torch.linalg.inv(self.stretch).mT @ stress
+        G_shift = torch.einsum("...ni,...nji->...nj", forces, self._of_particles(self.stretch))
+        stress = torch.where(self._periodic, prediction.stress.double(), 0.0)
+        return G_shift, -self._volume * torch.linalg.inv(self.stretch).mT @ stress
 
     def predicted(
-        self, energy: Tensor, pulls: Tensor, stretching: Tensor | None, like: Prediction
+        self, energy: Tensor, G_shift: Tensor, G_stretch: Tensor | None, like: Prediction
     ) -> Prediction:
-        """The inverse of :meth:`generalised`, differentiable; in the precision of `like`."""
-        if self.stretch is None:
-            return Prediction(energy, pulls.to(like.forces.dtype), like.stress)
-        forces = torch.einsum(
-            "...ni,...nji->...nj", pulls, self._owned(torch.linalg.inv(self.stretch))
-        )
-        stress = torch.where(
-            self._periodic, -(self.stretch.mT @ stretching) / self._volume, torch.nan
-        )
+        """Invert :meth:`generalised`, differentiably, in the precision of `like`."""
+        if self.stretch is None or G_stretch is None:
+            return Prediction(energy, G_shift.to(like.forces.dtype), like.stress)
+        inverse = self._of_particles(torch.linalg.inv(self.stretch))
+        forces = torch.einsum("...ni,...nji->...nj", G_shift, inverse)
+        stress = -(self.stretch.mT @ G_stretch) / self._volume
+        stress = torch.where(self._periodic, stress, torch.nan)
         return Prediction(energy, forces.to(like.forces.dtype), stress.to(like.stress.dtype))
 
-    def _owned(self, stretch: Tensor) -> Tensor:
+    def _of_particles(self, stretch: Tensor) -> Tensor:
         return stretch.index_select(-3, self.batch.owner)
 
     @property
@@ -112,18 +98,23 @@ class Frame:
 
     @property
     def _volume(self) -> Tensor:
-        """(..., B, 1, 1), one where there is none."""
-        volume = torch.linalg.det(self.batch.cell @ self.stretch).abs()[..., None, None]
+        """(..., B, 1, 1) volumes, one for geometries that have none."""
+        volume = torch.linalg.det(self.cell).abs()[..., None, None]
         return torch.where(self._periodic, volume, 1.0)
 
+    @property
+    def cell(self) -> Tensor:
+        """(..., B, d, d) cells of the moved batch."""
+        return self.batch.cell if self.stretch is None else self.batch.cell @ self.stretch
 
-def _symmetric(stretch: Tensor) -> Tensor:
-    return (stretch + stretch.mT) / 2
+
+def _symmetric(matrix: Tensor) -> Tensor:
+    return (matrix + matrix.mT) / 2
 
 
 @dataclass(frozen=True)
-class Autograd:
-    """One backward pass through the forces; needs members that are twice differentiable in torch."""
+class Autograd(Gradient):
+    """One backward pass through the forces; members must be twice differentiable in torch."""
 
     def __call__(
         self, committee: Committee, loss: Loss, batch: Batch, delta: Delta
@@ -135,19 +126,17 @@ class Autograd:
             losses = loss(committee(moved, graph=True), moved)
             if strain is None:
                 return losses.detach(), Delta(torch.autograd.grad(losses.sum(), shift)[0])
-            along, stretched = torch.autograd.grad(losses.sum(), (shift, strain))
-        return losses.detach(), Delta(along, _symmetric(stretched))
+            d_shift, d_strain = torch.autograd.grad(losses.sum(), (shift, strain))
+        return losses.detach(), Delta(d_shift, _symmetric(d_strain))
 
 
 @dataclass(frozen=True)
-class HessianVector:
-    """Two force calls per member beyond the evaluation, whatever the number of atoms, for any
-    potential with conservative forces.
+class HessianVector(Gradient):
+    """Two force calls per member beyond the evaluation; for any potential of conservative forces.
 
     Attributes:
-        step: the largest displacement of any particle in the difference, angstrom; None takes 5e-5
-            where forces are float64 and 5e-4 where they are float32 (positions are float64 in
-            both).
+        step: largest displacement of any particle in the difference, angstrom; None takes 5e-5 for
+            float64 forces and 5e-4 for float32 (positions are float64 in both).
         asymmetry: relative asymmetry of dF/dx up to which members count as conservative; see
             :meth:`check`.
     """
@@ -158,51 +147,53 @@ class HessianVector:
     def __call__(
         self, committee: Committee, loss: Loss, batch: Batch, delta: Delta
     ) -> tuple[Tensor, Delta]:
-        frame = Frame.of(batch, delta)
-        if frame.stretch is None and bool(
-            batch.pbc.all(-1).any()
-        ):  # a loss may look at stresses although no cell moves
-            frame = Frame(
-                batch,
-                delta.shift,
-                torch.eye(
-                    batch.dimension, dtype=torch.float64, device=batch.positions.device
-                ).repeat(len(batch), 1, 1),
-            )
-        said = committee(frame.moved())
-        known = (said.energy, *frame.generalised(said), frame.shift, frame.stretch)
+        stretch = delta.stretch
+        if stretch is None and bool(batch.pbc.all(-1).any()):
+            # The cell stays, but the loss may depend on the stress, which G_stretch carries.
+            one = torch.eye(batch.dimension, dtype=torch.float64, device=batch.positions.device)
+            stretch = one.repeat(len(batch), 1, 1)
+        frame = Frame(batch, delta.shift, stretch)
+        prediction = committee(frame.moved())
+
+        # L as a function of E_m, G_m and y, each of them a leaf.
+        values = (prediction.energy, *frame.generalised(prediction), frame.shift, frame.stretch)
         with torch.enable_grad():
-            leaves = [None if value is None else value.detach().requires_grad_() for value in known]
-            energy, pulls, stretching, shift, stretch = leaves
-            there = Frame(batch, shift, stretch)
-            losses = loss(there.predicted(energy, pulls, stretching, said), there.moved())
+            leaves = [
+                None if value is None else value.detach().requires_grad_() for value in values
+            ]
+            energy, G_shift, G_stretch, shift, stretch = leaves
+            moving = Frame(batch, shift, stretch)
+            losses = loss(moving.predicted(energy, G_shift, G_stretch, prediction), moving.moved())
             given = [leaf for leaf in leaves if leaf is not None]
             slopes = iter(torch.autograd.grad(losses.sum(), given, allow_unused=True))
-        found = [None if leaf is None else _or_zeros(next(slopes), leaf) for leaf in leaves]
-        d_energy, v_shift, v_stretch, d_shift, d_stretch = found
-        d_energy = d_energy.double()
-        d_shift = d_shift - (d_energy[..., batch.owner, None] * pulls.detach()).sum(0)
-        used = v_shift.flatten(1).any(1)
+
+        # dL/dE_m, v_m = dL/dG_m, and the explicit derivative of L in y.
+        dL_dE, v_shift, v_stretch, explicit_shift, explicit_stretch = (
+            None if leaf is None else _or_zeros(next(slopes), leaf) for leaf in leaves
+        )
+
+        # dL/dy = explicit - sum_m (dL/dE_m) G_m + sum_m (dG_m/dy) v_m
+        dL_dE = dL_dE.double()
+        d_shift = explicit_shift - (dL_dE[..., batch.owner, None] * G_shift.detach()).sum(0)
+        contributes = v_shift.flatten(1).any(1)
         if v_stretch is not None:
-            d_stretch = d_stretch - (d_energy[..., None, None] * stretching.detach()).sum(0)
-            used = used | v_stretch.flatten(1).any(1)
-        members = torch.nonzero(used).flatten()
-        if len(members):
-            chosen = (
-                committee if len(members) == len(committee) else committee[members.cpu().numpy()]
-            )
-            bent, stretched = along(
-                chosen,
+            d_stretch = explicit_stretch - (dL_dE[..., None, None] * G_stretch.detach()).sum(0)
+            contributes = contributes | v_stretch.flatten(1).any(1)
+        members = torch.nonzero(contributes).flatten()
+        if len(members):  # the others cost no force call
+            every = len(members) == len(committee)
+            Hv_shift, Hv_stretch = hessian_vector_product(
+                committee if every else committee[members.cpu().numpy()],
                 frame,
                 v_shift[members],
                 None if v_stretch is None else v_stretch[members],
-                self._step(said.forces.dtype),
+                self._step(prediction.forces.dtype),
             )
-            d_shift = d_shift + bent.sum(0)
-            d_stretch = None if d_stretch is None else d_stretch + stretched.sum(0)
-        return losses.detach(), Delta(
-            d_shift, None if delta.strain is None else _symmetric(d_stretch)
-        )
+            d_shift = d_shift + Hv_shift.sum(0)
+            if Hv_stretch is not None:
+                d_stretch = d_stretch + Hv_stretch.sum(0)
+        d_strain = None if delta.strain is None else _symmetric(d_stretch)
+        return losses.detach(), Delta(d_shift, d_strain)
 
     def _step(self, dtype: torch.dtype) -> float:
         if self.step is not None:
@@ -212,15 +203,13 @@ class HessianVector:
     def check(
         self, committee: Committee, batch: Batch, generator: torch.Generator | None = None
     ) -> None:
-        """Looks at eight geometries whether each member's J = dF/dx is symmetric between three
-        random directions; seven force calls per member.
+        """Check on at most eight geometries that each member's J = dF/dx is symmetric.
 
-        For normal directions u and w, |u J w - w J u| / (|J u| + |J w|) is about the share of the
-        antisymmetric part in J.
+        Between normal directions u and w, |u J w - w J u| / (|J u| + |J w|) is about the
+        antisymmetric share of J; three random directions cost seven force calls per member.
 
         Raises:
-            NotConservative: a share above `asymmetry` (and above what rounding makes of it); names
-                the member.
+            NotConservative: a share above `asymmetry`, rounding set aside; names the member.
         """
         batch, _ = batch.take(torch.arange(min(8, len(batch)), device=batch.positions.device))
         generator = generator or torch.Generator().manual_seed(0)
@@ -230,29 +219,25 @@ class HessianVector:
             torch.randn(forces.shape, generator=generator, dtype=torch.float64).to(forces.device)
             for _ in range(3)
         ]
-        still = Frame(batch, torch.zeros_like(batch.positions))
-        products = [along(committee, still, u, None, step)[0] for u in directions]
-        rounding = (
-            16
-            * torch.finfo(forces.dtype).eps
-            * forces.double().abs().amax((1, 2))
-            / step
-            * math.sqrt(batch.positions.numel())
-        )
+        frame = Frame(batch, torch.zeros_like(batch.positions))
+        products = [hessian_vector_product(committee, frame, u, None, step)[0] for u in directions]
+
+        # what rounding of the forces makes of u J w - w J u
+        largest = forces.double().abs().amax((1, 2))
+        epsilon, size = torch.finfo(forces.dtype).eps, math.sqrt(batch.positions.numel())
+        rounding = 16 * epsilon * largest / step * size
         share = torch.zeros(len(committee), dtype=torch.float64, device=forces.device)
         for i, k in ((0, 1), (0, 2), (1, 2)):
-            u, w, ju, jw = directions[i], directions[k], products[i], products[k]
-            difference = ((u * jw).sum((1, 2)) - (w * ju).sum((1, 2))).abs() - rounding
-            share = torch.maximum(
-                share, difference / (ju.norm(dim=(1, 2)) + jw.norm(dim=(1, 2))).clamp(min=1e-300)
-            )
+            u, w, Ju, Jw = directions[i], directions[k], products[i], products[k]
+            difference = ((u * Jw).sum((1, 2)) - (w * Ju).sum((1, 2))).abs() - rounding
+            length = Ju.norm(dim=(1, 2)) + Jw.norm(dim=(1, 2))
+            share = torch.maximum(share, difference / length.clamp(min=1e-300))
         worst = int(share.argmax())
         if share[worst] > self.asymmetry:
             raise NotConservative(
-                f"the forces of member {worst} are not the slope of an energy (about"
-                f" {share[worst]:.1%} of their Jacobian is antisymmetric): the gradient"
-                " HessianVector would be wrong; use FiniteDifference(), or Autograd() for torch"
-                " models"
+                f"the forces of member {worst} derive from no energy ({share[worst]:.1%} of their"
+                " Jacobian is antisymmetric), so HessianVector would be wrong: use"
+                " FiniteDifference(), or Autograd() for torch models"
             )
 
 
@@ -260,63 +245,63 @@ def _or_zeros(slope: Tensor | None, leaf: Tensor) -> Tensor:
     return torch.zeros_like(leaf) if slope is None else slope
 
 
-def along(
+def hessian_vector_product(
     committee: Committee, frame: Frame, v_shift: Tensor, v_stretch: Tensor | None, step: float
 ) -> tuple[Tensor, Tensor | None]:
-    """(dG_m/dy) v_m for each member m, by one central difference along v_m; both sides of all
-    members in one call.
+    """Return (dG_m/dy) v_m of each member, by one central difference along v_m.
 
     Args:
         committee: M members.
-        frame: where they are.
-        v_shift, v_stretch: (M, N, d) and (M, B, d, d), or None without a cell.
-        step: the largest displacement of any particle of a geometry, angstrom; a stretch moves them
-            by its norm times the cube root of the volume.
+        frame: where to differentiate.
+        v_shift: (M, N, d) part of v_m in shift.
+        v_stretch: (M, B, d, d) part of v_m in stretch, or None.
+        step: largest displacement of any particle of a geometry, angstrom; a stretch counts by its
+            norm times the cube root of the volume.
 
     Returns:
         (M, N, d), and (M, B, d, d) or None.
     """
+    # scale (M, B): how much of v_m is a displacement by `step`
     batch = frame.batch
     length = batch.largest(v_shift.norm(dim=-1))
     if v_stretch is not None:
-        size = torch.linalg.det(batch.cell @ frame.stretch).abs() ** (1 / batch.dimension)
+        size = torch.linalg.det(frame.cell).abs() ** (1 / batch.dimension)
         length = length + size * v_stretch.flatten(-2).norm(dim=-1)
-    scale = torch.where(length > 0, step / length.clamp(min=1e-300), 0.0)  # (M, B)
-    far = torch.cat([scale, -scale], 1)
-    both = batch.repeat(2)
-    shift = frame.shift.repeat(2, 1) + far[:, both.owner, None] * v_shift.repeat(1, 2, 1)
-    stretch = (
-        None
-        if v_stretch is None
-        else frame.stretch.repeat(2, 1, 1) + far[..., None, None] * v_stretch.repeat(1, 2, 1, 1)
-    )
+    scale = torch.where(length > 0, step / length.clamp(min=1e-300), 0.0)
+
+    # y + scale v and y - scale v, in one call of all members
+    both, signed = batch.repeat(2), torch.cat([scale, -scale], 1)
+    shift = frame.shift.repeat(2, 1) + signed[:, both.owner, None] * v_shift.repeat(1, 2, 1)
+    stretch = None
+    if v_stretch is not None and frame.stretch is not None:
+        change = signed[..., None, None] * v_stretch.repeat(1, 2, 1, 1)
+        stretch = frame.stretch.repeat(2, 1, 1) + change
     sides = Frame(both, shift, stretch)
-    pulls, stretching = sides.generalised(committee(sides.moved()))
-    bent = _difference(pulls, scale[:, batch.owner, None])
-    return bent, None if stretching is None else _difference(stretching, scale[..., None, None])
+    G_shift, G_stretch = sides.generalised(committee(sides.moved()))
+    Hv_shift = _central_difference(G_shift, scale[:, batch.owner, None])
+    if G_stretch is None:
+        return Hv_shift, None
+    return Hv_shift, _central_difference(G_stretch, scale[..., None, None])
 
 
-def _difference(values: Tensor, scale: Tensor) -> Tensor:
-    """(ahead - behind) / (2 scale) of the two halves of `values` (M, 2 n, ...); zero where nothing
-    moved.
-    """
+def _central_difference(values: Tensor, scale: Tensor) -> Tensor:
+    """Return (ahead - behind) / (2 scale) of the halves of `values` (M, 2 n, ...), 0 at scale 0."""
     ahead, behind = values.chunk(2, dim=1)
     return torch.where(scale > 0, (ahead - behind) / (2 * scale.clamp(min=1e-300)), 0.0)
 
 
 @dataclass(frozen=True)
-class FiniteDifference:
-    """Coordinate by coordinate: n d evaluations of the committee beyond the first (six more with a
-    cell), or twice as many central ones; right for anything.
+class FiniteDifference(Gradient):
+    """Differences coordinate by coordinate, right for any potential.
 
-    The geometries of a batch move together, so the number of evaluations is that of the largest of
-    them.
+    Costs n d evaluations of the committee beyond the first (six more with a cell), or twice as many
+    if central. The geometries of a batch move together, so the largest one sets the number.
 
     Attributes:
         step: angstrom; None follows the precision of the forces.
         central: two-sided differences, twice the cost, an order more accurate.
         chunk: particles of displaced geometries evaluated in one call, at least one displacement;
-            large calls leave a processor's cache.
+            larger calls leave a processor's cache.
     """
 
     step: float | None = None
@@ -327,52 +312,47 @@ class FiniteDifference:
         self, committee: Committee, loss: Loss, batch: Batch, delta: Delta
     ) -> tuple[Tensor, Delta]:
         moved = delta.apply(batch)
-        said = committee(moved)
-        losses = loss(said, moved).detach()
-        step = self.step or self._step(said.forces.dtype)
+        prediction = committee(moved)
+        losses = loss(prediction, moved).detach()
+        step = self.step or self._step(prediction.forces.dtype)
         counts, d = moved.counts, moved.dimension
         first = counts.cumsum(0) - counts
-        shifts = [(i, c) for i in range(int(counts.max())) for c in range(d)]
-        strains = [] if delta.strain is None else [(a, b) for a in range(d) for b in range(a, d)]
+        # A strain is scaled so that it moves particles by about `step`, too.
+        size = torch.where(batch.pbc.all(-1), torch.linalg.det(batch.cell).abs() ** (1 / d), 1.0)
+
+        def displaced(kind: str, i: int, c: int, sign: float) -> Batch:
+            """Move coordinate c of every geometry's particle i, or strain components (i, c)."""
+            shift = delta.shift.clone()
+            strain = None if delta.strain is None else delta.strain.clone()
+            if kind == "shift":
+                shift[first[counts > i] + i, c] += sign * step
+            elif strain is not None:
+                strain[:, i, c] += sign * step / size
+                strain[:, c, i] = strain[:, i, c]
+            return Delta(shift, strain).apply(batch)
+
+        moves = [("shift", i, c) for i in range(int(counts.max())) for c in range(d)]
+        if delta.strain is not None:
+            moves += [("strain", a, b) for a in range(d) for b in range(a, d)]
         signs = (1.0, -1.0) if self.central else (1.0,)
-        size = torch.where(
-            batch.pbc.all(-1), torch.linalg.det(batch.cell).abs() ** (1 / d), 1.0
-        )  # so that a strain moves particles by `step`, too
-        tasks = [
-            (kind, i, c, sign)
-            for kind, pairs in (("shift", shifts), ("strain", strains))
-            for i, c in pairs
-            for sign in signs
-        ]
-        slope = Delta(
-            torch.zeros_like(moved.positions),
-            None if delta.strain is None else torch.zeros_like(delta.strain),
-        )
+        tasks = [(*move, sign) for move in moves for sign in signs]
+        strain = None if delta.strain is None else torch.zeros_like(delta.strain)
+        slope = Delta(torch.zeros_like(moved.positions), strain)
         room = max(1, self.chunk // len(moved.positions))
         for k in range(0, len(tasks), room):
+            # as many displaced copies of the batch as there is room for, in one call
             part = tasks[k : k + room]
-            positions, cells = [], []
-            for kind, i, c, sign in part:
-                shift, strain = (
-                    delta.shift.clone(),
-                    None if delta.strain is None else delta.strain.clone(),
-                )
-                if kind == "shift":
-                    shift[first[counts > i] + i, c] += sign * step
-                else:
-                    strain[:, i, c] += sign * step / size
-                    strain[:, c, i] = strain[:, i, c]
-                there = Delta(shift, strain).apply(batch)
-                positions.append(there.positions)
-                cells.append(there.cell)
-            many = moved.repeat(len(part)).at(torch.cat(positions), torch.cat(cells))
+            copies = [displaced(*task) for task in part]
+            positions = torch.cat([copy.positions for copy in copies])
+            cells = torch.cat([copy.cell for copy in copies])
+            many = moved.repeat(len(part)).at(positions, cells)
             values = loss(committee(many), many).detach().view(len(part), len(moved))
-            for j, (kind, i, c, sign) in enumerate(part):
-                rise = sign * values[j] / 2 if self.central else values[j] - losses
+            for value, (kind, i, c, sign) in zip(values, part, strict=True):
+                rise = sign * value / 2 if self.central else value - losses
                 if kind == "shift":
                     has = counts > i
                     slope.shift[first[has] + i, c] += rise[has] / step
-                else:
+                elif slope.strain is not None:
                     share = rise * size / step / (1 if i == c else 2)
                     slope.strain[:, i, c] += share
                     if i != c:

@@ -1,8 +1,8 @@
-"""What an attack makes small.
+"""Adversarial losses of the papers.
 
 An objective is a recipe; bound to the committee and the data of a generation it becomes a loss. A
-loss sees nothing but a prediction and its batch and returns one number for each geometry, *smaller
-is better*: the adversarial losses of the papers, which are maximised, appear with a minus sign.
+loss sees a prediction and its batch and returns one number for each geometry, *smaller is better*:
+the papers maximise some of these losses, which appear here with a minus sign.
 """
 
 from __future__ import annotations
@@ -21,33 +21,32 @@ from ..dataset import TRAIN, Dataset
 from ..uncertainty.variance import energy_variance, force_variance
 
 Loss = Callable[[Prediction, Batch], Tensor]
-Objective = Callable[[Committee, Dataset], Loss]
+Objective = Callable[[Committee, Dataset | None], Loss]
 
 
 @runtime_checkable
-class Aimed(Protocol):
-    """A loss that knows when a structure is what was wanted."""
+class HasTarget(Protocol):
+    """A loss with a target that a structure meets or not."""
 
     def reached(self, prediction: Prediction, batch: Batch) -> Tensor:
-        """(B,) whether each structure is."""
+        """Return (B,) True where the target is met."""
         ...
 
 
 @dataclass(frozen=True)
 class BoltzmannVariance:
-    """Uncertain *and* likely: -P sigma_F^2, with P = exp(-E/kT) / Z (Schwalbe-Koda 2021, Eqs. 3 and
-    4).
+    """Uncertain *and* likely: -P sigma_F^2, P = exp(-E/kT) / Z (Schwalbe-Koda 2021, Eqs. 3 and 4).
 
-    E is the committee's mean energy. Z averages exp(-E/kT) over the given data, calibration aside
-    (Eq. 3 prints the sum; the authors' published code takes the mean): a constant of each
-    generation, which does not move the attack.
+    E is the committee's mean energy. Z is the mean of exp(-E/kT) over the training data (Eq. 3
+    prints the sum; the authors' published code takes the mean). Z is constant within a generation
+    and does not change where an attack goes.
 
     Attributes:
         kT: eV, or the units of a model surface.
         per_atom: divide energies by the number of atoms, as the authors' published code for ammonia
-            does; kT = 20 then acts like 80 on the total energy of NH3. Never compare the two.
-        log: minimise -(ln P + ln sigma_F^2) instead; the same optima, but its slope does not vanish
-            far from them.
+            does; kT = 20 per atom of NH3 corresponds to 80 for total energies.
+        log: minimise -(ln P + ln sigma_F^2), which has the same optima, but a slope that does not
+            vanish far from them.
     """
 
     kT: float
@@ -58,16 +57,17 @@ class BoltzmannVariance:
         if not self.kT > 0:
             raise ValueError(f"kT is {self.kT}, expected a positive energy")
 
-    def __call__(self, committee: Committee, dataset: Dataset) -> Loss:
-        if not len(dataset):
+    def __call__(self, committee: Committee, dataset: Dataset | None = None) -> Loss:
+        training = Dataset() if dataset is None else dataset.of_role(TRAIN)
+        if not len(training):
             raise ValueError(
-                "the partition function of Eq. 3 needs labelled data: the data set is empty"
+                "the partition function of Eq. 3 needs labelled data: the data set is empty, give"
+                " one with structures of the training role"
             )
-        dataset = dataset.of_role(TRAIN)
-        known = torch.tensor(dataset.energies)
+        energies = torch.tensor(training.energies)
         if self.per_atom:
-            known = known / torch.tensor([len(geometry) for geometry in dataset])
-        log_z = float(torch.logsumexp(-known / self.kT, 0)) - math.log(len(dataset))
+            energies = energies / torch.tensor([len(geometry) for geometry in training])
+        log_z = float(torch.logsumexp(-energies / self.kT, 0)) - math.log(len(training))
 
         def loss(prediction: Prediction, batch: Batch) -> Tensor:
             energy = prediction.energy.double().mean(0)
@@ -84,11 +84,9 @@ class BoltzmannVariance:
 
 @dataclass(frozen=True)
 class Variance:
-    """Uncertain, wherever: -sigma_F^2 (Schwalbe-Koda 2021, Eq. 2); give the attack a :class:`Ball`,
-    or it runs away.
-    """
+    """Uncertain anywhere: -sigma_F^2 (Schwalbe-Koda 2021, Eq. 2); bound the attack by a Ball."""
 
-    def __call__(self, committee: Committee, dataset: Dataset) -> Loss:
+    def __call__(self, committee: Committee, dataset: Dataset | None = None) -> Loss:
         return lambda prediction, batch: -force_variance(prediction, batch).double()
 
 
@@ -96,5 +94,5 @@ class Variance:
 class EnergyVariance:
     """Uncertain in energy: -sigma_E^2 (Schwalbe-Koda 2021, Eq. 9)."""
 
-    def __call__(self, committee: Committee, dataset: Dataset) -> Loss:
+    def __call__(self, committee: Committee, dataset: Dataset | None = None) -> Loss:
         return lambda prediction, batch: -energy_variance(prediction).double()

@@ -46,6 +46,14 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.first)
 
+    def __getitem__(self, chosen: Tensor) -> Pairs:
+        shift = None if self.shift is None else self.shift[chosen]
+        return Pairs(self.first[chosen], self.second[chosen], shift)
+
+    def among(self, chosen: Tensor, batch: Batch) -> Tensor:
+        """Return (B,) True for geometries with at least one `chosen` (P,) pair."""
+        return torch.bincount(batch.owner[self.first[chosen]], minlength=len(batch)) > 0
+
     def vectors(self, batch: Batch) -> Tensor:
         """(..., P, d) float64 from the first particle to the image of the second, differentiable in
         positions and cell; angstrom.
@@ -128,6 +136,27 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
     return Pairs(
         torch.cat(first).to(device), torch.cat(second).to(device), torch.cat(shift).to(device)
     )
+
+
+def pairs_within(
+    batch: Batch, limit: float, between: tuple[int, int] | None = None
+) -> tuple[Pairs, Tensor]:
+    """Return the pairs within `limit` (angstrom), images included, and their distances (P,).
+
+    `between` keeps pairs of these two atomic numbers. A distance that is not finite is kept.
+    """
+    pairs = neighbours(batch, limit)
+    if between is not None:
+        one, other = batch.numbers[pairs.first], batch.numbers[pairs.second]
+        a, b = between
+        pairs = pairs[((one == a) & (other == b)) | ((one == b) & (other == a))]
+    return pairs, pairs.vectors(batch).norm(dim=-1)
+
+
+def any_closer(batch: Batch, limit: float, between: tuple[int, int] | None = None) -> Tensor:
+    """Return (B,) True where two particles, or one and its own image, are closer than `limit`."""
+    pairs, distances = pairs_within(batch, limit, between)
+    return pairs.among(distances < limit, batch)
 
 
 def nan_where_invalid(batch: Batch) -> Tensor:

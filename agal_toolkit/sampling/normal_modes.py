@@ -126,6 +126,20 @@ class NormalModes:
         )  # rad/s
         return angular / (2 * np.pi * units._c * 100)
 
+    def draw(self, rng: Generator) -> list[Geometry]:
+        """Return `count` displaced structures."""
+        curvatures, displacements = self._modes
+        temperatures = rng.uniform(*self.temperature, self.count)
+        amplitudes = rng.normal(size=(self.count, len(curvatures))) * np.sqrt(
+            units.kB * temperatures[:, None] / curvatures
+        )
+        shifts = np.einsum("sk,knd->snd", amplitudes, displacements)
+        start, movable = self.geometry.positions, self.geometry.movable[:, None]
+        return [
+            self.geometry.moved(start + shift * movable, by="normal modes", temperature=float(t))
+            for shift, t in zip(shifts, temperatures, strict=True)
+        ]
+
     def __call__(
         self,
         committee: Committee,
@@ -134,20 +148,7 @@ class NormalModes:
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> list[Geometry]:
-        curvatures, displacements = self._modes
-        temperatures = rng.uniform(*self.temperature, self.count)
-        amplitudes = rng.normal(size=(self.count, len(curvatures))) * np.sqrt(
-            units.kB * temperatures[:, None] / curvatures
-        )
-        shifts = np.einsum("sk,knd->snd", amplitudes, displacements)
-        return [
-            self.geometry.moved(
-                self.geometry.positions + shift * self.geometry.movable[:, None],
-                by="normal modes",
-                temperature=float(temperature),
-            )
-            for shift, temperature in zip(shifts, temperatures, strict=True)
-        ]
+        return self.draw(rng)
 
 
 def _rigid(geometry: Geometry) -> NDArray:

@@ -1,11 +1,13 @@
-"""Where attacks start, and what is proposed where there is no attack.
+"""Samplers: where attacks start, or what is proposed without an attack.
 
-A sampler is called with the committee, the labelled structures that some member learns from, a
-random generator, a listener and a scratch folder for long runs; it returns geometries.
+A loop calls a sampler with the committee, the structures that some member learns from, a random
+generator, a listener, and a scratch folder for long runs; the sampler returns geometries. A sampler
+that needs no committee also has a method `draw`, which takes only what it needs.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,16 +23,12 @@ from ..geometry import Geometry
 Sampler = Callable[[Committee, Dataset, Generator, Report, Path | None], list[Geometry]]
 
 
-@dataclass(frozen=True)
-class FromDataset:
-    """The labelled structures themselves: every training point is a seed (Schwalbe-Koda 2021,
-    A.2.1).
+class DatasetSampler(ABC):
+    """A sampler that needs data, but no committee."""
 
-    Attributes:
-        count: this many of them, drawn at random; None takes all.
-    """
-
-    count: int | None = None
+    @abstractmethod
+    def draw(self, dataset: Dataset, rng: Generator) -> list[Geometry]:
+        """Return geometries drawn from the data."""
 
     def __call__(
         self,
@@ -40,14 +38,100 @@ class FromDataset:
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> list[Geometry]:
+        return self.draw(dataset, rng)
+
+
+@dataclass(frozen=True)
+class FromDataset(DatasetSampler):
+    """The labelled structures themselves: each is a seed (Schwalbe-Koda 2021, A.2.1).
+
+    Attributes:
+        count: number of structures to draw at random; None takes all.
+    """
+
+    count: int | None = None
+
+    def draw(self, dataset: Dataset, rng: Generator) -> list[Geometry]:
+        """Return `count` of the structures, in their order."""
         if self.count is None or self.count >= len(dataset):
             return list(dataset)
         return [dataset[i] for i in np.sort(rng.choice(len(dataset), self.count, replace=False))]
 
 
 @dataclass(frozen=True)
+class Rattle(DatasetSampler):
+    """Random displacements of the labelled structures.
+
+    Uniform displacements of the training points and past samples are the random baseline of
+    Schwalbe-Koda 2021, A.2.1.
+
+    Attributes:
+        amplitude: half the width of the uniform distribution of each coordinate, or the standard
+            deviation of the normal one, angstrom.
+        normal: draw from the normal distribution.
+        copies: number of displaced copies of each structure.
+    """
+
+    amplitude: float
+    normal: bool = False
+    copies: int = 1
+
+    def __post_init__(self) -> None:
+        if not self.amplitude > 0 or self.copies < 1:
+            given = f"Rattle(amplitude={self.amplitude}, copies={self.copies})"
+            raise ValueError(f"{given}: both must be positive")
+
+    def draw(self, dataset: Dataset, rng: Generator) -> list[Geometry]:
+        """Return `copies` displaced copies of each structure; unmovable particles stay."""
+        rattled = []
+        for index, geometry in enumerate(dataset):
+            for _ in range(self.copies):
+                shape = geometry.positions.shape
+                if self.normal:
+                    shift = rng.normal(0.0, self.amplitude, shape)
+                else:
+                    shift = rng.uniform(-self.amplitude, self.amplitude, shape)
+                positions = geometry.positions + shift * geometry.movable[:, None]
+                rattled.append(geometry.moved(positions, by="rattle", seed=index))
+        return rattled
+
+
+@dataclass(frozen=True)
+class Copies:
+    """`count` copies of one structure; the attack's random start displaces each copy differently.
+
+    As Schwalbe-Koda 2021, A.2.2, for ammonia.
+
+    Attributes:
+        geometry: the structure.
+        count: number of copies.
+    """
+
+    geometry: Geometry
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"Copies(count={self.count}): give a positive number")
+
+    def draw(self) -> list[Geometry]:
+        """Return the copies."""
+        return [self.geometry] * self.count
+
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        rng: Generator,
+        report: Report = ignore,
+        scratch: Path | None = None,
+    ) -> list[Geometry]:
+        return self.draw()
+
+
+@dataclass(frozen=True)
 class Mixture:
-    """What several samplers propose, one after the other.
+    """The geometries of several samplers, one sampler after the other.
 
     Attributes:
         samplers: at least one.
@@ -68,90 +152,8 @@ class Mixture:
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> list[Geometry]:
-        folders = [
-            None if scratch is None else scratch / str(index) for index in range(len(self.samplers))
-        ]
-        return [
-            geometry
-            for sampler, own in zip(self.samplers, folders, strict=True)
-            for geometry in sampler(committee, dataset, rng, report, own)
-        ]
-
-
-@dataclass(frozen=True)
-class Copies:
-    """One structure, as often as it shall be attacked: a start displaces each copy otherwise
-    (Schwalbe-Koda 2021, A.2.2, for ammonia).
-
-    Attributes:
-        geometry: the structure.
-        count: how often.
-    """
-
-    geometry: Geometry
-    count: int
-
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"Copies(count={self.count}): give a positive number")
-
-    def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        rng: Generator,
-        report: Report = ignore,
-        scratch: Path | None = None,
-    ) -> list[Geometry]:
-        return [self.geometry] * self.count
-
-
-@dataclass(frozen=True)
-class Rattle:
-    """Random displacements of the labelled structures, uniform or normal in each coordinate.
-
-    With uniform displacements of the training points and past samples, the random baseline of
-    Schwalbe-Koda 2021, A.2.1.
-
-    Attributes:
-        amplitude: half the width of the uniform distribution, or the standard deviation of the
-            normal one, angstrom.
-        normal: draw from the normal distribution.
-        copies: displaced structures made of each.
-    """
-
-    amplitude: float
-    normal: bool = False
-    copies: int = 1
-
-    def __post_init__(self) -> None:
-        if not self.amplitude > 0 or self.copies < 1:
-            raise ValueError(
-                f"Rattle(amplitude={self.amplitude}, copies={self.copies}): both must be positive"
-            )
-
-    def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        rng: Generator,
-        report: Report = ignore,
-        scratch: Path | None = None,
-    ) -> list[Geometry]:
-        rattled = []
-        for index, geometry in enumerate(dataset):
-            for _ in range(self.copies):
-                shape = geometry.positions.shape
-                shift = (
-                    rng.normal(0.0, self.amplitude, shape)
-                    if self.normal
-                    else rng.uniform(-self.amplitude, self.amplitude, shape)
-                )
-                rattled.append(
-                    geometry.moved(
-                        geometry.positions + shift * geometry.movable[:, None],
-                        by="rattle",
-                        seed=index,
-                    )
-                )
-        return rattled
+        geometries = []
+        for index, sampler in enumerate(self.samplers):
+            folder = None if scratch is None else scratch / str(index)
+            geometries += sampler(committee, dataset, rng, report, folder)
+        return geometries

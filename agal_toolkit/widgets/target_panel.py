@@ -26,7 +26,6 @@ from numpy.typing import NDArray
 from .. import plots
 from ..attack import Attack, TargetError
 from ..committee import Committee
-from ..dataset import Dataset
 from ..events import Report, Step
 from ..geometry import Geometry, Labels, as_geometry
 from ..plots.molecules import heat
@@ -177,7 +176,7 @@ class TargetPanel(RunPanel):
         index, target = self._next, self._aim
         attack = replace(self.attack, objective=replace(self._objective, target=target))
         rng = np.random.default_rng([2025, index, round(_MEV * target)])
-        (adversary,) = attack(self.committee, Dataset(), [self.seeds[index]], rng, report)
+        (adversary,) = attack(self.committee, None, [self.seeds[index]], rng, report)
         predicted = float(self._sigma(adversary.geometry).mean())
         arrived = adversary.geometry, predicted, adversary.reached
         yield Delivery(target, index, *arrived), adversary.kept
@@ -320,7 +319,7 @@ class TargetPanel(RunPanel):
         return ipywidgets.VBox([line, self._multiple])
 
     def _on_slider(self) -> None:
-        loss = replace(self._objective, target=self.target)(self.committee, Dataset())
+        loss = replace(self._objective, target=self.target)(self.committee)
         times = f"{self.target / self.heldout:.2f} times the error of structures as they are"
         warning = f'<span style="color:#922b21">{loss.warning}</span>' if loss.warning else ""
         self._multiple.value = " &nbsp;·&nbsp; ".join(filter(None, (times, warning)))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import ammonia, crystal, pair_committee, schnet_committee
 
-from agal_toolkit import Adam, Adversary, Attack, Ball, Dataset, Geometry, Variance
+from agal_toolkit import Adam, Adversary, Attack, Ball, Geometry, Variance
 from agal_toolkit.analysis.attack_trace import AttackTrace
 from agal_toolkit.batch import Batch
 from agal_toolkit.uncertainty.variance import force_variance
@@ -17,7 +17,7 @@ from agal_toolkit.uncertainty.variance import force_variance
 @pytest.fixture
 def adversary(rng):
     return Attack(Variance(), Adam(0.03, 8), bound=Ball(0.8))(
-        schnet_committee(), Dataset(), [ammonia()], rng
+        schnet_committee(), None, [ammonia()], rng
     )[0]
 
 
@@ -59,7 +59,7 @@ def test_a_forbidden_step_has_no_loss_and_a_path_is_cut_where_it_leaves_the_numb
 def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
     committee = pair_committee()
     adversary = Attack(Variance(), Adam(0.02, 5), cell=True)(
-        committee, Dataset(), [crystal(rng, (4, 4, 4))], rng
+        committee, None, [crystal(rng, (4, 4, 4))], rng
     )[0]
     course = AttackTrace.of(committee, adversary)
     assert np.abs(adversary.cells[-1] - adversary.cells[0]).max() > 0.01

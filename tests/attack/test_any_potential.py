@@ -61,7 +61,7 @@ def test_calculators_are_calibrated_and_driven_to_a_target(cell, rng):
     )
     assert all(adversary.losses[adversary.kept] < 0.3 * adversary.losses[0] for adversary in found)
     batch = committee.batch([adversary.geometry for adversary in found])
-    average, _ = aim(committee, data).found(committee(batch), batch)
+    average, _ = aim(committee, data).mean_and_deviation(committee(batch), batch)
     np.testing.assert_allclose(average.numpy(), 1.0, atol=0.1)
     truth = labelled(lennard_jones(), [adversary.geometry.to_ase() for adversary in found])
     errors = committee.predict(list(truth)).forces.numpy() - np.concatenate(truth.forces)
@@ -69,7 +69,7 @@ def test_calculators_are_calibrated_and_driven_to_a_target(cell, rng):
 
 
 def test_a_metal_by_emt(rng):
-    """EMT has no parameters to give, but its members may see the metal at another scale of energy."""
+    """EMT has no parameters to vary, so each member scales the energy differently."""
 
     class Scaled(EMT):
         def __init__(self, factor):

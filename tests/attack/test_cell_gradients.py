@@ -56,7 +56,7 @@ def differences(found: Delta, right: Delta) -> tuple[float, float]:
 @pytest.mark.parametrize("aim", AIMS, ids=NAMES)
 def test_hessian_vector_is_autograd_and_finite_differences(aim, rng):
     committee, batch, delta = problem(rng)
-    loss = aim(committee, None)
+    loss = aim(committee)
     right, slope = Autograd()(committee, loss, batch, delta)
     assert slope.strain.norm() > 0
     assert torch.equal(slope.strain, slope.strain.mT)
@@ -79,16 +79,14 @@ def test_hessian_vector_is_autograd_and_finite_differences(aim, rng):
 def test_hessian_vector_in_single_precision(aim, limit, rng):
     """A virial is what is left of large terms, which float32 has already rounded."""
     committee, batch, delta = problem(rng)
-    _, slope = Autograd()(committee, aim(committee, None), batch, delta)
+    _, slope = Autograd()(committee, aim(committee), batch, delta)
     single = Committee(helpers.pair_committee(3, dtype=torch.float32).members, CALIBRATION)
-    assert (
-        max(differences(HessianVector()(single, aim(single, None), batch, delta)[1], slope)) < limit
-    )
+    assert max(differences(HessianVector()(single, aim(single), batch, delta)[1], slope)) < limit
 
 
 def test_a_virial_has_a_slope_though_the_cell_stays(rng):
     committee, batch, delta = problem(rng)
-    loss = TargetError(0.2, "virial")(committee, None)
+    loss = TargetError(0.2, "virial")(committee)
     _, slope = Autograd()(committee, loss, batch, Delta(delta.shift))
     _, found = HessianVector()(committee, loss, batch, Delta(delta.shift))
     assert found.strain is None
@@ -106,7 +104,7 @@ def test_two_force_calls_for_each_member_whatever_moves(cell, rng):
     def calls(gradient):
         for member in counted.members.potentials:
             member.calls = 0
-        gradient(committee, TargetError(0.3)(committee, None), batch, delta)
+        gradient(committee, TargetError(0.3)(committee), batch, delta)
         return {member.calls for member in counted.members.potentials}
 
     assert calls(HessianVector()) == {1 + 2}
@@ -146,7 +144,7 @@ def test_generalised_forces_are_slopes_of_the_energy(rng):
 
 def test_predictions_survive_the_way_to_generalised_forces_and_back(rng):
     committee, batch, delta = problem(rng)
-    frame = Frame.of(batch, delta)
+    frame = Frame(batch, delta.shift, delta.stretch)
     said = committee(frame.moved())
     back = frame.predicted(said.energy, *frame.generalised(said), said)
     for key in ("energy", "forces", "stress"):

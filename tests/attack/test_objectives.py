@@ -116,9 +116,9 @@ def test_members_that_agree_have_a_finite_logarithm():
 
 def test_plain_variances(rng):
     batch, prediction, _, variance = made_up(rng)
-    np.testing.assert_allclose(Variance()(None, None)(prediction, batch).numpy(), -variance)
+    np.testing.assert_allclose(Variance()(None)(prediction, batch).numpy(), -variance)
     np.testing.assert_allclose(
-        EnergyVariance()(None, None)(prediction, batch).numpy(),
+        EnergyVariance()(None)(prediction, batch).numpy(),
         -prediction.energy.numpy().var(0, ddof=1),
     )
 
@@ -126,7 +126,9 @@ def test_plain_variances(rng):
 def test_what_an_objective_refuses():
     with pytest.raises(ValueError, match=r"kT is 0\.0, expected a positive energy"):
         BoltzmannVariance(0.0)
-    with pytest.raises(
-        ValueError, match=r"partition function of Eq. 3 needs labelled data: the data set is empty"
-    ):
-        BoltzmannVariance(1.0)(None, Dataset())
+    for given in ((), (None,), (Dataset(),)):
+        with pytest.raises(
+            ValueError,
+            match=r"partition function of Eq. 3 needs labelled data: the data set is empty",
+        ):
+            BoltzmannVariance(1.0)(None, *given)

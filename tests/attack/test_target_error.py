@@ -66,13 +66,13 @@ def test_energies_virials_and_other_wishes(rng):
     committee, counts = Committee([helpers.Harmonic((1.0,))] * 2, LAWS), np.array([4, 8])
     energy = 0.9 * (said.energy.numpy().std(0, ddof=1) / counts) ** 1.2
     np.testing.assert_allclose(
-        TargetError(0.1, "energy")(committee, None)(said, batch).numpy(), (energy - 0.1) ** 2
+        TargetError(0.1, "energy")(committee)(said, batch).numpy(), (energy - 0.1) ** 2
     )
     volumes = np.abs(np.linalg.det(batch.cell.numpy()))
     virial = 1.1 * ((said.stress.numpy() * (volumes / counts)[:, None, None]).std(0, ddof=1)) ** 0.8
     norm = np.sqrt((virial**2).sum((1, 2)))
     np.testing.assert_allclose(
-        TargetError(0.1, "virial")(committee, None)(said, batch).numpy(), (norm - 0.1) ** 2
+        TargetError(0.1, "virial")(committee)(said, batch).numpy(), (norm - 0.1) ** 2
     )
     pressure = -np.trace(said.stress.numpy().mean(0), axis1=1, axis2=2) / 3
     wished = TargetError(
@@ -90,7 +90,7 @@ def test_energies_virials_and_other_wishes(rng):
         + 3 * (said.energy.numpy().mean(0) / counts + 1) ** 2
         + 4 * (said.energy.numpy().mean(0) ** 2 - 2) ** 2
     )
-    np.testing.assert_allclose(wished(committee, None)(said, batch).numpy(), right)
+    np.testing.assert_allclose(wished(committee)(said, batch).numpy(), right)
 
 
 def test_raw_uncertainties_need_no_calibration(rng):
@@ -98,11 +98,11 @@ def test_raw_uncertainties_need_no_calibration(rng):
     plain = Committee([helpers.Harmonic((1.0,))] * 2)
     sigma = np.sqrt(said.forces.numpy().var(0, ddof=1).sum(-1))
     np.testing.assert_allclose(
-        TargetError(0.4, raw=True)(plain, None)(said, batch).numpy(),
+        TargetError(0.4, raw=True)(plain)(said, batch).numpy(),
         [((sigma[:4] - 0.4) ** 2).sum(), ((sigma[4:] - 0.4) ** 2).sum()],
     )
-    with pytest.raises(ValueError, match=r"not calibrated.*committee.calibrated\(data\)"):
-        TargetError(0.4)(plain, None)
+    with pytest.raises(ValueError, match=r"needs a calibrated.*committee.calibrated\(data\)"):
+        TargetError(0.4)(plain)
     with pytest.raises(ValueError, match="no law for virial"):
         TargetError(0.4, "virial")(
             Committee([helpers.Harmonic((1.0,))] * 2, Calibration(PowerLaw())), None
@@ -143,7 +143,7 @@ def test_an_attack_reaches_its_target_and_says_so(gradient):
         committee, None, seeds, np.random.default_rng(1)
     )
     batch = committee.batch([adversary.geometry for adversary in found])
-    average, deviation = aim(committee, None).found(committee(batch), batch)
+    average, deviation = aim(committee).mean_and_deviation(committee(batch), batch)
     for k, adversary in enumerate(found):
         assert adversary.reached == bool(abs(average[k] - 1) <= 0.03 and deviation[k] <= 0.15)
         assert adversary.losses[adversary.kept] < 0.5 * adversary.losses[0]
@@ -169,13 +169,13 @@ def test_a_seed_beyond_its_target_is_pulled_back(cell, rng):
     seed = helpers.crystal(rng, (2, 2, 2))
     batch = committee.batch([seed])
     aim = TargetError(0.3)
-    before = float(aim(committee, None).found(committee(batch), batch)[0])
+    before = float(aim(committee).mean_and_deviation(committee(batch), batch)[0])
     small = TargetError(0.3 * before / 2)
     (found,) = Attack(small, LBFGS(60), start=0.0, cell=cell)(
         committee, None, [seed], np.random.default_rng(0)
     )
     batch = committee.batch([found.geometry])
-    after = float(aim(committee, None).found(committee(batch), batch)[0])
+    after = float(aim(committee).mean_and_deviation(committee(batch), batch)[0])
     assert after == pytest.approx(before / 2, rel=0.05)
     assert (found.cells is not None) == cell
     assert cell != np.array_equal(found.geometry.cell, seed.cell)
@@ -242,10 +242,10 @@ def test_the_whole_committees_law_is_kept_by_a_subset(rng):
 
 def test_a_target_outside_the_calibrated_range_is_warned_of():
     committee = Committee([helpers.Harmonic((1.0,))] * 2, LAWS)
-    inside, outside = TargetError(0.3)(committee, None), TargetError(3.0)(committee, None)
+    inside, outside = TargetError(0.3)(committee), TargetError(3.0)(committee)
     assert inside.warning is None
     assert "outside the calibrated range" in outside.warning
-    assert TargetError(3.0, raw=True)(committee, None).warning is None
+    assert TargetError(3.0, raw=True)(committee).warning is None
 
 
 # -- L-BFGS
@@ -281,7 +281,7 @@ def test_lbfgs_solves_each_geometry_by_itself(rng):
     )
     alone = list(
         LBFGS(60, tolerance=1e-9)(
-            lambda rows: (lambda l, s: (l[:1], s[:2]))(
+            lambda rows: (lambda losses, slopes: (losses[:1], slopes[:2]))(
                 *quadratic(scales, centres)(torch.cat([rows, centres[2:]]))
             ),
             torch.zeros(2, 3, dtype=torch.float64),

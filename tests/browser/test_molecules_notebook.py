@@ -26,7 +26,7 @@ ammonia = agal.Geometry.from_ase(molecule("NH3"))
 committee = agal.Committee(agal.Stacked(agal.SchNet([1, 7], [0, 1, 2], features=8, filters=8, interactions=1, gaussians=8)))
 seeds = [ammonia.moved(ammonia.positions + rng.normal(0, 0.05, (4, 3)), seed=k) for k in range(4)]
 attack = agal.Attack(agal.Variance(), agal.Adam(0.03, 30), bound=agal.Ball(0.8))
-adversaries = attack(committee, agal.Dataset(), seeds, rng)
+adversaries = attack(committee, None, seeds, rng)
 zero = float(committee.predict([ammonia]).energy.mean())
 """
 PLAYER = """

@@ -525,7 +525,7 @@ def test_distances_are_those_of_the_named_elements_and_nearest_images():
 
 
 def test_no_nearest_image_is_infinitely_far():
-    """Nor are images listed as far as the limit reaches: at 1000 angstrom there would be millions."""
+    """Images are not listed up to the limit: at 1000 angstrom there would be millions."""
     box = Geometry(
         positions=[[0.1, 0, 0], [2.6, 2.5, 2.5]], numbers=[1, 1], cell=5 * np.eye(3), pbc=True
     )
@@ -540,7 +540,7 @@ def test_no_nearest_image_is_infinitely_far():
 
 
 def test_nearest_images_are_those_of_ase_in_any_cell(rng):
-    """Also where the nearest image is not that of rounded fractions, and where it is an atom's own."""
+    """Also if the nearest image is not that of rounded fractions, or is an atom's own."""
     geometries, nearest, own, none = [], [], [], Differentiable(helpers.Harmonic())
     for _ in range(60):
         cell = np.diag(rng.uniform(2.0, 4.0, 3)) + np.tril(rng.uniform(-4, 4, (3, 3)), -1)

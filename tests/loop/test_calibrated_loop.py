@@ -85,7 +85,7 @@ def test_where_few_structures_are_aside_the_law_is_linear_and_a_note_says_so():
 
 
 def test_an_aim_without_calibration_is_refused_with_the_remedy():
-    with pytest.raises(ValueError, match="the committee is not calibrated"):
+    with pytest.raises(ValueError, match="needs a calibrated committee"):
         next(helpers.small_loop(recipe=aiming()).generations(helpers.first_data(30), None))
 
 

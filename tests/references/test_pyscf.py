@@ -136,7 +136,7 @@ def test_the_ground_state_of_ammonia():
     assert all(1550 < bend < 1700 for bend in bends)
     assert all(3250 < stretch < 3550 for stretch in (first, second, third))
     assert third - second < 5.0
-    samples = modes(None, None, np.random.default_rng(0))
+    samples = modes.draw(np.random.default_rng(0))
     assert len(samples) == 78
     raised = label(samples[0]).energy - label(ground).energy
     assert 0.1 * KCAL < raised < 20 * KCAL

@@ -154,7 +154,7 @@ def test_two_methods_are_sent_to_an_error():
         Calibration.fit(committee.predict(geometries), data, quantities=("forces",)),
     )
     attack = Attack(TargetError(1.0), LBFGS(25), HessianVector(), start=0.0, guard=Apart(0.6))
-    (adversary,) = attack(calibrated, Dataset(), geometries[:1], rng)
+    (adversary,) = attack(calibrated, None, geometries[:1], rng)
     start, end = (
         float(calibrated.calibration.atomic_variance(calibrated.predict([g])).sqrt().mean())
         for g in (geometries[0], adversary.geometry)

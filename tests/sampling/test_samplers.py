@@ -29,9 +29,9 @@ from agal_toolkit.settings import to_settings
 
 def test_the_data_themselves(rng):
     data = helpers.well_data(rng, 12)
-    assert FromDataset()(None, data, rng) == list(data)
-    assert FromDataset(99)(None, data, rng) == list(data)
-    some = FromDataset(5)(None, data, rng)
+    assert FromDataset().draw(data, rng) == list(data)
+    assert FromDataset(99).draw(data, rng) == list(data)
+    some = FromDataset(5).draw(data, rng)
     where = [list(data).index(g) for g in some]
     assert len(set(where)) == 5
     assert where == sorted(where)
@@ -40,7 +40,7 @@ def test_the_data_themselves(rng):
 @pytest.mark.parametrize("normal", [False, True], ids=["uniform", "normal"])
 def test_a_rattle_has_its_distribution(normal, rng):
     data = helpers.well_data(rng, 50)
-    rattled = Rattle(0.2, normal=normal, copies=40)(None, data, rng)
+    rattled = Rattle(0.2, normal=normal, copies=40).draw(data, rng)
     assert len(rattled) == 2000
     shift = np.concatenate([g.positions - data[g.origin["seed"]].positions for g in rattled])
     assert shift.std() == pytest.approx(0.2 if normal else 0.2 / np.sqrt(3), rel=0.05)
@@ -54,7 +54,7 @@ def test_a_rattle_leaves_fixed_atoms_alone(rng):
         positions=rng.normal(size=(4, 3)), numbers=[6] * 4, movable=[True, False, True, False]
     )
     data = Dataset([geometry], [Labels(energy=0.0, forces=np.zeros((4, 3)))])
-    for moved in Rattle(0.3, copies=5)(None, data, rng):
+    for moved in Rattle(0.3, copies=5).draw(data, rng):
         still = moved.positions == geometry.positions
         np.testing.assert_array_equal(still.all(1), [False, True, False, True])
         np.testing.assert_array_equal(moved.movable, geometry.movable)
@@ -63,7 +63,7 @@ def test_a_rattle_leaves_fixed_atoms_alone(rng):
 def test_the_same_generator_gives_the_same_seeds(rng):
     data = helpers.well_data(rng, 10)
     for sampler in (FromDataset(4), Rattle(0.1)):
-        one, other = (sampler(None, data, np.random.default_rng(3)) for _ in range(2))
+        one, other = (sampler.draw(data, np.random.default_rng(3)) for _ in range(2))
         assert [g.digest() for g in one] == [g.digest() for g in other]
 
 
@@ -105,7 +105,7 @@ def drawn(sampler: NormalModes, seed: int = 0) -> np.ndarray:
     return np.stack(
         [
             (g.positions - sampler.geometry.positions).ravel()
-            for g in sampler(None, None, np.random.default_rng(seed))
+            for g in sampler.draw(np.random.default_rng(seed))
         ]
     )
 
@@ -167,7 +167,7 @@ def test_each_sample_has_a_temperature_of_its_own():
     sampler = NormalModes(
         PYRAMID, springs(PYRAMID.positions), temperature=(250.0, 750.0), count=3000
     )
-    samples = sampler(None, None, np.random.default_rng(1))
+    samples = sampler.draw(np.random.default_rng(1))
     assert {g.origin["by"] for g in samples} == {"normal modes"}
     temperatures = np.array([g.origin["temperature"] for g in samples])
     assert 250 <= temperatures.min() < 255
@@ -204,7 +204,7 @@ def test_a_crystal_of_emt_is_harmonic_when_cold():
         atoms.positions = geometry.positions
         return atoms.get_potential_energy() - lowest
 
-    energies = [energy(geometry) for geometry in sampler(None, None, np.random.default_rng(0))]
+    energies = [energy(geometry) for geometry in sampler.draw(np.random.default_rng(0))]
     assert np.mean(energies) == pytest.approx(9 * units.kB * 2.0 / 2, rel=0.08)
 
 
@@ -215,7 +215,7 @@ def test_fixed_atoms_stay_and_take_their_moves_with_them(fixed, modes):
     geometry = Geometry(positions=PYRAMID.positions, numbers=PYRAMID.numbers, movable=movable)
     sampler = NormalModes(geometry, springs(PYRAMID.positions), count=10)
     assert len(sampler.wavenumbers) == modes
-    for moved in sampler(None, None, np.random.default_rng(0)):
+    for moved in sampler.draw(np.random.default_rng(0)):
         np.testing.assert_array_equal((moved.positions == geometry.positions).all(1), ~movable)
         np.testing.assert_array_equal(moved.movable, movable)
 
@@ -307,7 +307,7 @@ def test_normal_modes_have_a_name_and_repeat_themselves():
 
 def test_copies_are_one_structure(rng):
     geometry = Geometry(positions=np.zeros((1, 3)), numbers=[1])
-    found = Copies(geometry, 3)(None, None, rng)
+    found = Copies(geometry, 3).draw()
     assert len(found) == 3
     assert all(copy is geometry for copy in found)
     with pytest.raises(ValueError, match="positive number"):
@@ -324,11 +324,11 @@ def test_a_mixture_asks_one_after_the_other(rng, tmp_path):
     both = Mixture([FromDataset(2), Rattle(0.1), last])
     found = both(None, data, np.random.default_rng(3), scratch=tmp_path)
     again = np.random.default_rng(3)
-    assert found[:2] == FromDataset(2)(None, data, again)
+    assert found[:2] == FromDataset(2).draw(data, again)
     assert len(found) == 9
     assert all(
         np.array_equal(a.positions, b.positions)
-        for a, b in zip(found[2:8], Rattle(0.1)(None, data, again), strict=True)
+        for a, b in zip(found[2:8], Rattle(0.1).draw(data, again), strict=True)
     )
     assert folders == [tmp_path / "2"]
     with pytest.raises(ValueError, match="at least one"):

@@ -27,7 +27,7 @@ def committee():
 def adversaries(committee):
     rng = np.random.default_rng(5)
     seeds = [ammonia().moved(ammonia().positions + rng.normal(0, 0.05, (4, 3))) for _ in range(3)]
-    return Attack(Variance(), Adam(0.03, 12), bound=Ball(0.8))(committee, Dataset(), seeds, rng)
+    return Attack(Variance(), Adam(0.03, 12), bound=Ball(0.8))(committee, None, seeds, rng)
 
 
 def labels(energy):
@@ -243,7 +243,7 @@ def test_another_attack_may_be_chosen_while_one_is_displayed(committee, adversar
 def test_an_attack_that_moved_the_cell(rng):
     committee = pair_committee()
     adversary = Attack(Variance(), Adam(0.02, 3), cell=True)(
-        committee, Dataset(), [crystal(rng, (4, 4, 4))], rng
+        committee, None, [crystal(rng, (4, 4, 4))], rng
     )[0]
     player = AttackPlayer(committee, [adversary]).settle()
     assert player._trouble.value == ""

@@ -128,15 +128,14 @@ def initial(start: str, preset: Preset, truth: Truth, seed: int) -> list[Geometr
     rng = np.random.default_rng([seed, 2021, list(STARTS).index(start)])
     frames = truth.optimisation.geometries[: preset.start // 2] if start != "thermal" else ()
     modes = NormalModes(truth.ground, truth.hessian, STARTS[start], preset.start - len(frames))
-    return [*frames, *modes(None, truth.optimisation, rng)]
+    return [*frames, *modes.draw(rng)]
 
 
 def random(amplitude: float, count: int, truth: Truth, seed: int) -> list[Geometry]:
     """The ground state with every coordinate displaced by up to `amplitude` angstrom, uniformly."""
     ground = truth.optimisation[[len(truth.optimisation) - 1]]
-    return Rattle(amplitude, copies=count)(
-        None, ground, np.random.default_rng([seed, 2021, 10, round(1000 * amplitude)])
-    )
+    rng = np.random.default_rng([seed, 2021, 10, round(1000 * amplitude)])
+    return Rattle(amplitude, copies=count).draw(ground, rng)
 
 
 Change = Callable[[Recipe, Preset, Truth], Recipe]

@@ -258,8 +258,8 @@ def sent(
     }[trial.way]
     geometry, evaluations = way(asked, seed, rng)
     seconds = time.monotonic() - clock
-    loss, batch, said = aim(asked, Dataset()), Batch.of([geometry]), predicted(asked, [geometry])
-    average, deviation = (float(value) * target for value in loss.found(said, batch))
+    loss, batch, said = aim(asked), Batch.of([geometry]), predicted(asked, [geometry])
+    average, deviation = (float(value) * target for value in loss.mean_and_deviation(said, batch))
     start = float(calibration.atomic_variance(predicted(asked, [seed])).sqrt().mean())
     return geometry, {
         "evaluations": evaluations,

@@ -14,7 +14,6 @@ from agal_toolkit.attack import Attack, TargetError
 from agal_toolkit.attack.target_error import TargetLoss
 from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.committee import Committee
-from agal_toolkit.dataset import Dataset
 from agal_toolkit.dynamics import Watch, nve
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import Recorded
@@ -27,7 +26,7 @@ def attacked(
     attack: Attack, committee: Committee, seed: Geometry, rng: Generator
 ) -> tuple[Geometry, int]:
     """The end of an attack, and its evaluations."""
-    (adversary,) = attack(committee, Dataset(), [seed], rng)
+    (adversary,) = attack(committee, None, [seed], rng)
     return adversary.geometry, len(adversary.losses)
 
 
@@ -35,11 +34,11 @@ def rattled(
     aim: TargetError, committee: Committee, seed: Geometry, rng: Generator
 ) -> tuple[Geometry, int]:
     """A random displacement as long as the target wants it, and evaluations."""
-    direction, loss, asked = rng.normal(size=seed.positions.shape), aim(committee, Dataset()), []
+    direction, loss, asked = rng.normal(size=seed.positions.shape), aim(committee), []
 
     def beyond(amplitude: float) -> float:
         batch = Batch.of([seed.moved(seed.positions + amplitude * direction)])
-        asked.append(float(loss.found(committee(batch), batch)[0]) - 1)
+        asked.append(float(loss.mean_and_deviation(committee(batch), batch)[0]) - 1)
         return asked[-1]
 
     if beyond(0.0) >= 0:
@@ -64,7 +63,7 @@ class _Uncertain:
     name: str = "uncertain"
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
-        return self.loss.found(self.recorded.prediction, self.recorded.batch)[0] >= 1
+        return self.loss.mean_and_deviation(self.recorded.prediction, self.recorded.batch)[0] >= 1
 
 
 def heated(
@@ -81,6 +80,6 @@ def heated(
         timestep=STEP,
         steps=round(LONGEST / STEP),
         rng=rng,
-        watch=Watch(every=1, stops=(_Uncertain(aim(committee, Dataset()), recorded),)),
+        watch=Watch(every=1, stops=(_Uncertain(aim(committee), recorded),)),
     )
     return frames.geometry(-1), recorded.calls
