@@ -1,19 +1,20 @@
-"""Attacks on a two-dimensional surface, to be touched.
+"""A map of a two-dimensional surface on which a person drops points that an attack then pushes.
 
-:class:`AttackExplorer` pushes a point that a person drops on the map, live, in a worker of its own;
-the next drop cancels the push before it. It evaluates the committee on a grid once and redraws from
-what it has, so a slider costs a drawing and not a prediction.
+A push runs in a :class:`~agal_toolkit.widgets.background.Background` and is drawn live; the next
+drop cancels it. The committee is evaluated on a grid once, so a slider costs a drawing and not a
+prediction.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import ipywidgets
 import numpy as np
+from ipywidgets import FloatLogSlider, FloatSlider, IntSlider, Layout
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -30,37 +31,31 @@ from ..uncertainty.variance import force_variance
 from .attack_maps import CommitteeOnGrid, draw_gain, draw_paths
 from .background import LIVE, PAUSED, Background
 from .clickable import MISSING, clickable
-from .picture import DPI, DRAWING, Coalesced, Picture, bundle, draw_or_explain, error_html
+from .generation_views import is_surface
+from .panel import RunPanel, button, row
+from .picture import DPI, DRAWING, Coalesced, Picture
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
-_SHOWN = 600  # points of the paths at which energy and sigma are evaluated for the curves
+_EVALUATED = 600  # points of the paths at which the curves evaluate the committee
+Iterate = tuple[NDArray, NDArray]  # (seeds, 2) positions, (seeds,) losses after a step
 LOSS, ENERGY, SIGMA = "loss", "energy", "uncertainty"
+_TITLES = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncertainty"}
 
 
-@dataclass(frozen=True, eq=False)
-class Iterate:
-    """Positions (seeds, 2) and losses (seeds,) after a step of an attack."""
+class AttackExplorer(RunPanel):
+    """A map of an attack's loss; the attack pushes a point that is dropped on it.
 
-    positions: NDArray
-    losses: NDArray
-
-
-class AttackExplorer(ipywidgets.VBox):
-    """A map of what an attack sees; a point dropped on it is pushed by the attack.
-
-    A click drops a point (or :meth:`drop`, or "all training points"); its path is drawn while it is
-    computed. The sliders change the attack, and the last drop is pushed again with the new
-    settings.
+    A click drops a point, as do :meth:`drop` and the button for all training points. Its path is
+    drawn while it is computed. The sliders change the attack and repeat the last drop.
 
     Args:
-        committee: of potentials of one particle in the plane.
-        dataset: its labelled data: drawn, and the partition function of the objective.
-        attack: settings to begin with; None is ``Attack(BoltzmannVariance(kT=5.0), Adam(0.01,
-            200))``.
+        committee: committee of potentials of one particle in the plane.
+        dataset: its training data; drawn, and used by the objective's partition function.
+        attack: initial settings; None means ``Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))``.
         limit: the map spans [-limit, limit] in both coordinates.
-        truth: of the surface, for its energy along the path.
-        points: of the map's grid, along each side.
-        seconds: that the drawing of a path takes at least; 0 draws as fast as it computes.
+        truth: labels of the surface, for the true energy along a path.
+        points: points of the map's grid along each side.
+        seconds: shortest time in which a path is drawn; 0 draws as fast as it is computed.
 
     Attributes:
         background: the latest push; None before the first drop.
@@ -68,6 +63,8 @@ class AttackExplorer(ipywidgets.VBox):
     Raises:
         ValueError: data that are not single particles in the plane.
     """
+
+    background: Background[Iterate] | None = None
 
     def __init__(
         self,
@@ -80,196 +77,166 @@ class AttackExplorer(ipywidgets.VBox):
         points: int = 80,
         seconds: float = 2.0,
     ) -> None:
-        if not len(dataset) or any(geometry.positions.shape != (1, 2) for geometry in dataset):
-            what = repr(dataset[0]) if len(dataset) else "nothing"
+        if not is_surface(dataset):
+            content = repr(dataset[0]) if len(dataset) else "nothing"
             raise ValueError(
-                f"this map shows single particles in the plane, the data set holds {what}: give the"
-                " data that the committee learned from"
+                "this map shows single particles in the plane, the data set holds"
+                f" {content}: give the data that the committee learned from"
             )
-        self.background: Background[Iterate] | None = None
-        self._committee, self._dataset, self._truth, self._seconds = (
-            committee,
-            dataset,
-            truth,
-            seconds,
-        )
+        self._committee, self._dataset, self._truth = committee, dataset, truth
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
-        self._said = CommitteeOnGrid.of(committee, Grid(limit, points))
-        self._seeds: list[Geometry] = []
-        self._layer: list[Artist] = []
-        self._start, self._followed = 0.0, True
-        self._build()
+        self._seconds, self._on_grid = seconds, CommitteeOnGrid.of(committee, Grid(limit, points))
+        self._seeds: list[Geometry] = []  # of the latest drop
+        self._start = 0.0  # how far an attack displaces them before its first step
+        self._follows = True  # whether the newest step is shown, not that of the slider
+        self._path_artists: list[Artist] = []
+        choosing, pressing, setting = self._choosing(), self._pressing(), self._setting()
+        self._placing = self._placing_row(limit)
+        look = {"layout": Layout(width="600px"), "style": {"description_width": "110px"}}
+        self._walk = IntSlider(max=1, description="along the path", disabled=True, **look)
+        self._walk.observe(self._on_walk, "value")
         self._figure = Figure(figsize=_SIZE, dpi=DPI, facecolor="white")
-        self._relief()
+        self._redraw_figure()
         self._map = clickable(self._figure, self.drop)
         self._curves = Picture(self._draw_curves, _SIZE)
-        self._push, self._repaint, self._retrace = (
-            Coalesced(self._again, 0.15),
-            Coalesced(self._redrawn, 0.1),
-            Coalesced(self._traced),
-        )
-        self._hint = ipywidgets.Label(
-            "click on the map to drop a point"
-            if self._map.clickable
-            else f"{MISSING}: place a point with x and y"
-        )
+        self._push = Coalesced(self._push_again, 0.15)
+        self._repaint = Coalesced(self._repaint_map, 0.1)
+        self._retrace = Coalesced(self._retrace_path)
+        placing = [] if self._map.clickable else [self._placing]
+        by_slider = f"{MISSING}: place a point with x and y"
+        self._hint.value = by_slider if placing else "click on the map to drop a point"
+        pictures = ipywidgets.HBox([self._map, self._curves])
         super().__init__(
-            [
-                ipywidgets.HBox(
-                    [self._surface, self._hint], layout=ipywidgets.Layout(align_items="center")
-                ),
-                ipywidgets.HBox([self._map, self._curves]),
-                *([] if self._map.clickable else [self._placing]),
-                self._pressing,
-                self._setting,
-                self._walk,
-                self._trouble,
-            ]
+            [choosing, pictures, *placing, pressing, setting, self._walk],
+            (2 * _SIZE[0], _SIZE[1]),
+            [self._repaint, self._retrace, self._curves],
         )
-        self._surface.observe(lambda _: self._repaint.request(), "value")
-        for slider in (self._kT, self._rate, self._steps, self._bounded, self._radius):
-            slider.observe(self._on_setting, "value")
-        self._walk.observe(self._on_walk, "value")
 
     # -- pushing
 
     @property
     def attack(self) -> Attack:
-        """With the settings of the sliders."""
-        attack = self._given
-        objective = (
-            replace(attack.objective, kT=self._kT.value)
-            if isinstance(attack.objective, BoltzmannVariance)
-            else attack.objective
-        )
-        minimizer = replace(attack.minimizer, steps=self._steps.value)
-        bound = (
-            Ball(self._radius.value)
-            if attack.bound is None
-            else replace(attack.bound, radius=self._radius.value)
-        )
+        """Attack with the settings of the sliders."""
+        given, radius = self._given, self._radius.value
+        objective, minimizer = given.objective, replace(given.minimizer, steps=self._steps.value)
+        if isinstance(objective, BoltzmannVariance):
+            objective = replace(objective, kT=self._kT.value)
         if isinstance(minimizer, (Adam, GradientDescent)):
             minimizer = replace(minimizer, learning_rate=self._rate.value)
-        return replace(
-            attack,
-            objective=objective,
-            minimizer=minimizer,
-            bound=bound if self._bounded.value else None,
-        )
+        bound = Ball(radius) if given.bound is None else replace(given.bound, radius=radius)
+        if not self._bounded.value:
+            bound = None
+        return replace(given, objective=objective, minimizer=minimizer, bound=bound)
 
     @property
     def path(self) -> NDArray:
         """(steps + 1, seeds, 2) positions of the latest push so far."""
-        records = self.background.records if self.background is not None else ()
-        return np.stack([r.positions for r in records]) if records else np.zeros((0, 0, 2))
+        positions = [positions for positions, _ in self._iterates]
+        return np.stack(positions) if positions else np.zeros((0, 0, 2))
 
     @property
     def losses(self) -> NDArray:
-        """(steps + 1, seeds) losses of the latest push so far, smaller is better."""
-        records = self.background.records if self.background is not None else ()
-        return np.stack([r.losses for r in records]) if records else np.zeros((0, 0))
+        """(steps + 1, seeds) losses of the latest push so far; smaller is better."""
+        losses = [losses for _, losses in self._iterates]
+        return np.stack(losses) if losses else np.zeros((0, 0))
 
-    def drop(self, x: float, y: float) -> AttackExplorer:
-        """Drops a point, which is pushed from exactly there, in the background; cancels what is
-        being pushed.
-        """
+    @property
+    def _iterates(self) -> tuple[Iterate, ...]:
+        return () if self.background is None else self.background.records
+
+    def drop(self, x: float, y: float) -> Self:
+        """Drop a point and push it from exactly there, in the background; cancel any other push."""
         return self._begin(points([[x, y]]), start=0.0)
 
-    def drop_all(self) -> AttackExplorer:
-        """Pushes all training points at once, as a loop does."""
+    def drop_all(self) -> Self:
+        """Push all training points at once, as a loop does."""
         return self._begin(list(self._dataset), start=self._given.start)
 
-    def step(self) -> AttackExplorer:
-        """One step by hand: of what is being pushed, else of the last drop from its start, else of
-        the first training point.
+    def step(self) -> Self:
+        """Compute one step and pause: of the present push, or of the last drop from its start.
+
+        Before any drop, push the first training point.
         """
         if self.background is not None and self.background.alive:
-            self.background.step()
-            return self
+            return super().step()
         return self._begin(self._seeds or [self._dataset[0]], self._start, by_hand=True)
 
-    def stop(self) -> AttackExplorer:
-        """Ends the push at its next step."""
-        if self.background is not None:
-            self.background.stop()
-        return self
-
-    def wait(self, timeout: float | None = None) -> AttackExplorer:
-        """Blocks until the push has ended or waits for the next step by hand, and is drawn."""
+    def wait(self, timeout: float | None = None) -> Self:
+        """Block until the push has ended or is paused and is drawn."""
         self._push.settle()
-        if self.background is not None:
-            self.background.wait(timeout)
-        self._repaint.settle()
-        self._retrace.settle()
-        self._curves.settle()
-        return self
+        return super().wait(timeout)
 
-    def _begin(self, seeds: list[Geometry], start: float, by_hand: bool = False) -> AttackExplorer:
+    def _begin(self, seeds: list[Geometry], start: float, by_hand: bool = False) -> Self:
         self.stop()
         self._seeds, self._start = seeds, start
-        attack, began = replace(self.attack, start=start), time.monotonic()
+        attack = replace(self.attack, start=start)
+        pace = 0.0 if by_hand else self._seconds / attack.minimizer.steps
 
         def push(report: Report) -> Iterator[Iterate]:
-            pace = 0.0 if by_hand else self._seconds / attack.minimizer.steps
-            for number, (positions, losses) in enumerate(
-                attack.iterate(self._committee, self._dataset, seeds, np.random.default_rng(0))
-            ):
-                yield Iterate(positions, losses)
+            began, rng = time.monotonic(), np.random.default_rng(0)
+            iterates = attack.iterate(self._committee, self._dataset, seeds, rng)
+            for number, iterate in enumerate(iterates):
+                yield iterate
                 time.sleep(min(0.1, max(0.0, pace * number - (time.monotonic() - began))))
 
-        background = Background(push)
-        self.background, self._followed = background, True
-        background.subscribe(
-            lambda _: background is self.background and self._trace(), hz=5, failed=self._on_trouble
-        )
-        background.subscribe(
-            lambda _: background is self.background and self._curves.redraw(),
-            hz=1,
-            failed=self._on_trouble,
-        )
+        def if_latest(draw: Callable[[], None]) -> Callable[[Any], None]:
+            return lambda _: draw() if background is self.background else None
+
+        self.background = background = Background(push)
+        self._follows, failed = True, self._show_error
+        background.subscribe(if_latest(self._draw_frame), hz=5, failed=failed)
+        background.subscribe(if_latest(self._curves.redraw), hz=1, failed=failed)
         background.observe(lambda _: self._on_state(background), "state")
-        self._trouble.value = ""
+        self._clear_error()
         background.step() if by_hand else background.start()
         return self
 
-    def _again(self) -> None:
+    def _push_again(self) -> None:
         if self.background is not None and self._seeds:
             self._begin(self._seeds, self._start)
 
-    # -- drawing
+    def _on_state(self, background: Background[Iterate]) -> None:
+        """Show that the latest push has started, waits or has ended."""
+        if background is not self.background:
+            return
+        state, count = background.state, len(background.records)
+        self._stop.disabled = state not in LIVE
+        if state in LIVE and state != PAUSED:
+            self._walk.disabled = True
+        elif count:
+            self._follows = True
+            self._walk.max = max(1, count - 1)  # still disabled, so nothing is drawn
+            self._walk.value = count - 1
+            self._walk.disabled = count < 2
+        if background.error is not None:
+            self._show_error(background.error)
 
-    def _gain(self) -> NDArray:
-        return self._said.gain(self.attack, self._committee, self._dataset)
+    # -- drawing
 
     def _draw_map(self, figure: Figure) -> None:
         figure.clear()
         axes = figure.subplots()
         figure.subplots_adjust(left=0.13, right=0.83, top=0.92, bottom=0.13)
-        surface = self._said.surface
-        if self._surface.value == ENERGY:
+        surface, shown = self._on_grid.surface, self._surface.value
+        title = _TITLES[shown]
+        if shown == ENERGY:
             plots.energy_surface(axes, surface.grid, surface.energy)
-        elif self._surface.value == SIGMA:
+        elif shown == SIGMA:
             plots.sigma_surface(axes, surface)
         else:
-            draw_gain(axes, surface.grid, self._gain())
+            gain = self._on_grid.gain(self.attack, self._committee, self._dataset)
+            draw_gain(axes, surface.grid, gain)
+            title += "" if self._kT.disabled else f", kT = {self._kT.value:.3g}"
         plots.structures(axes, self._dataset)
-        kT = (
-            f", kT = {self._kT.value:.3g}"
-            if self._surface.value == LOSS and not self._kT.disabled
-            else ""
-        )
-        title = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncertainty"}[
-            self._surface.value
-        ]
-        axes.set_title(title + kT, fontsize=10)
+        axes.set_title(title, fontsize=10)
 
-    def _draw_layer(self, axes: Axes) -> list[Artist]:
-        path = self.path
-        return draw_paths(axes, path, self._at(len(path))) if len(path) else []
+    def _draw_path(self, axes: Axes) -> list[Artist]:
+        path = self.path  # grows meanwhile
+        return draw_paths(axes, path, self._shown_step(len(path))) if len(path) else []
 
-    def _at(self, count: int) -> int:
-        """The step to show of `count` iterates: the newest, or where a person walked to."""
-        return count - 1 if self._followed else min(self._walk.value, count - 1)
+    def _shown_step(self, count: int) -> int:
+        """Return the step to show of `count` iterates: the newest, or that of the slider."""
+        return count - 1 if self._follows else min(self._walk.value, count - 1)
 
     def _draw_curves(self, figure: Figure) -> None:
         upper, lower = figure.subplots(2, 1, sharex=True)
@@ -284,32 +251,25 @@ class AttackExplorer(ipywidgets.VBox):
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
         if not len(path):
-            upper.text(
-                0.5,
-                0.5,
-                "drop a point",
-                transform=upper.transAxes,
-                ha="center",
-                va="center",
-                color="0.55",
-                fontsize=9,
-            )
+            place = {"ha": "center", "va": "center", "transform": upper.transAxes}
+            upper.text(0.5, 0.5, "drop a point", color="0.55", fontsize=9, **place)
             upper.set(xlim=(0, self._steps.value))
             return
         many = path.shape[1] > 1
-        style = {"lw": 0.7 if many else 1.4, "alpha": 0.5 if many else 1.0}
+        style = {"lw": 0.7, "alpha": 0.5} if many else {"lw": 1.4, "alpha": 1.0}
         steps = np.arange(len(path))
         upper.plot(steps, -losses, color=plots.ADVERSARIAL, **style)
-        stride = max(1, path.shape[0] * path.shape[1] // _SHOWN)
+        stride = max(1, path.shape[0] * path.shape[1] // _EVALUATED)
         chosen = np.unique(np.append(steps[::stride], steps[-1]))
         energy, sigma, true = self._along(path[chosen])
         lower.plot(chosen, energy, color="0.2", label="committee", **style)
         if true is not None:
-            lower.plot(chosen, true, color="#1e8449", ls="--", label="true", **{**style, "lw": 1.0})
+            dashed = {**style, "lw": 1.0, "ls": "--"}
+            lower.plot(chosen, true, color="#1e8449", label="true", **dashed)
             if not many:
                 lower.legend(frameon=False, fontsize=8, loc="best")
         right.plot(chosen, sigma, color=plots.UNCERTAIN, **style)
-        step = self._at(len(path))
+        step = self._shown_step(len(path))
         for axes in (upper, lower):
             axes.axvline(step, color="0.4", lw=0.8, ls=":")
         if not many:
@@ -317,198 +277,102 @@ class AttackExplorer(ipywidgets.VBox):
         upper.set_xlim(0, max(len(path) - 1, self._steps.value))
 
     def _along(self, path: NDArray) -> tuple[NDArray, NDArray, NDArray | None]:
-        """Energies, uncertainties and true energies (steps, seeds) on a path (steps, seeds, 2)."""
-        prediction, batch = ask(self._committee, path.reshape(-1, 2))
-        sigma = force_variance(prediction, batch).sqrt().numpy()
-        true = None
-        if self._truth is not None:
-            true = np.array(
-                [self._truth(geometry).energy for geometry in points(path.reshape(-1, 2))]
-            ).reshape(path.shape[:2])
-        return (
-            prediction.energy.mean(0).numpy().reshape(path.shape[:2]),
-            sigma.reshape(path.shape[:2]),
-            true,
-        )
+        """Return (steps, seeds) energies, uncertainties and true energies on a path."""
+        shape, places = path.shape[:2], path.reshape(-1, 2)
+        prediction, batch = ask(self._committee, places)
+        energy = prediction.energy.mean(0).numpy().reshape(shape)
+        sigma = force_variance(prediction, batch).sqrt().numpy().reshape(shape)
+        if self._truth is None:
+            return energy, sigma, None
+        true = np.array([self._truth(geometry).energy for geometry in points(places)])
+        return energy, sigma, true.reshape(shape)
 
-    def _relief(self) -> None:
-        """The map, and the paths over it, on the panel's own figure."""
+    def _redraw_figure(self) -> None:
+        """Draw the map and the paths on the panel's figure."""
         with DRAWING:
             self._draw_map(self._figure)
-            self._layer = self._draw_layer(self._figure.axes[0])
+            self._path_artists = self._draw_path(self._figure.axes[0])
 
-    def _redrawn(self) -> None:
-        self._guarded(self._relief)
-        self._guarded(self._map.refresh)
-
-    def _trace(self) -> None:
-        """The paths anew, over the map as it is: a frame of the animation."""
+    def _draw_frame(self) -> None:
+        """Draw the paths over the map as it is: one frame of the animation."""
         with DRAWING:
-            for artist in self._layer:
+            for artist in self._path_artists:
                 artist.remove()
-            self._layer = []
-            self._layer = self._draw_layer(self._figure.axes[0])
+            self._path_artists = []
+            self._path_artists = self._draw_path(self._figure.axes[0])
             self._map.refresh()
 
-    def _traced(self) -> None:
-        self._guarded(self._trace)
+    def _repaint_map(self) -> None:
+        self._draw_or_show_error(self._redraw_figure)
+        self._draw_or_show_error(self._map.refresh)
+
+    def _retrace_path(self) -> None:
+        self._draw_or_show_error(self._draw_frame)
         self._curves.redraw()
 
-    def _guarded(self, draw: Callable[[], None]) -> None:
+    def _draw_or_show_error(self, draw: Callable[[], None]) -> None:
         try:
             draw()
         except Exception as error:
-            self._on_trouble(error)
+            self._show_error(error)
 
-    def _summary(self, figure: Figure) -> None:
-        """The map and the curves, without controls."""
+    def _draw_static(self, figure: Figure) -> None:
         left, right = figure.subfigures(1, 2)
         self._draw_map(left)
-        self._draw_layer(left.axes[0])
+        self._draw_path(left.axes[0])
         self._draw_curves(right)
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(
-            super()._repr_mimebundle_(**options),
-            draw_or_explain(self._summary, (2 * _SIZE[0], _SIZE[1]))[0],
-        )
+    # -- controls
 
-    # -- its parts
-
-    def _build(self) -> None:
-        objective, minimizer = self._given.objective, self._given.minimizer
-        boltzmann = isinstance(objective, BoltzmannVariance)
-        wide, text = ipywidgets.Layout(width="275px"), {"description_width": "92px"}
-        rated = isinstance(minimizer, (Adam, GradientDescent))
-        rate = np.log10(minimizer.learning_rate) if rated else -2.0
-
-        def button(
-            name: str, icon: str, call: Callable[[], Any], width: str = "150px"
-        ) -> ipywidgets.Button:
-            made = ipywidgets.Button(
-                description=name, icon=icon, layout=ipywidgets.Layout(width=width)
-            )
-            made.on_click(lambda _: call())
-            return made
-
-        def slider(kind: type, description: str, **settings: Any) -> Any:
-            return kind(
-                description=description,
-                continuous_update=False,
-                **{"layout": wide, "style": text, **settings},
-            )
-
+    def _choosing(self) -> ipywidgets.HBox:
         self._surface = ipywidgets.ToggleButtons(
             options=[LOSS, ENERGY, SIGMA], style={"button_width": "100px"}
         )
-        log = {"step": 0.05, "readout_format": ".3g"}
-        kT = objective.kT if boltzmann else 1.0
-        self._kT = slider(
-            ipywidgets.FloatLogSlider,
-            "kT",
-            value=kT,
-            min=min(-1.0, np.log10(kT)),
-            max=max(2.0, np.log10(kT)),
-            disabled=not boltzmann,
-            **log,
-        )
-        self._rate = slider(
-            ipywidgets.FloatLogSlider,
-            "learning rate",
-            value=10**rate,
-            min=min(-4.0, rate),
-            max=max(-0.5, rate),
-            disabled=not rated,
-            **log,
-        )
-        self._steps = slider(
-            ipywidgets.IntSlider,
-            "steps",
-            value=minimizer.steps,
-            min=5,
-            max=max(600, minimizer.steps),
-        )
-        bound = self._given.bound
-        self._bounded = ipywidgets.Checkbox(
-            value=bound is not None,
-            description="stay within",
-            indent=False,
-            layout=ipywidgets.Layout(width="110px"),
-        )
-        radius = 0.5 if bound is None else bound.radius
-        small = {"layout": ipywidgets.Layout(width="250px"), "style": {"description_width": "50px"}}
-        self._radius = slider(
-            ipywidgets.FloatSlider,
-            "radius",
-            value=radius,
-            min=0.05,
-            max=max(2.0, radius),
-            step=0.05,
-            **small,
-        )
-        self._setting = ipywidgets.VBox(
-            [
-                ipywidgets.HBox([self._kT, self._rate, self._steps]),
-                ipywidgets.HBox([self._bounded, self._radius]),
-            ]
-        )
-        self._stop = button("Stop", "stop", self.stop, "90px")
-        self._stop.disabled = True
-        everything = button("all training points", "bullseye", self.drop_all, "170px")
-        self._pressing = ipywidgets.HBox(
-            [everything, button("step by hand", "step-forward", self.step), self._stop]
-        )
-        limit = self._said.surface.grid.limit
-        place = {
-            "min": -limit,
-            "max": limit,
-            "step": 0.05,
-            "layout": ipywidgets.Layout(width="240px"),
-        }
-        self._x, self._y = (
-            ipywidgets.FloatSlider(value=-0.7, description="x", **place),
-            ipywidgets.FloatSlider(value=0.0, description="y", **place),
-        )
-        self._placing = ipywidgets.HBox(
-            [
-                self._x,
-                self._y,
-                button(
-                    "drop", "crosshairs", lambda: self.drop(self._x.value, self._y.value), "90px"
-                ),
-            ]
-        )
-        self._walk = ipywidgets.IntSlider(
-            value=0,
-            min=0,
-            max=1,
-            description="along the path",
-            disabled=True,
-            layout=ipywidgets.Layout(width="600px"),
-            style={"description_width": "110px"},
-        )
-        self._trouble = ipywidgets.HTML()
+        self._surface.observe(lambda _: self._repaint.request(), "value")
+        self._hint = ipywidgets.Label()
+        return row(self._surface, self._hint)
 
-    def _on_state(self, background: Background[Iterate]) -> None:
-        """The push started, waits or ended."""
-        if background is not self.background:
-            return
-        state = background.state
-        self._stop.disabled = state not in LIVE
-        if state in LIVE and state != PAUSED:
-            self._walk.disabled = True
-        elif background.records:
-            followed, self._followed = self._followed, True
-            self._walk.max = max(1, len(background.records) - 1)
-            self._walk.value = len(background.records) - 1
-            self._walk.disabled, self._followed = len(background.records) < 2, followed
-        if background.error is not None:
-            self._on_trouble(background.error)
+    def _pressing(self) -> ipywidgets.HBox:
+        everything = button("all training points", "bullseye", self.drop_all, width=170)
+        by_hand = button("step by hand", "step-forward", self.step, width=150)
+        self._stop = button("Stop", "stop", self.stop, width=90)
+        self._stop.disabled = True
+        return row(everything, by_hand, self._stop)
+
+    def _placing_row(self, limit: float) -> ipywidgets.HBox:
+        side = {"min": -limit, "max": limit, "step": 0.05, "layout": Layout(width="240px")}
+        self._x = FloatSlider(value=-0.7, description="x", **side)
+        self._y = FloatSlider(value=0.0, description="y", **side)
+
+        def drop() -> None:
+            self.drop(self._x.value, self._y.value)
+
+        return row(self._x, self._y, button("drop", "crosshairs", drop, width=90))
+
+    def _setting(self) -> ipywidgets.VBox:
+        objective, minimizer = self._given.objective, self._given.minimizer
+        kT = objective.kT if isinstance(objective, BoltzmannVariance) else None
+        rated = isinstance(minimizer, (Adam, GradientDescent))
+        rate = minimizer.learning_rate if rated else None
+        self._kT = _log_slider("kT", kT, 1.0, (-1.0, 2.0))
+        self._rate = _log_slider("learning rate", rate, 0.01, (-4.0, -0.5))
+        steps = {"value": minimizer.steps, "min": 5, "max": max(600, minimizer.steps)}
+        self._steps = IntSlider(description="steps", **steps, **_look("275px", "92px"))
+        bounded = self._given.bound is not None
+        radius = self._given.bound.radius if bounded else 0.5
+        named = {"description": "stay within", "indent": False, "layout": Layout(width="110px")}
+        self._bounded = ipywidgets.Checkbox(value=bounded, **named)
+        limits = {"value": radius, "min": 0.05, "max": max(2.0, radius), "step": 0.05}
+        self._radius = FloatSlider(description="radius", **limits, **_look("250px", "50px"))
+        for control in (self._kT, self._rate, self._steps, self._bounded, self._radius):
+            control.observe(self._on_setting, "value")
+        attack = row(self._kT, self._rate, self._steps)
+        return ipywidgets.VBox([attack, row(self._bounded, self._radius)])
 
     def _on_walk(self, change: Any) -> None:
         if self._walk.disabled or self.background is None:
             return
-        self._followed = change["new"] >= len(self.background.records) - 1
+        self._follows = change["new"] >= len(self.background.records) - 1
         self._retrace.request()
 
     def _on_setting(self, change: Any) -> None:
@@ -517,5 +381,20 @@ class AttackExplorer(ipywidgets.VBox):
         if self.background is not None and self.background.state != PAUSED:
             self._push.request()
 
-    def _on_trouble(self, error: BaseException) -> None:
-        self._trouble.value = error_html(f"{type(error).__name__}: {error}")
+
+def _look(width: str, label_width: str) -> dict[str, Any]:
+    """Return the look of a slider that acts when it is released."""
+    style = {"description_width": label_width}
+    return {"layout": Layout(width=width), "style": style, "continuous_update": False}
+
+
+def _log_slider(
+    name: str, value: float | None, default: float, decades: tuple[float, float]
+) -> FloatLogSlider:
+    """Return a logarithmic slider over at least `decades`, disabled without a value."""
+    shown = default if value is None else value
+    low, high = min(decades[0], np.log10(shown)), max(decades[1], np.log10(shown))
+    look = {"step": 0.05, "readout_format": ".3g", **_look("275px", "92px")}
+    return FloatLogSlider(
+        value=shown, min=low, max=high, description=name, disabled=value is None, **look
+    )

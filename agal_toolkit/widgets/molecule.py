@@ -192,7 +192,7 @@ class Molecule(ipywidgets.VBox):
 
     def _update(self, visible: Sequence[Scene]) -> None:
         if self.live:
-            self._send(visible)
+            self._send_scenes(visible)
         else:
             self._view.request()
 
@@ -201,9 +201,9 @@ class Molecule(ipywidgets.VBox):
         if isinstance(message, dict) and message.get("type") == "request_loaded":
             with self._lock:
                 if self.geometry is not None:
-                    self._send(scenes(*self._shown))
+                    self._send_scenes(scenes(*self._shown))
 
-    def _send(self, visible: Sequence[Scene]) -> None:
+    def _send_scenes(self, visible: Sequence[Scene]) -> None:
         scene = {
             "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(visible)],
             "turn": _camera(self._turn),

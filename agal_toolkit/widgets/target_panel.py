@@ -112,7 +112,7 @@ class TargetPanel(RunPanel):
         self.committee, self.attack, self.heldout = committee, attack, heldout
         self.seeds = tuple(as_geometry(seed) for seed in seeds)
         self.deliveries: list[Delivery] = list(deliveries)
-        self.background = Background(self._send)
+        self.background = Background(self._attack_next)
         self._objective, self._calibration, self._truth = objective, calibration, truth
         self._aim = 1.5 * heldout  # target of the present attack
         self._course: dict[int, float] = {}  # its steps -> mean uncertainty
@@ -171,7 +171,7 @@ class TargetPanel(RunPanel):
     def _next(self) -> int:
         return (self.deliveries[-1].seed + 1) % len(self.seeds) if self.deliveries else 0
 
-    def _send(self, report: Report) -> Iterator[tuple[Delivery, int]]:
+    def _attack_next(self, report: Report) -> Iterator[tuple[Delivery, int]]:
         """Attack the next structure, in the worker; yield the delivery and its step."""
         index, target = self._next, self._aim
         attack = replace(self.attack, objective=replace(self._objective, target=target))
