@@ -1,4 +1,4 @@
-"""What predicts: protocols, stacked and separate members, networks, and bridges to ASE."""
+"""Potentials: protocols, stacked and separate members, networks, and bridges to ASE."""
 
 from .ase import CalculatorPotential, PotentialCalculator
 from .density import DensityNet

@@ -19,24 +19,22 @@ from ..batch import Batch, Prediction
 from ..geometry import Geometry
 from .protocol import NoGraph, Potential
 
-_LOCKS: WeakKeyDictionary[Calculator, Any] = (
-    WeakKeyDictionary()
-)  # a calculator remembers one geometry, and threads must not mix theirs
+# A calculator remembers one geometry: threads take turns with it.
+_LOCKS: WeakKeyDictionary[Calculator, Any] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class CalculatorPotential:
     """A potential from an ASE calculator; geometries are evaluated one after the other, on the CPU.
 
-    ASE has no one place for charge and spin, so calculators look in different ones. The atoms carry
-    both in ``info`` ("charge" and "multiplicity"), where MACE looks for a charge, and, unless they
-    are a neutral singlet, spread evenly over the initial charges and magnetic moments, whose sums
-    tblite and xtb take. A calculator that has them among its own parameters (ORCA, Psi4) heeds only
-    those.
+    ASE has no single place for charge and spin. The atoms carry both in ``info`` ("charge" and
+    "multiplicity"), which MACE reads, and, unless they are a neutral singlet, spread evenly over
+    the initial charges and magnetic moments, whose sums tblite and xtb read. A calculator with
+    parameters for charge and spin (ORCA, Psi4) uses only these.
 
     Attributes:
-        calculator: any ASE calculator with energy and forces; its stress is used for periodic
-            geometries if it has one.
+        calculator: any ASE calculator with energy and forces; its stress, if it has one, is used
+            for periodic geometries.
     """
 
     calculator: Calculator
@@ -46,28 +44,23 @@ class CalculatorPotential:
             raise NoGraph(f"the calculator {type(self.calculator).__name__}")
         d, device = batch.dimension, batch.positions.device
         energies, forces, stresses = [], [], []
-        numbers, charges, multiplicities = (
-            batch.split(batch.numbers),
-            batch.charge.tolist(),
-            batch.multiplicity.tolist(),
-        )
+        numbers, cells, pbc = batch.split(batch.numbers), batch.cell.detach().cpu(), batch.pbc.cpu()
         for i, positions in enumerate(batch.split(batch.positions)):
+            charge, multiplicity = int(batch.charge[i]), int(batch.multiplicity[i])
             geometry = Geometry(
                 positions=positions,
                 numbers=numbers[i],
-                cell=batch.cell[i].detach().cpu().numpy(),
-                pbc=batch.pbc[i].cpu().numpy(),
-                charge=charges[i],
-                multiplicity=multiplicities[i],
+                cell=cells[i].numpy(),
+                pbc=pbc[i].numpy(),
+                charge=charge,
+                multiplicity=multiplicity,
             )
-            atoms = geometry.to_ase()
-            # Also what makes a calculator, which compares these arrays but not info, see that an
-            # ion is not its neutral twin.
-            if (geometry.charge, geometry.multiplicity) != (0, 1):
-                atoms.set_initial_charges(np.full(len(atoms), geometry.charge / len(atoms)))
-                atoms.set_initial_magnetic_moments(
-                    np.full(len(atoms), (geometry.multiplicity - 1) / len(atoms))
-                )
+            atoms, n = geometry.to_ase(), len(geometry)
+            # A calculator compares these arrays, but not info, with those of its last calculation:
+            # without them an ion would get the results of the neutral structure.
+            if (charge, multiplicity) != (0, 1):
+                atoms.set_initial_charges(np.full(n, charge / n))
+                atoms.set_initial_magnetic_moments(np.full(n, (multiplicity - 1) / n))
             with _LOCKS.setdefault(self.calculator, RLock()):
                 atoms.calc = self.calculator
                 energies.append(atoms.get_potential_energy())
@@ -84,7 +77,7 @@ class CalculatorPotential:
 
 
 def _stress(atoms: Atoms, d: int) -> np.ndarray:
-    """(d, d) stress, NaN for open structures and calculators without one."""
+    """Return the stress (d, d), NaN for open structures and calculators without one."""
     if d == 3 and atoms.pbc.all():
         try:
             return atoms.get_stress(voigt=False, apply_constraint=False)
@@ -94,9 +87,10 @@ def _stress(atoms: Atoms, d: int) -> np.ndarray:
 
 
 def _state(atoms: Atoms) -> tuple[int, int, int]:
-    """Charge, multiplicity and dimension, where :meth:`Geometry.to_ase` puts them."""
-    info = atoms.info
-    return int(info.get("charge", 0)), int(info.get("multiplicity", 1)), info.get("dimension", 3)
+    """Return charge, multiplicity and dimension, which :meth:`Geometry.to_ase` puts in ``info``."""
+    defaults = {"charge": 0, "multiplicity": 1, "dimension": 3}
+    charge, multiplicity, dimension = (int(atoms.info.get(*item)) for item in defaults.items())
+    return charge, multiplicity, dimension
 
 
 class GeometryCalculator(Calculator):
@@ -108,13 +102,9 @@ class GeometryCalculator(Calculator):
         return changes if changes or _state(atoms) == _state(self.atoms) else ["charge"]
 
     def _store(self, energy: float, forces: NDArray, stress: NDArray | None) -> None:
-        """Set ``results`` from eV, (n, d) eV/angstrom and (d, d) eV/angstrom^3, d = 3 for stress."""
-        padding = ((0, 0), (0, 3 - forces.shape[1]))
-        self.results = {
-            "energy": energy,
-            "free_energy": energy,
-            "forces": np.pad(np.asarray(forces, dtype=float), padding),
-        }
+        """Set ``results`` from energy, forces (n, d) and stress (d, d), which is used if d = 3."""
+        padded = np.pad(np.asarray(forces, dtype=float), ((0, 0), (0, 3 - forces.shape[1])))
+        self.results = {"energy": energy, "free_energy": energy, "forces": padded}
         if stress is not None and len(stress) == 3:
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
 
@@ -123,19 +113,15 @@ class PotentialCalculator(GeometryCalculator):
     """An ASE calculator from a potential; charge and multiplicity are those in ``atoms.info``.
 
     Args:
-        potential: what predicts; a committee's ``mean``, for example.
+        potential: for example a committee's ``mean``.
         dimension: 3, or fewer for a model surface, whose remaining coordinates are then ignored.
         replicas: the atoms are this many independent copies of one geometry, one after the other,
-            evaluated as one batch; the energy is their sum. So ASE moves a whole ensemble at once.
-        device: where the potential computes.
+            evaluated as one batch, so that ASE moves all of them; the energy is their sum.
+        device: of the potential.
     """
 
     implemented_properties: ClassVar[list[str]] = [
-        "energy",
-        "free_energy",
-        "energies",
-        "forces",
-        "stress",
+        *("energy", "free_energy", "energies", "forces", "stress")
     ]
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The elements that a network was built for."""
+"""The elements for which a network was built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Elements(nn.Module):
 
     Args:
         numbers: atomic numbers, 0 for particles without a name.
-        network: whose they are, for messages.
+        network: name of the network, for messages.
 
     Raises:
         ValueError: no elements, one named twice, or one that does not exist.
@@ -22,32 +22,32 @@ class Elements(nn.Module):
 
     def __init__(self, numbers: Sequence[int], network: str) -> None:
         super().__init__()
-        known = [int(z) for z in numbers]
-        if not known or len(set(known)) < len(known) or not all(0 <= z <= 118 for z in known):
+        plain = [int(z) for z in numbers]
+        if not plain or len(set(plain)) < len(plain) or not all(0 <= z <= 118 for z in plain):
             raise ValueError(
-                f"elements are {known}: give each atomic number that structures hold once"
+                f"elements are {plain}: give each atomic number that structures hold once"
             )
-        self.numbers, self._network = tuple(known), network
+        self.numbers, self._network = tuple(plain), network
         rows = torch.full((119,), -1)
-        rows[known] = torch.arange(len(known))
+        rows[plain] = torch.arange(len(plain))
         self.register_buffer("rows", rows, persistent=False)
 
     def __len__(self) -> int:
         return len(self.numbers)
 
     def forward(self, numbers: Tensor) -> Tensor:
-        """(N,) the rows of atomic numbers (N,).
+        """Return the rows (N,) of atomic numbers (N,).
 
         Raises:
-            ValueError: an element that the network has never seen; names it, and what to build.
+            ValueError: an element for which the network was not built.
         """
         kinds = self.rows[numbers]
         if (kinds < 0).any():
-            strange = ", ".join(chemical_symbols[z] for z in numbers[kinds < 0].unique().tolist())
-            known = sorted({*self.numbers, *numbers.tolist()})
+            missing = ", ".join(chemical_symbols[z] for z in numbers[kinds < 0].unique().tolist())
+            needed = sorted({*self.numbers, *numbers.tolist()})
             raise ValueError(
-                f"this network has never seen {strange}; it knows {self}: build and train"
-                f" {self._network}({known}, ...)"
+                f"this network has never seen {missing}; it knows {self}: build and train"
+                f" {self._network}({needed}, ...)"
             )
         return kinds
 

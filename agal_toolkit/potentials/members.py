@@ -1,9 +1,10 @@
-"""Members of a committee: equal networks evaluated as one, or any potentials one by one."""
+"""Members of a committee: equal networks in one module, or any potentials one by one."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence, Sized
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ class Stacked:
     Args:
         module: maps a batch with positions (M, N, d) to energies (M, B); every parameter has a
             leading axis M, every buffer is shared by all members.
-        baseline: element energies added to what the module says, in float64.
+        baseline: energies of isolated atoms, added to the module's in float64.
     """
 
     def __init__(self, module: nn.Module, baseline: Baseline = Baseline()) -> None:
@@ -33,34 +34,29 @@ class Stacked:
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """Device of the parameters."""
         return next(self.module.parameters()).device
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
         prediction = derive(self.module, batch, graph=graph, members=self._size)
         if not self.baseline.energies:
             return prediction
-        return Prediction(
-            prediction.energy + self.baseline(batch), prediction.forces, prediction.stress
-        )
+        return replace(prediction, energy=prediction.energy + self.baseline(batch))
 
     def __getitem__(self, indices: ArrayLike) -> Stacked:
-        """The chosen members, with weights of their own."""
+        """Return the chosen members, with copies of their weights."""
         chosen = np.atleast_1d(np.arange(self._size)[indices])
         module = copy.deepcopy(self.module)
-        for owner in module.modules():
-            for name, value in list(owner.named_parameters(recurse=False)):
-                setattr(
-                    owner, name, nn.Parameter(value.detach()[chosen].clone(), value.requires_grad)
-                )
+        for part in module.modules():
+            for name, value in list(part.named_parameters(recurse=False)):
+                weights = value.detach()[chosen].clone()
+                setattr(part, name, nn.Parameter(weights, value.requires_grad))
         return Stacked(module, self.baseline)
 
     def __repr__(self) -> str:
         weights = sum(p.numel() for p in self.module.parameters()) // self._size
-        return (
-            f"Stacked({self._size} x {self.module}, {weights:,} weights"
-            f" each{', ' + repr(self.baseline) if self.baseline.energies else ''})"
-        )
+        baseline = f", {self.baseline!r}" if self.baseline.energies else ""
+        return f"Stacked({self._size} x {self.module}, {weights:,} weights each{baseline})"
 
 
 class Separate:
@@ -68,7 +64,7 @@ class Separate:
 
     Args:
         potentials: at least one.
-        device: where they compute, so where batches should be.
+        device: of the potentials and so of the batches.
 
     Raises:
         ValueError: no potentials, or several members in one of them.
@@ -91,14 +87,13 @@ class Separate:
         return len(self.potentials)
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        said = [
+        predictions = [
             potential(batch.member(m), graph=graph) for m, potential in enumerate(self.potentials)
         ]
         return Prediction(
-            *(
-                torch.stack(parts)
-                for parts in zip(*((p.energy, p.forces, p.stress) for p in said), strict=True)
-            )
+            torch.stack([p.energy for p in predictions]),
+            torch.stack([p.forces for p in predictions]),
+            torch.stack([p.stress for p in predictions]),
         )
 
     def __getitem__(self, indices: ArrayLike) -> Separate:

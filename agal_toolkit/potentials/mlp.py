@@ -12,28 +12,25 @@ from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from ..batch import Batch
-from .protocol import SlopedEnergy, once
+from .protocol import SlopedEnergy, differentiable_once
 
-# rows that a thread evaluates at a time where no graph is kept: the layers of more rows leave the
-# cache
+# Rows that a thread evaluates at a time without a graph: layers of more rows leave the cache.
 CACHED = 128
 
 
 class MLP(SlopedEnergy):
-    """Energies of single particles in d dimensions: dense layers with shifted softplus, M members
-    side by side.
+    """Energies of single particles in d dimensions, M members side by side.
 
-    The network of Schwalbe-Koda 2021, A.2.1: the text says four layers, which the authors'
-    published code reads as four dense layers (d - width - width - width - 1) with Xavier weights
-    and zero biases; here all layers have weights of their own.
+    Dense layers with shifted softplus, the network of Schwalbe-Koda 2021, A.2.1. Its four layers
+    are d - width - width - width - 1, as in the authors' published code, with Xavier weights and
+    zero biases; here no two layers share weights.
 
     Args:
         dimension: d.
-        seeds: one integer for each member; a member's weights depend on its seed alone, not on its
-            neighbours.
+        seeds: one integer for each member; a member's weights depend on its seed alone.
         width: units of a hidden layer.
-        layers: dense layers, the last one included.
-        dtype: precision in which the network computes.
+        layers: number of dense layers, the last one included.
+        dtype: precision of the network.
     """
 
     def __init__(
@@ -53,15 +50,12 @@ class MLP(SlopedEnergy):
         sizes = [dimension] + [width] * (layers - 1) + [1]
         self.dimension, self.width = dimension, width
         members = [_xavier(sizes, int(seed)) for seed in seeds]
-        self.weights = nn.ParameterList(
-            [torch.stack(layer).to(dtype) for layer in zip(*members, strict=True)]
-        )
-        self.biases = nn.ParameterList(
-            [torch.zeros(len(members), 1, size, dtype=dtype) for size in sizes[1:]]
-        )
+        weights = [torch.stack(layer).to(dtype) for layer in zip(*members, strict=True)]
+        biases = [torch.zeros(len(members), 1, size, dtype=dtype) for size in sizes[1:]]
+        self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
 
     def forward(self, batch: Batch) -> Tensor:
-        """(M, B) from positions (M, N, d), N = B.
+        """Return energies (M, B) of positions (M, N, d), N = B.
 
         Raises:
             ValueError: geometries of more than one particle or another dimension.
@@ -73,22 +67,21 @@ class MLP(SlopedEnergy):
         return torch.baddbmm(last_bias, hidden, last).squeeze(-1)
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Energies and slopes by one pass up and one down, whose derivative is written down as
-        well: a third of autograd's kernels.
+        """Return energies (M, B), dE/dx and dE/d strain by a written derivative.
+
+        It needs a third of autograd's kernels.
         """
         x, parameters = self._input(batch), (*self.weights, *self.biases)
         if torch.is_grad_enabled() or x.device.type != "cpu":
-            energy, slopes = _Slopes.apply(x, *parameters)
+            energy, dE_dx = _Slopes.apply(x, *parameters)
         else:
-            parts = [
-                _Slopes.apply(part, *parameters)
-                for part in x.split(CACHED * torch.get_num_threads(), 1)
-            ]
-            energy, slopes = (torch.cat(part, 1) for part in zip(*parts, strict=True))
+            rows = x.split(CACHED * torch.get_num_threads(), 1)
+            parts = [_Slopes.apply(part, *parameters) for part in rows]
+            energy, dE_dx = (torch.cat(part, 1) for part in zip(*parts, strict=True))
         if not batch.pbc.any():
-            return energy, slopes, None
-        strained = batch.positions.unsqueeze(-1) * slopes.unsqueeze(-2)
-        return energy, slopes, (strained + strained.mT) / 2
+            return energy, dE_dx, None
+        virials = batch.positions.unsqueeze(-1) * dE_dx.unsqueeze(-2)
+        return energy, dE_dx, (virials + virials.mT) / 2
 
     def _input(self, batch: Batch) -> Tensor:
         if len(batch) != len(batch.owner) or batch.dimension != self.dimension:
@@ -100,22 +93,25 @@ class MLP(SlopedEnergy):
         return batch.positions.to(self.weights[0].dtype)
 
     def __repr__(self) -> str:
-        return f"MLP({' - '.join(map(str, [self.dimension] + [b.shape[-1] for b in self.biases]))})"
+        sizes = [self.dimension] + [b.shape[-1] for b in self.biases]
+        return f"MLP({' - '.join(map(str, sizes))})"
 
 
 class _Slopes(torch.autograd.Function):
-    """Energies and slopes of dense layers with shifted softplus, and their reverse pass, in few
-    passes over memory.
+    """Energies and slopes of dense layers with shifted softplus, and their reverse pass.
 
-    With pre-activations z_l, values a_l = softplus(z_l) - ln 2 and s_l = sigmoid(z_l), the slope
-    comes down the layers as g_l = r_l s_l with r_l = g_{l+1} W_{l+1}^T. A loss that depends on
-    energies and slopes is differentiated by one more pass up, the derivative of every g_l along the
-    loss's own direction d loss / d slope, and one down: three products of B rows a layer and pass,
-    where one tangent for each coordinate would need 1 + d blocks of B rows in each.
+    With z_l = a_{l-1} W_l + b_l, a_l = softplus(z_l) - ln 2 and s_l = sigmoid(z_l), the slope of
+    the energy comes down the layers as g_l = dE/dz_l = r_l s_l, r_l = dE/da_l = g_{l+1} W_{l+1}^T.
+
+    The slopes enter a loss L as v . dE/dx with v = dL/d(dE/dx), the derivative of the energy along
+    v. So L is differentiated by one more pass up, with derivatives along v (`_dot`), and one down:
+    three products of B rows for each layer and pass, where a pass for each coordinate would need
+    1 + d blocks of B rows in each.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
+        """Return energies (M, B) and dE/dx (M, B, d) at x (M, B, d); weights, then biases."""
         weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
         values, sigmoids = [x], []
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
@@ -123,59 +119,54 @@ class _Slopes(torch.autograd.Function):
             sigmoids.append(torch.sigmoid(z))
             values.append(softplus(z).sub_(math.log(2.0)))
         energy = torch.baddbmm(biases[-1], values[-1], weights[-1])
-        above, down = [weights[-1].mT], []
+        dE_da, dE_dz = [weights[-1].mT], []  # last layer first
         for weight, sigmoid in zip(weights[-2::-1], sigmoids[::-1], strict=True):
-            down.append(above[-1] * sigmoid)
-            above.append(torch.bmm(down[-1], weight.mT))
-        ctx.save_for_backward(*weights, *values, *sigmoids, *above[-2::-1], *down[::-1])
-        return energy.squeeze(-1), above[-1]
+            dE_dz.append(dE_da[-1] * sigmoid)
+            dE_da.append(torch.bmm(dE_dz[-1], weight.mT))
+        ctx.save_for_backward(*weights, *values, *sigmoids, *dE_da[-2::-1], *dE_dz[::-1])
+        return energy.squeeze(-1), dE_da[-1]
 
     @staticmethod
-    @once
-    def backward(ctx: Any, d_energy: Tensor, d_slopes: Tensor) -> tuple[Tensor | None, ...]:
-        hidden = (len(ctx.saved_tensors) - 2) // 5
-        weights, values = (
-            ctx.saved_tensors[: hidden + 1],
-            ctx.saved_tensors[hidden + 1 : 2 * hidden + 2],
-        )
-        sigmoids, above, down = (
-            ctx.saved_tensors[2 + k * hidden : 2 + (k + 1) * hidden] for k in (2, 3, 4)
-        )
-        learning = any(ctx.needs_input_grad[1:])
-        along, passed, curved = d_slopes, [d_slopes], []
-        for weight, sigmoid, r in zip(weights[:-1], sigmoids, above, strict=True):
-            along = torch.bmm(along, weight)
-            curved.append(along * r)
-            along = along.mul_(sigmoid)
-            passed.append(along)
-        d_last = d_energy.unsqueeze(-1)
-        back, d_weights, d_biases = d_last * weights[-1].mT, [], []
+    @differentiable_once
+    def backward(ctx: Any, dL_dE: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the slopes of L in x, weights and biases."""
+        saved, hidden = ctx.saved_tensors, (len(ctx.saved_tensors) - 2) // 5
+        weights, values = saved[: hidden + 1], saved[hidden + 1 : 2 * hidden + 2]
+        sigmoids, dE_da, dE_dz = (saved[2 + k * hidden : 2 + (k + 1) * hidden] for k in (2, 3, 4))
+        moving, learning = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
+        # Up: derivatives along v, and dE/da z_dot, which the slope of s = s (1 - s) multiplies
+        a_dot, a_dots, curvatures = v, [v], []
+        for weight, sigmoid, slope in zip(weights[:-1], sigmoids, dE_da, strict=True):
+            z_dot = torch.bmm(a_dot, weight)
+            curvatures.append(z_dot * slope)
+            a_dot = z_dot.mul_(sigmoid)
+            a_dots.append(a_dot)
+        # Down: the last layer, then the hidden ones
+        dL_dE = dL_dE.unsqueeze(-1)
+        dL_da, d_weights, d_biases = dL_dE * weights[-1].mT, [], []
         if learning:
-            d_weights.append(torch.baddbmm(along.sum(1).unsqueeze(-1), values[-1].mT, d_last))
-            d_biases.append(d_last.sum(1, keepdim=True))
+            a_dot_sum = a_dot.sum(1).unsqueeze(-1)
+            d_weights.append(torch.baddbmm(a_dot_sum, values[-1].mT, dL_dE))
+            d_biases.append(dL_dE.sum(1, keepdim=True))
         for layer in range(hidden - 1, -1, -1):
-            sigmoid = sigmoids[layer]
-            d_z = (
-                torch.addcmul(curved[layer], curved[layer], sigmoid, value=-1)
-                .add_(back)
-                .mul_(sigmoid)
-            )
+            sigmoid, curvature = sigmoids[layer], curvatures[layer]
+            dL_dz = torch.addcmul(curvature, curvature, sigmoid, value=-1).add_(dL_da).mul_(sigmoid)
             if learning:
-                d_weights.append(
-                    torch.bmm(passed[layer].mT, down[layer]).baddbmm_(values[layer].mT, d_z)
-                )
-                d_biases.append(d_z.sum(1, keepdim=True))
-            if layer or ctx.needs_input_grad[0]:
-                back = torch.bmm(d_z, weights[layer].mT)
-        d_x = back if ctx.needs_input_grad[0] else None
+                d_weight = torch.bmm(a_dots[layer].mT, dE_dz[layer])
+                d_weights.append(d_weight.baddbmm_(values[layer].mT, dL_dz))
+                d_biases.append(dL_dz.sum(1, keepdim=True))
+            if layer or moving:
+                dL_da = torch.bmm(dL_dz, weights[layer].mT)
+        dL_dx = dL_da if moving else None
         if not learning:
-            return d_x, *[None] * (2 * hidden + 2)
-        return d_x, *reversed(d_weights), *reversed(d_biases)
+            return dL_dx, *[None] * (2 * hidden + 2)
+        return dL_dx, *reversed(d_weights), *reversed(d_biases)
 
 
 def _xavier(sizes: Sequence[int], seed: int) -> list[Tensor]:
-    """Xavier-uniform weights (in, out) of one member, drawn in float32 so that every precision
-    starts alike.
+    """Return Xavier-uniform weights (in, out) of one member.
+
+    They are drawn in float32, so that every precision starts alike.
     """
     generator = torch.Generator().manual_seed(seed)
     layers = []

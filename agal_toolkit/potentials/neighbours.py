@@ -1,9 +1,9 @@
 """Pairs of particles within a cutoff, for all geometries of a batch at once.
 
-A list belongs to the positions that it was made for: potentials build it anew at each call, from
-where particles are then. Small open geometries, which training visits thousands of times, get all
-their pairs by index arithmetic over the whole batch; for crystals, slabs and large molecules the
-library vesin finds the pairs and the images that they are made with.
+A list belongs to the positions for which it was made: potentials build a new one at each call.
+Small open geometries, which training visits thousands of times, get all their pairs by index
+arithmetic over the whole batch; for crystals, slabs and large molecules the library vesin finds the
+pairs and their images.
 """
 
 from __future__ import annotations
@@ -18,24 +18,23 @@ from vesin import NeighborList
 
 from ..batch import Batch
 
-# particles of an open geometry up to which looking at all pairs is quicker than a cell list
+# For an open geometry of up to this many particles, testing all pairs is faster than a cell list.
 FEW = 128
-OVERLAP = 1e-6  # angstrom; the slope of a distance has no direction there
-# of the cutoff, or of the longest extent where that is less; a cell this thin has more images than
-# memory, and vesin dies of a flat one
+OVERLAP = 1e-6  # angstrom; the slope of a shorter distance has no direction
+# Smallest extent of a cell, relative to the cutoff or its largest extent, the lesser of the two: a
+# thinner cell has more images than fit into memory, and a flat one ends the process inside vesin.
 FLAT = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """P pairs of particles, each once: where a particle meets images of itself, one of the two
-    opposite ones.
+    """P pairs of particles, each once; of two opposite images of a particle itself, one is a pair.
 
     Attributes:
         first: (P,) int64 particles of the batch.
-        second: (P,) int64 particles of the same geometry; the same as `first` for a particle and
-            its own image.
-        shift: (P, d) float64, whole numbers: cell vectors to add to the second particle; None where
+        second: (P,) int64 particles of the same geometry; equal to `first` for a particle and its
+            image.
+        shift: (P, d) float64, whole numbers of cell vectors to add to the second particle; None if
             all are zero.
     """
 
@@ -55,19 +54,19 @@ class Pairs:
         return torch.bincount(batch.owner[self.first[chosen]], minlength=len(batch)) > 0
 
     def vectors(self, batch: Batch) -> Tensor:
-        """(..., P, d) float64 from the first particle to the image of the second, differentiable in
-        positions and cell; angstrom.
+        """Return vectors (..., P, d) float64, angstrom, from the first particle to the second.
+
+        They are differentiable in positions and cell.
         """
-        r = batch.positions.index_select(-2, self.second) - batch.positions.index_select(
-            -2, self.first
-        )
+        x = batch.positions
+        r = x.index_select(-2, self.second) - x.index_select(-2, self.first)
         if self.shift is None:
             return r
         cell = batch.cell.index_select(-3, batch.owner[self.first])
         return r + (self.shift.unsqueeze(-2) @ cell).squeeze(-2)
 
     def distances(self, vectors: Tensor, batch: Batch) -> Tensor:
-        """(..., P) lengths of `vectors` (..., P, d), angstrom.
+        """Return the lengths (..., P) of `vectors` (..., P, d), angstrom.
 
         Raises:
             ValueError: particles at the same place; names them.
@@ -78,21 +77,21 @@ class Pairs:
             pair = int(overlapping.reshape(-1, len(self)).any(0).nonzero()[0])
             b = int(batch.owner[self.first[pair]])
             start = int((batch.owner < b).sum())
+            i, j = int(self.first[pair]) - start, int(self.second[pair]) - start
             raise ValueError(
-                f"particles {int(self.first[pair]) - start} and {int(self.second[pair]) - start} of"
-                f" geometry {b} of the batch are at the same place: move them apart, or drop such"
-                " structures (MinDistance does among candidates)"
+                f"particles {i} and {j} of geometry {b} of the batch are at the same place: move"
+                " them apart, or drop such structures (MinDistance does among candidates)"
             )
         return r
 
 
 def neighbours(batch: Batch, cutoff: float) -> Pairs:
-    """The pairs closer than `cutoff` (angstrom), with their images; where members see positions of
-    their own, all that any member has.
+    """Return the pairs closer than `cutoff` (angstrom), images included.
 
-    A member's list may so hold pairs beyond the cutoff: whoever uses it lets pairs fade out toward
-    the cutoff anyway. Positions that are not numbers count as near, so that they reach the energy
-    of their geometry, and of no other; that of an atom alone is in no pair, see :func:`nan_where_invalid`.
+    If each member sees its own positions, these are the pairs of all members; a member's list then
+    holds pairs beyond the cutoff, which the envelope of a network makes zero. Positions that are
+    not finite count as near, so that they reach the energy of their geometry and of no other; an
+    atom without neighbours is in no pair, see :func:`nan_where_invalid`.
 
     Raises:
         ValueError: a periodic cell without a volume.
@@ -107,35 +106,22 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
     rest = (~simple).nonzero().flatten().tolist()
     if not rest:
         return pairs
-    first, second, shift = (
-        [pairs.first.cpu()],
-        [pairs.second.cpu()],
-        [torch.zeros(len(pairs), batch.dimension, dtype=torch.float64)],
-    )
-    where, cells, starts = (
-        members.cpu().numpy(),
-        cell.reshape(-1, *cell.shape[-3:]).cpu().numpy(),
-        (counts.cumsum(0) - counts).tolist(),
-    )
-    periodic, sizes = batch.pbc.cpu().numpy(), counts.tolist()
-    library = NeighborList(
-        cutoff=cutoff, full_list=False, sorted=True, n_threads=1
-    )  # more threads shuffle the pairs, and rounding with them
+    first, second = [pairs.first.cpu()], [pairs.second.cpu()]
+    shift = [torch.zeros(len(pairs), batch.dimension, dtype=torch.float64)]
+    points, periodic = members.cpu().numpy(), batch.pbc.cpu().numpy()
+    cells = cell.reshape(-1, *cell.shape[-3:]).cpu().numpy()
+    ends = counts.cumsum(0).tolist()
+    # more threads would change the order of pairs, and with it the rounding of sums
+    library = NeighborList(cutoff=cutoff, full_list=False, sorted=True, n_threads=1)
     for b in rest:
-        rows = _listed(
-            library,
-            where[:, starts[b] : starts[b] + sizes[b]],
-            cells[:, b],
-            periodic[b],
-            f"geometry {b} of the batch",
-        )
-        first.append(torch.from_numpy(rows[:, 0] + starts[b]))
-        second.append(torch.from_numpy(rows[:, 1] + starts[b]))
+        start, end = ends[b - 1] if b else 0, ends[b]
+        name = f"geometry {b} of the batch"
+        rows = _listed(library, points[:, start:end], cells[:, b], periodic[b], name)
+        first.append(torch.from_numpy(rows[:, 0] + start))
+        second.append(torch.from_numpy(rows[:, 1] + start))
         shift.append(torch.from_numpy(rows[:, 2:].astype(float)))
     device = batch.positions.device
-    return Pairs(
-        torch.cat(first).to(device), torch.cat(second).to(device), torch.cat(shift).to(device)
-    )
+    return Pairs(*(torch.cat(parts).to(device) for parts in (first, second, shift)))
 
 
 def pairs_within(
@@ -160,18 +146,18 @@ def any_closer(batch: Batch, limit: float, between: tuple[int, int] | None = Non
 
 
 def nan_where_invalid(batch: Batch) -> Tensor:
-    """(..., N) zeros, and NaN where a position is no number: added to energies of atoms, so that an
-    atom without neighbours tells, too.
+    """Return (..., N), NaN where a position is not finite and zero elsewhere.
+
+    Networks add it to energies of atoms, because an atom without neighbours is in no pair.
     """
     return (0 * batch.positions.detach()).sum(-1)
 
 
 def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff: float) -> Pairs:
-    """All pairs inside the `chosen` (B,) geometries that are near in any of `members` (m, N, d)."""
+    """Return pairs in the `chosen` (B,) geometries that are near for any of `members` (m, N, d)."""
     index = torch.arange(len(owner), device=owner.device)
-    followers = (counts.cumsum(0)[owner] - index - 1) * chosen[
-        owner
-    ]  # each particle pairs with those after it
+    # each particle pairs with those after it
+    followers = (counts.cumsum(0)[owner] - index - 1) * chosen[owner]
     first = index.repeat_interleave(followers)
     before = followers.cumsum(0) - followers
     second = first + 1 + torch.arange(len(first), device=owner.device) - before[first]
@@ -185,21 +171,21 @@ def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff:
 def _listed(
     library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArray, name: str
 ) -> NDArray:
-    """(P, 2 + d) int64: first, second and shift of each pair of one geometry that any of `members`
-    (m, n, d) in `cells` (m or 1, d, d) has; `name` is for errors.
+    """Return first, second and shift (P, 2 + d) int64 of the pairs of one geometry.
+
+    They are those of all `members` (m, n, d) in `cells` (m or 1, d, d); `name` is for errors.
     """
     d = members.shape[-1]
     cells = np.broadcast_to(cells, (max(len(members), len(cells)), d, d))
     members = np.broadcast_to(members, (len(cells), *members.shape[1:]))
-    found = []
+    lists = []
     for m, (x, cell) in enumerate(zip(members, cells, strict=True)):
         if m and np.array_equal(x, members[0]) and np.array_equal(cell, cells[0]):
             continue
-        strange = ~np.isfinite(x).all(-1) | ~np.isfinite(cell).all()
-        if strange.any():  # this member's energy is lost, those of the others are not
-            found.append(
-                np.pad(np.argwhere(np.triu(strange[:, None] | strange, 1)), ((0, 0), (0, d)))
-            )
+        invalid = ~np.isfinite(x).all(-1) | ~np.isfinite(cell).all()
+        if invalid.any():  # NaN for this member only: it pairs such particles with all others
+            pairs = np.argwhere(np.triu(invalid[:, None] | invalid, 1))
+            lists.append(np.pad(pairs, ((0, 0), (0, d))))
             continue
         extents = np.linalg.svd(cell[pbc], compute_uv=False)
         if pbc.any() and extents.min() <= FLAT * min(library.cutoff, extents.max()):
@@ -210,11 +196,11 @@ def _listed(
         points, box, periodic = np.zeros((len(x), 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         points[:, :d], box[:d, :d], periodic[:d] = x, cell, pbc
         pairs, shift = library.compute(points, box, periodic, "PS")
-        found.append(np.concatenate([pairs.astype(np.int64), shift[:, :d].astype(np.int64)], 1))
-    if len(found) == 1:
-        return found[0]
-    rows = np.concatenate(found)
-    # One direction for each pair, or the same pair found in two members would count twice.
+        lists.append(np.concatenate([pairs.astype(np.int64), shift[:, :d].astype(np.int64)], 1))
+    if len(lists) == 1:
+        return lists[0]
+    rows = np.concatenate(lists)
+    # Give each pair one direction: else a pair of two members could count twice.
     turned = np.concatenate([rows[:, 1::-1], -rows[:, 2:]], 1)
     signs = np.concatenate([rows[:, 1:2] - rows[:, :1], rows[:, 2:]], 1)
     leading = np.take_along_axis(signs, (signs != 0).argmax(1)[:, None], 1)

@@ -1,8 +1,7 @@
-"""What predicts: a potential, several at once, and how forces and stress follow from an energy.
+"""Interfaces of a potential and of several members, and forces and stress from an energy.
 
-A network only ever writes down an energy; :func:`derive` is the one place where forces and stress
-are made from it, so signs, units and the member axis are settled once. Whatever takes part in a
-committee satisfies :class:`Members`.
+A network only defines an energy; :func:`derive` is the one place where forces and stress are made
+from it, so that signs, units and the member axis are settled once.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ..batch import Batch, Prediction
 
 
 class NoGraph(RuntimeError):
-    """A potential was asked for a differentiable prediction and has none to give."""
+    """A potential cannot give a differentiable prediction."""
 
     def __init__(self, name: str) -> None:
         super().__init__(
@@ -37,7 +36,7 @@ class Potential(Protocol):
     """Predicts energy, forces and stress of a batch.
 
     With ``graph=True`` the prediction stays differentiable in positions and cell; a potential that
-    cannot raises NoGraph.
+    cannot do this raises NoGraph.
     """
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction: ...
@@ -46,10 +45,10 @@ class Potential(Protocol):
 class Members(Protocol):
     """Several potentials whose predictions carry a leading member axis M.
 
-    Where the positions of the batch are (M, N, d), member m sees its own.
+    If the positions of the batch are (M, N, d), member m sees those of index m.
 
     Attributes:
-        device: where batches should be.
+        device: of the batches.
     """
 
     device: torch.device
@@ -65,36 +64,32 @@ Energy = Callable[[Batch], Tensor]
 
 
 class SlopedEnergy(nn.Module, ABC):
-    """An energy module that writes down its slope as well, where that is cheaper than a reverse
-    pass.
-    """
+    """An energy module that computes its slopes itself, faster than a reverse pass would."""
 
     @abstractmethod
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d) of a batch with positions
-        (M, N, d), once differentiable.
+        """Return energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d), differentiable.
 
-        A symmetric strain moves particles and cell, x -> x (1 + strain); None stands for it where
-        no geometry is periodic.
+        Positions of the batch are (M, N, d). A symmetric strain moves particles and cell,
+        x -> x (1 + strain); the third is None where no geometry is periodic.
         """
 
 
-def once(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """A written ``backward`` of which torch keeps no graph.
+def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """Mark a written ``backward`` of which torch keeps no graph.
 
     torch's ``once_differentiable`` refuses only where the incoming slope is itself to be
-    differentiated: of the slope of a sum it gives a constant, and whoever differentiates that again
-    would get zero without a word.
+    differentiated. The slope of a sum is a constant, and its second derivative would silently be
+    zero.
     """
 
     @wraps(backward)
     def guarded(ctx: Any, *slopes: Tensor) -> Any:
         if torch.is_grad_enabled():  # true in a backward pass under create_graph only
             raise RuntimeError(
-                "what this network predicts is differentiable once, and create_graph=True asks for"
-                " more: for second derivatives of the energy differentiate the forces of the"
-                " prediction once, or the energies that the module itself says, module(batch), as"
-                " often as you like"
+                "this network's prediction is differentiable once, and create_graph=True asks for"
+                " more: differentiate the predicted forces once, or the plain energies of"
+                " module(batch) as often as you like"
             )
         return backward(ctx, *slopes)
 
@@ -102,80 +97,55 @@ def once(backward: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = None) -> Prediction:
-    """Energy, F = -dE/dx and stress = (dE/d strain) / volume (Schwalbe-Koda 2021, Eq. 6) of a
-    batch.
+    """Return energy, F = -dE/dx and stress = (dE/d strain) / volume (Schwalbe-Koda 2021, Eq. 6).
 
     Args:
-        energy: maps a batch to (B,), or to (M, B) where `members` is M; it then sees positions (M,
-            N, d).
+        energy: maps a batch to (B,), or to (M, B) and positions (M, N, d) if `members` is M.
         batch: positions (N, d) or, with `members`, (M, N, d).
-        graph: keep the prediction differentiable (in positions, cell and the network's parameters);
-            once only where `energy` is a :class:`SlopedEnergy`
-            whose slopes are, so a Hessian is the slope of forces: differentiating such an energy
-            twice is a RuntimeError.
+        graph: keep the prediction differentiable in positions, cell and the network's parameters;
+            once only if `energy` is a :class:`SlopedEnergy` with a written derivative, so that a
+            Hessian is the slope of forces: differentiating the energy twice is a RuntimeError.
         members: M, or None for a single potential without the member axis.
     """
     periodic = batch.pbc.all(-1)
     if isinstance(energy, SlopedEnergy):
-        positions = (
-            batch.positions
-            if batch.positions.ndim == 3
-            else batch.positions.expand(members, *batch.positions.shape)
-        )
+        positions = batch.positions
+        if positions.ndim == 2:
+            positions = positions.expand(members, *positions.shape)
         with torch.set_grad_enabled(graph):
-            e, moved, strained = energy.slopes(batch.at(positions))
-            return Prediction(e, -moved.to(e.dtype), _stress(e, strained, batch, periodic))
+            e, dE_dx, dE_dstrain = energy.slopes(batch.at(positions))
+            return Prediction(e, -dE_dx.to(e.dtype), _stress(e, dE_dstrain, batch, periodic))
     with torch.enable_grad():
-        positions = (
-            batch.positions
-            if batch.positions.requires_grad
-            else batch.positions.detach().requires_grad_()
-        )
-        cell = batch.cell
+        positions, cell, strain = batch.positions, batch.cell, None
+        if not positions.requires_grad:
+            positions = positions.detach().requires_grad_()
         if members is not None and positions.ndim == 2:
             positions = positions.expand(members, *positions.shape)
-        strain = None
+        strained = positions
         if periodic.any():
             d = batch.dimension
-            strain = torch.zeros(
-                *positions.shape[:-2],
-                len(batch),
-                d,
-                d,
-                dtype=positions.dtype,
-                device=positions.device,
-                requires_grad=True,
-            )
-            stretch = (
-                torch.eye(d, dtype=positions.dtype, device=positions.device)
-                + (strain + strain.mT) / 2
-            )
-            positions_in = torch.einsum(
-                "...ni,...nij->...nj", positions, stretch[..., batch.owner, :, :]
-            )
+            strain = positions.new_zeros(*positions.shape[:-2], len(batch), d, d).requires_grad_()
+            identity = torch.eye(d, dtype=positions.dtype, device=positions.device)
+            stretch = identity + (strain + strain.mT) / 2
+            stretches = stretch[..., batch.owner, :, :]
+            strained = torch.einsum("...ni,...nij->...nj", positions, stretches)
             cell = cell @ stretch
-        else:
-            positions_in = positions
-        e = energy(batch.at(positions_in, cell))
-        wanted = (positions,) if strain is None else (positions, strain)
-        slopes = torch.autograd.grad(e.sum(), wanted, create_graph=graph)
-        prediction = Prediction(
-            e,
-            -slopes[0].to(e.dtype),
-            _stress(e, None if strain is None else slopes[1], batch, periodic),
-        )
+        e = energy(batch.at(strained, cell))
+        inputs = (positions,) if strain is None else (positions, strain)
+        dE_dx, *dE_dstrain = torch.autograd.grad(e.sum(), inputs, create_graph=graph)
+        stress = _stress(e, dE_dstrain[0] if dE_dstrain else None, batch, periodic)
+        prediction = Prediction(e, -dE_dx.to(e.dtype), stress)
     return prediction if graph else prediction.detach()
 
 
-def _stress(energy: Tensor, strained: Tensor | None, batch: Batch, periodic: Tensor) -> Tensor:
-    """(..., B, d, d) from dE/d strain, NaN where a geometry is not `periodic` (B,) in all
-    directions.
-    """
+def _stress(energy: Tensor, dE_dstrain: Tensor | None, batch: Batch, periodic: Tensor) -> Tensor:
+    """Return (..., B, d, d), NaN where a geometry is not `periodic` (B,) in all directions."""
     stress = energy.new_full((*energy.shape, batch.dimension, batch.dimension), torch.nan)
-    if strained is None or not periodic.any():
+    if dE_dstrain is None or not periodic.any():
         return stress
     volume, where = torch.linalg.det(batch.cell).abs()[..., None, None], periodic[:, None, None]
-    return torch.where(where, (strained / torch.where(where, volume, 1.0)).to(energy.dtype), stress)
+    quotient = dE_dstrain / torch.where(where, volume, 1.0)
+    return torch.where(where, quotient.to(energy.dtype), stress)
 
 
 class Recorded:
@@ -221,8 +191,7 @@ class Differentiable:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Energy of isolated atoms, subtracted in float64 before a network sees an energy, so that it
-    learns small numbers.
+    """Energies of isolated atoms, subtracted in float64 so that a network learns small numbers.
 
     Attributes:
         energies: eV for each atomic number.
@@ -231,11 +200,8 @@ class Baseline:
     energies: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(
-            self,
-            "energies",
-            MappingProxyType({int(z): float(e) for z, e in sorted(self.energies.items())}),
-        )
+        plain = {int(z): float(e) for z, e in sorted(self.energies.items())}
+        object.__setattr__(self, "energies", MappingProxyType(plain))
 
     @classmethod
     def fit(
@@ -245,16 +211,15 @@ class Baseline:
         toward: Mapping[int, float] | None = None,
         ridge: float = 1e-6,
     ) -> Baseline:
-        """Least squares of total energies on the composition, drawn `toward` given isolated-atom
-        energies (zero otherwise).
+        """Fit total energies to the composition by least squares, drawn `toward` given energies.
 
-        Compositions that cannot tell elements apart are normal (pure water knows only 2 H + O): the
+        Compositions that cannot tell elements apart are normal (pure water has only 2 H + O): the
         ridge then shares the energy between them. Nameless particles have no baseline.
 
         Args:
             numbers: atomic numbers of each structure.
             energies: (n,) total energies, eV.
-            toward: eV for each atomic number.
+            toward: eV of isolated atoms for each atomic number; zero where it has none.
             ridge: weight of the pull, relative to the number of structures.
         """
         elements = np.unique(np.concatenate(numbers))
@@ -264,37 +229,33 @@ class Baseline:
         counts = np.array([[(z == e).sum() for e in elements] for z in numbers], dtype=float)
         prior = np.array([(toward or {}).get(int(e), 0.0) for e in elements])
         matrix = counts.T @ counts / len(counts) + ridge * np.eye(len(elements))
-        shift = np.linalg.solve(
-            matrix, counts.T @ (np.asarray(energies) - counts @ prior) / len(counts)
-        )
+        rest = counts.T @ (np.asarray(energies) - counts @ prior) / len(counts)
+        shift = np.linalg.solve(matrix, rest)
         return cls(dict(zip(elements.tolist(), (prior + shift).tolist(), strict=True)))
 
     def __call__(self, batch: Batch) -> Tensor:
-        """(B,) float64: the sum over the atoms of each geometry.
+        """Return the sums (B,), float64, over the atoms of each geometry.
 
         Raises:
-            ValueError: an element that the baseline does not know.
+            ValueError: an element without a baseline energy.
         """
         table = torch.zeros(119, dtype=torch.float64)
         for z, energy in self.energies.items():
             table[z] = energy
-        strange = set(batch.numbers.unique().tolist()) - set(self.energies) - {0}
-        if strange and self.energies:
-            names = ", ".join(chemical_symbols[z] for z in sorted(strange))
-            known = ", ".join(chemical_symbols[z] for z in self.energies)
+        missing = set(batch.numbers.unique().tolist()) - set(self.energies) - {0}
+        if missing and self.energies:
+            names = ", ".join(chemical_symbols[z] for z in sorted(missing))
+            present = ", ".join(chemical_symbols[z] for z in self.energies)
             raise ValueError(
-                f"no baseline energy for {names}; the model knows {known}: add such structures to"
+                f"no baseline energy for {names}; the model knows {present}: add such structures to"
                 " the training data"
             )
         return batch.sum(table.to(batch.numbers.device)[batch.numbers])
 
     def __repr__(self) -> str:
-        return (
-            "Baseline("
-            + ", ".join(f"{chemical_symbols[z]} {e:.4f} eV" for z, e in self.energies.items())
-            + ")"
-        )
+        energies = [f"{chemical_symbols[z]} {e:.4f} eV" for z, e in self.energies.items()]
+        return f"Baseline({', '.join(energies)})"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for a file; ``Baseline(json)`` reads them back."""
+        """Return plain values for a file; ``Baseline(json)`` reads them."""
         return {str(z): e for z, e in self.energies.items()}

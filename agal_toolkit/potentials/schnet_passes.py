@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from .envelope import Envelope
-from .protocol import once
+from .protocol import differentiable_once
 from .schnet_filters import (
     FilterTable,
     SavedFilter,
@@ -95,7 +95,7 @@ class EnergySlopes(torch.autograd.Function):
         return E, dE_dr
 
     @staticmethod
-    @once
+    @differentiable_once
     def backward(ctx: Any, dL_dE: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
         """Differentiate once; the result keeps no graph."""
         distances, *saved = ctx.saved_tensors
