@@ -1,5 +1,4 @@
-"""How large an error a committee's disagreement stands for (Cezar 2025, Sec. II A): a law for each
-quantity.
+"""Calibration of a committee: power laws from disagreement to error (Cezar 2025, Sec. II A).
 
 Everything is fitted on structures of the calibration role, which no member has seen. Forces and
 virials are calibrated component by component, energies and virials per atom.
@@ -7,7 +6,7 @@ virials are calibrated component by component, energies and virials per atom.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -21,24 +20,24 @@ from ..dataset import Dataset
 from .power_law import CalibrationRefused, Form, PowerLaw
 from .variance import component_variance, energy_variance, virial_variance
 
+QUANTITIES = ("forces", "energy", "virial")
+FEW = 5  # structures; fewer do not determine an exponent
+CHANCE = 0.01  # share of samples on which members of low precision may agree by chance
+
 
 @dataclass(frozen=True)
 class Samples:
     """Uncertainties and errors of one quantity on some structures.
 
     Attributes:
-        sigma: (n,) standard deviation over members, raw.
+        sigma: (n,) standard deviation over members, not calibrated.
         errors: (M, n) of every member, or (1, n) of the mean.
-        owner: (n,) index of the structure that each sample belongs to.
+        owner: (n,) index of the structure of each sample.
     """
 
     sigma: NDArray
     errors: NDArray
     owner: NDArray
-
-
-QUANTITIES = ("forces", "energy", "virial")
-SELDOM = 0.01  # share of samples on which members of low precision may agree by chance
 
 
 def samples(
@@ -47,10 +46,10 @@ def samples(
     quantity: str = "forces",
     of: Literal["members", "mean"] = "members",
 ) -> Samples:
-    """What a committee said of labelled structures beside the labels.
+    """Return the uncertainties of a prediction and its errors against the labels.
 
     Args:
-        prediction: (M, ...) of the structures of `data`, as ``committee.predict(data)`` gives it.
+        prediction: (M, ...) of the structures of `data`, from ``committee.predict(data)``.
         data: B structures, N particles in d dimensions.
         quantity: "forces", N d components, eV/angstrom; "energy", B values, eV per atom; "virial",
             d d components of the stress times the volume of each structure that has a labelled
@@ -62,56 +61,54 @@ def samples(
     """
     batch = Batch.of(list(data))
     if quantity == "forces":
-        said, known, variance = (
-            prediction.forces,
-            torch.tensor(np.concatenate(data.forces)),
-            component_variance(prediction),
-        )
+        predicted, true = prediction.forces, torch.tensor(np.concatenate(data.forces))
+        variance = component_variance(prediction)
         owner = batch.owner[:, None].expand(variance.shape)
     elif quantity == "energy":
-        said, known = prediction.energy / batch.counts, torch.tensor(data.energies) / batch.counts
-        variance, owner = (
-            energy_variance(prediction) / batch.counts.square(),
-            torch.arange(len(batch)),
-        )
+        predicted = prediction.energy / batch.counts
+        true = torch.tensor(data.energies) / batch.counts
+        variance = energy_variance(prediction) / batch.counts.square()
+        owner = torch.arange(len(batch))
     elif quantity == "virial":
-        has = [
-            i
-            for i, (label, geometry) in enumerate(zip(data.labels, data, strict=True))
-            if label.stress is not None and geometry.pbc.all()
-        ]
-        if not has:
+        stresses = _stresses(data)
+        if not stresses:
             raise ValueError(
                 "no structure has a labelled stress: virials need periodic structures and a"
                 " reference that gives stress"
             )
-        size = (torch.linalg.det(batch.cell).abs() / batch.counts)[has, None, None]
-        said, known = (
-            prediction.stress[:, has] * size,
-            torch.tensor(np.stack([data.labels[i].stress for i in has])) * size,
-        )
-        variance = virial_variance(prediction, batch)[has]
-        owner = torch.tensor(has)[:, None, None].expand(variance.shape)
+        having = list(stresses)
+        volume = (torch.linalg.det(batch.cell).abs() / batch.counts)[having, None, None]
+        predicted = prediction.stress[:, having] * volume
+        true = torch.tensor(np.stack(list(stresses.values()))) * volume
+        variance = virial_variance(prediction, batch)[having]
+        owner = torch.tensor(having)[:, None, None].expand(variance.shape)
     else:
         raise ValueError(f"quantity is {quantity!r}, expected one of {', '.join(QUANTITIES)}")
-    errors = said.double() - known
-    errors = errors if of == "members" else errors.mean(0, keepdim=True)
-    return Samples(
-        variance.double().sqrt().flatten().numpy(),
-        errors.flatten(1).numpy(),
-        owner.flatten().numpy(),
-    )
+    errors = predicted.double() - true
+    if of == "mean":
+        errors = errors.mean(0, keepdim=True)
+    sigma = variance.double().sqrt().flatten().numpy()
+    return Samples(sigma, errors.flatten(1).numpy(), owner.flatten().numpy())
+
+
+def _stresses(data: Dataset) -> dict[int, NDArray]:
+    """Labelled stresses by index; only structures periodic in all directions have a virial."""
+    return {
+        i: label.stress
+        for i, (geometry, label) in enumerate(zip(data, data.labels, strict=True))
+        if label.stress is not None and geometry.pbc.all()
+    }
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Laws for all quantities of a committee.
+    """Power laws for the quantities of a committee.
 
     Attributes:
         forces: for force components, eV/angstrom.
-        energy: for energies per atom, eV; None where it was not fitted.
-        virial: for components of the virial per atom, eV; None where it was not fitted.
-        notes: what had to be done otherwise than asked, a sentence each.
+        energy: for energies per atom, eV; None if it was not fitted.
+        virial: for components of the virial per atom, eV; None if it was not fitted.
+        notes: one sentence for each fallback that the fit had to take.
     """
 
     forces: PowerLaw
@@ -127,68 +124,64 @@ class Calibration:
         form: Form = "power",
         *,
         of: Literal["members", "mean"] = "members",
-        quantities: tuple[str, ...] = QUANTITIES,
+        quantities: Sequence[str] = QUANTITIES,
     ) -> Calibration:
-        """Laws of one form.
+        """Fit laws of one form.
 
         Args:
             prediction: of the structures of `data`.
             data: labelled structures that no member was trained on.
             form: of all laws.
             of: whose errors, see :func:`samples`.
-            quantities: that get a law; forces always do. Virials are left out where no stress is
+            quantities: that get a law; forces always do. Virials are left out if no stress is
                 labelled.
 
         Raises:
-            CalibrationRefused: data that cannot tell, see :meth:`PowerLaw.fit`; the quantity is named.
+            CalibrationRefused: see :meth:`PowerLaw.fit`; the message names the quantity.
         """
         laws: dict[str, Any] = {}
-        for quantity in _wanted(data, quantities):
-            found = samples(prediction, data, quantity, of)
+        for quantity in _fitted(data, quantities):
+            points = samples(prediction, data, quantity, of)
             try:
-                laws[quantity] = PowerLaw.fit(found.sigma, found.errors, form)
+                laws[quantity] = PowerLaw.fit(points.sigma, points.errors, form)
             except CalibrationRefused as refused:
                 raise CalibrationRefused(f"{quantity}: {refused}") from None
         return cls(**laws)
 
     @classmethod
-    def fit_with_fallback(
-        cls,
-        prediction: Prediction,
-        data: Dataset,
-        *,
-        few: int = 5,
-        of: Literal["members", "mean"] = "members",
-    ) -> Calibration:
-        """Power laws, and where there are fewer than `few` structures or one is refused a linear
-        law, which the notes say; what has neither is left out.
+    def fit_with_fallback(cls, prediction: Prediction, data: Dataset) -> Calibration:
+        """Fit power laws; fall back to linear laws, and leave out a quantity if that fails too.
 
-        So are samples of no uncertainty at all, where they are fewer than one in a hundred: two
-        members in float32 agree now and then.
+        A law is linear if there are fewer than five structures or the power law is refused. Up to
+        one sample in a hundred may have no uncertainty, because members in float32 agree now and
+        then; those samples are left out. The notes record every fallback.
 
         Raises:
             CalibrationRefused: forces that not even a linear law fits.
         """
         laws: dict[str, Any] = {}
         notes: list[str] = []
-        for quantity in _wanted(data, QUANTITIES):
-            found = samples(prediction, data, quantity, of)
-            sound = found.sigma != 0
-            if 0 < (~sound).mean() < SELDOM:
+        for quantity in _fitted(data, QUANTITIES):
+            points = samples(prediction, data, quantity)
+            positive = points.sigma != 0
+            if 0 < (~positive).mean() < CHANCE:
                 notes.append(
-                    f"{quantity}: {int((~sound).sum())} of {sound.size} uncertainties are zero and"
-                    " were left out"
+                    f"{quantity}: {int((~positive).sum())} of {positive.size} uncertainties are"
+                    " zero and were left out"
                 )
-                found = Samples(found.sigma[sound], found.errors[:, sound], found.owner[sound])
-            for form in ("power", "linear"):
-                if form == "power" and (count := len(np.unique(found.owner))) < few:
-                    notes.append(
-                        f"{quantity}: a linear law, as {count} structures are too few for an"
-                        " exponent"
-                    )
-                    continue
+                errors, owner = points.errors[:, positive], points.owner[positive]
+                points = Samples(points.sigma[positive], errors, owner)
+            forms: list[Form] = ["power", "linear"]
+            structures = len(np.unique(points.owner))
+            if structures < FEW:
+                forms = ["linear"]
+                notes.append(
+                    f"{quantity}: a linear law, as {structures} structures are too few for an"
+                    " exponent"
+                )
+            for form in forms:
                 try:
-                    laws[quantity] = PowerLaw.fit(found.sigma, found.errors, form)
+                    laws[quantity] = PowerLaw.fit(points.sigma, points.errors, form)
                     break
                 except CalibrationRefused as refused:
                     if form == "linear" and quantity == "forces":
@@ -197,84 +190,59 @@ class Calibration:
         return cls(**laws, notes=tuple(notes))
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, for a file; :meth:`from_json` reads them back."""
-        return {
-            quantity: None if getattr(self, quantity) is None else asdict(getattr(self, quantity))
-            for quantity in QUANTITIES
-        } | {"notes": list(self.notes)}
+        """Return plain values for a file; :meth:`from_json` reads them back."""
+        laws = {quantity: getattr(self, quantity) for quantity in QUANTITIES}
+        plain = {quantity: law and asdict(law) for quantity, law in laws.items()}
+        return plain | {"notes": list(self.notes)}
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Calibration:
-        """The inverse of :meth:`to_json`."""
-        laws = {
-            quantity: None if stored[quantity] is None else PowerLaw(**stored[quantity])
-            for quantity in QUANTITIES
+        """Invert :meth:`to_json`."""
+        laws: dict[str, Any] = {
+            quantity: stored[quantity] and PowerLaw(**stored[quantity]) for quantity in QUANTITIES
         }
         return cls(**laws, notes=tuple(stored["notes"]))
 
     def atomic_variance(self, prediction: Prediction) -> Tensor:
-        """(N,) (eV/angstrom)^2: calibrated force uncertainty of each atom squared, the sum over
-        components (Cezar 2025, Eq. 9).
-        """
+        """Return the calibrated variance of each atom's force, (N,) (eV/angstrom)^2 (Eq. 9)."""
         return self.forces(component_variance(prediction)).sum(-1)
 
     def energy_sigma(self, prediction: Prediction, batch: Batch) -> Tensor:
-        """(B,) eV per atom.
-
-        Raises:
-            ValueError: energies without a law.
-        """
+        """Return the calibrated uncertainty of the energy of each structure, (B,) eV per atom."""
         return self.law("energy")(energy_variance(prediction) / batch.counts.square()).sqrt()
 
     def virial_sigma(self, prediction: Prediction, batch: Batch) -> Tensor:
-        """(B, d, d) eV per atom.
-
-        Raises:
-            ValueError: virials without a law.
-        """
+        """Return the calibrated uncertainty of virial components, (B, d, d) eV per atom."""
         return self.law("virial")(virial_variance(prediction, batch)).sqrt()
 
     def law(self, quantity: str) -> PowerLaw:
-        """That of a quantity.
-
-        Raises:
-            ValueError: it was not fitted.
-        """
+        """Return the law of a quantity, or raise ValueError if it was not fitted."""
         law = getattr(self, quantity)
         if law is None:
-            raise ValueError(
-                f"this calibration has no law for {quantity}: calibrate on data that are labelled"
-                " with it"
-            )
+            remedy = "calibrate on data that are labelled with it"
+            raise ValueError(f"this calibration has no law for {quantity}: {remedy}")
         return law
 
     def outside(self, target: float, quantity: str = "forces", components: int = 1) -> str | None:
-        """A warning where a target lies outside the middle 95 % of the uncertainties that its law
-        was fitted on; otherwise None.
+        """Return a warning if a target is outside the middle 95 % of the calibrated uncertainties.
 
         Args:
-            target: eV/angstrom for forces, else eV per atom.
-            quantity: that it is a target of.
-            components: it is the norm over so many, of like size.
+            target: eV/angstrom for forces, otherwise eV per atom.
+            quantity: of the target.
+            components: the target is the norm over this many components of like size.
         """
         law = self.law(quantity)
         low, high = law.at([law.low, law.high]) * components**0.5
-        if law.samples and not low <= target <= high:
-            unit = "eV/Å" if quantity == "forces" else "eV per atom"
-            return (
-                f"{target:.3g} {unit} lies outside the calibrated range of {quantity}, {low:.2g} to"
-                f" {high:.2g}: what it will turn out to be is a guess"
-            )
-        return None
+        if not law.samples or low <= target <= high:
+            return None
+        unit = "eV/Å" if quantity == "forces" else "eV per atom"
+        return (
+            f"Target {target:.3g} {unit} is outside the calibrated range of {quantity}"
+            f" ({low:.2g} to {high:.2g}): the achieved error is an extrapolation."
+        )
 
 
-def _wanted(data: Dataset, quantities: tuple[str, ...]) -> Iterator[str]:
-    """Forces first; virials only where there are any."""
-    yield "forces"
-    if "energy" in quantities:
-        yield "energy"
-    if "virial" in quantities and any(
-        label.stress is not None and geometry.pbc.all()
-        for label, geometry in zip(data.labels, data, strict=True)
-    ):
-        yield "virial"
+def _fitted(data: Dataset, quantities: Sequence[str]) -> list[str]:
+    """Forces, energies if wanted, and virials if wanted and labelled."""
+    wanted = {"forces", *quantities} if _stresses(data) else {"forces", *quantities} - {"virial"}
+    return [quantity for quantity in QUANTITIES if quantity in wanted]

@@ -1,21 +1,21 @@
-"""Laws from a disagreement to the size of an error, sigma_cal = a sigma^b (Cezar 2025, Sec. II A).
+"""Power laws from the disagreement of members to their error, sigma_cal = a sigma^b.
 
-With e the error of a prediction and r = e / sigma_cal, a and b maximise the likelihood of normal
-errors (Cezar 2025, Eqs. 3 to 5, whose constant should read ln 2 pi):
+With e the error of a prediction, a and b maximise the likelihood of normal errors (Cezar 2025,
+Sec. II A, Eqs. 3 to 5, whose constant should read ln 2 pi):
 
     NLL(ln a, b) = 1/2 ln 2 pi + mean[ s + e^2 exp(-2 s) / 2 ],    s = ln a + b ln sigma.
 
 It is convex in (ln a, b). For given b the best a is closed form, a^2 = mean(e^2 sigma^(-2b)), and b
-is the root of a function
-that only rises: where the mean of ln sigma weighted with e^2 sigma^(-2b) is the plain mean. So
-there is one fit, found without a starting point, and scaling energies or lengths scales it.
+is the root of a monotonic function: where the mean of ln sigma weighted with e^2 sigma^(-2b) equals
+the plain mean. So there is one fit, it needs no starting point, and scaling energies or lengths
+scales it.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,20 +29,20 @@ FLOOR = 1e-12  # eV/angstrom and eV: under every root, whose slope is infinite w
 
 
 class CalibrationRefused(ValueError):
-    """Data that cannot say what an uncertainty is worth."""
+    """Data that do not determine a law."""
 
 
 @dataclass(frozen=True)
 class PowerLaw:
-    """sigma_cal = a sigma^b, and where it was seen to hold.
+    """sigma_cal = a sigma^b, and the range of sigma that it was fitted on.
 
     Attributes:
         scale: a, in eV/angstrom or eV to the power 1 - b.
         exponent: b; 1 is a linear law, and a = b = 1 the identity.
-        low, high: between which the middle 95 % of the sigma of the fit lie; beyond, few samples
-            say what the law is.
-        samples: values of sigma in the fit.
-        nll: what the fit reached, the mean negative logarithm of the likelihood.
+        low, high: limits of the middle 95 % of sigma in the fit; beyond them the law rests on few
+            samples.
+        samples: number of values of sigma in the fit.
+        nll: mean negative logarithm of the likelihood that the fit reached.
     """
 
     scale: float = 1.0
@@ -54,18 +54,18 @@ class PowerLaw:
 
     @classmethod
     def fit(cls, sigma: ArrayLike, errors: ArrayLike, form: Form = "power") -> PowerLaw:
-        """The most likely law.
+        """Fit the most likely law.
 
         Args:
             sigma: (n,) standard deviations over members, positive.
-            errors: (n,) or (M, n), predicted less true, of the mean or of each member.
-            form: "power"; "linear", b = 1; "identity", which fits nothing and tells how good raw
+            errors: (n,) or (M, n), predicted minus true, of the mean or of each member.
+            form: "power"; "linear", b = 1; "identity", which fits nothing and measures how good raw
                 values are.
 
         Raises:
-            CalibrationRefused: no samples; values that are no numbers; sigma zero; errors all zero;
-                for a power law also sigma that is constant, or an exponent that is not positive,
-                for then a larger disagreement would mean a smaller error.
+            CalibrationRefused: no samples; values that are not finite; sigma zero; errors all zero;
+                for a power law also constant sigma, or an exponent that is not positive, because
+                then a larger disagreement would mean a smaller error.
         """
         sigma, errors = np.asarray(sigma, dtype=float).ravel(), np.asarray(errors, dtype=float)
         if form not in FORMS:
@@ -77,8 +77,7 @@ class PowerLaw:
             )
         if not np.isfinite(sigma).all() or not np.isfinite(errors).all():
             raise CalibrationRefused(
-                "some uncertainties or errors are not numbers: drop the structures that they"
-                " belong to"
+                "some uncertainties or errors are not finite: drop the structures they belong to"
             )
         if (sigma <= 0).any():
             raise CalibrationRefused(
@@ -90,39 +89,36 @@ class PowerLaw:
             raise CalibrationRefused(
                 "all errors are zero: calibrate on structures that the members were not trained on"
             )
-        logs = np.log(sigma)
-        exponent = _exponent(logs, squares) if form == "power" else 1.0
-        log_scale = 0.0 if form == "identity" else 0.5 * _log_mean(squares, -2 * exponent * logs)
-        s = log_scale + exponent * logs
-        nll = 0.5 * math.log(2 * math.pi) + float(
-            np.mean(s) + 0.5 * math.exp(_log_mean(squares, -2 * s))
-        )
+        log_sigma = np.log(sigma)
+        b = _exponent(log_sigma, squares) if form == "power" else 1.0
+        log_a = 0.0 if form == "identity" else 0.5 * _log_mean(squares, -2 * b * log_sigma)
+        s = log_a + b * log_sigma
+        half_square = 0.5 * math.exp(_log_mean(squares, -2 * s))
+        nll = 0.5 * math.log(2 * math.pi) + float(np.mean(s) + half_square)
         low, high = np.quantile(sigma, [0.025, 0.975])
-        return cls(math.exp(log_scale), exponent, float(low), float(high), sigma.size, nll)
+        return cls(math.exp(log_a), b, float(low), float(high), sigma.size, nll)
 
     def __call__(self, variance: Tensor) -> Tensor:
-        """sigma_cal^2 from variances of any shape; its slope is finite where they are zero."""
+        """Return sigma_cal^2 of variances of any shape; its slope is finite where they are zero."""
         return self.scale**2 * (variance + FLOOR**2) ** self.exponent
 
     def at(self, sigma: ArrayLike) -> NDArray:
-        """sigma_cal from sigma of any shape."""
+        """Return sigma_cal of sigma of any shape."""
         return self.scale * np.asarray(sigma, dtype=float) ** self.exponent
 
     @property
     def crossing(self) -> float | None:
-        """The sigma from which on the calibrated value is below the raw one (b < 1), or up to which
-        it is (b > 1); None for a linear law.
-        """
+        """The sigma at which sigma_cal equals sigma; None for a linear law."""
         return None if self.exponent == 1 else self.scale ** (1 / (1 - self.exponent))
 
     def __repr__(self) -> str:
-        seen = f", mostly seen from {self.low:.3g} to {self.high:.3g}" if self.samples else ""
-        return f"PowerLaw(sigma_cal = {self.scale:.4g} sigma^{self.exponent:.4g}{seen})"
+        fitted = f", mostly seen from {self.low:.3g} to {self.high:.3g}" if self.samples else ""
+        return f"PowerLaw(sigma_cal = {self.scale:.4g} sigma^{self.exponent:.4g}{fitted})"
 
 
 def _log_mean(squares: NDArray, exponents: NDArray) -> float:
     """ln mean(squares exp(exponents)), without overflow."""
-    return float(logsumexp(_log(squares) + exponents) - math.log(squares.size))
+    return cast(float, logsumexp(_log(squares) + exponents)) - math.log(squares.size)
 
 
 def _log(squares: NDArray) -> NDArray:
@@ -130,17 +126,18 @@ def _log(squares: NDArray) -> NDArray:
     return np.log(squares, out=np.full(squares.shape, -np.inf), where=squares > 0)
 
 
-def _exponent(logs: NDArray, squares: NDArray) -> float:
+def _exponent(log_sigma: NDArray, squares: NDArray) -> float:
     """b of the power law."""
-    spread = logs.max() - logs.min()
-    if spread < 1e-9 * max(1.0, float(np.abs(logs).max())):
+    spread = log_sigma.max() - log_sigma.min()
+    if spread < 1e-9 * max(1.0, float(np.abs(log_sigma).max())):
         raise CalibrationRefused(
-            "all uncertainties are equal, so there is no exponent to fit: take the linear law, or"
+            "all uncertainties are equal, so there is no exponent to fit: use the linear law, or"
             " more varied structures"
         )
-    centred, log_squares = logs - logs.mean(), _log(squares)
+    centred, log_squares = log_sigma - log_sigma.mean(), _log(squares)
 
     def tilt(b: float) -> float:
+        """The weighted mean of ln sigma minus the plain mean; it falls with b."""
         return float(softmax(log_squares - 2 * b * centred) @ centred)
 
     reach = 1.0
@@ -151,10 +148,11 @@ def _exponent(logs: NDArray, squares: NDArray) -> float:
                 "only structures of the lowest (or highest) uncertainty have errors: calibrate on"
                 " more structures"
             )
-    found = float(brentq(tilt, -reach, reach, xtol=1e-12, rtol=1e-12))
-    if found <= 0:
+    tolerance = {"xtol": 1e-12, "rtol": np.float64(1e-12)}
+    b = cast(float, brentq(tilt, -reach, reach, **tolerance))
+    if b <= 0:
         raise CalibrationRefused(
-            f"the fitted exponent is {found:.3g}: a larger disagreement would mean a smaller error;"
-            " take the linear law, more members, or more structures"
+            f"the fitted exponent is {b:.3g}: a larger disagreement would mean a smaller error;"
+            " use the linear law, more members, or more structures"
         )
-    return found
+    return b

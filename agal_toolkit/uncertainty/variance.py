@@ -1,7 +1,7 @@
-"""How much the members of a committee disagree.
+"""Disagreement of the members of a committee, as variances that divide by M - 1.
 
-Variances divide by M - 1 everywhere. Each takes a prediction with a leading member axis and keeps
-its graph, so an attack can differentiate it.
+Each function takes a prediction with a leading member axis and keeps its graph, so an attack can
+differentiate it.
 """
 
 from __future__ import annotations
@@ -12,42 +12,44 @@ from torch import Tensor
 from ..batch import Batch, Prediction
 
 
-def _spread(values: Tensor) -> Tensor:
-    """Variance over the leading member axis, ddof = 1."""
+def _variance(values: Tensor) -> Tensor:
+    """Variance over the leading member axis."""
     if values.shape[0] < 2:
         raise ValueError("one member cannot disagree with itself: use a committee of at least two")
     return values.var(0, correction=1)
 
 
 def energy_variance(prediction: Prediction) -> Tensor:
-    """(B,) eV^2: variance of the energy over the members (Schwalbe-Koda 2021, Eq. 9)."""
-    return _spread(prediction.energy)
+    """Return the variance of the energy over the members, (B,) eV^2 (Schwalbe-Koda 2021, Eq. 9)."""
+    return _variance(prediction.energy)
 
 
 def component_variance(prediction: Prediction) -> Tensor:
-    """(N, d) (eV/angstrom)^2: variance of every force component over the members."""
-    return _spread(prediction.forces)
+    """Return the variance of every force component over the members, (N, d) (eV/angstrom)^2."""
+    return _variance(prediction.forces)
 
 
 def force_variance(prediction: Prediction, batch: Batch) -> Tensor:
-    """(B,) (eV/angstrom)^2: variance of the forces, averaged over the n d components of a geometry
-    (Schwalbe-Koda 2021, Eq. 10).
+    """Return the mean variance of the force components of each geometry, (B,) (eV/angstrom)^2.
+
+    Schwalbe-Koda 2021, Eq. 10.
     """
     return batch.mean(component_variance(prediction).mean(-1))
 
 
 def virial_variance(prediction: Prediction, batch: Batch) -> Tensor:
-    """(B, d, d) eV^2: variance of the virial per atom, stress times volume over atoms; NaN where a
-    geometry is not periodic in all directions.
+    """Return the variance of stress times volume over atoms, (B, d, d) eV^2.
+
+    NaN where a geometry is not periodic in all directions.
     """
-    size = torch.linalg.det(batch.cell).abs() / batch.counts
-    return _spread(prediction.stress.double() * size[..., None, None])
+    volume = torch.linalg.det(batch.cell).abs() / batch.counts
+    return _variance(prediction.stress.double() * volume[..., None, None])
 
 
 def atomic_sigma(prediction: Prediction, floor: float = 1e-12) -> Tensor:
-    """(N,) eV/angstrom: uncertainty of the force on each atom, the norm over its components (Cezar
-    2025, Eq. 9).
+    """Return the uncertainty of the force on each atom, (N,) eV/angstrom (Cezar 2025, Eq. 9).
 
-    `floor` is added under the root, whose slope is infinite where the members agree.
+    It is the norm over the components. `floor` is added under the root, whose slope is infinite
+    where the members agree.
     """
     return (component_variance(prediction).sum(-1) + floor**2).sqrt()

@@ -106,8 +106,8 @@ def test_extreme_values_neither_overflow_nor_end_the_search(rng):
     [
         ([], [], "n > 0 samples"),
         ([1.0, 2.0], [1.0], "n > 0 samples"),
-        ([1.0, np.nan], [1.0, 1.0], "not numbers"),
-        ([1.0, 2.0], [1.0, np.inf], "not numbers"),
+        ([1.0, np.nan], [1.0, 1.0], "not finite"),
+        ([1.0, 2.0], [1.0, np.inf], "not finite"),
         ([1.0, 0.0, 0.0], [1.0, 1.0, 1.0], "2 of 3 uncertainties are zero"),
         ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], "all uncertainties are equal"),
         ([1.0, 2.0], [0.0, 0.0], "all errors are zero"),
@@ -224,7 +224,7 @@ def test_open_structures_have_no_virial(rng):
 def test_a_careful_calibration_does_not_take_nonsense_for_agreement(rng):
     said, data = committee_and_data(rng, count=8)
     said.forces[0, 3, 1] = torch.nan
-    with pytest.raises(CalibrationRefused, match="not numbers"):
+    with pytest.raises(CalibrationRefused, match="not finite"):
         Calibration.fit_with_fallback(said, data)
 
 
