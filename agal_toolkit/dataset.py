@@ -6,6 +6,7 @@ and keeps it: members may learn from "train" structures, and never from "calibra
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -116,6 +117,19 @@ class Dataset(Sequence[Geometry]):
         reserved = set(rng.choice(learnable, count, replace=False).tolist())
         roles = [CALIBRATION if i in reserved else role for i, role in enumerate(self.roles)]
         return Dataset(self.geometries, self.labels, roles)
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits for exactly these structures, labels, roles and generations.
+
+        Movable atoms count, the rest of an origin does not.
+        """
+        sha = hashlib.sha256()
+        for geometry, label, role in zip(self.geometries, self.labels, self.roles, strict=True):
+            generation = geometry.origin.get("generation", 0)
+            sha.update(f"{geometry.digest()}|{role}|{generation}|".encode())
+            for part in (geometry.movable, np.float64(label.energy), label.forces, label.stress):
+                sha.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
+        return sha.hexdigest()[:16]
 
     def __repr__(self) -> str:
         if not len(self):

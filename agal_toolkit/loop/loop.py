@@ -8,15 +8,12 @@ which stages were run and which were read from the run directory.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-
-import numpy as np
 
 from ..attack.attack import Attack
 from ..committee import Committee
@@ -259,10 +256,10 @@ class Loop:
                 place and the remedy.
         """
         return {
-            "dataset": digest_of(dataset),
+            "dataset": dataset.digest(),
             "recipe": to_settings(self.recipe, "recipe"),
             "reference": self.reference.identity,
-            "test": None if self.test is None else digest_of(self.test),
+            "test": None if self.test is None else self.test.digest(),
             "metrics": {
                 name: to_settings(metric, f"metrics[{name!r}]")
                 for name, metric in self.metrics.items()
@@ -393,16 +390,3 @@ class Loop:
 
 def _directory(directory: str | Path | None) -> RunDirectory:
     return RunDirectory(None if directory is None else Path(directory))
-
-
-def digest_of(dataset: Dataset) -> str:
-    """Return a name for exactly these structures, their labels, roles, movable atoms and origins.
-
-    Of the origin only the generation counts.
-    """
-    sha = hashlib.sha256()
-    for geometry, label, role in zip(dataset, dataset.labels, dataset.roles, strict=True):
-        sha.update(f"{geometry.digest()}|{role}|{geometry.origin.get('generation', 0)}|".encode())
-        for part in (geometry.movable, np.float64(label.energy), label.forces, label.stress):
-            sha.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
-    return sha.hexdigest()[:16]

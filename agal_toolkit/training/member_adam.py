@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -118,7 +119,7 @@ class MemberAdam:
         for p in self.parameters:
             p.data = p.data.clone(memory_format=torch.contiguous_format)
 
-    def _state(self) -> dict[str, NDArray]:
+    def _state(self) -> dict[str, Any]:
         tensors = {
             "flat": self.flat,
             "best_weights": self.best_weights,

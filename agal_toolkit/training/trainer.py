@@ -227,22 +227,18 @@ class TorchTrainer:
         rng: Generator,
         module: nn.Module,
     ) -> str:
-        """A digest of settings, network, data and random numbers, for the checkpoints of a fit.
+        """A digest of everything that determines a fit, for its checkpoints.
 
-        Initial weights and baselines follow from these; their last bits differ between processors,
-        and a fit may go on on another one.
+        Initial parameters and baselines follow from these; their last bits differ between
+        processors, and a fit may go on on another one.
         """
         settings = {
             f.name: repr(getattr(self, f.name))
             for f in fields(self)
             if f.compare and f.name != "network"
         }
-        about = [settings, repr(module), rng.bit_generator.state]
+        about = [settings, repr(module), rng.bit_generator.state, data.digest()]
         sha = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
-        for geometry, label in zip(data, data.labels, strict=True):
-            sha.update(geometry.digest().encode())
-            for part in (label.energy, label.forces, label.stress):
-                sha.update(b"" if part is None else np.asarray(part, dtype=float).tobytes())
         sha.update(np.asarray(weights, dtype=float).tobytes())
         sha.update(np.asarray(valid, dtype=bool).tobytes())
         return sha.hexdigest()

@@ -17,7 +17,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Epoch, Finished, Labelled, Stage, Step
 from agal_toolkit.geometry import Labels, points
 from agal_toolkit.loop.generation import KEPT, Generation
-from agal_toolkit.loop.loop import Schedule, digest_of
+from agal_toolkit.loop.loop import Schedule
 from agal_toolkit.loop.run_directory import RunDirectoryError
 from agal_toolkit.loop.stages import NOT_REACHED, random_stream
 from agal_toolkit.loop.stopping import until
@@ -74,8 +74,8 @@ def equal(one: Generation, other: Generation) -> bool:
     """Whether two records say the same, bit for bit."""
     batch = one.committee.batch(one.dataset)
     return (
-        digest_of(one.dataset) == digest_of(other.dataset)
-        and digest_of(one.labelled) == digest_of(other.labelled)
+        one.dataset.digest() == other.dataset.digest()
+        and one.labelled.digest() == other.labelled.digest()
         and one.verdicts == other.verdicts
         and dict(one.failures) == dict(other.failures)
         and dict(one.metrics) == dict(other.metrics)
@@ -684,8 +684,8 @@ def test_the_digest_of_data_sees_geometry_label_and_role():
             data.geometries, [replace(data.labels[0], stress=np.zeros((2, 2))), *data.labels[1:]]
         ),
     ]
-    assert len({digest_of(d) for d in (data, *others)}) == 6
-    assert digest_of(helpers.first_data(3)) == digest_of(data)
+    assert len({d.digest() for d in (data, *others)}) == 6
+    assert helpers.first_data(3).digest() == data.digest()
 
 
 def test_a_structure_keeps_its_place_in_the_split_in_later_generations(right):
@@ -720,7 +720,7 @@ def test_told_labels_survive_a_retry(tmp_path):
 
 
 def test_a_generation_is_told_once(tmp_path):
-    loop, data, proposal, answers = told(tmp_path)
+    loop, _, proposal, answers = told(tmp_path)
     loop.tell(proposal, answers, tmp_path / "run")
     with pytest.raises(ValueError, match=r"generation 1 has its labels already.*retry"):
         loop.tell(proposal, [WELL(g) for g in proposal.geometries], tmp_path / "run")
@@ -742,4 +742,4 @@ def test_settings_tell_apart_what_may_move_and_who_acquired_it():
     data = helpers.first_data(4)
     held = Dataset([replace(g, movable=[False]) for g in data], data.labels)
     later = Dataset([replace(g, origin={"generation": 2}) for g in data], data.labels)
-    assert len({digest_of(d) for d in (data, held, later)}) == 3
+    assert len({d.digest() for d in (data, held, later)}) == 3
