@@ -1,11 +1,13 @@
 # %% [markdown]
 # # Ammonia: a potential that learns to invert
 #
-# Nitrogen passes through the plane of its three hydrogens. A potential trained on small vibrations of the pyramid has never
-# seen that plane; this notebook lets it find out what it does not know, asks density functional theory, and learns, as in
+# Nitrogen passes through the plane of its three hydrogens. A potential trained on small vibrations
+# of the pyramid has never seen that plane; this notebook lets it find out what it does not know,
+# asks density functional theory, and learns, as in
 #
-# > D. Schwalbe-Koda, A. R. Tan, R. Gómez-Bombarelli, *Differentiable sampling of molecular geometries with
-# > uncertainty-based adversarial attacks*, Nature Communications **12**, 5104 (2021), Sec. 3.2, Figs. 3 to 5.
+# > D. Schwalbe-Koda, A. R. Tan, R. Gómez-Bombarelli, *Differentiable sampling of molecular
+# > geometries with uncertainty-based adversarial attacks*, Nature Communications **12**, 5104
+# > (2021), Sec. 3.2, Figs. 3 to 5.
 #
 # 1. The molecule in the reference
 # 2. Where we start
@@ -18,7 +20,8 @@
 # 9. Dynamics (Figs. 3f and 5)
 # 10. Beside the paper, panel by panel
 #
-# Run the cells from top to bottom. Energies are in kcal/mol above the ground state, lengths in angstrom.
+# Run the cells from top to bottom. Energies are in kcal/mol above the ground state, lengths in
+# angstrom.
 
 # %%
 from pathlib import Path
@@ -37,28 +40,30 @@ from agal_toolkit.references import Cache
 from agal_toolkit.widgets import Atlas, AttackPlayer, Molecule, Monitor
 from studies.ammonia import figures, gallery, study
 from studies.ammonia.committees import R_EDGES, TEMPERATURES, Z_EDGES
+from studies.ammonia.labels import labelled
 from studies.ammonia.plane import ammonia, distortions
 from studies.ammonia.recipes import KCAL, PRESETS, initial
-from studies.ammonia.truth import truth
+from studies.ammonia.truth import load_truth
 from studies.ammonia.view import AmmoniaView
-from studies.results import chosen_preset, read
+from studies.jobs import RESULTS, chosen_preset, read
 
 torch.set_num_threads(1)
 name = chosen_preset(PRESETS)
 preset, recipe, start, seed = PRESETS[name], "ours", "thermal", 0
-results = Path("results")  # beside this notebook
+results = RESULTS
 print(f"preset {name}: {preset}")
 
 # %% [markdown]
 # ## 1. The molecule in the reference
 #
-# The reference is BP86-D3(BJ)/def2-SVP, computed by PySCF and s-dftd3 on this machine, about a second per geometry. RDKit's
-# MMFF94 gives a first structure, which is then optimised with the reference itself. All that follows rests on four
-# computations that were made once and are kept with their settings: that optimisation, the Hessian, the inversion path by a
-# nudged elastic band, and the energy on a plane of symmetric geometries.
+# The reference is BP86-D3(BJ)/def2-SVP, computed by PySCF and s-dftd3 on this machine, about a
+# second per geometry. RDKit's MMFF94 gives a first structure, which is then optimised with the
+# reference itself. All that follows rests on four computations that were made once and are kept
+# with their settings: that optimisation, the Hessian, the inversion path by a nudged elastic band,
+# and the energy on a plane of symmetric geometries.
 
 # %%
-known = truth(results / "ammonia" / "reference", sizes=PRESETS["laptop"].truth)
+known = load_truth(results / "ammonia" / "reference", sizes=PRESETS["laptop"].truth)
 reference = agal.Reference(agal.DFT())
 barrier = known.path.barrier / KCAL
 print(
@@ -88,18 +93,19 @@ print(
 )
 
 # %% [markdown]
-# $R$ is the radius of the circle through the hydrogens, $Z$ the height of nitrogen above their plane, both divided by their
-# ground-state values. The barrier is a saddle at $Z = 0$.
+# $R$ is the radius of the circle through the hydrogens, $Z$ the height of nitrogen above their
+# plane, both divided by their ground-state values. The barrier is a saddle at $Z = 0$.
 #
 # ## 2. Where we start
 #
-# The first data are displacements along the normal modes, with a temperature between 250 and 750 K drawn for each: on average
-# every mode holds $kT/2$ of potential energy. A *harder* start has 25 to 75 K and the frames of the optimisation.
+# The first data are displacements along the normal modes, with a temperature between 250 and 750 K
+# drawn for each: on average every mode holds $kT/2$ of potential energy. A *harder* start has 25 to
+# 75 K and the frames of the optimisation.
 
 # %%
 folder = Path(mkdtemp(prefix="ammonia-"))
 place = results / "ammonia" if name == "laptop" else folder
-first = study.labelled(
+first = labelled(
     place / f"{start}-{seed}.extxyz",
     initial(start, preset, known, seed),
     reference,
@@ -122,12 +128,14 @@ first
 # %% [markdown]
 # ## 3. How long to train
 #
-# Before strategies are compared, training must not be what limits them. Each point of these curves is a committee trained from
-# scratch on one thermal start, its learning rate annealed over so many steps of Adam; bands are 0.05 kcal/mol about the end of our
-# recipe's. Members share batches: 30 structures, as printed, of which a member learns from those of its own training set, are three
-# steps an epoch; the printed 500 epochs are then 1500 steps. Ours are 4800 for the first committee and some 7500 for the third. Where
-# the data say little of the plane, the barrier still drifts by more than the bands when steps are doubled, and committees
-# that differ in nothing but folds and first weights differ as much: differences below about 0.2 kcal/mol say nothing.
+# Before strategies are compared, training must not be what limits them. Each point of these curves
+# is a committee trained from scratch on one thermal start, its learning rate annealed over so many
+# steps of Adam; bands are 0.05 kcal/mol about the end of our recipe's. Members share batches: 30
+# structures, as printed, of which a member learns from those of its own training set, are three
+# steps an epoch; the printed 500 epochs are then 1500 steps. Ours are 4800 for the first committee
+# and some 7500 for the third. Where the data say little of the plane, the barrier still drifts by
+# more than the bands when steps are doubled, and committees that differ in nothing but folds and
+# first weights differ as much: differences below about 0.2 kcal/mol say nothing.
 
 # %%
 curves = read(results / "ammonia_convergence-laptop.json")
@@ -176,15 +184,18 @@ for claim in curves["claims"]:
 # %% [markdown]
 # ## 4. The loop, live
 #
-# One round is: train five SchNets (here three convolutions, 64 wide; four and 256 in the paper); attack; keep what is distinct and
-# not broken; ask density functional theory; add the answers. Attacks start from hot normal modes and from the ends of short
-# simulations with the committee, and go down the logarithm of the paper's loss, which has a slope everywhere:
+# One round is: train five SchNets (here three convolutions, 64 wide; four and 256 in the paper);
+# attack; keep what is distinct and not broken; ask density functional theory; add the answers.
+# Attacks start from hot normal modes and from the ends of short simulations with the committee, and
+# go down the logarithm of the paper's loss, which has a slope everywhere:
 #
-# $$-\ln P(X_\delta) - \ln \sigma_F^2(X_\delta), \qquad P \propto e^{-\bar E/kT} \qquad \text{(Eqs. 3 and 4)} .$$
+# $$-\ln P(X_\delta) - \ln \sigma_F^2(X_\delta), \qquad P \propto e^{-\bar E/kT}
+# \qquad \text{(Eqs. 3 and 4)} .$$
 #
-# $kT$ is 5 kcal/mol in the first round, which goes wide, and 3 in the second, which goes to the barrier (the paper: 20). Press
-# **Start**. Left the committee's surface with the known structures (white, gray) and the new ones (black), right the
-# inversion path of every committee so far beside the reference's.
+# $kT$ is 5 kcal/mol in the first round, which goes wide, and 3 in the second, which goes to the
+# barrier (the paper: 20). Press **Start**. Left the committee's surface with the known structures
+# (white, gray) and the new ones (black), right the inversion path of every committee so far beside
+# the reference's.
 
 # %%
 loop = study.loop(recipe, preset, known, seed, reference)
@@ -224,8 +235,9 @@ for turn in (*rounds, third):
 # %% [markdown]
 # ## 5. An attack, played
 #
-# Choose an attack and move the slider: the molecule distorts from its start (the ghost), and the curves say what the committee
-# thinks of it. The reference's answer is shown where the attack ended.
+# Choose an attack and move the slider: the molecule distorts from its start (the ghost), and the
+# curves say what the committee thinks of it. The reference's answer is shown where the attack
+# ended.
 
 # %%
 AttackPlayer.of(rounds[0], zero=known.zero, unit="kcal/mol")
@@ -239,9 +251,11 @@ rounds[-1]
 # %% [markdown]
 # ## 6. What was sampled
 #
-# From here on the pictures show the committed records of `python -m studies.ammonia.study --preset laptop`: the run of seed 0
-# from the thermal start in full, and where it says so all seeds of other starts and of the paper's own recipe. Structures are compared by SOAP vectors, and UMAP lays them out in the
-# plane (Fig. 3a). Click on a point to see its structure.
+# From here on the pictures show the committed records of
+# `python -m studies.ammonia --preset laptop`: the run of seed 0 from the thermal start in full, and
+# where it says so all seeds of other starts and of the paper's own recipe. Structures are compared
+# by SOAP vectors, and UMAP lays them out in the plane (Fig. 3a). Click on a point to see its
+# structure.
 
 # %%
 laptop = PRESETS["laptop"]
@@ -291,10 +305,11 @@ figures.energy_against_rmsd(scatter, far, logarithmic=True, shown=look)
 # %% [markdown]
 # ## 7. The barrier
 #
-# The nudged elastic band on each committee of this run (thin: its members), and the error of the barrier over all seeds. *Random* is
-# a committee of 138 random geometries (0.3 Å), *start + random* one of the start and as many random geometries as attacks were
-# labelled; both are trained as the committees beside them. The large marker is the median of the errors with their sign; tables give medians of
-# their sizes. *Printed* has the paper's recipe, but networks of our size.
+# The nudged elastic band on each committee of this run (thin: its members), and the error of the
+# barrier over all seeds. *Random* is a committee of 138 random geometries (0.3 Å), *start + random*
+# one of the start and as many random geometries as attacks were labelled; both are trained as the
+# committees beside them. The large marker is the median of the errors with their sign; tables give
+# medians of their sizes. *Printed* has the paper's recipe, but networks of our size.
 
 # %%
 figure, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
@@ -318,8 +333,9 @@ for axes, ((which, begin), runs) in zip(panels.flat, stored.items(), strict=True
 # %% [markdown]
 # ## 8. The surface
 #
-# What each committee of this run says of the plane, with the structures it has learned from (white) and what was added by attacks
-# (black); then the errors of all five seeds below an energy, and how many simulations stay physical.
+# What each committee of this run says of the plane, with the structures it has learned from (white)
+# and what was added by attacks (black); then the errors of all five seeds below an energy, and how
+# many simulations stay physical.
 
 # %%
 names = list(gallery.NAMES)
@@ -366,7 +382,8 @@ figures.stable_bars(
 )
 
 # %% [markdown]
-# The surface shows symmetric geometries only. Structures that share $(Z, R)$ can be quite different (Fig. 4):
+# The surface shows symmetric geometries only. Structures that share $(Z, R)$ can be quite different
+# (Fig. 4):
 
 # %%
 figure, panels = plt.subplots(2, 5, figsize=(9.4, 3.8), layout="constrained")
@@ -383,8 +400,9 @@ _ = panels[1, 0].set_title("all at Z = 1, R = 1", fontsize=9)
 # %% [markdown]
 # ## 9. Dynamics
 #
-# Simulations on the third committee's mean from the ground state, at six temperatures. Where they went while they were stable,
-# and where those went that broke; red points are attacks on that committee.
+# Simulations on the third committee's mean from the ground state, at six temperatures. Where they
+# went while they were stable, and where those went that broke; red points are attacks on that
+# committee.
 
 # %%
 moved = run["committees"]["third"]["stability"]
@@ -406,8 +424,9 @@ for axes, (kind, counts) in zip(panels, frames.items(), strict=True):
 figures.density_bar(list(panels))
 
 # %% [markdown]
-# A simulation counts as broken, too, where the predicted energy lies more than 0.1 kcal/mol below the reference's ground state. A committee
-# whose minimum is that much too low fails at once and at all temperatures: so it is with one of the five of random geometries.
+# A simulation counts as broken, too, where the predicted energy lies more than 0.1 kcal/mol below
+# the reference's ground state. A committee whose minimum is that much too low fails at once and at
+# all temperatures: so it is with one of the five of random geometries.
 
 # %%
 begins = [begin for begin in ("thermal", "cold", "frozen") if ("ours", begin) in stored]
@@ -432,8 +451,8 @@ panels[0, 0].set_ylabel("stable simulations")
 _ = panels[0, -1].legend(fontsize=9)
 
 # %% [markdown]
-# Nobody learns from attacks on the third committee. The reference has judged them: where simulations find nothing wrong, attacks
-# still find holes.
+# Nobody learns from attacks on the third committee. The reference has judged them: where
+# simulations find nothing wrong, attacks still find holes.
 
 # %%
 figure, panels = plt.subplots(
@@ -489,6 +508,7 @@ steady = {
     which: claimed[f"stable simulations, {which}"]["value"]
     for which in ("third committee", "random", "start + random")
 }
+steadier = steady["third committee"] >= 0.83 and steady["random"] < steady["third committee"]
 away = gallery.nearest(vectors, groups, "Hessian-displaced")
 apart = min(away["attacks 1"], away["attacks 2"]) / away["random 0.1 Å"]
 grown = [
@@ -595,7 +615,7 @@ rows = [
         "3f, inset",
         "83 % of simulations stable on the third committee, 63 % on random",
         (
-            f"{same(steady['third committee'] >= 0.83 and steady['random'] < steady['third committee'])}:"
+            f"{same(steadier)}:"
             f" {steady['third committee']:.0%} and {steady['random']:.0%}; start + random"
             f" {steady['start + random']:.0%}"
         ),

@@ -1,11 +1,13 @@
 # %% [markdown]
 # # Structures of a chosen error
 #
-# How wrong should the next structure be? A committee of potentials disagrees, its disagreement is calibrated to real errors, and
-# structures are optimised until the calibrated uncertainty is the error that was asked for, as in
+# How wrong should the next structure be? A committee of potentials disagrees, its disagreement is
+# calibrated to real errors, and structures are optimised until the calibrated uncertainty is the
+# error that was asked for, as in
 #
-# > H. M. Cezar, T. Bodenstein, H. A. Sveinsson, M. Ledum, S. Reine, S. L. Bore, *Learning atomic forces from
-# > uncertainty-calibrated adversarial attacks*, npj Computational Materials (2025), Secs. II A to II E, Figs. 2 and 3.
+# > H. M. Cezar, T. Bodenstein, H. A. Sveinsson, M. Ledum, S. Reine, S. L. Bore, *Learning atomic
+# > forces from uncertainty-calibrated adversarial attacks*, npj Computational Materials (2025),
+# > Secs. II A to II E, Figs. 2 and 3.
 #
 # 1. Liquid water, and who knows it
 # 2. The committee
@@ -19,10 +21,12 @@
 # 10. What a gradient costs
 # 11. Beside the paper
 #
-# Run the cells from top to bottom; part 4 is live, the rest shows what a study stored. Uncertainties and errors of forces are norms
-# over the three components of an atom's force (Eq. 9), averaged over the atoms of a structure: "uncertainty" is the calibrated one of
-# the members, and "found" the root mean square error of the members once the truth has been asked. Values in parentheses are 95 %
-# bootstrap intervals over structures, taken as independent, of one committee. Sentences about findings are about the laptop's preset.
+# Run the cells from top to bottom; part 4 is live, the rest shows what a study stored.
+# Uncertainties and errors of forces are norms over the three components of an atom's force (Eq. 9),
+# averaged over the atoms of a structure: "uncertainty" is the calibrated one of the members, and
+# "found" the root mean square error of the members once the truth has been asked. Values in
+# parentheses are 95 % bootstrap intervals over structures, taken as independent, of one committee.
+# Sentences about findings are about the laptop's preset.
 
 # %%
 import shutil
@@ -41,14 +45,14 @@ from studies.calibrated import figures, gallery, study
 from studies.calibrated.costs_figure import gradient_costs
 from studies.calibrated.recipes import ABSOLUTE, MULTIPLES, PRESETS
 from studies.calibrated.recipes import trials as known_trials
-from studies.calibrated.trials import NORMS, predicted
-from studies.calibrated.ways import rattled
-from studies.results import chosen_preset, read
+from studies.calibrated.records import predict
+from studies.calibrated.trials import NORMS, rattle
+from studies.jobs import RESULTS, Runner, chosen_preset, read
 from studies.water.truth import folded
 
 torch.set_num_threads(1)
 name = chosen_preset(PRESETS)
-preset, results = PRESETS[name], Path("results")  # beside this notebook
+preset, results = PRESETS[name], RESULTS
 place = results
 if name == "fast":  # a small committee, and a few structures of each kind
     place = Path(mkdtemp(prefix="calibrated-"))
@@ -66,19 +70,20 @@ if name == "fast":  # a small committee, and a few structures of each kind
         "forces 0.01",
         "cell",
     )
-    study.study(name, only=few, out=place / "runs", results=place)
+    study.study(Runner(name, place / "runs", place), only=few)
 print(f"preset {name}: {preset}")
 
 # %% [markdown]
 # ## 1. Liquid water, and who knows it
 #
-# The truth is AMOEBA, a polarisable many-body model, in a periodic box of 64 molecules. Its own simulations at 300 K are what
-# the committee learns from, together with rattled copies of their frames; two further simulations are for tests, and no frame of them
-# is a few femtoseconds away from what was learned.
+# The truth is AMOEBA, a polarisable many-body model, in a periodic box of 64 molecules. Its own
+# simulations at 300 K are what the committee learns from, together with rattled copies of their
+# frames; two further simulations are for tests, and no frame of them is a few femtoseconds away
+# from what was learned.
 
 # %%
 record = read(place / f"calibrated_attacks-{name}.json")
-scene = study.scene((place / "runs" / name).absolute(), (place / "water").absolute(), name)
+scene = study.scene(place / "water", name)
 data, held = scene.data, scene.heldout
 print(scene.data.learned)
 Molecule().show(folded(data.box))
@@ -86,8 +91,8 @@ Molecule().show(folded(data.box))
 # %% [markdown]
 # ## 2. The committee
 #
-# Members share one atomic density and differ in everything that they make of it (`DensityNet`). Each learned from its own bootstrap of
-# the training structures.
+# Members share one atomic density and differ in everything that they make of it (`DensityNet`).
+# Each learned from its own bootstrap of the training structures.
 
 # %%
 about = record["records"]["committee"]
@@ -107,10 +112,12 @@ print(
 # %% [markdown]
 # ## 3. From disagreement to error
 #
-# $\sigma_\mathrm{cal} = a\,\hat\sigma^{\,b}$ with the most likely $a$ and $b$ (Eqs. 3 to 5), fitted on structures that no member has seen.
-# Here it is judged on structures that served neither: frames of two other simulations, and rattled copies of them. Where the law holds,
-# $r = $ error / uncertainty, of every member and component, is normally distributed (above: densities), and the rms error in bins of
-# equally many samples is the uncertainty (below; the log-log slope is that of these points).
+# $\sigma_\mathrm{cal} = a\,\hat\sigma^{\,b}$ with the most likely $a$ and $b$ (Eqs. 3 to 5), fitted
+# on structures that no member has seen. Here it is judged on structures that served neither: frames
+# of two other simulations, and rattled copies of them. Where the law holds, $r = $ error /
+# uncertainty, of every member and component, is normally distributed (above: densities), and the
+# rms error in bins of equally many samples is the uncertainty (below; the log-log slope is that of
+# these points).
 
 # %%
 ratios, kinds = about["ratios"], ("forces", "energy", "virial")
@@ -166,17 +173,21 @@ Markdown(
 )
 
 # %% [markdown]
-# NLL is the mean negative log-likelihood of the errors, and the miscalibration area that between the observed and the promised share of
-# errors in all central intervals. Calibration makes the errors of forces as wide as promised, with tails beyond four uncertainties that are
-# heavier than normal. One law for all atoms is a compromise: oxygen errs more than it says and hydrogen less. A law for each element mends
-# the width, and one of simulations alone the slope, too: rattled structures, which attacks need (part 5), ask for a larger exponent. Of energies there is one value a structure, and their slope stays open.
+# NLL is the mean negative log-likelihood of the errors, and the miscalibration area that between
+# the observed and the promised share of errors in all central intervals. Calibration makes the
+# errors of forces as wide as promised, with tails beyond four uncertainties that are heavier than
+# normal. One law for all atoms is a compromise: oxygen errs more than it says and hydrogen less. A
+# law for each element mends the width, and one of simulations alone the slope, too: rattled
+# structures, which attacks need (part 5), ask for a larger exponent. Of energies there is one value
+# a structure, and their slope stays open.
 
 # %% [markdown]
 # ## 4. Choose an error, live
 #
-# Move the slider, press **Attack**: L-BFGS minimises $\sum_i (\sigma_i - \delta)^2$ (Eq. 8), atoms take the colour of their uncertainty,
-# and when the attack has arrived the truth is asked. Right: each promise, and what was found. A target that lies outside of what the
-# calibration has seen is warned of in red.
+# Move the slider, press **Attack**: L-BFGS minimises $\sum_i (\sigma_i - \delta)^2$ (Eq. 8), atoms
+# take the colour of their uncertainty, and when the attack has arrived the truth is asked. Right:
+# each promise, and what was found. A target that lies outside of what the calibration has seen is
+# warned of in red.
 
 # %%
 calibrated = scene.committee.calibrated(scene.aside)
@@ -194,18 +205,19 @@ panel
 # %% [markdown]
 # ## 5. Promise and delivery
 #
-# Each target was attacked from forty structures of a simulation (at the laptop's preset). From here on the pictures show the records of
-# `python -m studies.calibrated.study`. Left: errors of all members on all atoms, of simulated structures and of those that
-# attacks at one target found, with and without calibration (Fig. 2c; dotted: the target). Middle: attacks with several targets (Fig. 3a).
-# Right: averages with their intervals.
+# Each target was attacked from forty structures of a simulation (at the laptop's preset). From here
+# on the pictures show the records of `python -m studies.calibrated`. Left: errors of all members on
+# all atoms, of simulated structures and of those that attacks at one target found, with and without
+# calibration (Fig. 2c; dotted: the target). Middle: attacks with several targets (Fig. 3a). Right:
+# averages with their intervals.
 
 # %%
 trials = record["records"]["trials"]
 abouts = {key: trial.about for key, trial in known_trials(preset).items()}
 multiples, absolute = [f"x{m}" for m in MULTIPLES], [f"{1000 * t:g} meV" for t in ABSOLUTE]
-attacked = gallery.there(trials, [*multiples, *absolute])
+attacked = gallery.available(trials, [*multiples, *absolute])
 figure, (left, middle, right) = plt.subplots(1, 3, figsize=(11.4, 3.9), layout="constrained")
-errors = predicted(scene.committee, list(data.first)).forces.numpy() - np.concatenate(
+errors = predict(scene.committee, list(data.first)).forces.numpy() - np.concatenate(
     data.first.forces
 )
 densities = {
@@ -215,7 +227,7 @@ densities = {
 }
 figures.error_densities(left, densities, NORMS)
 left.axvline(trials["x1.4"]["target"], color="k", ls=":", lw=1.2)
-shown = gallery.there(trials, absolute) or attacked
+shown = gallery.available(trials, absolute) or attacked
 figures.error_densities(
     middle,
     {
@@ -236,11 +248,13 @@ _ = right.text(1000 * held, right.get_ylim()[1] * 0.03, " held-out error", fonts
 Markdown(gallery.trial_rows(trials, attacked, abouts))
 
 # %% [markdown]
-# An attack has *reached* its target where the average uncertainty is within 3 % of it, and that of the atoms deviates by less than 15 %
-# (rms). Up to 1.6 held-out errors all attacks get there, and what they promise is found. At twice the error nearly all do. Three times is
-# further than almost all of what the law was fitted on: few attacks reach it, and errors exceed the promise. Of 400 meV/Å nothing is kept:
-# bonds are torn, uncertainties stay below the target and errors rise above it. Below the held-out error attacks stop: structures that are
-# less uncertain than simulations are not to be found.
+# An attack has *reached* its target where the average uncertainty is within 3 % of it, and that of
+# the atoms deviates by less than 15 % (rms). Up to 1.6 held-out errors all attacks get there, and
+# what they promise is found. At twice the error nearly all do. Three times is further than almost
+# all of what the law was fitted on: few attacks reach it, and errors exceed the promise. Of 400
+# meV/Å nothing is kept: bonds are torn, uncertainties stay below the target and errors rise above
+# it. Below the held-out error attacks stop: structures that are less uncertain than simulations are
+# not to be found.
 #
 # Errors of the structures that attacks found, component by component:
 
@@ -248,12 +262,13 @@ Markdown(gallery.trial_rows(trials, attacked, abouts))
 Markdown(gallery.adversary_rows(trials, attacked, abouts))
 
 # %% [markdown]
-# Structures that begin above a target are pulled back to it (left; all simulated structures are more uncertain than the held-out error's
-# multiple 1.0 asks for), but not to any target (right):
+# Structures that begin above a target are pulled back to it (left; all simulated structures are
+# more uncertain than the held-out error's multiple 1.0 asks for), but not to any target (right):
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.2), layout="constrained", sharey=True)
-for axes, key in zip(panels, gallery.there(trials, ["x1.0", "50 meV"]) or ["x1.4", "x2.0"]):
+examples = gallery.available(trials, ["x1.0", "50 meV"]) or ["x1.4", "x2.0"]
+for axes, key in zip(panels, examples, strict=False):
     figures.arrivals(
         axes,
         *(1000 * gallery.column(trials[key], column) for column in ("start", "sigma")),
@@ -265,24 +280,26 @@ for axes, key in zip(panels, gallery.there(trials, ["x1.0", "50 meV"]) or ["x1.4
     )
 
 # %% [markdown]
-# The same target with the members' disagreement as it is (Fig. 2c), with the linear law, calibrated on simulated structures alone, and
-# with a guard that keeps O-H bonds between 0.85 and 1.15 Å:
+# The same target with the members' disagreement as it is (Fig. 2c), with the linear law, calibrated
+# on simulated structures alone, and with a guard that keeps O-H bonds between 0.85 and 1.15 Å:
 
 # %%
-others = gallery.there(
+others = gallery.available(
     trials, ["x1.4", "raw", "x2.0", "linear x2.0", "simulations x2.0", "guarded x2.0"]
 )
 Markdown(gallery.trial_rows(trials, others, abouts))
 
 # %% [markdown]
-# Uncalibrated, half of the attacks arrive, at errors well above what was asked for. The linear law takes structures for more wrong than they
-# are, calibration on simulations alone for less. With bonds guarded no attack gets to twice the error in thirty steps.
+# Uncalibrated, half of the attacks arrive, at errors well above what was asked for. The linear law
+# takes structures for more wrong than they are, calibration on simulations alone for less. With
+# bonds guarded no attack gets to twice the error in thirty steps.
 
 # %% [markdown]
 # ## 6. A second round
 #
-# The first round's structures are labelled now. Calibrated once more with those of the same target beside the ones put aside, the
-# same target is attacked from structures that the first round has not touched; no network is trained again.
+# The first round's structures are labelled now. Calibrated once more with those of the same target
+# beside the ones put aside, the same target is attacked from structures that the first round has
+# not touched; no network is trained again.
 
 # %%
 figure, axes = plt.subplots(figsize=(6.0, 3.9), layout="constrained")
@@ -303,15 +320,16 @@ Markdown(gallery.trial_rows(trials, both, abouts))
 Markdown(gallery.adversary_rows(trials, both, abouts))
 
 # %% [markdown]
-# The second round's errors are distributed as promised (standard deviation of r and slope near one), even at three times the held-out error,
-# and are found some per cent below the target.
+# The second round's errors are distributed as promised (standard deviation of r and slope near
+# one), even at three times the held-out error, and are found some per cent below the target.
 
 # %% [markdown]
 # ## 7. How many members
 #
-# Attacks on a few members are cheap. Their uncertainties may be read with the law of the whole committee (Fig. 3b), or with one that they
-# fitted by themselves (Fig. 3c). The target is 1.4 times the held-out error. Boxes: errors of structures, of the attacked members and of
-# the others (median, quartiles, and the whole range).
+# Attacks on a few members are cheap. Their uncertainties may be read with the law of the whole
+# committee (Fig. 3b), or with one that they fitted by themselves (Fig. 3c). The target is 1.4 times
+# the held-out error. Boxes: errors of structures, of the attacked members and of the others
+# (median, quartiles, and the whole range).
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9.8, 3.9), layout="constrained", sharex=True)
@@ -324,14 +342,14 @@ for axes, how, title in zip(
     sizes = [size for size in preset.subsets if f"{size} {how}" in trials]
     boxes = {}
     for size in sizes:
-        boxes[f"attacked {size}"] = gallery.over_target(
+        boxes[f"attacked {size}"] = gallery.ratios_by_label(
             trials, {"": f"{size} {how}"}, "found attacked"
         )[""]
-        boxes[f"the other {preset.members - size}"] = gallery.over_target(
+        boxes[f"the other {preset.members - size}"] = gallery.ratios_by_label(
             trials, {"": f"{size} {how}"}, "found rest"
         )[""]
     if "x1.4" in trials:
-        boxes[f"attacked {preset.members}"] = gallery.over_target(trials, {"": "x1.4"})[""]
+        boxes[f"attacked {preset.members}"] = gallery.ratios_by_label(trials, {"": "x1.4"})[""]
     shown = {
         label: plots.Look(plots.ADVERSARIAL if label.startswith("attacked") else "0.6")
         for label in boxes
@@ -343,18 +361,19 @@ for axes, how, title in zip(
 Markdown(gallery.size_rows(trials, preset.subsets, preset.members))
 
 # %% [markdown]
-# Read with the whole committee's law, attacks on two to four members are found at the target, for the members that were not attacked as
-# well: attacks transfer. Two members that calibrate by themselves disagree by chance, so their law is nearly flat and their structures scatter.
-# From three on, averages are right; the paper needs about ten.
+# Read with the whole committee's law, attacks on two to four members are found at the target, for
+# the members that were not attacked as well: attacks transfer. Two members that calibrate by
+# themselves disagree by chance, so their law is nearly flat and their structures scatter. From
+# three on, averages are right; the paper needs about ten.
 
 # %% [markdown]
 # ## 8. Wishes beside the target, and cells that move
 #
-# A bias asks for small forces, or for a pressure (Eq. 7); pressures need a cell that may change. Strengths are in units of the target
-# squared over the property squared.
+# A bias asks for small forces, or for a pressure (Eq. 7); pressures need a cell that may change.
+# Strengths are in units of the target squared over the property squared.
 
 # %%
-wishes = gallery.there(
+wishes = gallery.available(
     trials,
     [
         "x1.4",
@@ -366,23 +385,25 @@ wishes = gallery.there(
         "pressure 0.3",
     ],
 )
-Markdown(gallery.wish_rows(trials, wishes, abouts))
+Markdown(gallery.bias_rows(trials, wishes, abouts))
 
 # %% [markdown]
-# A free cell is compressed by an attack, and a bias keeps it at the pressure that was asked for, in truth as well, at the price of few
-# attacks that miss the target. Small forces and large errors are opposed: a weak bias halves the largest force and keeps the target, a strong
-# one wins over it.
+# A free cell is compressed by an attack, and a bias keeps it at the pressure that was asked for, in
+# truth as well, at the price of few attacks that miss the target. Small forces and large errors are
+# opposed: a weak bias halves the largest force and keeps the target, a strong one wins over it.
 
 # %% [markdown]
 # ## 9. Where the uncertainty sits
 #
-# The same average uncertainty, 1.4 held-out errors, reached by attacks, by random displacements of all atoms, and by simulations with the
-# committee from velocities of 1000 K, up to the first frame that is as uncertain. How many atoms share it (the participation ratio
-# $(\sum_i \sigma_i^2)^2 / (n \sum_i \sigma_i^4)$ is one where all do), whether it is about the shapes of molecules (the share of the
-# disagreement on forces that bends and stretches them) or about how they lie to each other (the rest), and what the structures are like.
+# The same average uncertainty, 1.4 held-out errors, reached by attacks, by random displacements of
+# all atoms, and by simulations with the committee from velocities of 1000 K, up to the first frame
+# that is as uncertain. How many atoms share it (the participation ratio
+# $(\sum_i \sigma_i^2)^2 / (n \sum_i \sigma_i^4)$ is one where all do), whether it is about the
+# shapes of molecules (the share of the disagreement on forces that bends and stretches them) or
+# about how they lie to each other (the rest), and what the structures are like.
 
 # %%
-quantities = gallery.ways(trials, {"attack": "x1.4", "random rattle": "rattle", "heated": "heat"})
+quantities = gallery.by_way(trials, {"attack": "x1.4", "random rattle": "rattle", "heated": "heat"})
 figure, panels = plt.subplots(
     len(quantities), 1, figsize=(7.4, 1.45 * len(quantities)), layout="constrained"
 )
@@ -393,8 +414,9 @@ for axes, (label, groups) in zip(panels, quantities.items(), strict=True):
 Markdown(gallery.trial_rows(trials, ["x1.4", "rattle", "heat"], abouts))
 
 # %% [markdown]
-# An attack spreads the uncertainty over all atoms; a rattle or a hot simulation leaves much of it on few. In each of them three quarters or
-# more of the disagreement are about the shapes of molecules. In three dimensions, each atom's uncertainty:
+# An attack spreads the uncertainty over all atoms; a rattle or a hot simulation leaves much of it
+# on few. In each of them three quarters or more of the disagreement are about the shapes of
+# molecules. In three dimensions, each atom's uncertainty:
 
 # %%
 rng = np.random.default_rng(0)
@@ -403,11 +425,11 @@ sent = agal.Attack(aim, agal.LBFGS(preset.steps), start=0.0)
 structures = {
     "simulated": start,
     "attack": sent(calibrated, scene.aside, [start], rng)[0].geometry,
-    "random rattle": rattled(aim, calibrated, start, rng)[0],
+    "random rattle": rattle(aim, calibrated, start, rng)[0],
 }
 figure, panels = plt.subplots(1, 3, figsize=(9.8, 3.6), layout="constrained")
 for axes, (title, geometry) in zip(panels, structures.items(), strict=True):
-    sigma = calibrated.calibration.atomic_variance(predicted(calibrated, [geometry])).sqrt().numpy()
+    sigma = calibrated.calibration.atomic_variance(predict(calibrated, [geometry])).sqrt().numpy()
     plots.molecule(axes, folded(geometry), colours=plots.heat(sigma, 3 * held))
     axes.set_title(f"{title}, {1000 * sigma.mean():.0f} meV/Å", fontsize=10)
 plots.heat_bar(panels, 3000 * held, "uncertainty (meV/Å)")
@@ -415,10 +437,12 @@ plots.heat_bar(panels, 3000 * held, "uncertainty (meV/Å)")
 # %% [markdown]
 # ## 10. What a gradient costs
 #
-# The slope of the target's loss, with the cell: a backward pass through the forces (`Autograd`); three force calls for each member, one
-# where the structure is and two displaced ones (`HessianVector`, for any potential); or one for each coordinate (`FiniteDifference`, the
-# scheme of Cezar 2025). Argon crystals of 8 to 512 atoms, one thread. Above: four members of a torch model in single precision. Below: two
-# Lennard-Jones calculators. Errors are relative, to the backward pass in double precision and to central differences.
+# The slope of the target's loss, with the cell: a backward pass through the forces (`Autograd`);
+# three force calls for each member, one where the structure is and two displaced ones
+# (`HessianVector`, for any potential); or one for each coordinate (`FiniteDifference`, the scheme
+# of Cezar 2025). Argon crystals of 8 to 512 atoms, one thread. Above: four members of a torch model
+# in single precision. Below: two Lennard-Jones calculators. Errors are relative, to the backward
+# pass in double precision and to central differences.
 
 # %%
 costs = read(results / "gradient_costs-cpu.json")

@@ -7,11 +7,10 @@
     script's
 
 The percent script ``NAME.py`` is the source; ``NAME.ipynb`` beside it is made from it and from a
-run, never edited. Pictures stay. Live widgets go, for their state weighs megabytes and GitHub
-refuses to show it, so a widget has to give a picture of
-itself too: one that does not is an error here, as is anything a cell writes to stderr. Times of
-execution are left out and the names of cells follow from their contents, so that two runs differ
-where the results do.
+run, never edited. Pictures stay. Live widgets are removed, because their state weighs megabytes and
+GitHub refuses to show it, so a widget must also give a picture of itself: one without a picture is
+an error here, as is anything a cell writes to stderr. Times of execution are left out and the ids
+of cells follow from their contents, so that two runs differ where the results do.
 """
 
 from __future__ import annotations
@@ -32,32 +31,30 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 
+from agal_toolkit.files import atomic_write
+
 FOLDER = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/svg+xml", "image/jpeg")
 
 
 class RenderError(RuntimeError):
-    """A notebook ran, but a reader would miss something or see a warning; the message names the
-    cells.
-    """
+    """A reader of the notebook would miss something or see a warning; the message names cells."""
 
 
 def scripts(folder: Path = FOLDER) -> list[Path]:
-    """The sources of all notebooks, in reading order: their names start with a number."""
+    """Return the sources of all notebooks, in reading order: their names start with a number."""
     return sorted(folder.glob("[0-9][0-9]_*.py"))
 
 
 def sources(path: str | Path) -> list[tuple[str, str]]:
-    """The kind and text of every cell of a notebook, from its percent script or from its .ipynb:
-    the two must be equal.
-    """
+    """Return the kind and text of every cell, from a percent script or an .ipynb file."""
     fmt = "py:percent" if Path(path).suffix == ".py" else "ipynb"
     return [(cell.cell_type, cell.source) for cell in jupytext.read(path, fmt=fmt).cells]
 
 
 def read(script: str | Path) -> NotebookNode:
-    """The notebook of a percent script, not executed.
+    """Return the notebook of a percent script, not executed.
 
     A cell's id is a digest of its text: a new cell leaves the ids of the others alone.
     """
@@ -85,7 +82,7 @@ def execute(
     """Run a notebook, in place, with a kernel of this very interpreter.
 
     Args:
-        notebook: what `read` gave.
+        notebook: from :func:`read`.
         preset: the value of ``AGAL_PRESET`` in the kernel.
         folder: where the kernel starts.
         timeout: seconds for one cell, or None for no limit.
@@ -94,8 +91,7 @@ def execute(
         nbclient.exceptions.CellExecutionError: a cell raised.
         RenderError: a cell wrote to stderr.
     """
-    # no folder of kernels: a `python3` that someone installed elsewhere would take the place of
-    # ours
+    # without folders of kernels, or a `python3` installed elsewhere would replace ours
     kernels = KernelSpecManager(kernel_dirs=[], ensure_native_kernel=True)
     client = NotebookClient(
         notebook,
@@ -106,15 +102,13 @@ def execute(
         coalesce_streams=True,
         record_timing=False,
         store_widget_state=False,
-        extra_arguments=["--log-level=ERROR"],  # of the kernel itself; what cells write is kept
+        extra_arguments=["--log-level=ERROR"],  # of the kernel; output of cells is kept
     )
     # MPLBACKEND would keep figures out of the notebook, and the debugger complains on stderr about
     # frozen modules
     variables = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     variables |= {"AGAL_PRESET": preset, "PYDEVD_DISABLE_FILE_VALIDATION": "1"}
-    client.execute(
-        env=variables, cleanup_kc=True
-    )  # nbclient ends only kernels whose manager it made, unless told
+    client.execute(env=variables, cleanup_kc=True)  # or nbclient would leave our kernel running
     complaints = [
         f"cell {index} ({cell.source.splitlines()[0]!r}):\n{output.text}"
         for index, cell in enumerate(notebook.cells)
@@ -129,7 +123,7 @@ def execute(
 
 
 def keep_pictures(notebook: NotebookNode) -> NotebookNode:
-    """Take out, in place, what only a live kernel can show.
+    """Remove, in place, outputs that only a live kernel can show.
 
     Raises:
         RenderError: a widget has neither picture nor HTML of its own.
@@ -141,9 +135,8 @@ def keep_pictures(notebook: NotebookNode) -> NotebookNode:
             if data.pop(WIDGET, None) is None:
                 continue
             if any(kind in data for kind in PICTURES):
-                data.pop(
-                    "text/html", None
-                )  # the picture once more (ipympl), or a script that needs the kernel
+                # the picture once more (ipympl), or a script that needs the kernel
+                data.pop("text/html", None)
                 data.pop("text/plain", None)  # a repr of traits and addresses, new in each run
             elif "text/html" not in data:
                 bare.append(
@@ -155,7 +148,7 @@ def keep_pictures(notebook: NotebookNode) -> NotebookNode:
             "these widgets need `_repr_mimebundle_` to give image/png:\n" + "\n".join(bare)
         )
     notebook.metadata.pop("widgets", None)
-    # the kernel's answer names its Python's patch release and would change with the machine
+    # the kernel's language_info has its Python's patch release, which changes with the machine
     notebook.metadata.language_info = NotebookNode(name="python")
     return notebook
 
@@ -165,16 +158,16 @@ def render(script: Path, preset: str) -> Path:
     notebook = keep_pictures(execute(read(script), preset, folder=script.parent))
     notebook.metadata.agal_toolkit = NotebookNode(preset=preset)
     target = script.with_suffix(".ipynb")
-    part = target.with_suffix(".ipynb.part")
     nbformat.validate(notebook)
-    part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
-    part.replace(target)
+    with atomic_write(target) as part:
+        part.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8")
     return target
 
 
 def fault(script: Path, preset: str) -> str | None:
-    """What is wrong with the notebook beside `script`, or None: it should hold the same cells, all
-    run, at `preset`.
+    """Return what is wrong with the notebook beside `script`, or None.
+
+    It should have the same cells, all run, at `preset`.
     """
     target = script.with_suffix(".ipynb")
     if not target.exists():
@@ -192,7 +185,7 @@ def fault(script: Path, preset: str) -> str | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; gives the exit status."""
+    """Run the command line; return the exit status."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

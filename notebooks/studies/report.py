@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .results import read
+from .jobs import read
 
 RESULTS = Path(__file__).parents[1] / "results"
 PROJECT = RESULTS.parents[1]

@@ -28,7 +28,7 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import Baseline, DensityNet, Stacked
 from agal_toolkit.potentials.protocol import Members
-from studies.results import Claim, write
+from studies.jobs import Claim, write
 from studies.water.dynamics import packed
 
 REPEATS = {

@@ -31,7 +31,7 @@ from agal_toolkit.geometry import points
 from agal_toolkit.potentials import MLP, Separate, Stacked
 from agal_toolkit.references import DoubleWell
 from agal_toolkit.training.trainer import TorchTrainer
-from studies.results import Claim, write
+from studies.jobs import Claim, write
 
 MEMBERS, STRUCTURES = 5, 105
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from agal_toolkit.references import DFT
 from studies.ammonia import study as ammonia
 from studies.ammonia.recipes import PRESETS, RECIPES, STARTS
-from studies.ammonia.truth import truth
+from studies.ammonia.truth import load_truth
 from studies.calibrated import study as calibrated_attacks
 from studies.double_well import study as double_well
 from studies.double_well.recipes import PRESETS as WELL_PRESETS
 from studies.double_well.recipes import VARIANTS
-from studies.results import agree, read
+from studies.jobs import RESULTS, Runner, agree, read
 
-RESULTS = Path(__file__).parents[2] / "notebooks" / "results"
 WELLS = [
     (preset, name)
     for preset in WELL_PRESETS
@@ -41,7 +38,7 @@ def test_a_double_well_study_can_go_on(preset, name):
 @pytest.mark.parametrize(("preset", "name", "start"), JOBS)
 def test_a_study_of_ammonia_can_go_on(preset, name, start):
     place = RESULTS / f"ammonia_{name}_{start}-{preset}.json"
-    known = truth(RESULTS / "ammonia" / "reference", DFT(), PRESETS[preset].truth)
+    known = load_truth(RESULTS / "ammonia" / "reference", DFT(), PRESETS[preset].truth)
     agree(
         read(place)["settings"], ammonia.settings(name, start, PRESETS[preset], known, DFT()), place
     )
@@ -57,7 +54,5 @@ def test_a_study_of_ammonia_can_go_on(preset, name, start):
 )
 def test_a_study_of_calibrated_attacks_can_go_on(preset, tmp_path):
     place, sizes = RESULTS / f"calibrated_attacks-{preset}.json", calibrated_attacks.PRESETS[preset]
-    found = calibrated_attacks.collected(
-        place, tmp_path, calibrated_attacks.settings(sizes), calibrated_attacks.trials(sizes)
-    )
+    found = calibrated_attacks.collect(Runner(preset, tmp_path), calibrated_attacks.trials(sizes))
     assert found == read(place)["records"]["trials"]

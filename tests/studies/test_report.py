@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from studies import report
-from studies.results import Claim, chosen_preset, read, write
+from studies.jobs import Claim, chosen_preset, read, write
 
 
 def a_result(folder, claims):

@@ -1,6 +1,4 @@
-"""What a committee says of ammonia, beside the reference: barrier, surface and whether molecules
-survive on it.
-"""
+"""A committee of ammonia beside the reference: its barrier, its surface and its simulations."""
 
 from __future__ import annotations
 
@@ -21,7 +19,7 @@ from agal_toolkit.geometry import Geometry
 from .inversion import inversion_path
 from .plane import Ground, PlaneSurface
 from .recipes import KCAL, Preset
-from .stability import StableFraction, physical
+from .stability import physical, stable_interval
 from .truth import Truth
 
 TEMPERATURES = (500, 600, 700, 800, 900, 1000)
@@ -31,8 +29,7 @@ Z_EDGES, R_EDGES = np.linspace(-2.5, 2.5, 76), np.linspace(0.5, 1.8, 53)
 
 @dataclass(frozen=True)
 class Barrier:
-    """A metric: nitrogen's inversion barrier on the committee's mean, kcal/mol; NaN where it has no
-    minimum to start from.
+    """Metric: the inversion barrier on a committee's mean, kcal/mol; NaN if it has no minimum.
 
     Attributes:
         ground: where the search for the minimum starts.
@@ -44,47 +41,42 @@ class Barrier:
     fmax: float = 0.01
 
     def __call__(self, committee: Committee, test: Dataset) -> float:
+        band = NudgedElasticBand(images=self.images, fmax=self.fmax)
         try:
-            return (
-                inversion_path(
-                    committee.mean,
-                    ground=self.ground,
-                    band=NudgedElasticBand(images=self.images, fmax=self.fmax),
-                    device=committee.device,
-                ).barrier
-                / KCAL
+            path = inversion_path(
+                committee.mean, ground=self.ground, band=band, device=committee.device
             )
         except NoMinimum:
             return float("nan")
+        return path.barrier / KCAL
 
 
 def paths(committee: Committee, truth: Truth, preset: Preset) -> dict[str, Any]:
-    """Inversion on mean and members (Schwalbe-Koda 2021, Fig. 3d), kcal/mol above each one's own
-    minimum; of a member without one, None.
+    """Return the inversion on mean and members (Schwalbe-Koda 2021, Fig. 3d), kcal/mol.
+
+    Energies are above the own minimum of each; None for members without one.
     """
     band = NudgedElasticBand(images=preset.truth.images, fmax=preset.truth.fmax)
+    find = partial(inversion_path, ground=truth.ground, band=band, device=committee.device)
     try:
-        found = CommitteePaths.of(
-            committee,
-            partial(inversion_path, ground=truth.ground, band=band, device=committee.device),
-        )
+        result = CommitteePaths.of(committee, find)
     except NoMinimum as error:
         return {"failed": str(error)}
+    barriers, curves = [], []
+    for path in result.members:
+        barriers.append(None if path is None else round(path.barrier / KCAL, 4))
+        curves.append(None if path is None else profile(path)["energies"])
     return {
-        "barrier": round(found.mean.barrier / KCAL, 4),
-        "mean path": profile(found.mean),
-        "converged": found.mean.converged,
-        "members": [
-            None if path is None else round(path.barrier / KCAL, 4) for path in found.members
-        ],
-        "member paths": [
-            None if path is None else profile(path)["energies"] for path in found.members
-        ],
+        "barrier": round(result.mean.barrier / KCAL, 4),
+        "mean path": profile(result.mean),
+        "converged": result.mean.converged,
+        "members": barriers,
+        "member paths": curves,
     }
 
 
 def profile(path: ReactionPath) -> dict[str, list[float]]:
-    """Energies above the first image, kcal/mol, and lengths along a path, angstrom."""
+    """Return lengths along a path, angstrom, and energies above its first image, kcal/mol."""
     return {
         "lengths": np.round(path.lengths, 4).tolist(),
         "energies": np.round((path.energies - path.energies[0]) / KCAL, 4).tolist(),
@@ -92,32 +84,29 @@ def profile(path: ReactionPath) -> dict[str, list[float]]:
 
 
 def surface(committee: Committee, truth: Truth) -> dict[str, Any]:
-    """The (Z, R) plane (Fig. 3e) and its error under caps of the true energy (Fig. 3f), kcal/mol.
+    """Return the (Z, R) plane (Fig. 3e) and its errors below caps (Fig. 3f), kcal/mol.
 
-    Energies are above the reference's ground state, a row for each R; of the mirror images only the
-    half Z >= 0 is kept.
+    Energies are above the reference's ground state, a row for each R, for Z >= 0 only.
     """
     grid = truth.surface.grid
-    said = PlaneSurface.of(committee, grid, truth.zero)
+    predicted = PlaneSurface.of(committee, grid, truth.zero)
+    errors = {str(cap): truth.surface.rmse_below(predicted, cap * KCAL) / KCAL for cap in CAPS}
     return {
-        "rmse below": {
-            str(cap): round(truth.surface.rmse_below(said, cap * KCAL) / KCAL, 4) for cap in CAPS
-        },
-        "energy": np.round(said.energy[:, grid.heights - 1 :] / KCAL, 2).tolist(),
+        "rmse below": {cap: round(error, 4) for cap, error in errors.items()},
+        "energy": np.round(predicted.energy[:, grid.heights - 1 :] / KCAL, 2).tolist(),
     }
 
 
 def stability(
     committee: Committee, truth: Truth, preset: Preset, seed: int, report: Report = ignore
 ) -> dict[str, Any]:
-    """Simulations from the ground state at six temperatures, all replicas of all temperatures one
-    batch (A.2.2; Fig. 3f, inset, and Fig. 5).
+    """Simulate from the ground state at six temperatures as one batch; return what became of it.
 
-    A replica ends where it stops being physical. Counts of frames are on the (Z, R) plane, rows of
-    R, of replicas that were stable and of those that were not.
+    A replica ends where it stops being physical (A.2.2; Fig. 3f, inset, and Fig. 5). Counts of
+    frames are on the (Z, R) plane, rows of R, of stable replicas and of the others.
     """
     temperatures = np.repeat(TEMPERATURES, preset.trajectories)
-    ran = nvt(
+    replicas = nvt(
         committee.mean,
         [truth.ground] * len(temperatures),
         temperatures,
@@ -129,25 +118,21 @@ def stability(
         device=committee.device,
         report=report,
     )
-    stable = {
-        str(t): sum(r.reason is None for r in ran if r.temperature == t) for t in TEMPERATURES
-    }
+    stable = [replica for replica in replicas if replica.reason is None]
+    unstable = [replica for replica in replicas if replica.reason is not None]
     ground = Ground.of(truth.ground)
     return {
-        "stable": sum(stable.values()),
-        "runs": len(ran),
-        "by temperature": stable,
-        "interval": np.round(StableFraction.of(ran).interval, 4).tolist(),
-        "reasons": dict(Counter(r.reason for r in ran if r.reason is not None)),
-        "frames": {
-            name: _counted([r for r in ran if (r.reason is None) == good], ground)
-            for name, good in (("stable", True), ("unstable", False))
-        },
+        "stable": len(stable),
+        "runs": len(replicas),
+        "by temperature": {str(t): sum(r.temperature == t for r in stable) for t in TEMPERATURES},
+        "interval": np.round(stable_interval(len(stable), len(replicas)), 4).tolist(),
+        "reasons": dict(Counter(replica.reason for replica in unstable)),
+        "frames": {"stable": _counts(stable, ground), "unstable": _counts(unstable, ground)},
     }
 
 
-def _counted(replicas: list[Frames], ground: Ground) -> list[list[int]]:
-    """Frames on the (Z, R) plane, a row for each R."""
+def _counts(replicas: list[Frames], ground: Ground) -> list[list[int]]:
+    """Return numbers of frames on the (Z, R) plane, a row for each R."""
     counts = np.zeros((len(R_EDGES) - 1, len(Z_EDGES) - 1), dtype=int)
     for frames in replicas:
         z, r = ground.project_frames(frames.positions, frames.start.numbers).T

@@ -8,7 +8,8 @@ import torch
 
 from agal_toolkit.analysis.paths import Model, NudgedElasticBand, ReactionPath, relaxed
 from agal_toolkit.geometry import Geometry
-from studies.ammonia.plane import inverted
+
+from .plane import inverted
 
 
 def inversion_path(
@@ -19,21 +20,20 @@ def inversion_path(
     start: Sequence[Geometry] | None = None,
     device: torch.device | str = "cpu",
 ) -> ReactionPath:
-    """Nitrogen's inversion: from the potential's own minimum near `ground` to its mirror image
-    (Schwalbe-Koda 2021, Fig. 3d).
+    """Return the path from the potential's minimum near `ground` to its mirror image.
 
-    Where the potential does not tell mirror images apart, the image in the middle of an odd number
-    is planar, and the path looks the same from both ends.
+    If the potential does not distinguish mirror images, the middle image of an odd number is planar
+    and the path looks the same from both ends (Schwalbe-Koda 2021, Fig. 3d).
 
     Args:
         potential: as for :class:`NudgedElasticBand`.
         ground: where the search for the minimum starts.
-        band: settings; its `fmax` is that of the minimum, too.
-        start: images to start from, as there.
+        band: settings; its `fmax` is also used for the minimum.
+        start: initial images, as for :class:`NudgedElasticBand`.
         device: where the potential computes.
 
     Raises:
-        NoMinimum: the potential has none near `ground`.
+        NoMinimum: the potential has no minimum near `ground`.
     """
     first = relaxed(potential, ground, fmax=band.fmax, device=device)
     return band(potential, first, inverted(first), start=start, device=device)

@@ -1,12 +1,10 @@
-"""The plane of ammonia's two collective variables: how high nitrogen stands, how wide the hydrogens
-are apart.
+"""The plane of ammonia's two collective variables: the height of nitrogen, the radius of hydrogens.
 
 Z is the distance of nitrogen from the plane of the hydrogens, R the radius of the circle through
 them (Schwalbe-Koda 2021, Figs. 3e and 4), both divided by their ground-state values. The sign of Z
-is the side of nitrogen from which the hydrogens,
-in the order of the list, run anticlockwise: turning the molecule keeps it, inversion and exchanging
-two hydrogens flip it. Dividing by the signed ground-state value makes Z = 1 there, whatever the
-order.
+is the side of nitrogen from which the hydrogens, in the order of the list, run anticlockwise:
+turning the molecule keeps it, inversion and exchanging two hydrogens flip it. Dividing by the
+signed ground-state value makes Z = 1 in the ground state, whatever the order.
 """
 
 from __future__ import annotations
@@ -22,12 +20,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from agal_toolkit.batch import Batch
 from agal_toolkit.committee import Committee
+from agal_toolkit.files import atomic_write
 from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.uncertainty.variance import force_variance
 
 
 def frame_coordinates(positions: ArrayLike, numbers: ArrayLike) -> NDArray:
-    """Signed Z and R of frames, (..., 2) angstrom; hydrogens on a line have (NaN, infinity).
+    """Return signed Z and R of frames, (..., 2) angstrom; (NaN, infinity) for hydrogens on a line.
 
     Args:
         positions: (..., 4, 3), angstrom.
@@ -42,39 +41,32 @@ def frame_coordinates(positions: ArrayLike, numbers: ArrayLike) -> NDArray:
             f"atomic numbers {numbers.tolist()} with positions {positions.shape} are no ammonia:"
             " expected one 7 and three 1, and (..., 4, 3)"
         )
-    nitrogen, hydrogens = (
-        positions[..., np.flatnonzero(numbers == 7)[0], :],
-        positions[..., np.flatnonzero(numbers == 1), :],
-    )
-    first, second = (
-        hydrogens[..., 1, :] - hydrogens[..., 0, :],
-        hydrogens[..., 2, :] - hydrogens[..., 0, :],
-    )
+    nitrogen = positions[..., np.flatnonzero(numbers == 7)[0], :]
+    hydrogens = positions[..., np.flatnonzero(numbers == 1), :]
+    first = hydrogens[..., 1, :] - hydrogens[..., 0, :]
+    second = hydrogens[..., 2, :] - hydrogens[..., 0, :]
     normal = np.cross(first, second)
     twice_area = np.linalg.norm(normal, axis=-1)
-    sides = (
-        np.linalg.norm(first, axis=-1)
-        * np.linalg.norm(second, axis=-1)
-        * np.linalg.norm(first - second, axis=-1)
-    )
+    # the radius of the circle through a triangle is the product of its sides over four areas
+    one, two, three = (np.linalg.norm(side, axis=-1) for side in (first, second, first - second))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = ((nitrogen - hydrogens.mean(-2)) * normal).sum(-1) / twice_area
-        return np.stack([z, sides / (2 * twice_area)], axis=-1)
+        return np.stack([z, one * two * three / (2 * twice_area)], axis=-1)
 
 
 def coordinates(geometry: Geometry) -> tuple[float, float]:
-    """Signed Z and R of one structure, angstrom, as :func:`frame_coordinates`."""
+    """Return signed Z and R of one structure, angstrom, as :func:`frame_coordinates`."""
     z, r = frame_coordinates(geometry.positions, geometry.numbers)
     return float(z), float(r)
 
 
 @dataclass(frozen=True)
 class Ground:
-    """What the coordinates are divided by.
+    """The coordinates of the ground state, by which others are divided.
 
     Attributes:
-        z: of the ground state, signed by the order of its hydrogens, angstrom.
-        r: of the ground state, angstrom.
+        z: signed by the order of the hydrogens, angstrom.
+        r: angstrom.
 
     Raises:
         ValueError: a planar ground state, or hydrogens on a line.
@@ -92,20 +84,16 @@ class Ground:
 
     @classmethod
     def of(cls, geometry: Geometry) -> Ground:
-        """Of a ground-state structure; those compared with it must list their hydrogens in the same
-        order.
-        """
+        """Return the coordinates of a structure; others must have the same order of hydrogens."""
         return cls(*coordinates(geometry))
 
     def project(self, geometries: Sequence[Geometry]) -> NDArray:
-        """(n, 2): normalised Z and R of structures, whatever else distorts them."""
-        return np.array([coordinates(geometry) for geometry in geometries]).reshape(-1, 2) / [
-            self.z,
-            self.r,
-        ]
+        """Return (n, 2) normalised Z and R of structures, symmetric or not."""
+        values = np.array([coordinates(geometry) for geometry in geometries]).reshape(-1, 2)
+        return values / [self.z, self.r]
 
     def project_frames(self, positions: ArrayLike, numbers: ArrayLike) -> NDArray:
-        """(..., 2): normalised Z and R of frames (..., 4, 3) of a molecule with `numbers` (4,)."""
+        """Return (..., 2) normalised Z and R of frames (..., 4, 3) with atomic numbers (4,)."""
         return frame_coordinates(positions, numbers) / [self.z, self.r]
 
 
@@ -117,16 +105,15 @@ def ammonia(
     shift: tuple[float, float] = (0.0, 0.0),
     turns: tuple[float, float, float] = (0.0, 0.0, 0.0),
 ) -> Geometry:
-    """Ammonia at normalised (z, r); without `shift` and `turns` the symmetric geometry of
-    Schwalbe-Koda 2021, A.2.2.
+    """Return ammonia at normalised (z, r) (Schwalbe-Koda 2021, A.2.2).
 
-    The hydrogens lie in the plane of x and y, on a circle around the origin. What `shift` and
-    `turns` distort keeps z and r (Schwalbe-Koda 2021, Fig. 4b).
+    The hydrogens lie in the plane of x and y, on a circle around the origin. Without `shift` and
+    `turns` the structure is symmetric; with them it has the same z and r (Fig. 4b).
 
     Args:
         z: height of nitrogen, 1 in the ground state.
         r: radius of the circle, 1 in the ground state.
-        ground: what they are multiples of.
+        ground: coordinates of the ground state.
         shift: of nitrogen parallel to the plane, angstrom.
         turns: of each hydrogen along the circle, radians; their order around it must stay.
 
@@ -158,30 +145,24 @@ def distortions(
     shift: float = 0.3,
     turn: float = 0.4,
 ) -> list[Geometry]:
-    """`count` random distortions that share (z, r) (Schwalbe-Koda 2021, Fig. 4b).
+    """Return `count` random distortions that share (z, r) (Schwalbe-Koda 2021, Fig. 4b).
 
     Nitrogen moves within a square of half width `shift` (angstrom) parallel to the plane, each
     hydrogen by up to `turn` (radians, below pi / 3) along the circle.
     """
-    return [
-        ammonia(
-            z,
-            r,
-            ground,
-            shift=tuple(rng.uniform(-shift, shift, 2)),
-            turns=tuple(rng.uniform(-turn, turn, 3)),
-        )
-        for _ in range(count)
-    ]
+    result = []
+    for _ in range(count):
+        shifts, turns = rng.uniform(-shift, shift, 2), rng.uniform(-turn, turn, 3)
+        result.append(ammonia(z, r, ground, shift=tuple(shifts), turns=tuple(turns)))
+    return result
 
 
 def inverted(geometry: Geometry) -> Geometry:
-    """The mirror image of ammonia in the plane through its centroid and parallel to its hydrogens,
-    atoms in the same order.
+    """Return ammonia's mirror image in the plane through its centroid parallel to its hydrogens.
 
-    Nitrogen is on the other side. Half-way between a symmetric structure and this image lies a
-    planar one. Turning the molecule over instead, which exchanges two hydrogens, would lead to
-    another end.
+    Atoms keep their order, and nitrogen is on the other side. Half-way between a symmetric
+    structure and this image lies a planar one. Turning the molecule over instead, which exchanges
+    two hydrogens, would lead to another end.
     """
     z, _ = coordinates(geometry)
     if not np.isfinite(z):
@@ -204,7 +185,7 @@ class PlaneGrid:
     Z >= 0 is evaluated and the other half is filled from it.
 
     Attributes:
-        ground: what the axes are multiples of.
+        ground: coordinates of the ground state.
         highest: the grid spans [-highest, highest] in Z.
         narrowest, widest: limits of R.
         heights: number of Z >= 0.
@@ -219,14 +200,10 @@ class PlaneGrid:
     radii: int = 37
 
     def __post_init__(self) -> None:
-        if not (
-            0 < self.narrowest < self.widest
-            and self.highest > 0
-            and self.heights > 1
-            and self.radii > 1
-        ):
+        limits = 0 < self.narrowest < self.widest and self.highest > 0
+        if not (limits and self.heights > 1 and self.radii > 1):
             raise ValueError(
-                f"{self} is no grid: limits must be positive and ascend, with two points at least"
+                f"{self} is no grid: limits must be positive and ascend, with at least two points"
                 " along each axis"
             )
 
@@ -247,13 +224,11 @@ class PlaneGrid:
 
     @property
     def geometries(self) -> list[Geometry]:
-        """heights x radii structures, Z >= 0 running fastest: those to evaluate."""
+        """The heights x radii structures to evaluate; Z >= 0 runs fastest."""
         return [ammonia(z, r, self.ground) for r in self.r for z in self.half]
 
     def fill(self, values: ArrayLike) -> NDArray:
-        """Values of :attr:`geometries` on the whole plane: (radii, 2 heights - 1), a row for each
-        R, as contour plots take it.
-        """
+        """Return values of :attr:`geometries` on the whole plane, (radii, 2 heights - 1)."""
         rows = np.asarray(values, dtype=float).reshape(self.radii, self.heights)
         return np.concatenate([rows[:, :0:-1], rows], axis=1)
 
@@ -263,11 +238,10 @@ class PlaneSurface:
     """Energies on the plane: a panel of Schwalbe-Koda 2021, Fig. 3e.
 
     Attributes:
-        grid: where.
+        grid: of the plane.
         energy: (radii, 2 heights - 1) eV above `zero`; NaN where there is no label.
-        zero: the energy that counts as zero, eV: that of the ground state in the reference, for
-            committees too.
-        settings: of the reference, as JSON; nothing for a committee.
+        zero: energy of the ground state in the reference, eV, for committees too.
+        settings: of the reference, as JSON; empty for a committee.
         sigma: (radii, 2 heights - 1) root of the force variance (Schwalbe-Koda 2021, Eq. 10),
             eV/angstrom; None for a reference and for a single member.
     """
@@ -280,44 +254,42 @@ class PlaneSurface:
 
     @classmethod
     def of(cls, committee: Committee, grid: PlaneGrid, zero: float) -> PlaneSurface:
-        """Mean energy and uncertainty of a committee; it must not tell mirror images apart."""
+        """Return mean energy and uncertainty of a committee; mirror images must be equal to it."""
         geometries = grid.geometries
-        said = committee.predict(geometries)
-        sigma = (
-            grid.fill(force_variance(said, Batch.of(geometries)).sqrt().numpy())
-            if len(committee) > 1
-            else None
-        )
-        return cls(grid, grid.fill(said.energy.mean(0).numpy() - zero), zero, sigma=sigma)
+        prediction, sigma = committee.predict(geometries), None
+        if len(committee) > 1:
+            sigma = grid.fill(force_variance(prediction, Batch.of(geometries)).sqrt().numpy())
+        energy = grid.fill(prediction.energy.mean(0).numpy() - zero)
+        return cls(grid, energy, zero, sigma=sigma)
 
     @classmethod
-    def of_answers(
+    def of_outcomes(
         cls,
-        answers: Iterable[tuple[int, object]],
+        outcomes: Iterable[tuple[int, object]],
         grid: PlaneGrid,
         zero: float,
         settings: Mapping[str, Any],
     ) -> PlaneSurface:
-        """The surface of a reference.
+        """Return the surface of a reference.
 
         Args:
-            answers: (index, labels or failure) for ``grid.geometries`` in any order:
-                ``reference(grid.geometries, cache)``.
-            grid: where.
+            outcomes: (index, labels or failure) for ``grid.geometries`` in any order, as
+                ``reference(grid.geometries, cache)`` yields them.
+            grid: of the plane.
             zero: eV.
-            settings: what identifies the labels, ``reference.description``.
+            settings: of the reference, as JSON.
         """
         values = np.full(grid.heights * grid.radii, np.nan)
-        for index, answer in answers:
-            if isinstance(answer, Labels):
-                values[index] = answer.energy - zero
+        for index, labels in outcomes:
+            if isinstance(labels, Labels):
+                values[index] = labels.energy - zero
         return cls(grid, grid.fill(values), zero, dict(settings))
 
     def rmse_below(self, other: PlaneSurface, cap: float) -> float:
-        """Root mean square difference of `other` where *this* energy, the reference's, is at most
-        `cap`; eV (Schwalbe-Koda 2021, Fig. 3f).
+        """Return the RMS difference of `other` where this surface, the reference's, is below `cap`.
 
-        Points without a label count nowhere; where no energy is below the cap, NaN.
+        In eV (Schwalbe-Koda 2021, Fig. 3f). Points without a label do not count; NaN if no energy
+        is below the cap.
 
         Raises:
             ValueError: another grid, or another zero.
@@ -328,15 +300,12 @@ class PlaneSurface:
                 f" {other.zero} cannot be compared: evaluate both on one grid"
             )
         low = self.energy <= cap
-        return (
-            float(np.sqrt(np.square(other.energy - self.energy)[low].mean()))
-            if low.any()
-            else float("nan")
-        )
+        if not low.any():
+            return float("nan")
+        return float(np.sqrt(np.square(other.energy - self.energy)[low].mean()))
 
     def write(self, path: str | Path) -> None:
-        """A JSON file with grid, energies, zero and settings, replaced as a whole."""
-        path = Path(path)
+        """Write a JSON file with grid, energies, zero and settings, replaced as a whole."""
         content = {
             "quantity": "energy above zero on the (Z, R) plane of ammonia, a row for each R",
             "unit": "eV",
@@ -348,25 +317,19 @@ class PlaneSurface:
             "energy": _rows(self.energy),
             "sigma": None if self.sigma is None else _rows(self.sigma),
         }
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(content, allow_nan=False))
-        part.replace(path)
+        with atomic_write(path) as part:
+            part.write_text(json.dumps(content, allow_nan=False))
 
     @classmethod
     def read(cls, path: str | Path) -> PlaneSurface:
-        """What :meth:`write` wrote."""
+        """Return the surface in a file that :meth:`write` wrote."""
         content = json.loads(Path(path).read_text())
         grid = PlaneGrid(**{**content["grid"], "ground": Ground(**content["grid"]["ground"])})
+        energy = np.array(content["energy"], dtype=float)
         sigma = None if content["sigma"] is None else np.array(content["sigma"], dtype=float)
-        return cls(
-            grid,
-            np.array(content["energy"], dtype=float),
-            content["zero"],
-            content["settings"],
-            sigma,
-        )
+        return cls(grid, energy, content["zero"], content["settings"], sigma)
 
 
 def _rows(values: NDArray) -> list[list[float | None]]:
-    """Nested lists, None where there is no number: JSON has no NaN."""
+    """Return nested lists, None for NaN: JSON has no NaN."""
     return [[float(value) if np.isfinite(value) else None for value in row] for row in values]

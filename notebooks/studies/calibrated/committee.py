@@ -1,5 +1,5 @@
-"""The committee that is attacked: how it is trained, and what its uncertainties are worth before
-anyone attacks (Cezar 2025, Figs. 2a and 2b).
+"""The committee that is attacked: its training, and the calibration of its uncertainties before any
+attack (Cezar 2025, Figs. 2a and 2b).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from agal_toolkit.analysis.reliability import Reliability, counted, reliability
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import TRAIN, Dataset
-from agal_toolkit.events import Epoch, Event
+from agal_toolkit.events import Epoch, Event, Report, ignore
 from agal_toolkit.potentials.density import DensityNet
 from agal_toolkit.settings import machine, to_settings
 from agal_toolkit.training.folds import Folds
@@ -26,19 +26,20 @@ from agal_toolkit.training.trainer import TorchTrainer
 from agal_toolkit.uncertainty.calibration import QUANTITIES, Samples, samples
 from agal_toolkit.uncertainty.power_law import FORMS, PowerLaw
 
-from ..results import agree, keep
+from ..jobs import agree, save
 from ..water.truth import SEED, Water
 from .recipes import Preset
-from .trials import Scene, predicted, rms, simulated
+from .trials import Scene, predict, rms, simulated
 
 ELEMENTS = {"O": 8, "H": 1}
+STATISTICS = ("spread", "within_1", "within_2", "nll", "area", "slope")
 
 
 def trainer(preset: Preset, device: str = "cpu") -> TorchTrainer:
-    """Of the committee: one structure a step, a learning rate that falls to zero, and the paper's
-    weights (Cezar 2025, Sec. IV B).
+    """Return the trainer: one structure a step, an annealed learning rate, the paper's weights.
 
-    Its 5 for an energy per atom is 5 / 192^2 for the total energy of 192.
+    The paper's weight 5 of the energy per atom is 5 / 192^2 for the energy of 192 atoms (Cezar
+    2025, Sec. IV B).
     """
     return TorchTrainer(
         network=partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden),
@@ -56,140 +57,141 @@ def trainer(preset: Preset, device: str = "cpu") -> TorchTrainer:
 
 
 def committee(
-    place: Path,
+    folder: Path,
     preset: Preset,
     data: Water,
     device: str = "cpu",
     say: Callable[[str], None] = lambda text: None,
-    deadline: float = np.inf,
+    check: Report = ignore,
 ) -> Committee:
-    """The trained committee, from its files or made; bootstrapped, so that each member has its own
-    data (Cezar 2025, Sec. IV D).
+    """Return the committee in `folder`, trained first if there is none.
+
+    Members are trained on bootstrap samples (Cezar 2025, Sec. IV D).
+
+    Args:
+        folder: of its files.
+        preset: of the sizes.
+        data: of the truth.
+        device: where the networks are.
+        say: called with lines of progress.
+        check: listener of the training.
 
     Raises:
-        ValueError: files of a committee that was trained otherwise (the differences are shown).
+        ValueError: the files belong to a committee with other settings.
     """
-    fit, wanted = (
-        trainer(preset, device),
-        {"trainer": to_settings(trainer(preset)), "members": preset.members},
-    )
-    if not (place / "members.json").exists():
+    fit = trainer(preset, device)
+    settings = {"trainer": to_settings(trainer(preset)), "members": preset.members}
+    if not (folder / "members.json").exists():
         learned = data.learned.of_role(TRAIN)
-        weights, valid = Folds(train=0.9, valid=0.1, bootstrap=True)(
-            learned, preset.members, np.random.default_rng([SEED, 0])
-        )
+        folds = Folds(train=0.9, valid=0.1, bootstrap=True)
+        weights, valid = folds(learned, preset.members, np.random.default_rng([SEED, 0]))
         began = time.monotonic()
 
         def report(event: Event) -> None:
             if isinstance(event, Epoch) and event.epoch % 5 == 0:
-                say(
-                    f"epoch {event.epoch} of {event.epochs}, loss {np.mean(event.train):.5f},"
-                    f" {time.monotonic() - began:.0f} s"
-                )
-            if time.time() > deadline:
-                raise TimeoutError("the time of this call is over; the next one goes on")
+                progress = f"epoch {event.epoch} of {event.epochs}, loss {np.mean(event.train):.5f}"
+                say(f"{progress}, {time.monotonic() - began:.0f} s")
+            check(event)
 
-        scratch = place.with_name(f"{place.name}-fit")
+        scratch = folder.with_name(f"{folder.name}-fit")
         scratch.mkdir(parents=True, exist_ok=True)
-        members = fit.fit(
-            learned, weights, valid, np.random.default_rng([SEED, 1]), report, scratch
-        )
-        fit.save(members, place)
+        rng = np.random.default_rng([SEED, 1])
+        members = fit.fit(learned, weights, valid, rng, report, scratch)
+        fit.save(members, folder)
         rmtree(scratch)
-        keep(
-            place / "fitted.json",
-            {"settings": wanted, "seconds": round(time.monotonic() - began, 1), **machine()},
-        )
-    agree(
-        json.loads((place / "fitted.json").read_text())["settings"], wanted, place / "fitted.json"
-    )
-    return Committee(fit.load(place))
+        seconds = round(time.monotonic() - began, 1)
+        save(folder / "fitted.json", {"settings": settings, "seconds": seconds, **machine()})
+    file = folder / "fitted.json"
+    agree(json.loads(file.read_text())["settings"], settings, file)
+    return Committee(fit.load(folder))
 
 
-def judged(there: Scene) -> dict[str, Any]:
-    """What laws are worth on structures that served neither training nor calibration: simulated and
-    rattled ones, and each element, by the law of all atoms, by its own, and by its own of
-    simulations alone.
+def evaluate(scene: Scene) -> dict[str, Any]:
+    """Return calibration statistics on structures used neither for training nor for calibration.
+
+    Structures are simulated and rattled ones; each element has the law of all atoms, its own, and
+    its own of simulations alone (Cezar 2025, Figs. 2a and 2b).
     """
-    tests = {"simulated": there.data.first + there.data.second, "rattled": there.data.shaken}
-    said = {name: predicted(there.committee, list(data)) for name, data in tests.items()}
+    alone = scene.aside[simulated(scene.aside)]
+    calibration_sets = {
+        "its own": (samples(scene.predicted, scene.aside), scene.aside),
+        "its own, simulations": (samples(predict(scene.committee, list(alone)), alone), alone),
+    }
     laws = {
-        form: {
-            q: PowerLaw.fit(*_pair(samples(there.said, there.aside, q)), form) for q in QUANTITIES
-        }
+        form: {q: _fit(samples(scene.predicted, scene.aside, q), form) for q in QUANTITIES}
         for form in FORMS
     }
-    alone = there.aside[simulated(there.aside)]
-    fitted = {
-        "its own": (samples(there.said, there.aside), there.aside),
-        "its own, simulations": (samples(predicted(there.committee, list(alone)), alone), alone),
-    }
-    laws["simulations"] = {"forces": PowerLaw.fit(*_pair(fitted["its own, simulations"][0]))}
-    elements = {
-        (element, form): PowerLaw.fit(*_pair(of_element(*given, z)))
-        for element, z in ELEMENTS.items()
-        for form, given in fitted.items()
+    laws["simulations"] = {"forces": _fit(calibration_sets["its own, simulations"][0])}
+    of_element = {
+        f"{element}, {name}": {"forces": _fit(select_element(points, data, number))}
+        for element, number in ELEMENTS.items()
+        for name, (points, data) in calibration_sets.items()
     }
     record: dict[str, Any] = {
-        "laws": (
-            {form: {q: asdict(law) for q, law in own.items()} for form, own in laws.items()}
-            | {
-                f"{element}, {form}": {"forces": asdict(law)}
-                for (element, form), law in elements.items()
-            }
-        ),
+        "laws": {
+            key: {quantity: asdict(law) for quantity, law in some.items()}
+            for key, some in (laws | of_element).items()
+        },
         "reliability": {},
         "heldout": {},
         "ratios": {},
     }
-    for name, data in tests.items():
-        record["heldout"][name] = {
-            "rms": float(np.mean(rms(said[name], data))),
-            "component": float(np.sqrt(np.mean(samples(said[name], data).errors ** 2))),
+    laws_of_forces = {
+        element: {
+            "power": laws["power"],
+            **{name: of_element[f"{element}, {name}"] for name in calibration_sets},
         }
-        for quantity in QUANTITIES:
-            found = samples(said[name], data, quantity)
-            for form, own in laws.items():
-                if quantity in own:
-                    record["reliability"][f"{name}, {quantity}, {form}"] = _values(
-                        reliability(found, own[quantity], bins=12 if quantity == "forces" else 6)
-                    )
-            if quantity == "forces":
-                for element, z in ELEMENTS.items():
-                    for form, law in {
-                        "power": laws["power"]["forces"],
-                        **{form: elements[element, form] for form in fitted},
-                    }.items():
-                        record["reliability"][f"{name}, {element}, {form}"] = _values(
-                            reliability(of_element(found, data, z), law)
-                        )
-            for form in ("power", "identity"):
-                r = found.errors / laws[form][quantity].at(found.sigma)
-                record["ratios"][f"{name}, {quantity}, {form}"] = counted(r).tolist()
-    record["component error"] = {
-        q: float(np.sqrt(np.mean(samples(said["simulated"], tests["simulated"], q).errors ** 2)))
-        for q in QUANTITIES
+        for element in ELEMENTS
     }
+    tests = {"simulated": scene.data.first + scene.data.second, "rattled": scene.data.shaken}
+    component_errors = {}
+    for name, data in tests.items():
+        prediction = predict(scene.committee, list(data))
+        by_quantity = {quantity: samples(prediction, data, quantity) for quantity in QUANTITIES}
+        component_errors[name] = {q: _rms(points) for q, points in by_quantity.items()}
+        record["heldout"][name] = {
+            "rms": float(np.mean(rms(prediction, data))),
+            "component": component_errors[name]["forces"],
+        }
+        for quantity, points in by_quantity.items():
+            bins = 12 if quantity == "forces" else 6
+            for form, some in laws.items():
+                if quantity in some:
+                    found = reliability(points, some[quantity], bins=bins)
+                    record["reliability"][f"{name}, {quantity}, {form}"] = _values(found)
+            if quantity == "forces":
+                for element, some in laws_of_forces.items():
+                    chosen = select_element(points, data, ELEMENTS[element])
+                    for form, law in some.items():
+                        found = reliability(chosen, law["forces"])
+                        record["reliability"][f"{name}, {element}, {form}"] = _values(found)
+            for form in ("power", "identity"):
+                ratios = points.errors / laws[form][quantity].at(points.sigma)
+                record["ratios"][f"{name}, {quantity}, {form}"] = counted(ratios).tolist()
+    record["component error"] = component_errors["simulated"]
     return record
 
 
-def of_element(found: Samples, data: Dataset, number: int) -> Samples:
-    """Those of force components on the atoms of one element."""
+def _fit(points: Samples, form: str = "power") -> PowerLaw:
+    return PowerLaw.fit(points.sigma, points.errors, form)
+
+
+def _rms(points: Samples) -> float:
+    """Return the root mean square error of components."""
+    return float(np.sqrt(np.mean(points.errors**2)))
+
+
+def select_element(points: Samples, data: Dataset, number: int) -> Samples:
+    """Return the samples of force components on the atoms of one element."""
     chosen = np.repeat(np.concatenate([geometry.numbers for geometry in data]), 3) == number
-    return Samples(found.sigma[chosen], found.errors[:, chosen], found.owner[chosen])
+    return Samples(points.sigma[chosen], points.errors[:, chosen], points.owner[chosen])
 
 
-def _pair(found: Samples) -> tuple[np.ndarray, np.ndarray]:
-    return found.sigma, found.errors
-
-
-def _values(found: Reliability) -> dict[str, Any]:
-    """As JSON."""
-    named = {
-        key: getattr(found, key)
-        for key in ("spread", "within_1", "within_2", "nll", "area", "slope")
-    }
-    return {
-        key: [round(v, 5) for v in (value.value, value.low, value.high)]
-        for key, value in named.items()
-    } | {"bins": np.round(found.bins, 6).tolist(), "structures": found.structures}
+def _values(result: Reliability) -> dict[str, Any]:
+    """Return a reliability as JSON: statistics with their intervals, bins and structures."""
+    statistics = {}
+    for name in STATISTICS:
+        value = getattr(result, name)
+        statistics[name] = [round(v, 5) for v in (value.value, value.low, value.high)]
+    bins = np.round(result.bins, 6).tolist()
+    return {**statistics, "bins": bins, "structures": result.structures}

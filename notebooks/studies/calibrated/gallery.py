@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,185 +10,164 @@ from numpy.typing import NDArray
 
 from agal_toolkit.analysis.reliability import within
 
-from .claims import delivered, interval
+from ..jobs import interval, markdown
+from .claims import column, over_target
 
 MEV = 1000.0  # in one eV
-Trials = Mapping[str, Mapping[str, Any]]
+Trial = Mapping[str, Any]
+Trials = Mapping[str, Trial]
 
 
-def there(trials: Trials, names: Sequence[str]) -> list[str]:
-    """Those of the trials that were run."""
+def available(trials: Trials, names: Sequence[str]) -> list[str]:
+    """Return the names of trials that were run."""
     return [name for name in names if name in trials]
-
-
-def column(record: Mapping[str, Any], key: str) -> NDArray:
-    """(n,) of a trial's structures; those without a value are left out."""
-    return np.array(
-        [value for value in record["structures"][key] if value is not None], dtype=float
-    )
 
 
 def series(
     trials: Trials, names: Sequence[str], key: str = "found"
 ) -> tuple[NDArray, NDArray, NDArray]:
-    """Targets (n,), means of a column (n,) and their intervals (n, 2) of trials, by target;
-    meV/angstrom.
+    """Return targets (n,), means of a column (n,) and their intervals (n, 2); meV/angstrom.
+
+    Trials are sorted by target.
     """
-    chosen = sorted(
-        (trials[name] for name in there(trials, names)), key=lambda record: record["target"]
-    )
-    targets = np.array([record["target"] for record in chosen])
-    ratios = [delivered(record, key) for record in chosen]
-    ends = np.array([interval(values) for values in ratios])
-    return (
-        MEV * targets,
-        MEV * targets * [values.mean() for values in ratios],
-        MEV * targets[:, None] * ends,
-    )
+    chosen = [trials[name] for name in available(trials, names)]
+    chosen.sort(key=lambda record: record["target"])
+    targets = MEV * np.array([record["target"] for record in chosen])
+    ratios = [over_target(record, key) for record in chosen]
+    means = targets * [values.mean() for values in ratios]
+    return targets, means, targets[:, None] * np.array([interval(values) for values in ratios])
 
 
-def over_target(trials: Trials, names: Mapping[str, str], key: str = "found") -> dict[str, NDArray]:
-    """Label -> error over target of each structure (n,), for those of label -> trial that were run."""
-    return {label: delivered(trials[name], key) for label, name in names.items() if name in trials}
+def ratios_by_label(
+    trials: Trials, names: Mapping[str, str], key: str = "found"
+) -> dict[str, NDArray]:
+    """Return label -> error over target of each structure (n,), given label -> trial."""
+    return {
+        label: over_target(trials[name], key) for label, name in names.items() if name in trials
+    }
 
 
 def reliability_rows(reliability: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """A table in Markdown: statistics with their intervals, of label -> key of the records."""
-    lines = [
-        "| | std of r | \\|r\\| < 1 | \\|r\\| < 2 | log-log slope | NLL | miscalibration area |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    """Return a table of statistics with their intervals, given label -> key of the records."""
+    head = ("", "std of r", "\\|r\\| < 1", "\\|r\\| < 2", "log-log slope", "NLL")
+    rows = []
     for label, key in names.items():
-        own = reliability[key]
-        cells = [
-            f"{own[k][0]:.2f} ({own[k][1]:.2f}, {own[k][2]:.2f})"
-            for k in ("spread", "within_1", "within_2", "slope", "nll")
-        ]
-        lines.append(f"| {label} | " + " | ".join(cells) + f" | {own['area'][0]:.3f} |")
-    return "\n".join(lines)
+        stored = reliability[key]
+        statistics = ("spread", "within_1", "within_2", "slope", "nll")
+        area = f"{stored['area'][0]:.3f}"
+        rows.append((label, *(_value(*stored[name]) for name in statistics), area))
+    return markdown((*head, "miscalibration area"), rows)
 
 
 def trial_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) -> str:
-    """A table in Markdown: of each trial target, promise and delivery, and the structures."""
-    lines = [
-        (
-            "| trial | n | target (meV/Å) | uncertainty (meV/Å) | found (meV/Å), 95 % | found /"
-            " target | found / uncertainty | reached | O-H (Å) | largest force (eV/Å) |"
-        ),
-        "|---" * 10 + "|",
-    ]
-    for name in there(trials, names):
-        record, found = trials[name], column(trials[name], "found")
-        labelled = [value is not None for value in record["structures"]["found"]]
-        low, high = interval(found)
-        bonds, sigma = (
-            column(record, "bonds"),
-            np.array(record["structures"]["sigma"], dtype=object)[labelled].astype(float),
+    """Return a table of each trial's target, uncertainty and error, and of its structures."""
+    head = (
+        "trial",
+        "n",
+        "target (meV/Å)",
+        "uncertainty (meV/Å)",
+        "found (meV/Å), 95 %",
+        "found / target",
+        "found / uncertainty",
+        "reached",
+        "O-H (Å)",
+        "largest force (eV/Å)",
+    )
+
+    def row(trial: Trial) -> Sequence[str]:
+        errors, target = column(trial, "found"), trial["target"]
+        labelled = [value is not None for value in trial["structures"]["found"]]
+        sigma = np.array(trial["structures"]["sigma"], dtype=object)[labelled].astype(float)
+        low, high = interval(errors)
+        bonds, mean = column(trial, "bonds"), errors.mean()
+        count = f"{len(errors)}"
+        return (
+            count if all(labelled) else f"{count} of {len(labelled)} labelled",
+            f"{MEV * target:.0f}",
+            f"{MEV * sigma.mean():.0f}",
+            f"{MEV * mean:.0f} ({MEV * low:.0f}, {MEV * high:.0f})",
+            f"{mean / target:.2f}",
+            f"{mean / sigma.mean():.2f}",
+            _reached(trial),
+            f"{bonds[:, 0].min():.2f} to {bonds[:, 1].max():.2f}",
+            f"{column(trial, 'largest force').max():.1f}",
         )
-        count = f"{len(found)}" if all(labelled) else f"{len(found)} of {len(labelled)} labelled"
-        lines.append(
-            f"| {abouts[name]} | {count} | {MEV * record['target']:.0f} | {MEV * sigma.mean():.0f}"
-            f" | {MEV * found.mean():.0f} ({MEV * low:.0f}, {MEV * high:.0f}) |"
-            f" {found.mean() / record['target']:.2f} | {found.mean() / sigma.mean():.2f} |"
-            f" {np.mean(record['structures']['reached']):.0%} | {bonds[:, 0].min():.2f} to"
-            f" {bonds[:, 1].max():.2f} | {column(record, 'largest force').max():.1f} |"
-        )
-    return "\n".join(lines)
+
+    return _rows(head, trials, names, abouts, row)
 
 
 def adversary_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) -> str:
-    """A table in Markdown: whether errors of what attacks found are as their uncertainties say,
-    component by component.
-    """
-    lines = [
-        "| trial | std of r | \\|r\\| < 1 | \\|r\\| < 2 | log-log slope |",
-        "|---|---|---|---|---|",
-    ]
-    for name in there(trials, names):
-        record = trials[name]
-        spread, slope = (
-            f"{value:.2f} ({low:.2f}, {high:.2f})"
-            for value, low, high in (record["reliability"][key] for key in ("spread", "slope"))
-        )
-        lines.append(
-            f"| {abouts[name]} | {spread} | {within(record['ratios'], 1):.1%} |"
-            f" {within(record['ratios'], 2):.1%} | {slope} |"
-        )
-    return "\n".join(lines)
+    """Return a table that compares errors of attacked structures with their uncertainties."""
+
+    def row(trial: Trial) -> Sequence[str]:
+        spread, slope = (_value(*trial["reliability"][key]) for key in ("spread", "slope"))
+        one, two = (f"{within(trial['ratios'], k):.1%}" for k in (1, 2))
+        return spread, one, two, slope
+
+    head = ("trial", "std of r", "\\|r\\| < 1", "\\|r\\| < 2", "log-log slope")
+    return _rows(head, trials, names, abouts, row)
 
 
 def size_rows(trials: Trials, sizes: Sequence[int], everyone: int) -> str:
-    """A table in Markdown: found over target when some members are attacked, for those and for the
-    others (Cezar 2025, Figs. 3b and 3c).
+    """Return a table of error over target when some members are attacked (Cezar 2025, Fig. 3b).
+
+    Errors are those of the attacked members and of the others (Fig. 3c).
     """
-    lines = [
-        (
-            "| attacked | calibrated by | n | exponent b | reached | error of the attacked /"
-            " target, 95 % | error of the others / target, 95 % |"
-        ),
-        "|---" * 7 + "|",
-    ]
-    for how, text in (("of all", f"all {everyone}"), ("alone", "themselves")):
+    head = (
+        "attacked",
+        "calibrated by",
+        "n",
+        "exponent b",
+        "reached",
+        "error of the attacked / target, 95 %",
+        "error of the others / target, 95 %",
+    )
+    rows = []
+    for suffix, text in (("of all", f"all {everyone}"), ("alone", "themselves")):
         for size in sizes:
-            if f"{size} {how}" in trials:
-                record = trials[f"{size} {how}"]
-                exponents = np.array(record["structures"]["law"])[:, 1]
-                fitted = (
-                    f"{exponents.min():.2f} to {exponents.max():.2f}"
-                    if np.ptp(exponents)
-                    else f"{exponents[0]:.2f}"
-                )
-                errors = [
-                    _with_interval(delivered(record, f"found {which}"))
-                    for which in ("attacked", "rest")
-                ]
-                reached = np.mean(record["structures"]["reached"])
-                lines.append(
-                    f"| {size} | {text} | {len(exponents)} | {fitted} | {reached:.0%} | "
-                    + " | ".join(errors)
-                    + " |"
-                )
-    return "\n".join(lines)
+            trial = trials.get(f"{size} {suffix}")
+            if trial is None:
+                continue
+            b = np.array(trial["structures"]["law"])[:, 1]
+            exponent = f"{b.min():.2f} to {b.max():.2f}" if np.ptp(b) else f"{b[0]:.2f}"
+            ratios = [over_target(trial, key) for key in ("found attacked", "found rest")]
+            errors = [_mean(values) for values in ratios]
+            rows.append((f"{size}", text, f"{len(b)}", exponent, _reached(trial), *errors))
+    return markdown(head, rows)
 
 
-def wish_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) -> str:
-    """A table in Markdown: what wishes beside a target did to forces and pressures (Cezar 2025, Eq.
-    7); pressures where cells moved.
+def bias_rows(trials: Trials, names: Sequence[str], abouts: Mapping[str, str]) -> str:
+    """Return a table of what biases did to forces and pressures (Cezar 2025, Eq. 7).
+
+    There are pressures where cells moved.
     """
-    lines = [
-        (
-            "| trial | n | reached | found / target, 95 % | largest force (eV/Å), mean | pressure"
-            " before (GPa) | as the members say | in truth |"
-        ),
-        "|---" * 8 + "|",
-    ]
-    for name in there(trials, names):
-        record = trials[name]
+    head = (
+        "trial",
+        "n",
+        "reached",
+        "found / target, 95 %",
+        "largest force (eV/Å), mean",
+        "pressure before (GPa)",
+        "as the members say",
+        "in truth",
+    )
+
+    def row(trial: Trial) -> Sequence[str]:
         pressures = [
-            (
-                f"{column(record, key).mean():.2f} ± {column(record, key).std():.2f}"
-                if key in record["structures"]
-                else ""
-            )
+            f"{column(trial, key).mean():.2f} ± {column(trial, key).std():.2f}"
+            if key in trial["structures"]
+            else ""
             for key in ("pressure before", "pressure said", "pressure")
         ]
-        lines.append(
-            f"| {abouts[name]} | {len(column(record, 'found'))} |"
-            f" {np.mean(record['structures']['reached']):.0%} | {_with_interval(delivered(record))}"
-            f" | {column(record, 'largest force').mean():.2f} | " + " | ".join(pressures) + " |"
-        )
-    return "\n".join(lines)
+        count = f"{len(column(trial, 'found'))}"
+        force = f"{column(trial, 'largest force').mean():.2f}"
+        return count, _reached(trial), _mean(over_target(trial)), force, *pressures
+
+    return _rows(head, trials, names, abouts, row)
 
 
-def _with_interval(values: NDArray) -> str:
-    low, high = interval(values)
-    return f"{values.mean():.2f} ({low:.2f}, {high:.2f})"
-
-
-def ways(trials: Trials, names: Mapping[str, str]) -> dict[str, dict[str, NDArray]]:
-    """Quantity -> label -> values (n,), of ways to one uncertainty: where it sits, and what the
-    structures are like.
-    """
+def by_way(trials: Trials, names: Mapping[str, str]) -> dict[str, dict[str, NDArray]]:
+    """Return quantity -> label -> values (n,) of a trial's structures, given label -> trial."""
     quantities = {
         "participation": "atoms that share the uncertainty (participation ratio)",
         "internal": "share of the disagreement on forces inside molecules",
@@ -200,3 +179,26 @@ def ways(trials: Trials, names: Mapping[str, str]) -> dict[str, dict[str, NDArra
         text: {label: column(trials[name], key) for label, name in names.items() if name in trials}
         for key, text in quantities.items()
     }
+
+
+def _rows(
+    head: Sequence[str],
+    trials: Trials,
+    names: Sequence[str],
+    abouts: Mapping[str, str],
+    row: Callable[[Trial], Sequence[str]],
+) -> str:
+    """Return a table with a row for each trial that was run."""
+    return markdown(head, [(abouts[n], *row(trials[n])) for n in available(trials, names)])
+
+
+def _reached(trial: Trial) -> str:
+    return f"{np.mean(trial['structures']['reached']):.0%}"
+
+
+def _value(value: float, low: float, high: float) -> str:
+    return f"{value:.2f} ({low:.2f}, {high:.2f})"
+
+
+def _mean(values: NDArray) -> str:
+    return _value(values.mean(), *interval(values))

@@ -55,7 +55,7 @@ def _rigid(x: NDArray, roots: NDArray) -> NDArray:
     moves = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)] + [
         np.cross(axis, centred) for axis in np.eye(3)
     ]
-    left, sizes, right = np.linalg.svd(
+    _, sizes, right = np.linalg.svd(
         (np.stack(moves, 1) * roots).reshape(count, 6, 3 * atoms), full_matrices=False
     )
     return right * (sizes > 1e-6 * sizes[:, :1])[..., None]

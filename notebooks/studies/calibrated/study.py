@@ -1,256 +1,180 @@
-"""Structures of a chosen error, in liquid water: Cezar 2025, Figs. 2 and 3, with AMOEBA as the
-truth.
+"""Structures of a chosen error in liquid water: Cezar 2025, Figs. 2 and 3, with AMOEBA as truth.
 
 One committee is trained once; a trial sends forty structures to an error, each way that the paper
-compares and some that it does not (:mod:`.calibrated_trials`). Every trial is a job of its own,
-kept as it ends, and trials that a result file holds are not run again. A second round calibrates
-anew, with the first round's labelled structures of the same target beside those put aside, and
+compares and some more (:mod:`.trials`). Every trial is a job. A second round calibrates anew, with
+the first round's labelled structures of the same target added to the calibration structures, and
 attacks seeds that the first did not.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.settings import machine, to_settings
+from agal_toolkit.settings import to_settings
 
-from ..results import agree, keep, read, write
+from .. import jobs
+from ..jobs import Job, OutOfTime, Record, Runner, agree, finished, save
 from ..water.truth import SEED, Sizes
 from .claims import claims
-from .committee import committee, judged, trainer
+from .committee import committee, evaluate, trainer
 from .recipes import PRESETS, Preset, trials, truth
-from .trials import Scene, Trial, run
-from .ways import HOT, LONGEST, STEP
+from .trials import HOT, LONGEST, STEP, Scene, Trial, run
+
+NAME = "calibrated_attacks"
 
 
 @lru_cache(maxsize=1)
-def scene(out: Path, data: Path, preset: str, device: str = "cpu") -> Scene:
-    """What all trials share; the committee must be there."""
+def scene(water: Path, preset: str, device: str = "cpu") -> Scene:
+    """Return what all trials share, from the folder of the truth's data and of the committee."""
     sizes = PRESETS[preset]
-    known = truth(data, sizes)
-    return Scene.of(
-        committee(data / f"committee-{preset}", sizes, known, device), known, sizes.steps
-    )
+    data = truth(water, sizes)
+    members = committee(water / f"committee-{preset}", sizes, data, device)
+    return Scene.of(members, data, sizes.steps)
 
 
-def _job(name: str, out: Path, data: Path, preset: str, device: str, deadline: float) -> str | None:
-    """What a process does: one trial, kept."""
-    if time.time() > deadline:
-        return None
-    torch.set_num_threads(1)
-    trial, place = trials(PRESETS[preset])[name], out / "trials"
-    earlier = Dataset.read(place / f"x{trial.target}.extxyz.gz") if trial.law == "second" else None
-    record, labelled = run(trial, scene(out, data, preset, device), earlier)
+def scene_of(runner: Runner) -> Scene:
+    """Return :func:`scene` in the runner's results."""
+    return scene(runner.results / "water", runner.preset, runner.device)
+
+
+def job(runner: Runner, name: str) -> Record:
+    """Run one trial and write its structures; return its record.
+
+    Raises:
+        RuntimeError: a second round without the structures of the first.
+    """
+    trial, folder, earlier = trials(PRESETS[runner.preset])[name], runner.out / "trials", None
+    if trial.law == "second":
+        first = folder / f"x{trial.target}.extxyz.gz"
+        if not first.exists():
+            raise RuntimeError(
+                f"the structures of x{trial.target} are missing, {first}: run that trial into the"
+                " same folder"
+            )
+        earlier = Dataset.read(first)
+    record, labelled = run(trial, scene_of(runner), earlier)
     if len(labelled):
-        keep(place / f"{name}.extxyz.gz", labelled)
-    keep(
-        place / f"{name}.json",
-        {
-            "settings": settings(PRESETS[preset]) | {"trial": asked(trial)},
-            **machine(),
-            "device": device,
-            "record": record,
-        },
-    )
-    found = [value for value in record["structures"]["found"] if value is not None]
-    return (
-        f"{name}: target {record['target']:.4f}, found {np.mean(found):.4f} eV/A,"
-        f" {record['seconds']:.0f} s"
-    )
+        save(folder / f"{name}.extxyz.gz", labelled)
+    errors = [value for value in record["structures"]["found"] if value is not None]
+    runner.say(f"{name}: target {record['target']:.4f}, error {np.mean(errors):.4f} eV/A")
+    return record
 
 
 def settings(preset: Preset) -> dict[str, Any]:
-    """Everything that changes the numbers but a trial's own, as JSON."""
-    heat = {"temperature": HOT, "timestep": STEP, "longest": LONGEST}
+    """Return everything that changes the numbers but a trial's own, as JSON."""
     return {
         "sizes": to_settings(preset),
         "truth": to_settings(Sizes()),
         "trainer": to_settings(trainer(preset)),
-        "heat": heat,
+        "heat": {"temperature": HOT, "timestep": STEP, "longest": LONGEST},
     }
 
 
-def asked(trial: Trial) -> dict[str, Any]:
-    """Everything that changes the numbers of a trial, as JSON; what it is called does not."""
+def settings_of_trial(trial: Trial) -> dict[str, Any]:
+    """Return everything that changes the numbers of a trial, as JSON; its description does not."""
     return {key: value for key, value in to_settings(trial).items() if key != "about"}
 
 
-def study(
-    preset: str = "laptop",
-    *,
-    only: Sequence[str] = (),
-    processes: int = 1,
-    device: str = "cpu",
-    out: str | Path = "runs/calibrated_attacks",
-    results: str | Path = "notebooks/results",
-    minutes: float = np.inf,
-    say: Callable[[str], None] = lambda text: None,
-) -> Path:
-    """Runs what is not there yet, and writes the result file ``calibrated_attacks-<preset>.json``.
+def study(runner: Runner, *, only: Sequence[str] = ()) -> Path:
+    """Run the trials that are missing; write the result file.
 
     Args:
-        preset: of the sizes.
-        only: names of trials; all where none is given.
-        processes: trials at a time, each in a process with one thread.
-        device: where networks are.
-        out: of trials' files.
-        results: folder of the result file, and in ``water/`` of the truth's data and of the
-            committee.
-        minutes: no trial is begun after this; the next call goes on.
-        say: hears lines of progress.
+        runner: where and how; the truth's data and the committee are in ``water/`` of its results.
+        only: names of trials; all if none is given.
 
     Raises:
-        ValueError: a trial that does not exist; results of other settings.
-        RuntimeError: trials failed; what others found is written.
+        ValueError: a trial that does not exist, or results of other settings.
+        OutOfTime: the committee is not trained yet.
+        ExceptionGroup: trials failed; the others are written.
     """
-    deadline, sizes = time.time() + 60 * minutes, PRESETS[preset]
-    out, data, place = (
-        Path(out).absolute() / preset,
-        Path(results).absolute() / "water",
-        Path(results) / f"calibrated_attacks-{preset}.json",
-    )
-    known = trials(sizes)
-    unknown = set(only) - set(known)
+    sizes, water = PRESETS[runner.preset], runner.results / "water"
+    all_trials = trials(sizes)
+    unknown = set(only) - set(all_trials)
     if unknown:
-        raise ValueError(f"no trials are named {sorted(unknown)}; there are {', '.join(known)}")
-    wanted = settings(sizes)
-    done = collected(place, out, wanted, known)
-    committee(data / f"committee-{preset}", sizes, truth(data, sizes, say), device, say, deadline)
-    missing = [name for name in known if name not in done and (not only or name in only)]
-    failed: list[str] = []
-    for later in (False, True):
-        names = []
-        for name in missing:
-            first = out / "trials" / f"x{known[name].target}.extxyz.gz"
-            if later and known[name].law == "second" and not first.exists():
-                failed.append(
-                    f"{name}: it goes on from the structures of x{known[name].target}, and {first}"
-                    " is missing: run that trial into the same folder"
-                )
-                say(failed[-1])
-            elif (known[name].law == "second") == later:
-                names.append(name)
-        jobs = [(name, out, data, preset, device, deadline) for name in names]
-        with (
-            get_context("spawn").Pool(processes) if processes > 1 and jobs else nullcontext()
-        ) as pool:
-            waiting = {
-                name: partial(_job, *job) if pool is None else pool.apply_async(_job, job).get
-                for name, job in zip(names, jobs, strict=True)
-            }
-            for name, result in waiting.items():
-                try:
-                    say(result() or f"{name}: no time left")
-                except (ValueError, RuntimeError) as error:  # others go on
-                    failed.append(f"{name}: {error}")
-                    say(failed[-1])
-    done = collected(place, out, wanted, known)
-    there = scene(out, data, preset, device)
-    if not (out / "judged.json").exists():
-        keep(out / "judged.json", {"settings": wanted, "judged": judged(there)})
-    kept = json.loads((out / "judged.json").read_text())
-    agree(kept["settings"], wanted, out / "judged.json")
-    about = kept["judged"]
-    fitted = json.loads((data / f"committee-{preset}" / "fitted.json").read_text())
+        raise ValueError(
+            f"no trials are named {sorted(unknown)}; there are {', '.join(all_trials)}"
+        )
+    done = collect(runner, all_trials)
+    folder = water / f"committee-{runner.preset}"
+    data = truth(water, sizes, runner.say)
+    committee(folder, sizes, data, runner.device, runner.say, runner.report)
+    missing = {
+        name: Job(
+            runner.out / "trials" / f"{name}.json",
+            {**settings(sizes), "trial": settings_of_trial(trial)},
+            partial(job, name=name),
+        )
+        for name, trial in all_trials.items()
+        if name not in done and (not only or name in only)
+    }
+    second = {name for name in missing if all_trials[name].law == "second"}
+    errors = runner.run({name: job for name, job in missing.items() if name not in second})
+    errors += runner.run({name: job for name, job in missing.items() if name in second})
+    done = collect(runner, all_trials)
     records = {
-        "heldout": there.heldout,
-        "committee": about,
-        "trials": {name: done[name] for name in known if name in done},
+        "heldout": scene_of(runner).heldout,
+        "committee": _evaluation(runner),
+        "trials": {name: done[name] for name in all_trials if name in done},
     }
-    seconds = {
-        "training": fitted["seconds"],
-        "trials": round(sum(each["seconds"] for each in records["trials"].values()), 1),
-    }
-    found = claims(records)
-    write(
-        results,
-        "calibrated_attacks",
-        preset,
+    seconds = [record["seconds"] for record in records["trials"].values()]
+    of_trials = {name: settings_of_trial(all_trials[name]) for name in records["trials"]}
+    path = runner.write(
+        NAME,
         seed=SEED,
-        device=device,
-        seconds=seconds,
-        settings=wanted | {"trials": {name: asked(known[name]) for name in records["trials"]}},
+        seconds={
+            "training": json.loads((folder / "fitted.json").read_text())["seconds"],
+            "trials": round(sum(seconds), 1),
+        },
+        settings=settings(sizes) | {"trials": of_trials},
         records=records,
-        claims=found,
+        claims=claims(records),
     )
-    for claim in found:
-        say(str(claim))
-    say(f"{len(records['trials'])} of {len(known)} trials, written to {place}")
-    if failed:
-        raise RuntimeError("trials failed, all others are kept:\n" + "\n".join(failed))
-    return place
+    jobs.raise_errors(errors)
+    return path
 
 
-def collected(
-    place: Path, out: Path, wanted: Mapping[str, Any], known: Mapping[str, Trial]
-) -> dict[str, dict[str, Any]]:
-    """Records of the trials that are finished, by name.
+def _evaluation(runner: Runner) -> Record:
+    """Return the committee's calibration statistics, from their file or computed."""
+    file, made_with = runner.out / "judged.json", settings(PRESETS[runner.preset])
+    if not file.exists():
+        save(file, {"settings": made_with, "record": evaluate(scene_of(runner))})
+    return finished(file, made_with)
+
+
+def collect(runner: Runner, all_trials: Mapping[str, Trial]) -> dict[str, Record]:
+    """Return records of the finished trials by name, from the result file and their own files.
 
     Raises:
         ValueError: results of other settings (the differences are shown).
     """
-    found: dict[str, dict[str, Any]] = {}
-    if place.exists():
-        stored = read(place)
-        agree(stored["settings"], wanted, place)
-        for name, record in stored["records"]["trials"].items():
-            if name in known:
-                agree(stored["settings"]["trials"][name], asked(known[name]), place)
-                found[name] = record
-    for file in sorted((out / "trials").glob("*.json")):
-        stored = json.loads(file.read_text())
-        if file.stem in known:
-            agree(stored["settings"], dict(wanted) | {"trial": asked(known[file.stem])}, file)
-            found[file.stem] = stored["record"]
-    return found
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
+    made_with = settings(PRESETS[runner.preset])
+    stored = runner.stored(NAME, made_with)
+    records = {}
+    for name, record in stored["records"].get("trials", {}).items():
+        if name in all_trials:
+            wanted = settings_of_trial(all_trials[name])
+            agree(stored["settings"]["trials"][name], wanted, runner.result_file(NAME))
+            records[name] = record
+    for file in sorted((runner.out / "trials").glob("*.json")):
+        if file.stem in all_trials:
+            wanted = {**made_with, "trial": settings_of_trial(all_trials[file.stem])}
+            records[file.stem] = finished(file, wanted)
+    return records
 
 
 def main() -> None:
-    """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", choices=PRESETS, default="laptop")
-    parser.add_argument("--only", nargs="+", default=[], help="names of trials")
-    parser.add_argument(
-        "--processes",
-        type=int,
-        default=1,
-        help="trials at a time, each in a process with one thread",
-    )
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--out",
-        default="runs/calibrated_attacks",
-        help="trials' files; what is there is not run again",
-    )
-    parser.add_argument(
-        "--results",
-        default="notebooks/results",
-        help="where JSON, the truth's data and the committee go",
-    )
-    parser.add_argument(
-        "--minutes",
-        type=float,
-        default=np.inf,
-        help="begin no trial after this; the next call goes on",
-    )
-    study(**vars(parser.parse_args()), say=_say)
-
-
-if __name__ == "__main__":
-    main()
+    """Run the command line."""
+    arguments = jobs.parser(__doc__, PRESETS, NAME)
+    arguments.add_argument("--only", nargs="+", default=[], help="names of trials")
+    given = arguments.parse_args()
+    try:
+        study(jobs.runner(given), only=given.only)
+    except OutOfTime:
+        print("the committee is not trained yet; the next call goes on")

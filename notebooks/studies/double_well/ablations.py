@@ -1,13 +1,13 @@
-"""What each part of our double-well recipe is worth: ``python -m studies.double_well.ablations
-[FOLDER]`` prints the table.
+"""What each part of our double-well recipe contributes.
 
 Every ablation changes one thing and starts from the same data and seeds as a run of the whole
-recipe, so their errors are compared seed by seed.
+recipe, so their errors are compared seed by seed. ``python -m studies.double_well.ablations``
+prints the table.
 """
 
 from __future__ import annotations
 
-import argparse
+from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..results import interval_of_median, read
+from ..jobs import RESULTS, interval, markdown, read
 from .recipes import ABLATIONS, VARIANTS
 from .study import final
 
@@ -36,10 +36,10 @@ class Row:
     """One recipe on the seeds that it shares with ours.
 
     Attributes:
-        about: what it is.
+        about: description of the recipe.
         errors: (seeds,) final RMSE of its adversarial loops.
         over_ours: (seeds,) the same divided by that of our recipe with the same seed.
-        bought: (seeds,) labels asked for in all generations.
+        bought: (seeds,) labels in all generations.
         duplicates: (seeds,) candidates that deduplication kept from being labelled.
     """
 
@@ -51,66 +51,46 @@ class Row:
 
 
 def rows(folder: str | Path, preset: str = "laptop") -> list[Row]:
-    """Our recipe and every ablation whose results are in `folder`.
+    """Return our recipe and every ablation whose results are in `folder`.
 
     Raises:
-        FileNotFoundError: without the results of our own recipe there is nothing to compare with.
+        FileNotFoundError: the results of our own recipe are missing.
     """
-    found, ours = (
-        [],
-        {
-            pair["seed"]: pair
-            for pair in read(Path(folder) / f"double_well_ours-{preset}.json")["records"]["pairs"]
-        },
-    )
+
+    def pairs_of(variant: str) -> list[dict]:
+        return read(Path(folder) / f"double_well_{variant}-{preset}.json")["records"]["pairs"]
+
+    result, ours = [], {pair["seed"]: pair for pair in pairs_of("ours")}
     for name in ("ours", *ABLATIONS):
-        place = Path(folder) / f"double_well_{name}-{preset}.json"
-        if place.exists():
-            pairs = [pair for pair in read(place)["records"]["pairs"] if pair["seed"] in ours]
-            errors, reference = (
-                final(pairs, "adversarial"),
-                final([ours[pair["seed"]] for pair in pairs], "adversarial"),
-            )
-            total = {
-                key: np.array([sum(r[key] for r in pair["adversarial"]) for pair in pairs])
-                for key in ("labelled", "duplicates")
-            }
-            found.append(
-                Row(
-                    VARIANTS[name].about,
-                    errors,
-                    errors / reference,
-                    total["labelled"],
-                    total["duplicates"],
-                )
-            )
-    return found
+        if not (Path(folder) / f"double_well_{name}-{preset}.json").exists():
+            continue
+        pairs = [pair for pair in pairs_of(name) if pair["seed"] in ours]
+        errors = final(pairs, "adversarial")
+        reference = final([ours[pair["seed"]] for pair in pairs], "adversarial")
+        bought, duplicates = (
+            np.array([sum(record[key] for record in pair["adversarial"]) for pair in pairs])
+            for key in ("labelled", "duplicates")
+        )
+        result.append(Row(VARIANTS[name].about, errors, errors / reference, bought, duplicates))
+    return result
 
 
 def table(compared: Sequence[Row]) -> str:
-    """Medians over seeds with 95 % bootstrap intervals, as Markdown."""
-    lines = ["| " + " | ".join(HEAD) + " |", "|" + "---|" * len(HEAD)]
+    """Return medians over seeds with 95 % bootstrap intervals, as Markdown."""
+    cells = []
     for row in compared:
-        error, ratio = interval_of_median(row.errors), interval_of_median(row.over_ours)
-        cells = (
-            row.about,
-            f"{np.median(row.errors):.2f}",
-            f"{error[0]:.2f} to {error[1]:.2f}",
-            f"{np.median(row.over_ours):.2f}",
-            f"{ratio[0]:.2f} to {ratio[1]:.2f}",
-            f"{np.median(row.bought):.0f}",
-            f"{np.median(row.duplicates):.0f}",
-            str(len(row.errors)),
-        )
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        medians = []
+        for values in (row.errors, row.over_ours):
+            low, high = interval(values, statistic=np.median)
+            medians += [f"{np.median(values):.2f}", f"{low:.2f} to {high:.2f}"]
+        counts = f"{np.median(row.bought):.0f}", f"{np.median(row.duplicates):.0f}"
+        cells.append((row.about, *medians, *counts, str(len(row.errors))))
+    return markdown(HEAD, cells)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "folder", nargs="?", default="notebooks/results", help="where the JSON files are"
-    )
+    parser = ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", nargs="?", default=RESULTS, help="where the JSON files are")
     parser.add_argument("--preset", default="laptop")
     arguments = parser.parse_args()
     print(table(rows(arguments.folder, arguments.preset)))

@@ -1,4 +1,4 @@
-"""Langevin dynamics of an ensemble of one small system, a model surface for example.
+"""Langevin dynamics of many replicas of one small system, a model surface for example.
 
 Non-interacting replicas of one ASE simulation, evaluated as one batch each step.
 """
@@ -22,15 +22,13 @@ from agal_toolkit.potentials.protocol import Potential
 
 
 class _Noise:
-    """Normal noise for the coordinates that move, none for the padding of a model surface and for
-    unmovable particles.
-    """
+    """Normal noise for movable coordinates; none for fixed ones and a model surface's padding."""
 
     def __init__(self, rng: Generator, free: NDArray) -> None:
         self.rng, self.free = rng, free
 
     def standard_normal(self, size: tuple[int, ...]) -> NDArray:
-        """The one method that ASE calls."""
+        """Return noise of this shape; the one method that ASE calls."""
         return self.rng.standard_normal(size) * self.free
 
 
@@ -64,28 +62,27 @@ def langevin(
     device: torch.device | str = "cpu",
     report: Report = ignore,
 ) -> Trajectory:
-    """Langevin dynamics of independent replicas that start alike, with velocities drawn at kT
-    (ASE's integrator).
+    """Run Langevin dynamics (ASE's integrator) of replicas with equal positions at the start.
 
     Args:
-        potential: what moves them.
-        geometry: the start; its unmovable particles stay.
+        potential: of one replica.
+        geometry: the start; its unmovable particles stay. Velocities are drawn at kT.
         kT: eV, or the units of a model surface.
         timestep: ASE time units (``ase.units.fs``), or those of a model surface.
         steps: number of steps.
         friction: inverse time.
         replicas: R.
         every: steps between frames.
-        rng: for velocities and noise.
+        rng: of velocities and noise.
         masses: (n,) atomic mass units; None takes ASE's, 1 for nameless particles.
-        device: where the potential computes, a committee's ``device``.
-        report: hears a Progress at each frame.
+        device: of the potential.
+        report: called with a Progress at each frame.
     """
     n, d = geometry.positions.shape
     one = geometry.to_ase()
-    one.set_masses(
-        np.where(geometry.numbers > 0, one.get_masses(), 1.0) if masses is None else masses
-    )
+    if masses is None:
+        masses = np.where(geometry.numbers > 0, one.get_masses(), 1.0)
+    one.set_masses(masses)
     atoms = Atoms(
         np.tile(one.numbers, replicas),
         positions=np.tile(one.positions, (replicas, 1)),
@@ -99,9 +96,8 @@ def langevin(
     free = np.zeros((n, 3), dtype=bool)
     free[:, :d] = geometry.movable[:, None]
     free = np.tile(free, (replicas, 1))
-    atoms.set_momenta(
-        rng.normal(0.0, 1.0, free.shape) * np.sqrt(kT * atoms.get_masses())[:, None] * free
-    )
+    deviations = np.sqrt(kT * atoms.get_masses())[:, None]
+    atoms.set_momenta(rng.normal(0.0, 1.0, free.shape) * deviations * free)
     motion = Langevin(
         atoms,
         timestep,

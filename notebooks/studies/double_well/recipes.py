@@ -1,24 +1,22 @@
-"""What is run on the double well of Schwalbe-Koda 2021 (Sec. 3.1, A.2.1): recipes, sizes and the
-loops of a pair.
+"""What is run on the double well of Schwalbe-Koda 2021 (Sec. 3.1, A.2.1): recipes and sizes.
 
 A pair is one adversarial and one random loop that start alike: same data, same split, same seeds of
-the members, same filters and cap. A :class:`Variant` says how the pairs of one experiment differ
-from the printed recipe:
+the members, same filters and cap. A :class:`Variant` is the change that the pairs of one experiment
+make to the printed recipe:
 
-- "printed" is that recipe. What the paper leaves open is settled as in the authors' published code:
+- "printed" is that recipe. What the paper leaves open is chosen as in the authors' published code:
   the learning rate halves after 50 epochs without a better validation loss, acquired points are
-  repeated four times and are never validation points. Ours are: the weights of the last epoch; of
-  each cluster the candidate of the lowest loss; the random baseline displaces each training point
-  once a generation.
-- "as run" is what that code does where it differs: 4 y^4 instead of 4 y^2, draws in [-1.2, 1.2]^2,
+  repeated four times and are never validation points. Our choices are: the weights of the last
+  epoch; of each cluster the candidate of the lowest loss; the random baseline displaces each
+  training point once a generation.
+- "as-run" is what that code does differently: 4 y^4 instead of 4 y^2, draws in [-1.2, 1.2]^2,
   400 epochs, the weights of the best validation epoch, and the last iterate of an attack. Its
   numbers are never compared with those of "printed".
-- "ours" answers three things that can be measured in "printed". Some attacks follow a committee
+- "ours" mends three things that can be measured in "printed". Some attacks follow a committee
   that is wrong far out, to points where the true energy is hundreds; squared errors of such labels
-  are then all that training sees, and the variance
-  threshold they raise lets no new candidate pass: where a structure's force exceeds 30, its errors
-  count relative to it. Validation points all lie in the first basin and say nothing of acquired
-  ones, so a plateau there lowers the rate before
+  dominate the training, and the variance threshold they raise lets no new candidate pass: if a
+  structure's force exceeds 30, its errors count relative to the force. Validation points all lie in
+  the first basin and tell nothing about acquired ones, so a plateau there lowers the rate before
   those are learned: the rate falls along half a cosine instead. Both change the training of both
   strategies alike. And the grid on which errors are counted reaches to energies of 40, where a
   Boltzmann factor at kT = 5 never goes: kT is 20. These choices were made on seeds from 100 on;
@@ -88,11 +86,11 @@ class Variant:
     """One experiment of the study.
 
     Attributes:
-        about: what it is, for tables.
+        about: description for tables.
         change: made to the printed recipe.
         well: the true potential.
         limit: initial points are drawn in [-limit, limit]^2.
-        strategies: that are run; ablations run the adversarial one only.
+        strategies: those that are run; ablations run the adversarial one only.
     """
 
     about: str
@@ -102,26 +100,17 @@ class Variant:
     strategies: tuple[str, ...] = STRATEGIES
 
 
-def _printed(recipe: Recipe) -> Recipe:
-    return recipe
-
-
 def _as_run(recipe: Recipe) -> Recipe:
-    trainer = replace(
-        recipe.trainer, epochs=round(recipe.trainer.epochs * 400 / 600), keep_best=True
-    )
-    return replace(
-        recipe, trainer=trainer, attack=recipe.attack and replace(recipe.attack, last=True)
-    )
+    epochs = round(recipe.trainer.epochs * 400 / 600)
+    trainer = replace(recipe.trainer, epochs=epochs, keep_best=True)
+    attack = recipe.attack and replace(recipe.attack, last=True)
+    return replace(recipe, trainer=trainer, attack=attack)
 
 
 def _ours(recipe: Recipe) -> Recipe:
     trainer = replace(recipe.trainer, patience=None, anneal=True, large_force=30.0)
-    return replace(
-        recipe,
-        trainer=trainer,
-        attack=recipe.attack and replace(recipe.attack, objective=BoltzmannVariance(kT=20.0)),
-    )
+    attack = recipe.attack and replace(recipe.attack, objective=BoltzmannVariance(kT=20.0))
+    return replace(recipe, trainer=trainer, attack=attack)
 
 
 def _ablation(about: str, change: Callable[[Recipe], Recipe]) -> Variant:
@@ -140,13 +129,12 @@ def _attacked(**changes: Any) -> Callable[[Recipe], Recipe]:
 
 def _without(kind: type) -> Callable[[Recipe], Recipe]:
     return lambda recipe: replace(
-        recipe,
-        selectors=[selector for selector in recipe.selectors if not isinstance(selector, kind)],
+        recipe, selectors=[s for s in recipe.selectors if not isinstance(s, kind)]
     )
 
 
 VARIANTS: Mapping[str, Variant] = {
-    "printed": Variant(about="the printed recipe", change=_printed),
+    "printed": Variant(about="the printed recipe", change=lambda recipe: recipe),
     "as-run": Variant(
         about="the published code's recipe, 4 y^4",
         change=_as_run,
@@ -176,14 +164,14 @@ ABLATIONS = tuple(
 
 
 def start(seed: int, variant: str = "printed") -> Dataset:
-    """The initial data of one pair: uniform draws in the lower basin, labelled."""
+    """Return the initial data of one pair: uniform draws in the lower basin, labelled."""
     chosen = VARIANTS[variant]
     geometries = basin(chosen.well, limit=chosen.limit, rng=np.random.default_rng([seed, 2021]))
     return Dataset(geometries, [chosen.well(geometry) for geometry in geometries])
 
 
 def recipe(strategy: str, preset: Preset, variant: str = "printed", device: str = "cpu") -> Recipe:
-    """The recipe of a strategy at a preset's sizes.
+    """Return the recipe of a strategy at a preset's sizes.
 
     Raises:
         ValueError: a strategy that is neither "adversarial" nor "random", a variant that does not
@@ -220,16 +208,14 @@ def recipe(strategy: str, preset: Preset, variant: str = "printed", device: str 
 
 @cache
 def _grid(points: int, well: DoubleWell) -> Dataset:
-    """The test data, labelled once for all loops."""
+    """Return the test data, labelled once for all loops."""
     return Grid(points=points).labelled(well)
 
 
 def loop(
     strategy: str, preset: Preset, seed: int, variant: str = "printed", device: str = "cpu"
 ) -> Loop:
-    """One loop of a pair; the metrics are the RMSE on the whole grid and where the true energy is
-    below 5.
-    """
+    """Return one loop of a pair; metrics are RMSEs on the grid and where the true energy is < 5."""
     well = VARIANTS[variant].well
     return Loop(
         recipe(strategy, preset, variant, device),
@@ -249,18 +235,16 @@ def generations(
     variant: str = "printed",
     device: str = "cpu",
 ) -> Iterator[Generation]:
-    """All generations of one loop of a pair, resumable where a directory is given."""
-    place = None if directory is None else Path(directory) / f"{strategy}-{seed}"
-    return until(
-        loop(strategy, preset, seed, variant, device).generations(
-            start(seed, variant), place, report
-        ),
-        count=preset.generations,
+    """Return all generations of one loop of a pair, resumable if a directory is given."""
+    folder = None if directory is None else Path(directory) / f"{strategy}-{seed}"
+    endless = loop(strategy, preset, seed, variant, device).generations(
+        start(seed, variant), folder, report
     )
+    return until(endless, count=preset.generations)
 
 
 def record(generation: Generation) -> dict[str, Any]:
-    """The numbers of a generation that figures and claims need."""
+    """Return the numbers of a generation that figures and claims need."""
     verdicts = list(generation.verdicts)
     return {
         "generation": generation.index + 1,

@@ -1,8 +1,7 @@
-"""The truth's own liquid: boxes of AMOEBA water, and where they go at constant temperature.
+"""Boxes of AMOEBA water, and their dynamics at constant temperature.
 
-Steps are those of r-RESPA: bonds and angles move with a short step, dipoles and dispersion, which
-cost nearly everything, with a long one; a Langevin thermostat keeps the temperature. OpenMM
-integrates.
+The integrator is r-RESPA (OpenMM): bonds and angles move with a short step, dipoles and dispersion,
+which cost nearly everything, with a long one; a Langevin thermostat keeps the temperature.
 """
 
 from __future__ import annotations
@@ -19,16 +18,20 @@ from scipy.spatial.transform import Rotation
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references.amoeba import AMOEBA, reciprocal_grid, standard, waters, whole
 
-WATER = np.array(
-    [[0.0, 0.0, 0.0], [0.9572, 0.0, 0.0], [-0.2400, 0.9266, 0.0]]
-)  # angstrom; of the gas phase
+# a molecule of the gas phase, angstrom
+WATER = np.array([[0.0, 0.0, 0.0], [0.9572, 0.0, 0.0], [-0.2400, 0.9266, 0.0]])
+MODEL = AMOEBA(dipoles=1e-5)
 DENSITY = 0.997  # g/cm^3, at 298 K
 FAST = ("HarmonicBondForce", "CustomBondForce", "CustomAngleForce")
 
 
 def packed(molecules: int, rng: Generator, density: float = DENSITY) -> Geometry:
-    """Waters turned at random on a cubic lattice, in a cubic cell of this density (g/cm^3); to be
-    relaxed before anything else.
+    """Return waters turned at random on a cubic lattice, to be relaxed before anything else.
+
+    Args:
+        molecules: number of waters.
+        rng: of orientations.
+        density: of the cubic cell, g/cm^3.
 
     Raises:
         ValueError: no molecules, no density.
@@ -37,17 +40,11 @@ def packed(molecules: int, rng: Generator, density: float = DENSITY) -> Geometry
         raise ValueError(f"{molecules} molecules at {density} g/cm^3: both must be positive")
     edge = (molecules * 18.01528 * units._amu / density * 1e3 * 1e24) ** (1 / 3)
     along = int(np.ceil(molecules ** (1 / 3) - 1e-9))
-    places = (
-        np.stack(np.meshgrid(*[np.arange(along)] * 3, indexing="ij"), -1).reshape(-1, 1, 3)[
-            :molecules
-        ]
-        * edge
-        / along
-    )
+    lattice = np.stack(np.meshgrid(*[np.arange(along)] * 3, indexing="ij"), -1)
+    oxygens = lattice.reshape(-1, 1, 3)[:molecules] * edge / along
     turns = Rotation.random(molecules, random_state=int(rng.integers(2**31))).as_matrix()
-    x = (places + np.einsum("wij,aj->wai", turns, WATER)).reshape(-1, 3) + rng.normal(
-        0, 0.02, (3 * molecules, 3)
-    )
+    x = (oxygens + np.einsum("wij,aj->wai", turns, WATER)).reshape(-1, 3)
+    x = x + rng.normal(0, 0.02, (3 * molecules, 3))
     return Geometry(
         positions=x,
         numbers=[8, 1, 1] * molecules,
@@ -76,7 +73,7 @@ class Frame:
 
     @property
     def temperature(self) -> float:
-        """K, of three degrees of freedom for each atom."""
+        """Temperature in K, with three degrees of freedom for each atom."""
         return 2 * self.kinetic / (3 * len(self.geometry) * units.kB)
 
 
@@ -87,10 +84,10 @@ class WaterDynamics:
     Attributes:
         temperature: K.
         timestep: of dipoles and dispersion, fs.
-        inner: steps of bonds and angles in one of these.
+        inner: number of steps of bonds and angles in one `timestep`.
         friction: 1/ps; 0 keeps the energy instead of the temperature.
-        model: what moves the atoms; induced dipoles to 1e-5 debye are consistent to far below what
-            the step itself costs.
+        model: of the forces; induced dipoles converged to 1e-5 debye cause an error far below that
+            of the time step.
 
     Raises:
         ValueError: settings out of range.
@@ -100,7 +97,7 @@ class WaterDynamics:
     timestep: float = 2.0
     inner: int = 8
     friction: float = 1.0
-    model: AMOEBA = AMOEBA(dipoles=1e-5)
+    model: AMOEBA = MODEL
 
     def __post_init__(self) -> None:
         if not (
@@ -120,19 +117,19 @@ class WaterDynamics:
         velocities: NDArray | None = None,
         relax: int = 0,
     ) -> Iterator[Frame]:
-        """Frames of one simulation, as they are reached.
+        """Yield frames of one simulation.
 
         Args:
             start: waters in the order O H H, in a cell that takes the model's cutoff.
-            frames: how many; the start is none of them.
+            frames: their number, without the start.
             every: fs between them, rounded to whole steps.
             seed: of velocities and noise.
-            velocities: (n, 3) angstrom/fs to go on with; None draws them.
+            velocities: (n, 3) angstrom/fs at the start; None draws them.
             relax: iterations of a minimisation before anything moves, for a packed box.
 
         Raises:
             ValueError: no water, or a cell too small.
-            RuntimeError: a simulation that exploded, when that frame is asked for.
+            RuntimeError: the simulation exploded before the next frame.
         """
         if frames < 0 or not every > 0:
             raise ValueError(
@@ -147,7 +144,7 @@ class WaterDynamics:
         cell, turn = standard(start.cell)
         if np.diag(cell).min() < 2 * self.model.cutoff:
             raise ValueError(
-                f"the cell is {np.diag(cell).min():.2f} angstrom wide, and the model wants"
+                f"the cell is {np.diag(cell).min():.2f} angstrom wide, the model needs"
                 f" {2 * self.model.cutoff}: simulate a larger box"
             )
         context = self._context(cell, len(start) // 3, seed)
@@ -172,24 +169,14 @@ class WaterDynamics:
                     f"the simulation exploded before {time:g} fs: relax the start (relax=200), or"
                     " take a shorter timestep"
                 )
-            energies = [
+            potential, kinetic = (
                 e.value_in_unit(unit.kilojoule_per_mole) * units.kJ / units.mol
                 for e in (state.getPotentialEnergy(), state.getKineticEnergy())
-            ]
-            v = (
-                np.asarray(
-                    state.getVelocities(asNumpy=True).value_in_unit(
-                        unit.angstrom / unit.femtosecond
-                    )
-                )
-                @ turn.T
             )
-            yield Frame(
-                replace(start, positions=x, origin={"by": "AMOEBA", "fs": time, "seed": seed}),
-                v,
-                *energies,
-                time,
-            )
+            v = state.getVelocities(asNumpy=True).value_in_unit(unit.angstrom / unit.femtosecond)
+            origin = {"by": "AMOEBA", "fs": time, "seed": seed}
+            geometry = replace(start, positions=x, origin=origin)
+            yield Frame(geometry, np.asarray(v) @ turn.T, potential, kinetic, time)
 
     def _context(self, cell: NDArray, molecules: int, seed: int):
         system = waters(

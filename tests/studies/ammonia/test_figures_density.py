@@ -93,7 +93,6 @@ def test_stability_by_temperature(axes, drawn):
         pytest.approx([80, 70, 50]),
     ]
     apart = lines[1].get_xdata() - lines[0].get_xdata()
-    assert (apart > 0).all() and np.abs(lines[0].get_xdata() - temperatures).max() < 10, (
-        "beside each other, at their temperatures"
-    )
+    assert (apart > 0).all(), "beside each other"
+    assert np.abs(lines[0].get_xdata() - temperatures).max() < 10, "at their temperatures"
     figures.stable_by_temperature(axes, np.array([500]), {"random": ([0.8], [0.7], [0.9])})

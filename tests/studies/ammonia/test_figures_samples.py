@@ -62,9 +62,8 @@ def test_boxes_count_structures_and_failures(axes, drawn):
         "random\nn = 1, 3 failed",
         "random 1.0\nn = 0, 9 failed",
     ]
-    assert len(axes.patches) == 2 and axes.get_ylim() == (2.6, -0.6), (
-        "the first on top, the empty one keeps its place"
-    )
+    assert len(axes.patches) == 2
+    assert axes.get_ylim() == (2.6, -0.6), "the first on top, the empty one keeps its place"
     low, high = axes.get_xlim()
     assert axes.get_xscale() == "log"
     assert low < 1.0

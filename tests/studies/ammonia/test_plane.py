@@ -184,7 +184,9 @@ def test_the_grid_is_half_a_plane_and_filled():
 
 def test_surfaces_of_a_reference_and_of_a_committee():
     reference = Reference(springs, settings={"code": "by hand"})
-    truth = PlaneSurface.of_answers(reference(SMALL.geometries), SMALL, -20.0, reference.description)
+    truth = PlaneSurface.of_outcomes(
+        reference(SMALL.geometries), SMALL, -20.0, reference.description
+    )
     z, r = np.meshgrid(SMALL.z * 0.38, SMALL.r * 0.94)
     np.testing.assert_allclose(truth.energy, 0.5 * (3 * (z**2 + r**2) + 9 * r**2), atol=1e-12)
     committee = Committee([Differentiable(Springs(k)) for k in (0.9, 1.0, 1.4)])
@@ -197,7 +199,7 @@ def test_surfaces_of_a_reference_and_of_a_committee():
 
 
 def test_rmse_below_a_cap_of_the_truth():
-    truth = PlaneSurface.of_answers(
+    truth = PlaneSurface.of_outcomes(
         ((i, springs(g)) for i, g in enumerate(SMALL.geometries)), SMALL, -20.0, {}
     )
     found = PlaneSurface.of(Committee([Differentiable(Springs(1.1))]), SMALL, -20.0)
@@ -215,7 +217,9 @@ def test_rmse_below_a_cap_of_the_truth():
 
 def test_points_without_a_label_count_nowhere(tmp_path):
     reference = Reference(cramped, settings={"code": "by hand"})
-    truth = PlaneSurface.of_answers(reference(SMALL.geometries), SMALL, -20.0, reference.description)
+    truth = PlaneSurface.of_outcomes(
+        reference(SMALL.geometries), SMALL, -20.0, reference.description
+    )
     assert np.isnan(truth.energy[0]).all()
     assert np.isfinite(truth.energy[1:]).all()
     found = PlaneSurface.of(Committee([Differentiable(Springs(1.1))]), SMALL, -20.0)

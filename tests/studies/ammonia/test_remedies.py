@@ -11,8 +11,8 @@ from ammonia_springs import Springs
 from agal_toolkit.settings import to_settings
 from studies.ammonia import remedies as ammonia_remedies
 from studies.ammonia.recipes import PRESETS, REMEDIES, recipe
-from studies.ammonia.truth import truth
-from studies.results import read
+from studies.ammonia.truth import load_truth
+from studies.jobs import Runner, read
 
 FAST = PRESETS["fast"]
 TRIED = ("ours", next(iter(REMEDIES)))
@@ -22,15 +22,8 @@ TRIED = ("ours", next(iter(REMEDIES)))
 def folder(tmp_path_factory):
     """Two recipes from one start."""
     place = tmp_path_factory.mktemp("remedies")
-    ammonia_remedies.study(
-        "fast",
-        recipes=TRIED,
-        starts=["thermal"],
-        seeds=[100],
-        out=place / "runs",
-        results=place / "results",
-        label=Springs(),
-    )
+    runner = Runner("fast", place / "runs", place / "results")
+    ammonia_remedies.study(runner, recipes=TRIED, starts=["thermal"], seeds=[100], label=Springs())
     return place
 
 
@@ -48,19 +41,13 @@ def test_three_committees_of_each_run_are_looked_at(folder):
 
 def test_nothing_is_run_twice_and_other_settings_are_refused(folder, monkeypatch):
     monkeypatch.setattr(ammonia_remedies, "run", lambda *a, **k: pytest.fail("it was there"))
-    again = {
-        "recipes": TRIED,
-        "starts": ["thermal"],
-        "seeds": [100],
-        "out": folder / "elsewhere",
-        "results": folder / "results",
-        "label": Springs(),
-    }
-    place = ammonia_remedies.study("fast", **again)
+    runner = Runner("fast", folder / "elsewhere", folder / "results")
+    again = {"recipes": TRIED, "starts": ["thermal"], "seeds": [100], "label": Springs()}
+    place = ammonia_remedies.study(runner, **again)
     before = place.read_text()
     place.write_text(before.replace('"members": 5', '"members": 6'))
     with pytest.raises(ValueError, match="members: 6 there, 5 here"):
-        ammonia_remedies.study("fast", **again)
+        ammonia_remedies.study(runner, **again)
     place.write_text(before)
 
 
@@ -83,5 +70,5 @@ def test_the_table_gives_medians(folder):
 
 @pytest.mark.parametrize("name", REMEDIES)
 def test_a_remedy_changes_our_recipe(name, folder):
-    known = truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
+    known = load_truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
     assert to_settings(recipe(name, FAST, known)) != to_settings(recipe("ours", FAST, known))

@@ -25,8 +25,8 @@ from studies.ammonia import study as ammonia
 from studies.ammonia.claims import barrier_errors
 from studies.ammonia.committees import R_EDGES, Z_EDGES
 from studies.ammonia.recipes import KCAL, PRESETS, initial, recipe
-from studies.ammonia.truth import Sizes, truth
-from studies.results import read
+from studies.ammonia.truth import Sizes, load_truth
+from studies.jobs import Runner, read
 
 FAST = PRESETS["fast"]
 
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("ammonia")
     heard = []
     ammonia.study(
-        "fast", out=place / "runs", results=place / "results", label=Springs(), say=heard.append
+        Runner("fast", place / "runs", place / "results", say=heard.append), label=Springs()
     )
     (place / "heard.json").write_text(json.dumps(heard))
     return place
@@ -58,7 +58,7 @@ def result(folder):
 
 @pytest.fixture(scope="module")
 def known(folder):
-    return truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
+    return load_truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
 
 
 def test_the_truth_is_what_the_label_says(known):
@@ -83,7 +83,7 @@ def test_the_truth_is_what_the_label_says(known):
 
 def test_the_truth_of_other_sizes_is_refused(folder):
     with pytest.raises(RunDirectoryError, match=r"sizes.radii: 10 there, 5 here"):
-        truth(
+        load_truth(
             folder / "results" / "ammonia" / "reference",
             Springs(),
             Sizes(heights=3, radii=5, images=3, fmax=0.3),
@@ -95,18 +95,18 @@ def test_an_interrupted_truth_is_completed(tmp_path, known):
     is made again.
     """
     sizes = Sizes(heights=2, radii=3, images=3, fmax=0.3)
-    truth(tmp_path, Springs(), sizes)
+    load_truth(tmp_path, Springs(), sizes)
     stored = json.loads((tmp_path / "reference.json").read_text())
     del stored["path"]
     (tmp_path / "reference.json").write_text(json.dumps(stored))
-    assert truth(tmp_path, Springs(), sizes).path.barrier == pytest.approx(
+    assert load_truth(tmp_path, Springs(), sizes).path.barrier == pytest.approx(
         known.path.barrier, rel=1e-3
     )
     fresh = tmp_path / "fresh"
     with pytest.raises(AssertionError, match="labelled before"):
-        truth(fresh, Forgetful(), sizes)
+        load_truth(fresh, Forgetful(), sizes)
     with pytest.raises(RunDirectoryError, match="other settings"):
-        truth(fresh, Springs(), FAST.truth)
+        load_truth(fresh, Springs(), FAST.truth)
 
 
 def test_starts(known):
@@ -147,7 +147,7 @@ def test_attacks_distinct_structures_and_labels_are_counted(result, folder):
     assert len(attacks) == sizes[2] - sizes[0]
     label, zero = (
         Springs(),
-        truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth).zero,
+        load_truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth).zero,
     )
     np.testing.assert_allclose(attacks.energies, [label(g).energy for g in attacks], atol=1e-5)
     np.testing.assert_allclose(
@@ -201,9 +201,9 @@ def test_committees_are_examined(result, known):
 
 def test_a_finished_job_is_read(folder, result, monkeypatch):
     """Of its files, and of the result file where these are gone."""
-    monkeypatch.setattr(ammonia, "job", lambda **arguments: pytest.fail("it was finished"))
+    monkeypatch.setattr(ammonia, "job", lambda *a, **k: pytest.fail("it was finished"))
     for out in (folder / "runs", folder / "elsewhere"):
-        ammonia.study("fast", out=out, results=folder / "results", label=Springs())
+        ammonia.study(Runner("fast", out, folder / "results"), label=Springs())
         assert (
             read(folder / "results" / "ammonia_ours_thermal-fast.json")["records"]
             == result["records"]
@@ -219,15 +219,8 @@ def test_parts_of_a_job_are_read(folder, tmp_path, monkeypatch):
         lambda *a, **k: pytest.fail("everything was trained before"),
     )
     stored = read(folder / "results" / "ammonia_ours_thermal-fast.json")["records"]["runs"][0]
-    again = ammonia.job(
-        "ours",
-        "thermal",
-        0,
-        "fast",
-        folder / "runs" / "fast",
-        folder / "results" / "ammonia",
-        label=Springs(),
-    )
+    runner = Runner("fast", folder / "runs", folder / "results")
+    again = ammonia.job(runner, "ours", "thermal", 0, Springs())
     assert {**again, "seconds": 0, "rounds": [t["verdicts"] for t in again["rounds"]]} == {
         **stored,
         "seconds": 0,
@@ -238,7 +231,7 @@ def test_parts_of_a_job_are_read(folder, tmp_path, monkeypatch):
 def test_a_job_of_other_settings_is_refused(folder, monkeypatch):
     monkeypatch.setitem(PRESETS, "fast", ammonia.replace(FAST, last=7))
     with pytest.raises(ValueError, match=r"sizes.last: 6 there, 7 here"):
-        ammonia.study("fast", out=folder / "runs", results=folder / "results", label=Springs())
+        ammonia.study(Runner("fast", folder / "runs", folder / "results"), label=Springs())
 
 
 def test_geometries_of_other_settings_are_refused(folder, known, monkeypatch):
@@ -315,34 +308,20 @@ def test_committees_of_other_settings_are_refused(folder, monkeypatch):
         match=r"first.json was made with other settings[\s\S]*picoseconds: 0.02 there, 0.03 here",
     ):
         ammonia.job(
-            "ours",
-            "thermal",
-            0,
-            "fast",
-            folder / "runs" / "fast",
-            folder / "results" / "ammonia",
-            label=Springs(),
+            Runner("fast", folder / "runs", folder / "results"), "ours", "thermal", 0, Springs()
         )
 
 
 def test_a_negative_seed_is_refused(folder):
+    runner = Runner("fast", folder / "runs", folder / "results")
     with pytest.raises(ValueError, match="give numbers from 0 on"):
-        ammonia.study(
-            "fast", seeds=[-1], out=folder / "runs", results=folder / "results", label=Springs()
-        )
+        ammonia.study(runner, seeds=[-1], label=Springs())
 
 
 def test_no_job_begins_after_its_time(folder, tmp_path):
     heard = []
-    ammonia.study(
-        "fast",
-        recipes=["printed"],
-        out=tmp_path,
-        results=folder / "results",
-        label=Springs(),
-        minutes=0.0,
-        say=heard.append,
-    )
+    runner = Runner("fast", tmp_path, folder / "results", minutes=-1.0, say=heard.append)
+    ammonia.study(runner, recipes=["printed"], label=Springs())
     assert heard == ["printed, thermal: no job is finished yet; the next call goes on"]
     assert not (folder / "results" / "ammonia_printed_thermal-fast.json").exists()
 
@@ -382,9 +361,8 @@ def test_a_recipe_that_does_not_exist(known):
 
 
 def test_a_recipe_without_an_attack_labels_where_attacks_would_start(folder, tmp_path):
-    found = ammonia.job(
-        "frames", "thermal", 0, "fast", tmp_path, folder / "results" / "ammonia", label=Springs()
-    )
+    runner = Runner("fast", tmp_path, folder / "results")
+    found = ammonia.job(runner, "frames", "thermal", 0, Springs())
     assert [turn["attacks"] for turn in found["rounds"]] == [FAST.attacks, FAST.attacks, FAST.last]
     acquired = Dataset.read(
         folder / "results" / "ammonia" / "fast" / "attacks-frames-thermal-0.extxyz"
@@ -399,20 +377,22 @@ def test_learning_curves_are_made_once(folder, monkeypatch):
         ammonia_convergence.Fit(16, 10, 20, "third"),
         ammonia_convergence.Fit(16, 10, 40),
     ]
-    arguments = {"out": folder / "runs", "results": folder / "results", "label": Springs()}
-    place = ammonia_convergence.study("fast", points=points[:1], **arguments)
-    place = ammonia_convergence.study("fast", points=points, **arguments)
+    runner = Runner("fast", folder / "runs", folder / "results")
+    place = ammonia_convergence.study(runner, points=points[:1], label=Springs())
+    place = ammonia_convergence.study(runner, points=points, label=Springs())
     found = read(place)
     assert [each["steps"] for each in found["records"]["fits"]] == [20, 20, 40]
     assert found["claims"][0]["value"] == pytest.approx(
         abs(found["records"]["fits"][2]["barrier"] - found["records"]["fits"][0]["barrier"]),
         abs=1e-4,
     )
-    monkeypatch.setattr(ammonia_convergence, "fit", lambda *a: pytest.fail("it was made before"))
-    ammonia_convergence.study("fast", points=points, **arguments)
+    monkeypatch.setattr(
+        ammonia_convergence, "fit", lambda *a, **k: pytest.fail("it was made before")
+    )
+    ammonia_convergence.study(runner, points=points, label=Springs())
     place.write_text(place.read_text().replace('"batch_size": 10', '"batch_size": 30'))
     with pytest.raises(ValueError, match="batch_size: 30 there, 10 here"):
-        ammonia_convergence.study("fast", points=points, **arguments)
+        ammonia_convergence.study(runner, points=points, label=Springs())
 
 
 def test_the_last_doubling_counts_every_repeat():
@@ -469,21 +449,18 @@ def test_random_committees_have_curves_too(folder):
         for committee in ("random", "random and start")
     ]
     (folder / "results" / "ammonia_convergence-fast.json").unlink(missing_ok=True)
-    arguments = {"out": folder / "runs", "results": folder / "results", "label": Springs()}
-    fits = read(ammonia_convergence.study("fast", points=points, **arguments))["records"]["fits"]
+    runner = Runner("fast", folder / "runs", folder / "results")
+    place = ammonia_convergence.study(runner, points=points, label=Springs())
+    fits = read(place)["records"]["fits"]
     assert [each["committee"] for each in fits] == ["random", "random and start"]
     assert all(np.isfinite(each["training"]) for each in fits)
 
 
 def test_curves_of_the_third_committee_wait_for_the_first_job(folder, tmp_path):
     heard = []
+    runner = Runner("fast", tmp_path, tmp_path, say=heard.append)
     ammonia_convergence.study(
-        "fast",
-        points=[ammonia_convergence.Fit(16, 10, 20, "third")],
-        out=folder / "runs",
-        results=tmp_path,
-        label=Springs(),
-        say=heard.append,
+        runner, points=[ammonia_convergence.Fit(16, 10, 20, "third")], label=Springs()
     )
     assert len(heard) == 1
     assert "before the first job of its start is finished" in heard[0]

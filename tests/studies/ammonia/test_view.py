@@ -16,7 +16,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.widgets import Monitor
 from studies.ammonia import study as ammonia
 from studies.ammonia.recipes import KCAL, PRESETS, initial
-from studies.ammonia.truth import truth
+from studies.ammonia.truth import load_truth
 from studies.ammonia.view import AmmoniaView
 
 FAST = PRESETS["fast"]
@@ -24,7 +24,7 @@ FAST = PRESETS["fast"]
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    return truth(tmp_path_factory.mktemp("truth"), Springs(), FAST.truth)
+    return load_truth(tmp_path_factory.mktemp("truth"), Springs(), FAST.truth)
 
 
 @pytest.fixture(scope="module")

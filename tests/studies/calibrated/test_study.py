@@ -15,10 +15,11 @@ pytest.importorskip("openmm", reason="OpenMM is in the extra `references`")
 from agal_toolkit.attack import TargetError
 from agal_toolkit.dataset import Dataset
 from studies.calibrated import gallery, study
-from studies.calibrated.claims import claims, delivered
-from studies.calibrated.trials import Scene, predicted, rms
-from studies.calibrated.ways import heated, rattled
-from studies.results import read
+from studies.calibrated import trials as ways
+from studies.calibrated.claims import claims, over_target
+from studies.calibrated.records import predict, rms
+from studies.calibrated.trials import Scene
+from studies.jobs import Runner, read
 from studies.water.truth import folded, rattle
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for a committee and ten trials
@@ -43,7 +44,7 @@ def folder(tmp_path_factory):
     """Results of some trials, the truth's data beside them."""
     place = tmp_path_factory.mktemp("calibrated")
     shutil.copytree(KEPT, place / "results" / "water", ignore=shutil.ignore_patterns("committee-*"))
-    study.study("fast", only=TRIALS, out=place / "runs", results=place / "results")
+    study.study(Runner("fast", place / "runs", place / "results"), only=TRIALS)
     return place
 
 
@@ -54,9 +55,7 @@ def result(folder):
 
 @pytest.fixture(scope="module")
 def there(folder) -> Scene:
-    return study.scene(
-        (folder / "runs" / "fast").absolute(), (folder / "results" / "water").absolute(), "fast"
-    )
+    return study.scene(folder / "results" / "water", "fast")
 
 
 def test_every_trial_is_recorded_and_stored(folder, result):
@@ -75,7 +74,7 @@ def test_every_trial_is_recorded_and_stored(folder, result):
 def test_what_is_recorded_is_what_the_labels_say(folder, result, there):
     record = result["records"]["trials"]["x1.4"]
     labelled = Dataset.read(folder / "runs" / "fast" / "trials" / "x1.4.extxyz.gz")
-    said = predicted(there.committee, list(labelled))
+    said = predict(there.committee, list(labelled))
     errors = np.linalg.norm(said.forces.numpy() - np.concatenate(labelled.forces), axis=-1)
     expected = [
         np.sqrt(np.mean(part**2, axis=0)).mean() for part in np.split(errors, len(labelled), axis=1)
@@ -93,7 +92,7 @@ def test_attacks_come_nearer_to_their_target(result, there):
         seeds = list(there.data.first)[: FAST.attacks]
         for seed, sigma in zip(seeds, record["structures"]["sigma"], strict=True):
             start = float(
-                calibrated.calibration.atomic_variance(predicted(there.committee, [seed]))
+                calibrated.calibration.atomic_variance(predict(there.committee, [seed]))
                 .sqrt()
                 .mean()
             )
@@ -110,11 +109,11 @@ def test_a_rattle_is_as_uncertain_as_it_should_be(result):
 
 def test_a_simulation_ends_where_it_is_uncertain_enough(there):
     committee, seed = there.committee.calibrated(there.aside), there.data.first[0]
-    calm = float(committee.calibration.atomic_variance(predicted(committee, [seed])).sqrt().mean())
-    frame, calls = heated(TargetError(1.1 * calm), committee, seed, np.random.default_rng(0))
+    calm = float(committee.calibration.atomic_variance(predict(committee, [seed])).sqrt().mean())
+    frame, calls = ways.heat(TargetError(1.1 * calm), committee, seed, np.random.default_rng(0))
     assert (
         1.1
-        <= float(committee.calibration.atomic_variance(predicted(committee, [frame])).sqrt().mean())
+        <= float(committee.calibration.atomic_variance(predict(committee, [frame])).sqrt().mean())
         / calm
         < 1.2
     )
@@ -124,7 +123,7 @@ def test_a_simulation_ends_where_it_is_uncertain_enough(there):
 def test_a_rattle_that_cannot_get_there_says_so(there):
     committee = there.committee.calibrated(there.aside)
     with pytest.raises(RuntimeError, match="take a smaller target"):
-        rattled(TargetError(1e6), committee, there.data.first[0], np.random.default_rng(0))
+        ways.rattle(TargetError(1e6), committee, there.data.first[0], np.random.default_rng(0))
 
 
 def test_a_second_round_calibrates_with_the_labels_of_the_first(folder, result):
@@ -147,23 +146,25 @@ def test_subsets_and_guards_do_what_they_say(result):
 def test_finished_trials_are_not_run_again(folder, result, monkeypatch):
     monkeypatch.setattr(study, "run", lambda *args: pytest.fail("a trial was run again"))
     monkeypatch.setattr(
-        study, "judged", lambda *args: pytest.fail("the committee was judged again")
+        study, "evaluate", lambda *args: pytest.fail("the committee was judged again")
     )
-    place = study.study("fast", only=TRIALS, out=folder / "runs", results=folder / "results")
+    runner = Runner("fast", folder / "runs", folder / "results")
+    place = study.study(runner, only=TRIALS)
     assert read(place)["records"]["trials"] == result["records"]["trials"]
 
 
 def test_wrong_names_and_other_settings_are_refused(folder, monkeypatch):
+    runner = Runner("fast", folder / "runs", folder / "results")
     with pytest.raises(ValueError, match="no trials are named"):
-        study.study("fast", only=["x17"], out=folder / "runs", results=folder / "results")
+        study.study(runner, only=["x17"])
     monkeypatch.setitem(study.PRESETS, "fast", replace(FAST, epochs=5))
     with pytest.raises(ValueError, match="other settings"):
-        study.study("fast", only=["x1.4"], out=folder / "runs", results=folder / "results")
+        study.study(runner, only=["x1.4"])
 
 
 def test_claims_are_made_of_records(result):
     found = {claim.name: claim for claim in claims(result["records"])}
-    two = delivered(result["records"]["trials"]["x2.0"])
+    two = over_target(result["records"]["trials"]["x2.0"])
     assert found["error found off the target, 2 held-out errors"].value == pytest.approx(
         abs(two.mean() - 1), abs=1e-4
     )
@@ -186,15 +187,15 @@ def test_folded_waters_are_the_same_structure(there):
     assert scaled.min() >= 0
     assert scaled.max() < 1
     np.testing.assert_allclose(
-        predicted(there.committee, [inside]).forces,
-        predicted(there.committee, [geometry]).forces,
+        predict(there.committee, [inside]).forces,
+        predict(there.committee, [geometry]).forces,
         atol=1e-4,
     )
 
 
 def test_pictures_are_made_of_what_was_run(result):
     trials = result["records"]["trials"]
-    assert gallery.there(trials, ["x1.0", "x1.4", "x2.0"]) == ["x1.4", "x2.0"]
+    assert gallery.available(trials, ["x1.0", "x1.4", "x2.0"]) == ["x1.4", "x2.0"]
     targets, means, ends = gallery.series(trials, ["x2.0", "x1.0", "x1.4"])
     assert targets.tolist() == sorted(targets)
     assert len(targets) == 2
@@ -202,7 +203,7 @@ def test_pictures_are_made_of_what_was_run(result):
         1000 * np.mean(trials["x2.0"]["structures"]["found"]), rel=1e-3
     )
     assert ((ends[:, 0] <= means + 1e-6) & (means <= ends[:, 1] + 1e-6)).all()
-    ways = gallery.ways(trials, {"attack": "x1.4", "random rattle": "rattle"})
+    ways = gallery.by_way(trials, {"attack": "x1.4", "random rattle": "rattle"})
     assert all(set(groups) == {"attack", "random rattle"} for groups in ways.values())
 
 
@@ -211,7 +212,7 @@ def test_tables_are_made_of_what_was_run(result):
     tables = {
         "trials": gallery.trial_rows(trials, ["x1.0", "x1.4"], abouts),
         "adversaries": gallery.adversary_rows(trials, ["x1.0", "x1.4"], abouts),
-        "wishes": gallery.wish_rows(trials, ["x1.4", "pressure 0.3"], abouts),
+        "wishes": gallery.bias_rows(trials, ["x1.4", "pressure 0.3"], abouts),
         "sizes": gallery.size_rows(trials, FAST.subsets, FAST.members),
         "judged": gallery.reliability_rows(
             result["records"]["committee"]["reliability"], {"here": "simulated, O, its own"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from studies.double_well import ablations
-from studies.results import interval_of_median, write
+from studies.jobs import interval, write
 
 
 def stored(folder, variant, errors, seeds):
@@ -55,7 +55,7 @@ def test_without_our_recipe_there_is_nothing_to_compare_with(tmp_path):
 
 def test_the_interval_of_a_median_covers_it():
     values = np.random.default_rng(1).normal(3.0, 1.0, 40)
-    low, high = interval_of_median(values)
+    low, high = interval(values, statistic=np.median)
     assert low < np.median(values) < high
     assert high - low < 1.5
-    assert interval_of_median(np.array([2.0])) == (2.0, 2.0)
+    assert interval(np.array([2.0]), statistic=np.median) == (2.0, 2.0)

@@ -12,7 +12,7 @@ import pytest
 from agal_toolkit.loop.run_directory import differences
 from agal_toolkit.settings import to_settings
 from studies.double_well import recipes, study
-from studies.results import read
+from studies.jobs import OutOfTime, Runner, read
 
 TINY = recipes.Preset(width=8, epochs=4, attack_steps=4, generations=2, grid=6)
 
@@ -156,9 +156,9 @@ def test_a_result_file_is_gone_on_with_where_nothing_else_is_left(tiny, tmp_path
     """As after a fresh clone: pairs in the committed file are kept, only others are run; ablations
     run one strategy and claim nothing.
     """
-    place = study.study("tiny", "kT-5", pairs=1, out=tmp_path / "one", results=tmp_path)
+    place = study.study(Runner("tiny", tmp_path / "one", tmp_path), "kT-5", pairs=1)
     first = read(place)
-    study.study("tiny", "kT-5", pairs=2, out=tmp_path / "two", results=tmp_path)
+    study.study(Runner("tiny", tmp_path / "two", tmp_path), "kT-5", pairs=2)
     both = read(place)
     assert both["records"]["pairs"][0] == first["records"]["pairs"][0]
     assert [pair["seed"] for pair in both["records"]["pairs"]] == [0, 1]
@@ -170,25 +170,20 @@ def test_a_result_file_is_gone_on_with_where_nothing_else_is_left(tiny, tmp_path
 
 def test_a_piece_of_a_study_ends_in_time_and_the_next_one_goes_on(tiny, tmp_path):
     said = []
-    assert (
-        study.study(
-            "tiny",
-            "kT-5",
-            pairs=1,
-            out=tmp_path / "runs",
-            results=tmp_path,
-            minutes=1e-9,
-            say=said.append,
-        )
-        is None
-    )
+    late = Runner("tiny", tmp_path / "runs", tmp_path, minutes=-1.0, say=said.append)
+    assert study.study(late, "kT-5", pairs=1) is None
     assert "no pair is finished yet" in said[-1]
-    study.run(TINY, "kT-5", 0, tmp_path / "runs" / "tiny" / "kT-5", deadline=0.0)
+
+    def late_after_one_generation(text):
+        ending.deadline = 0.0
+
+    ending = Runner("tiny", tmp_path / "runs", tmp_path, say=late_after_one_generation)
+    with pytest.raises(OutOfTime):
+        study.run(ending, "kT-5", 0)
     assert len(list((tmp_path / "runs").rglob("generation_*"))) == 1
-    whole = read(study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path))
-    other = read(
-        study.study("tiny", "kT-5", pairs=1, out=tmp_path / "other", results=tmp_path / "other")
-    )
+    whole = read(study.study(Runner("tiny", tmp_path / "runs", tmp_path), "kT-5", pairs=1))
+    fresh = Runner("tiny", tmp_path / "other", tmp_path / "other")
+    other = read(study.study(fresh, "kT-5", pairs=1))
     for one, two in zip(
         *(result["records"]["pairs"][0]["adversarial"] for result in (whole, other)), strict=True
     ):
@@ -196,12 +191,13 @@ def test_a_piece_of_a_study_ends_in_time_and_the_next_one_goes_on(tiny, tmp_path
 
 
 def test_pairs_of_other_settings_are_not_mixed(tiny, tmp_path):
-    place = study.study("tiny", "kT-5", pairs=1, out=tmp_path / "runs", results=tmp_path)
+    runner = Runner("tiny", tmp_path / "runs", tmp_path)
+    place = study.study(runner, "kT-5", pairs=1)
     place.write_text(
         json.dumps({**read(place), "settings": {**read(place)["settings"], "width": 9}})
     )
     with pytest.raises(ValueError, match=r"made with other settings(?s:.*)width: 9 there, 8 here"):
-        study.study("tiny", "kT-5", pairs=2, out=tmp_path / "runs", results=tmp_path)
+        study.study(runner, "kT-5", pairs=2)
 
 
 def pair(adversarial, random, energies=(1.0, 10.0), sizes=((60, 60), (60, 80))):

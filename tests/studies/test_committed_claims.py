@@ -1,0 +1,44 @@
+"""Every claim in a committed result follows from its records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from agal_toolkit.references import DFT
+from studies.ammonia import claims as ammonia
+from studies.ammonia import convergence
+from studies.ammonia.recipes import KCAL, PRESETS
+from studies.ammonia.truth import load_truth
+from studies.calibrated import claims as calibrated
+from studies.double_well import study as double_well
+from studies.double_well.recipes import STRATEGIES, VARIANTS
+from studies.jobs import RESULTS, read
+
+FILES = sorted(RESULTS.glob("*-laptop.json"))
+
+
+def recomputed(study, records):
+    """Return the claims of a study."""
+    if study == "calibrated_attacks":
+        return calibrated.claims(records)
+    if study == "ammonia_convergence":
+        return convergence.claims(records["fits"], PRESETS["laptop"].features)
+    if study == "ammonia_remedies":
+        return []
+    if study.startswith("double_well_"):
+        both = VARIANTS[study.removeprefix("double_well_")].strategies == STRATEGIES
+        return double_well.claims(records["pairs"]) if both else []
+    truth = load_truth(RESULTS / "ammonia" / "reference", DFT(), PRESETS["laptop"].truth)
+    return ammonia.claims(records["runs"], truth.path.barrier / KCAL)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_claims_follow_from_records(file: Path):
+    result = read(file)
+    claims = recomputed(result["study"], result["records"])
+    found = [{**asdict(claim), "met": claim.met} for claim in claims]
+    assert json.loads(json.dumps(found)) == result["claims"]
