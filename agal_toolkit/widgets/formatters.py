@@ -13,7 +13,6 @@ import numpy as np
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from .. import plots
 from ..analysis.errors import sigma_and_error
@@ -23,17 +22,15 @@ from ..dataset import Dataset
 from ..loop.generation import Generation
 from ..plots.style import round_ticks
 from ..potentials import MLP, Stacked
-from ..uncertainty.variance import force_variance
+from .generation_views import energy_histogram, force_unit, is_surface, view_of
 from .picture import png
 
 _GRID = Grid(points=60)
 
 
-def on_plane(data: Committee | Dataset) -> bool:
-    """Return whether every structure, or every member's network, is of one particle in a plane."""
-    if isinstance(data, Dataset):
-        return len(data) > 0 and all(geometry.positions.shape == (1, 2) for geometry in data)
-    members = data.members
+def on_plane(committee: Committee) -> bool:
+    """Return whether the members' network is of one particle in a plane."""
+    members = committee.members
     network = members.module if isinstance(members, Stacked) else None
     return isinstance(network, MLP) and network.dimension == 2
 
@@ -49,7 +46,9 @@ def committee_png(committee: Committee) -> bytes | None:
         surface = Surface.of(committee, _GRID)
         plots.energy_surface(energy, surface.grid, surface.energy)
         plots.sigma_surface(sigma, surface)
-        _set_titles(energy, sigma, f"mean energy of {len(committee)} members")
+        energy.set_title(f"mean energy of {len(committee)} members", fontsize=10)
+        sigma.set_title("uncertainty", fontsize=10)
+        sigma.set_ylabel("")  # the label of the colour bar on the left needs the room
 
     return png(draw, (8.0, 3.4))
 
@@ -58,9 +57,9 @@ def dataset_png(dataset: Dataset) -> bytes:
     """Draw a histogram of the energies, beside the points where the structures lie in a plane."""
 
     def draw(figure: Figure) -> None:
-        if not on_plane(dataset):
+        if not is_surface(dataset):
             figure.subplots_adjust(left=0.13, right=0.97, top=0.9, bottom=0.19)
-            _energy_histogram(figure.subplots(), {"energy": dataset})
+            energy_histogram(figure.subplots(), {"energy": dataset})
             return
         figure.subplots_adjust(left=0.09, right=0.98, top=0.9, bottom=0.16, wspace=0.3)
         plane, histogram = figure.subplots(1, 2)
@@ -73,9 +72,9 @@ def dataset_png(dataset: Dataset) -> bytes:
         round_ticks(plane)
         if (dataset.generations > 0).any():
             plane.legend(fontsize=7, loc="upper right")
-        _energy_histogram(histogram, {"energy": dataset})
+        energy_histogram(histogram, {"energy": dataset})
 
-    return png(draw, (7.2, 3.3) if on_plane(dataset) else (4.4, 2.9))
+    return png(draw, (7.2, 3.3) if is_surface(dataset) else (4.4, 2.9))
 
 
 def generation_png(generation: Generation) -> bytes:
@@ -85,14 +84,10 @@ def generation_png(generation: Generation) -> bytes:
         (first, second), (verdicts, errors) = figure.subplots(2, 2)
         margins = {"left": 0.08, "right": 0.92, "top": 0.95, "bottom": 0.09}
         figure.subplots_adjust(**margins, wspace=0.4, hspace=0.32)
-        if on_plane(generation.committee):
-            surface = Surface.of(generation.committee, _GRID)
-            plots.committee_surface(first, generation, surface)
-            plots.uncertainty_surface(second, generation, surface)
-            _set_titles(first, second, "mean energy")
-        else:
-            _energy_histogram(first, {"known": generation.dataset, "new": generation.labelled})
-            _draw_sigma(second, generation)
+        view = view_of(generation.dataset)
+        view.draw(first, second, [generation], paths=False)
+        for axes, title in zip((first, second), view.titles, strict=True):
+            axes.set_title(title, fontsize=10)
         plots.verdict_bars(verdicts, generation)
         verdicts.set_title("verdicts", fontsize=10)
         left, bottom, width, height = verdicts.get_position().bounds
@@ -102,7 +97,7 @@ def generation_png(generation: Generation) -> bytes:
         if len(generation.labelled):
             _draw_errors(errors, generation)
         else:
-            _energy_histogram(errors, {"known": generation.dataset})
+            energy_histogram(errors, {"known": generation.dataset})
 
     return png(draw, (8.0, 6.6))
 
@@ -124,48 +119,10 @@ def register() -> None:
         formatter.for_type(kind, draw)
 
 
-def _set_titles(energy: Axes, sigma: Axes, title: str) -> None:
-    energy.set_title(title, fontsize=10)
-    sigma.set_title("uncertainty", fontsize=10)
-    sigma.set_ylabel("")  # the label of the colour bar on the left needs the room
-
-
-def _energy_histogram(axes: Axes, datasets: Mapping[str, Dataset]) -> None:
-    """Draw the energies of named data sets; those of atoms, which are large, above the lowest."""
-    datasets = {name: dataset for name, dataset in datasets.items() if len(dataset)}
-    atoms = not all(map(on_plane, datasets.values()))
-    if datasets:
-        energies = np.concatenate([dataset.energies for dataset in datasets.values()])
-        lowest = energies.min() if atoms else 0.0
-        low, high = energies.min() - lowest, energies.max() - lowest
-        edges = np.linspace(low, max(high, low + 1e-6), 25)
-        for (name, dataset), colour in zip(datasets.items(), ("0.6", "k"), strict=False):
-            axes.hist(dataset.energies - lowest, bins=edges, color=colour, alpha=0.8, label=name)
-    if len(datasets) > 1:
-        axes.legend(frameon=False, fontsize=8)
-    axes.set(xlabel="energy above the lowest (eV)" if atoms else "energy", ylabel="structures")
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_title("energies", fontsize=10)
-
-
-def _draw_sigma(axes: Axes, generation: Generation) -> None:
-    """Draw a histogram of the candidates' uncertainties."""
-    committee = generation.committee
-    geometries = [candidate.geometry for candidate in generation.candidates]
-    variance = force_variance(committee.predict(geometries), committee.batch(geometries))
-    plots.sigma_histogram(axes, variance.sqrt().numpy(), unit=_force_unit(generation))
-    axes.set_title("candidates", fontsize=10)
-
-
 def _draw_errors(axes: Axes, generation: Generation) -> None:
     """Draw uncertainty against true error of the new structures, which are not in the training."""
     sigma, error = sigma_and_error(generation.committee, generation.labelled)
-    plots.sigma_against_error(axes, sigma, error, unit=_force_unit(generation))
+    plots.sigma_against_error(axes, sigma, error, unit=force_unit(generation.dataset))
     for line in axes.lines[:1]:
         line.set(markersize=6, alpha=0.7)  # few points, unlike a grid's
     axes.set_title("the new structures", fontsize=10)
-
-
-def _force_unit(generation: Generation) -> str:
-    """Return eV/Å for atoms; points on a model surface have no unit."""
-    return "eV/Å" if all((geometry.numbers > 0).all() for geometry in generation.dataset) else ""
