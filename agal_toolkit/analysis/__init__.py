@@ -1,1 +1,1 @@
-"""What committees and runs look like: surfaces and errors."""
+"""Analysis of committees and attacks: surfaces, errors, paths and descriptors."""

@@ -1,4 +1,4 @@
-"""What a committee says along the path of an attack: every step evaluated once, in one batch."""
+"""What a committee predicts along the path of an attack, evaluated in one batch."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from ..uncertainty.variance import atomic_sigma, force_variance
 
 @dataclass(frozen=True, eq=False)
 class AttackTrace:
-    """The steps of one attack, the start first.
+    """The s steps of one attack, the start first.
 
     Attributes:
-        geometries: where the structure was, s of them, each in its own cell; a path is cut where it
-            leaves the numbers.
+        geometries: The structure at each step; cut before the first positions that are not finite.
         energies: (members, s) of every member, eV.
         sigma: (s,) root of the force variance (Schwalbe-Koda 2021, Eq. 10), eV/angstrom.
         atomic: (s, n) uncertainty of the force on each atom (Cezar 2025, Eq. 9), eV/angstrom.
-        gain: (s,) the adversarial loss as the papers print it, which the attack makes large; NaN
-            where a guard forbade the step.
-        kept: the step that the attack kept.
+        gain: (s,) the adversarial loss as the papers print it, to be maximised; NaN where a guard
+            forbade the step.
+        kept: Index of the step that the attack kept.
     """
 
     geometries: tuple[Geometry, ...]
@@ -38,34 +37,26 @@ class AttackTrace:
 
     @classmethod
     def of(cls, committee: Committee, adversary: Adversary) -> AttackTrace:
-        """Asks every member about every step.
+        """Evaluate every member at every step.
 
         Raises:
             ValueError: a committee of one member, or a structure that the members refuse.
         """
-        finite = np.isfinite(adversary.path).all(axis=(1, 2))
-        if adversary.cells is not None:
-            finite &= np.isfinite(adversary.cells).all(axis=(1, 2))
+        final, cells = adversary.geometry, adversary.cells
+        if cells is None:
+            cells = np.broadcast_to(final.cell, (len(adversary.path), *final.cell.shape))
+        finite = np.isfinite(adversary.path).all((1, 2)) & np.isfinite(cells).all((1, 2))
         count = len(finite) if finite.all() else max(int(finite.argmin()), 1)
-        cells = (
-            [adversary.geometry.cell] * count
-            if adversary.cells is None
-            else adversary.cells[:count]
-        )
-        geometries = tuple(
-            replace(adversary.geometry, positions=positions, cell=cell)
-            for positions, cell in zip(adversary.path[:count], cells, strict=True)
-        )
-        prediction, batch = committee.predict(geometries), Batch.of(geometries)
-        gain = np.where(np.isfinite(adversary.losses[:count]), -adversary.losses[:count], np.nan)
-        atomic = atomic_sigma(prediction).numpy().reshape(count, -1)
+        steps = zip(adversary.path[:count], cells[:count], strict=True)
+        geometries = tuple(replace(final, positions=x, cell=cell) for x, cell in steps)
+        prediction, losses = committee.predict(geometries), adversary.losses[:count]
         return cls(
-            geometries,
-            prediction.energy.numpy(),
-            force_variance(prediction, batch).sqrt().numpy(),
-            atomic,
-            gain,
-            min(adversary.kept, count - 1),
+            geometries=geometries,
+            energies=prediction.energy.numpy(),
+            sigma=force_variance(prediction, Batch.of(geometries)).sqrt().numpy(),
+            atomic=atomic_sigma(prediction).numpy().reshape(count, -1),
+            gain=np.where(np.isfinite(losses), -losses, np.nan),
+            kept=min(adversary.kept, count - 1),
         )
 
     def __len__(self) -> int:

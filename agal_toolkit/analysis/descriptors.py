@@ -1,4 +1,4 @@
-"""Maps of structures: what they look like to SOAP, and UMAP's picture of that in the plane."""
+"""Maps of structures: SOAP vectors, and their projection to the plane by UMAP."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from ..geometry import Geometry
 
 @dataclass(frozen=True, kw_only=True)
 class Soap:
-    """Smooth overlap of atomic positions, one vector for each structure (Schwalbe-Koda 2021,
-    A.2.2).
+    """Smooth overlap of atomic positions, one vector per structure (Schwalbe-Koda 2021, A.2.2).
 
-    Spherical primitive Gaussian orbitals as radial basis; coefficients are averaged over the atoms
-    before magnetic quantum numbers are summed (dscribe's ``average="inner"``). Rotations,
-    reflections, translations and exchanges of equal atoms do not change it.
+    The radial basis is spherical primitive Gaussian orbitals; coefficients are averaged over the
+    atoms before magnetic quantum numbers are summed (dscribe's ``average="inner"``). The vector
+    does not change with rotations, reflections, translations and exchanges of equal atoms.
 
     Attributes:
-        r_cut: cutoff, angstrom.
-        n_max: number of radial functions.
-        l_max: highest degree of spherical harmonics.
-        sigma: standard deviation of the Gaussian at each atom, angstrom.
-        species: atomic numbers the vector has room for; None takes those that are there, so that
-            vectors of different calls compare only if they hold the same elements.
+        r_cut: Cutoff, angstrom.
+        n_max: Number of radial functions.
+        l_max: Highest degree of spherical harmonics.
+        sigma: Standard deviation of the Gaussian at each atom, angstrom.
+        species: Atomic numbers that the vector has room for; None takes those in the structures, so
+            that vectors of different calls compare only if they hold the same elements.
     """
 
     r_cut: float = 5.0
@@ -36,7 +35,7 @@ class Soap:
     species: tuple[int, ...] | None = None
 
     def __call__(self, geometries: Sequence[Geometry]) -> NDArray:
-        """(n, features) of n structures in three dimensions.
+        """Return (n, features) of n structures in three dimensions.
 
         Raises:
             ValueError: no structures, other dimensions, particles without a name, or open and
@@ -53,12 +52,11 @@ class Soap:
         numbers = np.unique(np.concatenate([geometry.numbers for geometry in geometries]))
         if {geometry.dimension for geometry in geometries} != {3} or not numbers.all():
             raise ValueError(
-                "SOAP describes atoms of known elements in three dimensions: a model surface has"
-                " its coordinates instead"
+                "SOAP describes atoms of known elements in three dimensions: use the coordinates"
+                " of a model surface"
             )
-        species = numbers.tolist() if self.species is None else list(self.species)
-        describe = SOAP(
-            species=species,
+        soap = SOAP(
+            species=numbers.tolist() if self.species is None else list(self.species),
             r_cut=self.r_cut,
             n_max=self.n_max,
             l_max=self.l_max,
@@ -67,25 +65,22 @@ class Soap:
             average="inner",
             periodic=periodic.pop(),
         )
-        found = describe.create([geometry.to_ase() for geometry in geometries], n_jobs=1)
-        return np.reshape(found, (len(geometries), -1))
+        features = soap.create([geometry.to_ase() for geometry in geometries], n_jobs=1)
+        return np.reshape(features, (len(geometries), -1))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Umap:
-    """Uniform manifold approximation and projection (McInnes 2018): the axes of Schwalbe-Koda 2021,
-    Fig. 3a.
+    """Uniform manifold approximation and projection (McInnes 2018; Schwalbe-Koda 2021, Fig. 3a).
 
-    Distances between vectors, neighbours and the smallest distance are our choice (umap-learn's
-    defaults); the paper names none. Only neighbourhoods mean something in the picture, so both axes
-    belong on one scale and have no unit.
+    The metric, neighbours and smallest distance are umap-learn's defaults; the paper names none.
+    Only neighbourhoods have a meaning in the map, so both axes share one scale without a unit.
 
     Attributes:
-        neighbours: how many nearest structures count as the neighbourhood of one; all others where
-            there are fewer.
-        nearest: smallest distance between points of the map.
+        neighbours: Number of nearest structures in a neighbourhood, at most all others.
+        nearest: Smallest distance between points of the map.
         metric: umap-learn's name of the distance between feature vectors.
-        seed: of the layout; equal seeds give equal maps on one machine.
+        seed: Of the layout; equal seeds give equal maps on one machine.
     """
 
     neighbours: int = 15
@@ -94,12 +89,10 @@ class Umap:
     seed: int = 0
 
     def __call__(self, features: NDArray) -> NDArray:
-        """(n, 2) of n feature vectors (n, features).
-
-        Structures are mapped together or not at all: a map of more of them is another map.
+        """Return (n, 2) for n feature vectors (n, features), which are mapped together.
 
         Raises:
-            ValueError: fewer than five vectors, of which there is no map, or NaN.
+            ValueError: fewer than five vectors, or values that are not finite.
         """
         features = np.asarray(features, dtype=float)
         if features.ndim != 2 or len(features) < 5 or not np.isfinite(features).all():
@@ -109,13 +102,11 @@ class Umap:
             )
         from umap import UMAP
 
-        neighbours = min(self.neighbours, len(features) - 1)
-        # umap-learn warns that a seed leaves it one thread, unless it is told so.
         layout = UMAP(
-            n_neighbors=neighbours,
+            n_neighbors=min(self.neighbours, len(features) - 1),
             min_dist=self.nearest,
             metric=self.metric,
             random_state=self.seed,
-            n_jobs=1,
+            n_jobs=1,  # else umap-learn warns that a seed leaves it one thread
         )
         return np.asarray(layout.fit_transform(features), dtype=float)

@@ -1,4 +1,4 @@
-"""How wrong a committee is on labelled structures, and whether it knew."""
+"""Errors of a committee on labelled structures, beside its uncertainties."""
 
 from __future__ import annotations
 
@@ -14,24 +14,18 @@ from ..uncertainty.variance import force_variance
 
 
 def rmse(committee: Committee, test: Dataset) -> float:
-    """Root mean square error of the committee's mean energy (Schwalbe-Koda 2021, A.2.1), eV."""
-    return float(
-        np.sqrt(
-            np.mean(
-                (committee.predict(test.geometries).energy.mean(0).numpy() - test.energies) ** 2
-            )
-        )
-    )
+    """Return the RMS error of the mean energy (Schwalbe-Koda 2021, A.2.1), eV."""
+    energies = committee.predict(test.geometries).energy.mean(0).numpy()
+    return float(np.sqrt(np.mean((energies - test.energies) ** 2)))
 
 
 @dataclass(frozen=True)
 class RmseBelow:
-    """The same over structures whose true energy is at most `cap`: the region that dynamics visits;
-    NaN where there are none.
+    """:func:`rmse` over structures of low energy, the region of dynamics; NaN if there are none.
 
     Attributes:
-        cap: eV, or the units of a model surface.
-        unit: what the error is given in, eV; ``ase.units.kcal / ase.units.mol`` for kcal/mol.
+        cap: Largest true energy, eV, or the units of a model surface.
+        unit: Unit of the error, eV; ``ase.units.kcal / ase.units.mol`` for kcal/mol.
     """
 
     cap: float
@@ -43,19 +37,15 @@ class RmseBelow:
 
 
 def sigma_and_error(committee: Committee, dataset: Dataset) -> tuple[NDArray, NDArray]:
-    """For each structure the uncertainty of its forces and their true error, both root mean squares
-    over components, (n,) eV/angstrom.
+    """Return the force uncertainty and the true force error of each structure.
 
-    The uncertainty is the root of Schwalbe-Koda 2021, Eq. 10, the error that of the committee's
-    mean.
+    Returns:
+        (n,) root of the force variance (Schwalbe-Koda 2021, Eq. 10) and (n,) RMS error of the mean
+        force over components, eV/angstrom.
     """
-    said = committee.predict(dataset.geometries)
-    sigma = force_variance(said, Batch.of(dataset.geometries)).sqrt().numpy()
-    counts = np.cumsum([len(geometry) for geometry in dataset])[:-1]
-    found = np.split(said.forces.mean(0).numpy(), counts)
-    return sigma, np.array(
-        [
-            np.sqrt(np.mean((f - label.forces) ** 2))
-            for f, label in zip(found, dataset.labels, strict=True)
-        ]
-    )
+    prediction = committee.predict(dataset.geometries)
+    sigma = force_variance(prediction, Batch.of(dataset.geometries)).sqrt().numpy()
+    ends = np.cumsum([len(geometry) for geometry in dataset])[:-1]
+    forces = np.split(prediction.forces.mean(0).numpy(), ends)
+    pairs = zip(forces, dataset.labels, strict=True)
+    return sigma, np.array([np.sqrt(np.mean((f - label.forces) ** 2)) for f, label in pairs])

@@ -1,9 +1,9 @@
-"""Potentials on grids: what a model says of a plane, and how far it is from the truth there."""
+"""Committees and labels on a grid of a two-dimensional surface."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,8 +21,8 @@ class Grid:
     """A square grid of points of a two-dimensional surface.
 
     Attributes:
-        limit: the grid spans [-limit, limit] in both coordinates.
-        points: along each side.
+        limit: The grid spans [-limit, limit] in both coordinates.
+        points: Number of points along each side.
     """
 
     limit: float = 1.5
@@ -30,14 +30,12 @@ class Grid:
 
     @property
     def axis(self) -> NDArray:
-        """(points,) the coordinates along a side."""
+        """(points,) coordinates along a side."""
         return np.linspace(-self.limit, self.limit, self.points)
 
     @property
     def positions(self) -> NDArray:
-        """(points^2, 2); reshaping a column to (points, points) gives rows of constant y, as
-        contour plots take it.
-        """
+        """(points^2, 2); a column reshaped to (points, points) has rows of constant y."""
         x, y = np.meshgrid(self.axis, self.axis)
         return np.column_stack([x.ravel(), y.ravel()])
 
@@ -47,21 +45,24 @@ class Grid:
         return points(self.positions)
 
     def labelled(self, label: Callable[[Geometry], Labels]) -> Dataset:
-        """The grid as test data: the 100 x 100 grid of Schwalbe-Koda 2021, A.2.1."""
-        return Dataset(self.geometries, [label(geometry) for geometry in self.geometries])
+        """Return the grid as test data: the 100 x 100 grid of Schwalbe-Koda 2021, A.2.1."""
+        geometries = self.geometries
+        return Dataset(geometries, [label(geometry) for geometry in geometries])
 
 
-def ask(committee: Committee, positions: NDArray) -> tuple[Prediction, Batch]:
-    """What a committee says of a particle at each of `positions` (n, 2), on the CPU in float64;
-    without n structures on the way.
+def predict_at(committee: Committee, positions: NDArray) -> tuple[Prediction, Batch]:
+    """Return the prediction for a particle at each of `positions` (n, 2), and its batch.
+
+    Both are on the CPU in float64. Does not make n structures, which would be slow.
     """
-    here = Batch.of(points(positions[:1])).repeat(len(positions)).at(torch.tensor(positions))
-    said = committee(
-        Batch(*(getattr(here, field.name).to(committee.device) for field in fields(here)))
-    )
-    return Prediction(
-        *(values.detach().double().cpu() for values in (said.energy, said.forces, said.stress))
-    ), here
+
+    def batch(device: torch.device | str) -> Batch:
+        one = Batch.of(points(positions[:1]), device)
+        return one.repeat(len(positions)).at(torch.tensor(positions, device=device))
+
+    prediction = committee(batch(committee.device))
+    values = (prediction.energy, prediction.forces, prediction.stress)
+    return Prediction(*(value.detach().double().cpu() for value in values)), batch("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,7 @@ class Surface:
     """A committee on a grid.
 
     Attributes:
-        grid: where.
+        grid: The points.
         energy: (points, points) mean energy.
         sigma: (points, points) root of the force variance (Schwalbe-Koda 2021, Eq. 10).
     """
@@ -80,10 +81,10 @@ class Surface:
 
     @classmethod
     def of(cls, committee: Committee, grid: Grid = Grid()) -> Surface:
-        """Mean energy and uncertainty at every point."""
-        said, batch = ask(committee, grid.positions)
-        variance = force_variance(said, batch)
+        """Evaluate mean energy and uncertainty at every point."""
+        prediction, batch = predict_at(committee, grid.positions)
         shape = (grid.points, grid.points)
+        sigma = force_variance(prediction, batch).sqrt()
         return cls(
-            grid, said.energy.mean(0).numpy().reshape(shape), variance.sqrt().numpy().reshape(shape)
+            grid, prediction.energy.mean(0).numpy().reshape(shape), sigma.numpy().reshape(shape)
         )

@@ -1,8 +1,8 @@
-"""Whether calibrated uncertainties are errors: the ratio r = e / sigma_cal against the normal, and
-errors against sigma (Cezar 2025, Figs. 2a and 2b).
+"""Are calibrated uncertainties as large as the errors? (Cezar 2025, Figs. 2a and 2b.)
 
-To be asked on structures that served neither for training nor for the fit. Components of one
-structure err together, so intervals are bootstraps over structures.
+Statistics of the ratio r = e / sigma_cal and of errors against sigma, on structures used neither
+for training nor for the fit. Errors within one structure are correlated, so intervals are
+bootstraps over structures.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Value:
     """A number and its 95 % bootstrap interval over structures.
 
     Attributes:
-        value: of all structures.
-        low, high: the interval; the value itself where there is one structure.
+        value: Over all structures.
+        low, high: The interval; equal to the value if there is only one structure.
     """
 
     value: float
@@ -40,19 +40,18 @@ class Value:
 
 @dataclass(frozen=True)
 class Reliability:
-    """What a law is worth on other structures than those of its fit.
+    """Statistics of a law on structures that it was not fitted on.
 
     Attributes:
-        spread: standard deviation of r; 1 where sigma_cal is the size of errors, more where it is
-            too small.
-        within_1, within_2: shares of |r| below 1 and 2; 0.683 and 0.954 for normal errors.
-        nll: mean negative logarithm of the likelihood of the errors.
-        area: miscalibration area, between the observed and the expected coverage of central
-            intervals of all levels; 0 to 1/2.
-        slope: of ln(rms error) against ln(sigma_cal) in bins of equal numbers of samples; 1 where
-            the law holds throughout.
+        spread: Standard deviation of r; 1 if sigma_cal is the size of errors, more if too small.
+        within_1, within_2: Shares of |r| below 1 and 2; 0.683 and 0.954 for normal errors.
+        nll: Mean negative log likelihood of the errors.
+        area: Miscalibration area, between observed and expected coverage of central intervals of
+            all levels; 0 to 1/2.
+        slope: Of ln(RMS error) against ln(sigma_cal) in bins of equal numbers of samples; 1 if the
+            law holds for small and large sigma.
         bins: (K, 2) root mean squares of sigma_cal and of the errors in each bin.
-        structures: that it rests on.
+        structures: Number of structures.
     """
 
     spread: Value
@@ -68,69 +67,61 @@ class Reliability:
 def reliability(
     found: Samples, law: PowerLaw, *, bins: int = 12, draws: int = 400, seed: int = 0
 ) -> Reliability:
-    """Statistics of a law on structures that it was not fitted on.
+    """Return the statistics of a law on structures that it was not fitted on.
 
     Args:
-        found: their uncertainties and errors, see
+        found: Uncertainties and errors, see
             :func:`~agal_toolkit.uncertainty.calibration.samples`.
-        law: to be judged; ``PowerLaw()`` for raw uncertainties.
-        bins: of sigma_cal, equally filled.
-        draws: bootstrap samples.
-        seed: of the bootstrap.
+        law: The calibration; ``PowerLaw()`` for raw uncertainties.
+        bins: Number of bins of sigma_cal, equally filled.
+        draws: Number of bootstrap samples.
+        seed: Of the bootstrap.
 
     Raises:
-        ValueError: fewer samples than bins, or values that are no numbers.
+        ValueError: fewer samples than bins, or values that are not finite.
     """
-    sigma = law.at(found.sigma)
-    if (
-        len(sigma) < bins
-        or not np.isfinite(sigma).all()
-        or not np.isfinite(found.errors).all()
-        or (sigma <= 0).any()
-    ):
+    sigma, errors = law.at(found.sigma), found.errors
+    valid = np.isfinite(sigma).all() and np.isfinite(errors).all() and (sigma > 0).all()
+    if len(sigma) < bins or not valid:
         raise ValueError(
-            f"{len(sigma)} samples for {bins} bins, all of which must be numbers with a positive"
-            " sigma: give more structures, or drop broken ones"
+            f"{len(sigma)} samples for {bins} bins, expected at least one a bin, finite and with a"
+            " positive sigma: give more structures, or drop broken ones"
         )
     names, owner = np.unique(found.owner, return_inverse=True)
-    members = [np.flatnonzero(owner == k) for k in range(len(names))]
-    drawn = np.random.default_rng(seed).integers(
-        len(names), size=(draws if len(names) > 1 else 0, len(names))
-    )
-    chosen = [np.concatenate([members[k] for k in row]) for row in drawn]
+    samples = [np.flatnonzero(owner == k) for k in range(len(names))]
+    rng, draws = np.random.default_rng(seed), draws if len(names) > 1 else 0
+    resampled = [
+        np.concatenate([samples[k] for k in row])
+        for row in rng.integers(len(names), size=(draws, len(names)))
+    ]
 
     def value(statistic: Callable[[NDArray, NDArray], float]) -> Value:
-        whole = statistic(sigma, found.errors)
-        spread = (
-            np.percentile(
-                [statistic(sigma[rows], found.errors[:, rows]) for rows in chosen], [2.5, 97.5]
-            )
-            if chosen
-            else (whole, whole)
-        )
-        return Value(float(whole), float(spread[0]), float(spread[1]))
+        whole = float(statistic(sigma, errors))
+        if not resampled:
+            return Value(whole, whole, whole)
+        values = [statistic(sigma[rows], errors[:, rows]) for rows in resampled]
+        low, high = np.percentile(values, [2.5, 97.5])
+        return Value(whole, float(low), float(high))
 
     return Reliability(
         spread=value(lambda s, e: (e / s).std()),
         within_1=value(lambda s, e: (np.abs(e) < s).mean()),
         within_2=value(lambda s, e: (np.abs(e) < 2 * s).mean()),
         nll=value(lambda s, e: 0.5 * np.log(2 * np.pi) + np.mean(np.log(s) + 0.5 * (e / s) ** 2)),
-        area=value(_area),
+        area=value(lambda s, e: np.mean(np.abs(coverage(s, e) - LEVELS))),
         slope=value(lambda s, e: _slope(binned(s, e, bins))),
-        bins=binned(sigma, found.errors, bins),
+        bins=binned(sigma, errors, bins),
         structures=len(names),
     )
 
 
 def counted(ratios: ArrayLike) -> NDArray:
-    """(62,) how many ratios r, of any shape, lie below, in each bin between, and above the edges
-    RATIOS.
-    """
+    """Count the ratios r below, between and above the edges RATIOS: (62,)."""
     return np.histogram(ratios, [-np.inf, *RATIOS, np.inf])[0]
 
 
 def within(counts: ArrayLike, limit: float) -> float:
-    """Share of ratios between -`limit` and `limit` of (62,) as :func:`counted` counts them.
+    """Return the share of ratios between -`limit` and `limit` from (62,) :func:`counted` ratios.
 
     Raises:
         ValueError: a limit that is none of RATIOS.
@@ -138,7 +129,7 @@ def within(counts: ArrayLike, limit: float) -> float:
     if not np.isclose(RATIOS, limit).any():
         raise ValueError(
             f"limit is {limit}, and ratios are counted between {RATIOS[0]:g}, {RATIOS[1]:g}, ...,"
-            f" {RATIOS[-1]:g}"
+            f" {RATIOS[-1]:g}: give one of these"
         )
     counts, edges = np.asarray(counts), np.array([-np.inf, *RATIOS, np.inf])
     inside = (edges[:-1] > -limit - 1e-9) & (edges[1:] < limit + 1e-9)
@@ -146,29 +137,19 @@ def within(counts: ArrayLike, limit: float) -> float:
 
 
 def coverage(sigma: NDArray, errors: NDArray) -> NDArray:
-    """(99,) observed share of errors within the central interval of each of LEVELS."""
+    """Return (99,) the observed share of errors within the central interval of each of LEVELS."""
     ratio = np.sort(np.abs(errors / sigma), axis=None)
     return np.searchsorted(ratio, norm.ppf((1 + LEVELS) / 2)) / ratio.size
 
 
 def binned(sigma: NDArray, errors: NDArray, bins: int) -> NDArray:
-    """(bins, 2) root mean squares of sigma (n,) and of errors (M, n), in bins of equal numbers of
-    samples, ascending.
-    """
-    parts = np.array_split(np.argsort(sigma), bins)
-    return np.array(
-        [
-            [np.sqrt(np.mean(sigma[rows] ** 2)), np.sqrt(np.mean(errors[:, rows] ** 2))]
-            for rows in parts
-        ]
-    )
-
-
-def _area(sigma: NDArray, errors: NDArray) -> float:
-    return float(np.mean(np.abs(coverage(sigma, errors) - LEVELS)))
+    """Return (bins, 2) root mean squares of sigma (n,) and errors (M, n) in equally filled bins."""
+    rows = np.array_split(np.argsort(sigma), bins)
+    squares = [(np.mean(sigma[r] ** 2), np.mean(errors[:, r] ** 2)) for r in rows]
+    return np.sqrt(squares)
 
 
 def _slope(points: NDArray) -> float:
-    """Least squares on the logarithms of points of positive error."""
+    """Least squares on the logarithms of points of positive error; NaN without two of them."""
     x, y = np.log(points[(points > 0).all(axis=1)]).T
     return float(np.polyfit(x, y, 1)[0]) if len(x) > 1 and np.ptp(x) > 0 else float("nan")

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.grids import Grid, ask
+from ..analysis.grids import Grid, predict_at
 from ..attack import Adam, Attack, Ball, BoltzmannVariance, GradientDescent
 from ..committee import Committee
 from ..dataset import Dataset
@@ -279,7 +279,7 @@ class AttackExplorer(RunPanel):
     def _along(self, path: NDArray) -> tuple[NDArray, NDArray, NDArray | None]:
         """Return (steps, seeds) energies, uncertainties and true energies on a path."""
         shape, places = path.shape[:2], path.reshape(-1, 2)
-        prediction, batch = ask(self._committee, places)
+        prediction, batch = predict_at(self._committee, places)
         energy = prediction.energy.mean(0).numpy().reshape(shape)
         sigma = force_variance(prediction, batch).sqrt().numpy().reshape(shape)
         if self._truth is None:

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.grids import Grid, Surface, ask
+from ..analysis.grids import Grid, Surface, predict_at
 from ..attack import Attack
 from ..batch import Batch, Prediction
 from ..committee import Committee
@@ -39,7 +39,7 @@ class CommitteeOnGrid:
     @classmethod
     def of(cls, committee: Committee, grid: Grid) -> CommitteeOnGrid:
         """Evaluate a committee at every point of a grid."""
-        prediction, batch = ask(committee, grid.positions)
+        prediction, batch = predict_at(committee, grid.positions)
         shape = (grid.points, grid.points)
         energy = prediction.energy.mean(0).numpy().reshape(shape)
         sigma = force_variance(prediction, batch).sqrt().numpy().reshape(shape)
