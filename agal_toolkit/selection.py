@@ -21,7 +21,6 @@ from .geometry import Geometry, Labels
 from .potentials.neighbours import any_closer
 from .uncertainty.variance import component_variance
 
-
 KEPT = "kept"
 
 

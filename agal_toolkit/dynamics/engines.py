@@ -1,8 +1,6 @@
-"""Who moves: replicas before they start, and on their way.
+"""Engines that advance replicas: torch-sim for a batch, ASE for one simulation each.
 
-Two ways: :class:`Together` is one batch under a torch-sim integrator, :class:`OneByOne` is one ASE
-simulation for each replica. Whoever drives them sees the same: a step, a look, and which of them go
-on.
+Both start from an :class:`InitialState` and offer `step`, `observe` and `select`.
 """
 
 from __future__ import annotations
@@ -29,16 +27,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Crowd:
+class InitialState:
     """R replicas before they move, in ASE's units.
 
     Attributes:
         starts: R structures.
         temperatures: (R,) K.
         masses: R times (n,).
-        momenta: R times (n, d), zero where unmovable.
-        freedom: (R,) degrees of freedom: d for each movable particle, less d where the centre of
-            mass is at rest.
+        momenta: R times (n, d), zero for unmovable particles.
+        freedom: (R,) degrees of freedom: d for each movable particle, less d if the centre of mass
+            is at rest.
     """
 
     starts: list[Geometry]
@@ -63,114 +61,105 @@ class Crowd:
         rng: Generator | None,
         *,
         rest: bool,
-    ) -> Crowd:
-        """Velocities (angstrom/fs) as given or drawn; `rest` takes out the drift of several
-        particles that are all movable.
+    ) -> InitialState:
+        """Return the state with given or drawn velocities (angstrom/fs).
+
+        `rest` removes the drift of structures of several particles that are all movable.
 
         Raises:
-            ValueError: values out of range, shapes that do not belong together, neither `rng` nor
+            ValueError: values out of range, shapes that do not match, neither `rng` nor
                 `velocities`.
         """
         geometries = [as_geometry(start) for start in starts]
-        if not geometries or not timestep > 0 or steps < 1:
-            raise ValueError(
-                f"{len(geometries)} starts, a timestep of {timestep} fs and {steps} steps: all must"
-                " be positive"
-            )
+        count = len(geometries)
+        if not count or not timestep > 0 or steps < 1:
+            given = f"{count} starts, a timestep of {timestep} fs and {steps} steps"
+            raise ValueError(f"{given}: all must be positive")
         kelvin = np.asarray(temperatures, dtype=float)
-        if kelvin.shape not in ((), (len(geometries),)) or not (kelvin >= 0).all():
-            raise ValueError(
-                f"temperatures are {kelvin}: give one for all, or one for each of {len(geometries)}"
-                " starts, none below zero"
-            )
-        if velocities is None and rng is None:
-            raise ValueError(
-                "velocities must come from somewhere: give rng, to draw them, or velocities"
-            )
-        if velocities is not None and [np.shape(v) for v in velocities] != [
-            g.positions.shape for g in geometries
-        ]:
-            raise ValueError(
-                f"velocities have shapes {[np.shape(v) for v in velocities]}, the positions"
-                f" {[g.positions.shape for g in geometries]}"
-            )
-        kelvin = np.broadcast_to(kelvin, len(geometries))
+        if kelvin.shape not in ((), (count,)) or not (kelvin >= 0).all():
+            expected = f"give one for all, or one for each of {count} starts, none below zero"
+            raise ValueError(f"temperatures are {kelvin}: {expected}")
+        kelvin = np.broadcast_to(kelvin, count)
         masses = [np.where(g.numbers > 0, atomic_masses[g.numbers], 1.0) for g in geometries]
+        if velocities is not None:
+            shapes = [np.shape(v) for v in velocities]
+            expected = [g.positions.shape for g in geometries]
+            if shapes != expected:
+                raise ValueError(f"velocities have shapes {shapes}, the positions {expected}")
+            drawn = [
+                m[:, None] * np.asarray(v) / units.fs
+                for v, m in zip(velocities, masses, strict=True)
+            ]
+        elif rng is not None:
+            drawn = [
+                rng.standard_normal(g.positions.shape) * np.sqrt(m * units.kB * t)[:, None]
+                for g, m, t in zip(geometries, masses, kelvin, strict=True)
+            ]
+        else:
+            raise ValueError("no velocities: give rng, to draw them, or velocities")
         momenta, freedom = [], []
-        for place, (geometry, m) in enumerate(zip(geometries, masses, strict=True)):
-            if velocities is None:
-                p = (
-                    rng.standard_normal(geometry.positions.shape)
-                    * np.sqrt(m * units.kB * kelvin[place])[:, None]
-                )
-            else:
-                p = m[:, None] * np.asarray(velocities[place]) / units.fs
-            at_rest = rest and len(geometry) > 1 and bool(geometry.movable.all())
-            momenta.append(
-                p - m[:, None] * p.sum(0) / m.sum() if at_rest else p * geometry.movable[:, None]
-            )
-            freedom.append(geometry.dimension * (int(geometry.movable.sum()) - at_rest))
+        for geometry, m, p in zip(geometries, masses, drawn, strict=True):
+            movable = geometry.movable
+            at_rest = rest and len(geometry) > 1 and bool(movable.all())
+            drift = m[:, None] * p.sum(0) / m.sum()
+            momenta.append(p - drift if at_rest else p * movable[:, None])
+            freedom.append(geometry.dimension * (int(movable.sum()) - at_rest))
         return cls(geometries, kelvin, masses, momenta, np.array(freedom, dtype=float))
 
 
-class Motion(Protocol):
-    """Replicas on their way: the B of them that still move."""
+class Engine(Protocol):
+    """B replicas that still move."""
 
     def step(self) -> None:
-        """One time step."""
+        """Advance all replicas by one time step."""
 
-    def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in
-        ASE's units.
-        """
+    def observe(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
+        """Return the replicas, their prediction, kinetic energies (B,) and velocities (N, d)."""
+        ...
 
-    def keep(self, places: list[int]) -> None:
-        """Goes on with these of them, at least one."""
+    def select(self, indices: list[int]) -> None:
+        """Continue with these replicas only, at least one."""
 
 
-class Together:
-    """One batch, moved by torch-sim."""
+class TorchSimEngine:
+    """Replicas as one batch, moved by torch-sim."""
 
-    def __init__(self, model: PotentialModel, crowd: Crowd, integrator: Integrator) -> None:
+    def __init__(
+        self, model: PotentialModel, initial: InitialState, integrator: Integrator
+    ) -> None:
         from ..potentials.torchsim import Replicas
 
         self.model, self.integrator = model, integrator
         self.state = Replicas.of(
             model,
-            crowd.starts,
-            np.concatenate(crowd.masses),
-            np.concatenate(crowd.momenta),
-            units.kB * crowd.temperatures,
-            crowd.freedom,
+            initial.starts,
+            np.concatenate(initial.masses),
+            np.concatenate(initial.momenta),
+            units.kB * initial.temperatures,
+            initial.freedom,
         )
 
     def step(self) -> None:
-        """One time step."""
+        """Advance all replicas by one time step."""
         self.state = self.integrator(self.state)
 
-    def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in
-        ASE's units.
-        """
-        return (
-            self.model.batch,
-            self.model.prediction,
-            self.state.kinetic,
-            self.state.velocities[:, : self.model.dimension],
-        )
+    def observe(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
+        """Return the replicas, their prediction, kinetic energies (B,) and velocities (N, d)."""
+        velocities = self.state.velocities[:, : self.model.dimension]
+        return self.model.batch, self.model.prediction, self.state.kinetic, velocities
 
-    def keep(self, places: list[int]) -> None:
-        """Goes on with these of them, at least one."""
-        self.state = self.state[places]
+    def select(self, indices: list[int]) -> None:
+        """Continue with these replicas only, at least one."""
+        self.state = self.state[indices]
 
 
-class OneByOne:
-    """Periodic boxes at constant pressure, each an ASE simulation of its own."""
+class AseEngine:
+    """Periodic boxes at constant pressure, each an ASE simulation (IsotropicMTKNPT)."""
 
     def __init__(
         self,
         potential: Potential,
-        crowd: Crowd,
+        initial: InitialState,
         timestep: float,
         pressure: float,
         damping: float,
@@ -179,67 +168,51 @@ class OneByOne:
     ) -> None:
         from ase.md.nose_hoover_chain import IsotropicMTKNPT
 
-        self.running = []
-        for start, kelvin, masses, momenta in zip(
-            crowd.starts, crowd.temperatures, crowd.masses, crowd.momenta, strict=True
-        ):
+        self.simulations, self.potentials = [], []
+        states = zip(
+            initial.starts, initial.temperatures, initial.masses, initial.momenta, strict=True
+        )
+        for start, kelvin, masses, momenta in states:
             atoms, recorded = start.to_ase(), Recorded(potential)
             atoms.set_masses(masses)
             atoms.set_momenta(momenta)
             atoms.calc = PotentialCalculator(recorded, device=device)
             atoms.get_potential_energy()
-            chains = {
-                "tdamp": damping * units.fs,
-                "pdamp": pressure_damping * units.fs,
-                "tchain": 3,
-                "pchain": 3,
-            }
-            self.running.append(
-                (
-                    IsotropicMTKNPT(
-                        atoms,
-                        timestep * units.fs,
-                        temperature_K=kelvin,
-                        pressure_au=pressure,
-                        **chains,
-                    ),
-                    recorded,
-                )
+            simulation = IsotropicMTKNPT(
+                atoms,
+                timestep * units.fs,
+                temperature_K=kelvin,
+                pressure_au=pressure,
+                tdamp=damping * units.fs,
+                pdamp=pressure_damping * units.fs,
+                tchain=3,
+                pchain=3,
             )
+            self.simulations.append(simulation)
+            self.potentials.append(recorded)
 
     def step(self) -> None:
-        """One time step."""
-        for motion, _ in self.running:
-            motion.step()
+        """Advance all replicas by one time step."""
+        for simulation in self.simulations:
+            simulation.step()
 
-    def look(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
-        """Where they are, what is predicted there, kinetic energies (B,) and velocities (N, d) in
-        ASE's units.
-        """
-        batches = [recorded.batch for _, recorded in self.running]
-        batch = Batch(
-            positions=torch.cat([b.positions for b in batches]),
-            numbers=torch.cat([b.numbers for b in batches]),
-            owner=torch.cat([b.owner + i for i, b in enumerate(batches)]),
-            cell=torch.cat([b.cell for b in batches]),
-            pbc=torch.cat([b.pbc for b in batches]),
-            charge=torch.cat([b.charge for b in batches]),
-            multiplicity=torch.cat([b.multiplicity for b in batches]),
-        )
-        everyone = [motion.atoms for motion, _ in self.running]
+    def observe(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
+        """Return the replicas, their prediction, kinetic energies (B,) and velocities (N, d)."""
+        batches = [recorded.batch for recorded in self.potentials]
+        names = ("positions", "numbers", "cell", "pbc", "charge", "multiplicity")
+        joined = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+        batch = Batch(owner=torch.cat([b.owner + i for i, b in enumerate(batches)]), **joined)
+        prediction = concatenate([recorded.prediction for recorded in self.potentials])
+        all_atoms = [simulation.atoms for simulation in self.simulations]
         kinetic = torch.tensor(
-            [atoms.get_kinetic_energy() for atoms in everyone],
+            [atoms.get_kinetic_energy() for atoms in all_atoms],
             dtype=torch.float64,
             device=batch.positions.device,
         )
-        velocities = torch.tensor(np.concatenate([atoms.get_velocities() for atoms in everyone]))
-        return (
-            batch,
-            concatenate([recorded.prediction for _, recorded in self.running]),
-            kinetic,
-            velocities,
-        )
+        velocities = torch.tensor(np.concatenate([atoms.get_velocities() for atoms in all_atoms]))
+        return batch, prediction, kinetic, velocities
 
-    def keep(self, places: list[int]) -> None:
-        """Goes on with these of them, at least one."""
-        self.running = [self.running[place] for place in places]
+    def select(self, indices: list[int]) -> None:
+        """Continue with these replicas only, at least one."""
+        self.simulations = [self.simulations[index] for index in indices]
+        self.potentials = [self.potentials[index] for index in indices]

@@ -1,9 +1,9 @@
-"""Replicas of any structures at any temperatures, moved as one batch.
+"""Molecular dynamics of replicas of any structures at any temperatures.
 
-NVE and NVT are torch-sim's integrators, evaluated for all replicas at once. NPT is ASE's: torch-sim
-0.3 has no barostat that could be trusted (``potentials/torchsim.py`` says why), and one box of a
+NVE and NVT use torch-sim's integrators for all replicas in one batch. NPT uses ASE, because the
+barostat of torch-sim 0.3 is not reliable (``potentials/torchsim.py`` says why), and one box of a
 liquid fills a processor anyway. A replica that meets a criterion of its :class:`Watch` stops: it
-costs no further forces, keeps its frames and names its reason, while the others go on.
+costs no further forces and keeps its frames and the reason, while the others go on.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from numpy.typing import ArrayLike, NDArray
 from ..events import Progress, Report, ignore
 from ..geometry import Geometry
 from ..potentials.protocol import Potential
-from .engines import Crowd, Motion, OneByOne, Together
+from .engines import AseEngine, Engine, InitialState, TorchSimEngine
 from .stops import NOT_FINITE, Watch
 
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """T frames of one replica, the last of them where it stopped (unless that is not finite).
+    """T frames of one replica; the last is where it stopped, unless that is not finite.
 
     Attributes:
-        replica: its place among the starts.
-        start: where it started.
-        temperature: K, of its velocities or its thermostat.
+        replica: index among the starts.
+        start: structure that the replica started from.
+        temperature: K, of the velocities or the thermostat.
         times: (T,) fs.
         positions: (T, n, d) angstrom, never wrapped into the cell.
         cells: (T, d, d) angstrom, rows are vectors.
         energies: (T,) potential energies, eV.
         kinetic: (T,) kinetic energies, eV.
         velocities: (n, d) of the last frame, angstrom/fs.
-        reason: what stopped it, None where nothing did.
+        reason: name of the criterion that stopped the replica, or None.
     """
 
     replica: int
@@ -56,24 +56,20 @@ class Frames:
         return len(self.times)
 
     def geometry(self, frame: int) -> Geometry:
-        """One frame as a structure that knows where it comes from."""
-        origin = {
-            **self.start.origin,
-            "by": "dynamics",
-            "replica": self.replica,
-            "temperature": self.temperature,
-            "time": float(self.times[frame]),
-        }
-        return replace(
-            self.start, positions=self.positions[frame], cell=self.cells[frame], origin=origin
+        """Return one frame as a structure whose origin names the replica, temperature and time."""
+        moved = self.start.moved(
+            self.positions[frame],
+            by="dynamics",
+            replica=self.replica,
+            temperature=self.temperature,
+            time=float(self.times[frame]),
         )
+        return replace(moved, cell=self.cells[frame])
 
     def __repr__(self) -> str:
         end = f", the last at {self.times[-1]:g} fs" if len(self) else ""
-        return (
-            f"Frames(replica {self.replica}, {self.temperature:g} K: {len(self)} frames{end},"
-            f" {self.reason or 'not stopped'})"
-        )
+        frames, reason = f"{len(self)} frames{end}", self.reason or "not stopped"
+        return f"Frames(replica {self.replica}, {self.temperature:g} K: {frames}, {reason})"
 
 
 def nve(
@@ -89,43 +85,34 @@ def nve(
     device: torch.device | str = "cpu",
     report: Report = ignore,
 ) -> list[Frames]:
-    """Newton's equations by velocity Verlet (torch-sim); unmovable particles stay.
+    """Run Newton's equations by velocity Verlet (torch-sim); unmovable particles stay.
 
-    Velocities are drawn from Maxwell and Boltzmann's distribution. Where several particles, all
-    movable, make a structure, its centre of mass is at rest (what remains is their distribution
-    under this condition); rotations are kept.
+    Velocities are drawn from the Maxwell-Boltzmann distribution. In structures of several
+    particles, all movable, the centre of mass is at rest; rotations are kept.
 
     Args:
-        potential: what moves them; a committee's ``mean``, or one member.
-        starts: R structures, one for each replica; repeat one as often as it shall run.
+        potential: a committee's ``mean``, for example, or one member.
+        starts: R structures, one for each replica; repeat a structure to run it several times.
         temperatures: K, one for all or (R,), of the velocities.
         timestep: fs.
         steps: number of steps.
         watch: which frames are kept, and what stops a replica.
         rng: for the velocities.
-        velocities: R times (n, d), angstrom/fs, instead of drawn ones: the last ones of earlier
-            frames, for example; thermostats begin anew.
+        velocities: R times (n, d), angstrom/fs, used instead of drawn ones, for example those of
+            earlier frames; thermostats begin anew.
         device: where the potential computes, a committee's ``device``.
-        report: hears a Progress at each frame.
+        report: receives a Progress at each frame.
 
     Raises:
-        ValueError: values out of range, shapes that do not belong together, neither `rng` nor
-            `velocities`.
+        ValueError: values out of range, shapes that do not match, neither `rng` nor `velocities`.
     """
     from ..potentials.torchsim import PotentialModel, verlet
 
-    crowd = Crowd.of(
-        starts, temperatures, timestep, steps, velocities, rng, rest=velocities is None
-    )
-    model = PotentialModel(potential, dimension=crowd.dimension, device=device)
-    return _run(
-        Together(model, crowd, verlet(model, timestep * units.fs)),
-        crowd,
-        timestep,
-        steps,
-        watch,
-        report,
-    )
+    rest = velocities is None
+    initial = InitialState.of(starts, temperatures, timestep, steps, velocities, rng, rest=rest)
+    model = PotentialModel(potential, dimension=initial.dimension, device=device)
+    engine = TorchSimEngine(model, initial, verlet(model, timestep * units.fs))
+    return _run(engine, initial, timestep, steps, watch, report)
 
 
 def nvt(
@@ -142,14 +129,12 @@ def nvt(
     device: torch.device | str = "cpu",
     report: Report = ignore,
 ) -> list[Frames]:
-    """Constant temperature: a chain of three Nose-Hoover thermostats for each replica (torch-sim);
-    unmovable particles stay.
+    """Run constant temperature: three chained Nose-Hoover thermostats per replica (torch-sim).
 
-    Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992). The thermostat counts d degrees of
-    freedom for each movable particle, less d where the centre of mass rests (see :func:`nve`; a
-    drift of given velocities is then taken out). A molecule
-    without surroundings keeps the axis of its rotation: temperatures are right in the mean over
-    replicas.
+    Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992). Unmovable particles stay. The
+    thermostat counts d degrees of freedom for each movable particle, less d if the centre of mass
+    rests (see :func:`nve`; a drift of given velocities is then removed). An isolated molecule keeps
+    the axis of its rotation, so temperatures are right in the mean over replicas.
 
     Args:
         potential, starts, timestep, steps, watch, rng, velocities, device, report: as for
@@ -162,22 +147,15 @@ def nvt(
     """
     from ..potentials.torchsim import PotentialModel, nose_hoover
 
-    crowd = Crowd.of(starts, temperatures, timestep, steps, velocities, rng, rest=True)
-    for place, (kelvin, freedom) in enumerate(zip(crowd.temperatures, crowd.freedom, strict=True)):
+    initial = InitialState.of(starts, temperatures, timestep, steps, velocities, rng, rest=True)
+    for i, (kelvin, freedom) in enumerate(zip(initial.temperatures, initial.freedom, strict=True)):
         if not (kelvin > 0 and damping > 0 and freedom > 0):
-            raise ValueError(
-                f"start {place} has {freedom:g} degrees of freedom, {kelvin:g} K and a damping of"
-                f" {damping:g} fs: all must be positive"
-            )
-    model = PotentialModel(potential, dimension=crowd.dimension, device=device)
-    return _run(
-        Together(model, crowd, nose_hoover(model, timestep * units.fs, damping * units.fs)),
-        crowd,
-        timestep,
-        steps,
-        watch,
-        report,
-    )
+            given = f"{freedom:g} degrees of freedom, {kelvin:g} K and a damping of {damping:g} fs"
+            raise ValueError(f"start {i} has {given}: all must be positive")
+    model = PotentialModel(potential, dimension=initial.dimension, device=device)
+    integrator = nose_hoover(model, timestep * units.fs, damping * units.fs)
+    engine = TorchSimEngine(model, initial, integrator)
+    return _run(engine, initial, timestep, steps, watch, report)
 
 
 def npt(
@@ -196,13 +174,11 @@ def npt(
     device: torch.device | str = "cpu",
     report: Report = ignore,
 ) -> list[Frames]:
-    """Constant temperature and pressure: the cell keeps its shape, chains of three thermostats and
-    three barostats (ASE's IsotropicMTKNPT).
+    """Run constant temperature and pressure: cells keep their shape (ASE's IsotropicMTKNPT).
 
-    Martyna, Tobias, Klein, J. Chem. Phys. 101, 4177 (1994). Replicas are evaluated one after the
-    other. ASE counts 3n degrees of
-    freedom, so drawn velocities keep the drift of the centre of mass: take it out of a diffusion
-    coefficient.
+    Martyna, Tobias, Klein, J. Chem. Phys. 101, 4177 (1994); chains of three thermostats and three
+    barostats. Replicas are evaluated one after the other. ASE counts 3n degrees of freedom, so
+    drawn velocities keep the drift of the centre of mass: remove it from a diffusion coefficient.
 
     Args:
         potential, starts, timestep, steps, watch, rng, velocities, device, report: as for
@@ -216,87 +192,78 @@ def npt(
         ValueError: as for :func:`nve`; a structure that is not periodic in three directions, or has
             unmovable atoms.
     """
-    crowd = Crowd.of(starts, temperatures, timestep, steps, velocities, rng, rest=False)
-    for place, start in enumerate(crowd.starts):
+    initial = InitialState.of(starts, temperatures, timestep, steps, velocities, rng, rest=False)
+    for i, start in enumerate(initial.starts):
         if start.dimension != 3 or not start.pbc.all() or not start.movable.all():
             raise ValueError(
-                f"start {place}, {start!r}, cannot run at constant pressure: it must be periodic in"
+                f"start {i}, {start!r}, cannot run at constant pressure: it must be periodic in"
                 " three directions with all atoms movable"
             )
-    if not (crowd.temperatures > 0).all() or not (damping > 0 and pressure_damping > 0):
+    if not (initial.temperatures > 0).all() or not (damping > 0 and pressure_damping > 0):
         raise ValueError("temperatures, damping and pressure_damping must be positive")
-    return _run(
-        OneByOne(potential, crowd, timestep, pressure, damping, pressure_damping, device),
-        crowd,
-        timestep,
-        steps,
-        watch,
-        report,
-    )
+    engine = AseEngine(potential, initial, timestep, pressure, damping, pressure_damping, device)
+    return _run(engine, initial, timestep, steps, watch, report)
 
 
 def _run(
-    motion: Motion, crowd: Crowd, timestep: float, steps: int, watch: Watch, report: Report
+    engine: Engine, initial: InitialState, timestep: float, steps: int, watch: Watch, report: Report
 ) -> list[Frames]:
-    """Moves, watches and keeps, until the last step or until nothing moves."""
-    kept: list[list[tuple]] = [[] for _ in crowd.starts]
-    why: dict[int, str] = {}
-    moving = list(range(len(kept)))
-    begun = None
+    """Advance, record and stop replicas until the last step or until none moves."""
+    records: list[list[tuple]] = [[] for _ in initial.starts]
+    stopped: dict[int, str] = {}
+    moving = list(range(len(records)))  # replica at each place of the engine's batch
+    first = None
     for step in range(steps + 1):
         if step:
-            motion.step()
+            engine.step()
         last = step == steps
-        frame = last or step % watch.every == 0
-        batch, prediction, kinetic, velocities = motion.look()
+        keep = last or step % watch.every == 0
+        batch, prediction, kinetic, velocities = engine.observe()
         energies = torch.stack([prediction.energy.double(), kinetic])
-        begun = energies if begun is None else begun
-        reasons = watch.reasons(
-            batch, prediction, (energies - begun).abs().amax(0), last or step % watch.check == 0
-        )
-        if frame or reasons:
-            flat = (batch.split(values) for values in (batch.positions, velocities))
-            whole = (
-                values.double().cpu().numpy() for values in (batch.cell, prediction.energy, kinetic)
-            )
-            for place, values in enumerate(zip(*flat, *whole, strict=True)):
-                if (frame or place in reasons) and reasons.get(place) != NOT_FINITE:
-                    kept[moving[place]].append(
-                        (step * timestep, *(value.copy() for value in values))
-                    )
-        if frame:
+        first = energies if first is None else first
+        departure = (energies - first).abs().amax(0)
+        check = last or step % watch.check == 0
+        reasons = watch.reasons(batch, prediction, departure, check)
+        if keep or reasons:
+            # one entry of each list for each replica of the batch
+            particles = (batch.split(values) for values in (batch.positions, velocities))
+            systems = (batch.cell, prediction.energy, kinetic)
+            values = (*particles, *(value.double().cpu().numpy() for value in systems))
+            for place, frame in enumerate(zip(*values, strict=True)):
+                if (keep or place in reasons) and reasons.get(place) != NOT_FINITE:
+                    copies = (value.copy() for value in frame)
+                    records[moving[place]].append((step * timestep, *copies))
+        if keep:
             report(Progress("dynamics", step, steps))
         if reasons:
-            why |= {moving[place]: reason for place, reason in reasons.items()}
+            stopped |= {moving[place]: reason for place, reason in reasons.items()}
             left = [place for place in range(len(moving)) if place not in reasons]
             moving = [moving[place] for place in left]
             if not moving:
                 break
-            motion.keep(left)
-            begun = begun[:, left]
+            engine.select(left)
+            first = first[:, left]
     return [
-        _frames(replica, crowd, frames, why.get(replica)) for replica, frames in enumerate(kept)
+        _frames(replica, initial, record, stopped.get(replica))
+        for replica, record in enumerate(records)
     ]
 
 
-def _frames(replica: int, crowd: Crowd, kept: list[tuple], reason: str | None) -> Frames:
-    """The record of one replica, from (time, positions, velocities, cell, energy, kinetic energy)
-    of each frame.
-    """
-    start = crowd.starts[replica]
-    n, d = start.positions.shape
+def _frames(replica: int, initial: InitialState, record: list[tuple], reason: str | None) -> Frames:
+    """Return the frames of a record of (time, positions, velocities, cell, energy, kinetic)."""
+    n, d = initial.starts[replica].positions.shape
     times, positions, velocities, cells, energies, kinetic = (
-        [values[i] for values in kept] for i in range(6)
+        [frame[i] for frame in record] for i in range(6)
     )
     return Frames(
-        replica,
-        start,
-        float(crowd.temperatures[replica]),
-        np.array(times),
-        np.reshape(positions, (-1, n, d)),
-        np.reshape(cells, (-1, d, d)),
-        np.array(energies),
-        np.array(kinetic),
-        velocities[-1] * units.fs if kept else np.full((n, d), np.nan),
-        reason,
+        replica=replica,
+        start=initial.starts[replica],
+        temperature=float(initial.temperatures[replica]),
+        times=np.array(times),
+        positions=np.reshape(positions, (-1, n, d)),
+        cells=np.reshape(cells, (-1, d, d)),
+        energies=np.array(energies),
+        kinetic=np.array(kinetic),
+        velocities=velocities[-1] * units.fs if record else np.full((n, d), np.nan),
+        reason=reason,
     )

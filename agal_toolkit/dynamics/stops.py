@@ -1,7 +1,7 @@
-"""What a replica of a simulation may not do, and how closely it is watched.
+"""Criteria that stop a replica of a simulation, and how often they are checked.
 
-A criterion is any callable with a name: the name is the reason that the record of a stopped replica
-tells.
+A criterion is any callable with a name, which becomes the reason in the record of a stopped
+replica.
 """
 
 from __future__ import annotations
@@ -14,49 +14,20 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from ..batch import Batch, Prediction
-from ..potentials.neighbours import Pairs, neighbours
+from ..potentials.neighbours import any_closer, pairs_within
 
 
 class Stop(Protocol):
-    """A criterion: which geometries of a batch, whose prediction is given, must not go on; and the
-    reason's name.
-    """
+    """A criterion: which geometries of a batch must stop, given their prediction."""
 
     @property
     def name(self) -> str:
-        """The reason, as a record tells it."""
+        """The reason in a record."""
+        ...
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
-        """(B,) bool."""
-
-
-def _near(
-    batch: Batch, between: tuple[int, int] | None, limit: float
-) -> tuple[Pairs, Tensor, Tensor]:
-    """Pairs with their images within `limit`, (P,) their distances, and (P,) which of them are
-    `between` the two elements.
-    """
-    pairs = neighbours(batch, limit)
-    one, other = batch.numbers[pairs.first], batch.numbers[pairs.second]
-    if between is None:
-        meant = torch.ones_like(one, dtype=torch.bool)
-    else:
-        meant = ((one == between[0]) & (other == between[1])) | (
-            (one == between[1]) & (other == between[0])
-        )
-    return pairs, pairs.vectors(batch).norm(dim=-1), meant
-
-
-def _count(batch: Batch, between: tuple[int, int] | None) -> Tensor:
-    """(B,) pairs of different particles `between` the two elements."""
-
-    def held(z: int) -> Tensor:
-        return batch.sum((batch.numbers == z).to(torch.int64))
-
-    if between is None or between[0] == between[1]:
-        n = batch.counts if between is None else held(between[0])
-        return n * (n - 1) // 2
-    return held(between[0]) * held(between[1])
+        """Return (B,) True where a replica must stop."""
+        ...
 
 
 def _pair(between: tuple[int, int] | None) -> str:
@@ -65,8 +36,9 @@ def _pair(between: tuple[int, int] | None) -> str:
 
 @dataclass(frozen=True)
 class Closer:
-    """Two particles, or a particle and an image of itself, closer than `limit`, angstrom; `between`
-    two atomic numbers, or any (None).
+    """Two particles, or one and its own image, are closer than `limit`, angstrom.
+
+    `between` names two atomic numbers, or any (None).
     """
 
     limit: float
@@ -78,16 +50,14 @@ class Closer:
         return f"{_pair(self.between)} below {self.limit:g} A"
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
-        pairs, r, meant = _near(batch, self.between, self.limit)
-        met = torch.zeros(len(batch), dtype=torch.bool, device=r.device)
-        met[batch.owner[pairs.first[meant & (r < self.limit)]]] = True
-        return met
+        return any_closer(batch, self.limit, self.between)
 
 
 @dataclass(frozen=True)
 class Farther:
-    """Two particles whose nearest images are farther apart than `limit`, angstrom; `between` two
-    atomic numbers, or any (None).
+    """The nearest images of two particles are farther apart than `limit`, angstrom.
+
+    `between` names two atomic numbers, or any (None).
     """
 
     limit: float
@@ -102,21 +72,28 @@ class Farther:
         reach = self.limit
         if bool(batch.pbc.all()):  # no nearest image lies beyond half the cell vectors
             reach = min(reach, 0.5 * float(batch.cell.norm(dim=-1).sum(-1).max()) + 1e-6)
-        pairs, r, meant = _near(batch, self.between, reach)
-        near = (
-            meant & ~(r > self.limit) & (pairs.first != pairs.second)
-        )  # what is no number is not far
-        first, second, n = pairs.first[near], pairs.second[near], len(batch.numbers)
+        pairs, distances = pairs_within(batch, reach, self.between)
+        # A distance that is not finite is not far.
+        pairs = pairs[~(distances > self.limit) & (pairs.first != pairs.second)]
+        first, second, n = pairs.first, pairs.second, len(batch.numbers)
         if pairs.shift is not None:  # several images of a pair count once
             first = (torch.minimum(first, second) * n + torch.maximum(first, second)).unique() // n
-        return torch.bincount(batch.owner[first], minlength=len(batch)) < _count(
-            batch, self.between
-        )
+        near = torch.bincount(batch.owner[first], minlength=len(batch))
+        return near < self._pairs(batch)
+
+    def _pairs(self, batch: Batch) -> Tensor:
+        """Return (B,) the number of pairs of different particles of the two elements."""
+        if self.between is None:
+            one = other = batch.counts
+        else:
+            one, other = (batch.sum((batch.numbers == z).to(torch.int64)) for z in self.between)
+        same = self.between is None or self.between[0] == self.between[1]
+        return one * (one - 1) // 2 if same else one * other
 
 
 @dataclass(frozen=True)
 class EnergyBelow:
-    """A potential energy below `limit`, eV: that of the ground state, less a tolerance."""
+    """The potential energy is below `limit`, eV: the ground state's, less a tolerance."""
 
     limit: float
 
@@ -134,17 +111,16 @@ NOT_FINITE, EXPLODED = "not finite", "exploded"
 
 @dataclass(frozen=True)
 class Watch:
-    """What is kept of a replica, and what stops it.
+    """Which frames of a replica are kept, and what stops it.
 
-    Beside `stops`, a replica stops at once where an energy or a force is NaN or infinite, and where
-    its potential or its kinetic
-    energy departs from that at its start by more than `explosion` for each particle: a network's
-    abyss gives both.
+    Besides `stops`, a replica stops at once if an energy or a force is not finite, or when the
+    potential or kinetic energy per particle has changed by more than `explosion` since the start.
+    Both happen when a network's energy is unbounded below.
 
     Attributes:
         every: steps between frames; the start and the last step are always kept.
-        stops: criteria, the first that is met is the reason.
-        check: steps between their evaluations.
+        stops: criteria; the first that is met is the reason.
+        check: steps between evaluations of the criteria.
         explosion: eV, or the units of a model surface.
     """
 
@@ -155,30 +131,31 @@ class Watch:
 
     def __post_init__(self) -> None:
         if self.every < 1 or self.check < 1 or not self.explosion > 0:
-            raise ValueError(
-                f"Watch(every={self.every}, check={self.check}, explosion={self.explosion}): all"
-                " must be positive"
-            )
+            given = f"every={self.every}, check={self.check}, explosion={self.explosion}"
+            raise ValueError(f"Watch({given}): all must be positive")
 
     def reasons(
         self, batch: Batch, prediction: Prediction, departure: Tensor, check: bool
     ) -> dict[int, str]:
-        """Why geometries of the batch stop: {place in the batch: reason}; `departure` (B,) of the
-        energies, eV.
+        """Return {index in the batch: reason} of replicas that stop.
+
+        Args:
+            batch: B replicas.
+            prediction: of the batch.
+            departure: (B,) largest change of the potential or kinetic energy since the start, eV.
+            check: evaluate the criteria in `stops`.
         """
         finite = (departure + batch.sum(prediction.forces.sum(-1))).isfinite()
         lost = ~(finite & (departure <= self.explosion * batch.counts))
         if not check and not lost.any():
             return {}
-        found = [(NOT_FINITE, ~finite), (EXPLODED, lost)]
-        found += [(stop.name, stop(batch, prediction)) for stop in self.stops] if check else []
+        met = [(NOT_FINITE, ~finite), (EXPLODED, lost)]
+        met += [(stop.name, stop(batch, prediction)) for stop in self.stops] if check else []
         reasons: dict[int, str] = {}
-        for name, met in found:
-            if met.shape != (len(batch),):
-                raise ValueError(
-                    f"the criterion {name!r} says {tuple(met.shape)}, expected one bool for each of"
-                    f" {len(batch)} geometries"
-                )
-            for place in met.nonzero().flatten().tolist():
-                reasons.setdefault(place, name)
+        for name, which in met:
+            if which.shape != (len(batch),):
+                expected = f"expected one bool for each of {len(batch)} geometries"
+                raise ValueError(f"criterion {name!r} has shape {tuple(which.shape)}, {expected}")
+            for index in which.nonzero().flatten().tolist():
+                reasons.setdefault(index, name)
         return reasons

@@ -20,23 +20,22 @@ from ..uncertainty.variance import force_variance
 
 @dataclass(frozen=True, kw_only=True)
 class MolecularDynamics:
-    """Where simulations with the committee's mean arrive: one structure of each replica (Cezar 2025
-    attacks from such frames).
+    """The end of each of several simulations with the committee's mean (as Cezar 2025 attacks).
 
-    Constant temperature, all replicas in one batch (:func:`~agal_toolkit.dynamics.nvt`). A replica
-    that is stopped gives the frame before the one that stopped it; one that goes where the
-    committee is `uncertain` ends there.
+    Constant temperature, all replicas in one batch (:func:`~agal_toolkit.dynamics.nvt`). If a stop
+    criterion ends a replica, the last frame before it is returned; if the uncertainty limit ends
+    it, that frame itself.
 
     Attributes:
-        temperature: lowest and highest, K; each replica draws its own, uniformly.
-        picoseconds: of each replica.
-        count: replicas.
-        start: where they start; None draws from the labelled structures.
+        temperature: lowest and highest, K; each replica draws its own uniformly.
+        picoseconds: length of each simulation.
+        count: number of replicas.
+        start: structure that all replicas start from; None draws from the labelled structures.
         timestep: fs.
         damping: relaxation time of the thermostats, fs.
-        stops: what a replica must not do, see :mod:`agal_toolkit.dynamics.stops`.
-        uncertain: root of the force variance (Schwalbe-Koda 2021, Eq. 10), eV/angstrom, at which a
-            replica ends; None lets it go on.
+        stops: criteria that end a replica, see :mod:`agal_toolkit.dynamics.stops`.
+        uncertain: limit of the root of the force variance (Schwalbe-Koda 2021, Eq. 10),
+            eV/angstrom; None sets no limit.
 
     Raises:
         ValueError: settings out of range.
@@ -53,11 +52,8 @@ class MolecularDynamics:
 
     def __post_init__(self) -> None:
         low, high = self.temperature
-        if (
-            not 0 < low <= high
-            or self.count < 1
-            or not min(self.picoseconds, self.timestep, self.damping) > 0
-        ):
+        times = self.picoseconds, self.timestep, self.damping
+        if not 0 < low <= high or self.count < 1 or not min(times) > 0:
             raise ValueError(
                 f"{self}: temperatures must be (lowest, highest) above 0 K, at least one replica,"
                 " and the times positive"
@@ -71,40 +67,35 @@ class MolecularDynamics:
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> list[Geometry]:
-        starts = (
-            [dataset[int(i)] for i in rng.integers(len(dataset), size=self.count)]
-            if self.start is None
-            else [self.start] * self.count
-        )
-        temperatures, steps = (
-            rng.uniform(*self.temperature, self.count),
-            max(1, round(1000 * self.picoseconds / self.timestep)),
-        )
+        if self.start is None:
+            starts = [dataset[int(i)] for i in rng.integers(len(dataset), size=self.count)]
+        else:
+            starts = [self.start] * self.count
+        temperatures = rng.uniform(*self.temperature, self.count)
         recorded = Recorded(committee)
-        doubt = () if self.uncertain is None else (_Uncertain(recorded, self.uncertain),)
-        ran = nvt(
+        limit = () if self.uncertain is None else (Uncertain(recorded, self.uncertain),)
+        replicas = nvt(
             recorded,
             starts,
             temperatures,
             timestep=self.timestep,
-            steps=steps,
+            steps=max(1, round(1000 * self.picoseconds / self.timestep)),
             damping=self.damping,
+            watch=Watch(every=max(1, round(10 / self.timestep)), stops=(*self.stops, *limit)),
             rng=rng,
             device=committee.device,
             report=report,
-            watch=Watch(every=max(1, round(10 / self.timestep)), stops=(*self.stops, *doubt)),
         )
+        whole = (None, Uncertain.name)  # reasons after which the last frame is returned
         return [
-            frames.geometry(
-                -1 if frames.reason in (None, _Uncertain.name) else max(len(frames) - 2, 0)
-            )
-            for frames in ran
+            frames.geometry(-1 if frames.reason in whole else max(len(frames) - 2, 0))
+            for frames in replicas
         ]
 
 
 @dataclass(frozen=True)
-class _Uncertain:
-    """Stop where the members' forces differ by more than `limit`, eV/angstrom."""
+class Uncertain:
+    """Stop criterion: the root of the members' force variance exceeds `limit`, eV/angstrom."""
 
     recorded: Recorded
     limit: float

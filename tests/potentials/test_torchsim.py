@@ -15,7 +15,7 @@ from helpers import Springs, tetrahedron
 from torch_sim.models.interface import validate_model_outputs
 
 from agal_toolkit.batch import Batch
-from agal_toolkit.dynamics.engines import Crowd
+from agal_toolkit.dynamics.engines import InitialState
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import Differentiable, PotentialCalculator
 from agal_toolkit.potentials.torchsim import PotentialModel, Replicas, nose_hoover, verlet
@@ -25,14 +25,14 @@ SPRINGS = Differentiable(Springs())
 
 def at_start(model, starts, kT, rng) -> Replicas:
     """Replicas with velocities at kT (R,), without drift where several particles are all movable."""
-    crowd = Crowd.of(starts, np.array(kT) / units.kB, 1.0, 1, None, rng, rest=True)
+    initial = InitialState.of(starts, np.array(kT) / units.kB, 1.0, 1, None, rng, rest=True)
     return Replicas.of(
         model,
         starts,
-        np.concatenate(crowd.masses),
-        np.concatenate(crowd.momenta),
+        np.concatenate(initial.masses),
+        np.concatenate(initial.momenta),
         np.array(kT),
-        crowd.freedom,
+        initial.freedom,
     )
 
 
