@@ -1,8 +1,7 @@
-"""A figure that a person can click on; alone knows ipympl.
+"""A figure that a person can click on; the only file that knows ipympl.
 
-Without ipympl (the extra ``map`` installs it) :func:`clickable` gives a picture of the figure that
-cannot be clicked, so a panel offers sliders beside it. Either way ``refresh()`` shows the figure as
-it is now, from any thread.
+Without ipympl (the extra ``map`` installs it) :func:`clickable` returns a picture of the figure, so
+a panel offers sliders beside it. ``refresh()`` shows the current figure and suits any thread.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets
 import matplotlib
@@ -35,63 +35,49 @@ class Still(ipywidgets.Image):
         self.refresh()
 
     def refresh(self) -> None:
-        """Shows the figure as it is now."""
+        """Show the current figure."""
         with DRAWING:
             self.value = encoded(self._figure)
 
 
-def clickable(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
-    """A view of `figure` that calls `clicked(x, y)` with the data coordinates of a click on its
-    axes, where ipympl is installed.
-    """
+def clickable(figure: Figure, clicked: Clicked) -> Any:
+    """Return a view of `figure`; with ipympl, a click on the first axes calls `clicked(x, y)`."""
     if importlib.util.find_spec("ipympl") is None:
         return Still(figure)
-    return _clickable(figure, clicked)
-
-
-def _clickable(figure: Figure, clicked: Clicked) -> ipywidgets.DOMWidget:
     backend = matplotlib.get_backend()
     from ipympl.backend_nbagg import Canvas, FigureManager
 
     if "inline" in backend and matplotlib.get_backend() != backend:
-        get_ipython().enable_matplotlib(
-            "inline"
-        )  # importing ipympl had made it the backend of all other figures
+        get_ipython().enable_matplotlib("inline")  # importing ipympl changed it for all figures
 
-    class Clickable(Canvas):
-        """ipympl's canvas, drawn under the lock of all our drawing: a frame from the worker and a
-        redraw that the browser asks for never mix.
-        """
+    class Live(Canvas):
+        """ipympl's canvas under the lock of all drawing, which workers and the browser share."""
 
         clickable = True
 
         def draw(self) -> None:
             with DRAWING:
-                # the browser skips frames that come too fast, and the next difference would be to
-                # one it never showed
+                # The browser skips frames that come too fast, so a difference to the last frame
+                # might be one to a frame that it never showed.
                 self._force_full = True
                 super().draw()
 
         def refresh(self) -> None:
-            """Shows the figure as it is now."""
+            """Show the current figure."""
             self.draw()
 
-    with DRAWING:
-        canvas = Clickable(figure)
-        # ipympl 0.10 would hand the browser a picture that it cannot read; the browser asks for one
-        # itself
+    with DRAWING, warnings.catch_warnings():
+        # traitlets deprecates how ipympl 0.10 makes its toolbar
+        warnings.simplefilter("ignore", DeprecationWarning)
+        canvas = Live(figure)
+        # ipympl 0.10 would send a picture that the browser cannot read; the browser asks for one
         canvas.syncing_data_url = False
-        with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", DeprecationWarning
-            )  # traitlets', of how ipympl 0.10 makes its toolbar
-            FigureManager(canvas, 0)
-    canvas.header_visible = canvas.footer_visible = canvas.toolbar_visible = canvas.resizable = (
-        False
-    )
+        FigureManager(canvas, 0)
+    canvas.header_visible = canvas.footer_visible = canvas.toolbar_visible = False
+    canvas.resizable = False
     canvas.layout.width = f"{round(figure.get_figwidth() * DPI)}px"
 
-    def pressed(event: object) -> None:
+    def pressed(event: Any) -> None:
         if event.inaxes is figure.axes[0] and event.xdata is not None:
             clicked(float(event.xdata), float(event.ydata))
 
