@@ -305,7 +305,8 @@ class AttackPlayer(Panel):
         ipywidgets.jslink((self._play, "value"), (self._slider, "value"))
         self._numbers = ipywidgets.HTML()
         view = ipywidgets.VBox([self._molecule, self._colouring, self._scale_bar])
-        return [choosing, row(view, self._curves), row(self._play, self._slider), self._numbers]
+        viewing = ipywidgets.HBox([view, self._curves], layout={"flex_flow": "row wrap"})
+        return [choosing, viewing, row(self._play, self._slider), self._numbers]
 
 
 def _mark(curves: Sequence[tuple[Axes, NDArray, Any]]) -> MoveMark:

@@ -45,7 +45,7 @@ def test_a_click_shows_the_nearest_structure_with_its_energies_and_its_origin(pa
     assert atlas._trouble.value == ""
     for text in ("7, NH3", "generation 2", "committee 1", "7.00 kcal/mol", "from: seed", "attack"):
         assert text in atlas._table.value
-    np.testing.assert_allclose(atlas._ring[0].get_xydata()[0], parts["points"][7])
+    np.testing.assert_allclose(atlas._rings[0].get_xydata()[0], parts["points"][7])
 
 
 def test_what_is_not_known_is_said(parts):
@@ -146,7 +146,7 @@ def test_names_with_dollars_are_no_formulas(parts):
     parts["geometries"] = [g.moved(g.positions, **{"o$^{$": "v$^{$"}) for g in parts["geometries"]]
     atlas = Atlas(**parts)
     figure = Figure()
-    atlas._summary(figure)
+    atlas._draw_static(figure)
     FigureCanvasAgg(figure).draw()
     assert "e$^{$" in atlas._table.value
     assert atlas._trouble.value == ""
@@ -155,7 +155,7 @@ def test_names_with_dollars_are_no_formulas(parts):
 def test_a_static_picture_that_fails_says_so_in_its_place(parts, monkeypatch):
     atlas = Atlas(**parts)
     before = picture(atlas)
-    monkeypatch.setattr(atlas, "_lines", lambda index: 1 / 0)
+    monkeypatch.setattr(atlas, "_facts", lambda index: 1 / 0)
     data = atlas._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in data
     assert picture(atlas) != before
