@@ -39,6 +39,9 @@ class CommitteeView(Panel):
         self._member.observe(lambda _: self._picture.request(), "value")
         super().__init__([self._member, self._picture], _SIZE, helpers=[self._picture])
 
+    def _static_picture(self) -> bytes:
+        return self.settle()._picture.value
+
     def _draw_static(self, figure: Figure) -> None:
         """Draw all members small above the chosen one, the mean and the uncertainty."""
         surface, member = self._surfaces.surface, self._member.value - 1
