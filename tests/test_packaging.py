@@ -24,7 +24,8 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 TOP_LEVEL = {
     "notebooks", "agal_toolkit", "tests", ".ci",
-    "README.md", "LICENSE", "CITATION.cff", "pyproject.toml", "environment.yml", ".gitignore", ".git-blame-ignore-revs",
+    "README.md", "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "CITATION.cff",
+    "pyproject.toml", "environment.yml", ".gitignore", ".git-blame-ignore-revs",
 }  # fmt: skip
 
 # One cannot write a widget without these: they are ipywidgets' own interface, and it brings them.

@@ -1,0 +1,44 @@
+"""The code in CONTRIBUTING.md and README.md runs."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def python_blocks(page: str) -> list[str]:
+    """Return the fenced python blocks of a page."""
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def page(monkeypatch, tmp_path):
+    """The namespace of a module in which a page's code runs, in an empty folder."""
+    module = ModuleType("page_of_a_guide")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.chdir(tmp_path)
+    return module.__dict__
+
+
+def test_the_snippets_for_contributors_run(page):
+    blocks = python_blocks("CONTRIBUTING.md")
+    assert len(blocks) == 4
+    for block in blocks:
+        exec(block, page)
+    generation = page["generation"]
+    assert generation.index == 0
+    assert "MaxEnergy" in generation.verdicts or len(generation.labelled)
+
+
+def test_the_loop_of_the_readme_runs(page):
+    loop, calibrated = python_blocks("README.md")
+    exec(loop.replace("600", "2").replace("120", "1"), page)
+    assert len(page["generation"].dataset)
+    exec(calibrated.splitlines()[1], page)
+    assert page["attack"].cell
