@@ -39,7 +39,7 @@ def requirements() -> dict[str, list[Requirement]]:
 
 
 def declared() -> set[str]:
-    """The canonical names of all distributions that pyproject.toml asks for; `test` does not count."""
+    """The names of all distributions that pyproject.toml requires, the extra `test` aside."""
     return {
         canonicalize_name(need.name)
         for group, needs in requirements().items()
