@@ -12,44 +12,47 @@ Implements, and cites in its docstrings as "Schwalbe-Koda 2021" and "Cezar 2025"
 - H. M. Cezar, T. Bodenstein, H. A. Sveinsson, M. Ledum, S. Reine, S. L. Bore, "Learning atomic
   forces from uncertainty-calibrated adversarial attacks", npj Computational Materials (2025),
   doi:10.1038/s41524-025-01703-5.
+
+The names below are for daily use. Public names of the rooms (``agal_toolkit.attack``,
+``agal_toolkit.potentials``, ...) are found here as well: ``agal_toolkit.Stacked``.
 """
 
+from importlib.metadata import version as _version
+from typing import Any as _Any
+
+from . import (
+    attack,
+    batch,
+    committee,
+    dataset,
+    dynamics,
+    geometry,
+    loop,
+    potentials,
+    references,
+    sampling,
+    selection,
+    training,
+    uncertainty,
+)
 from .attack import (
     LBFGS,
     Adam,
-    Adversary,
-    Apart,
     Attack,
     Autograd,
     Ball,
     Bias,
     BoltzmannVariance,
-    BondLengths,
-    EnergyVariance,
     FiniteDifference,
-    GradientDescent,
     HessianVector,
     TargetError,
     Variance,
 )
-from .batch import Batch, Delta, Prediction
 from .committee import Committee
 from .dataset import Dataset
 from .geometry import Geometry, Labels, points
-from .loop.generation import Generation, Proposal
-from .loop.loop import Loop, Recipe, Schedule
-from .loop.stopping import Plateau, until
-from .potentials import (
-    MLP,
-    Baseline,
-    CalculatorPotential,
-    DensityNet,
-    Differentiable,
-    PotentialCalculator,
-    SchNet,
-    Separate,
-    Stacked,
-)
+from .loop import Loop, Plateau, Recipe, Schedule, until
+from .potentials import MLP, DensityNet, SchNet
 from .references import (
     AMOEBA,
     DFT,
@@ -63,82 +66,34 @@ from .references import (
     optimised,
     processes,
 )
-from .sampling.molecular_dynamics import MolecularDynamics
-from .sampling.normal_modes import NormalModes
-from .sampling.samplers import Copies, FromDataset, Mixture, Rattle
-from .selection import AtMost, Candidate, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
-from .training.folds import Folds
-from .training.trainer import TorchTrainer
-from .uncertainty.calibration import Calibration
-from .uncertainty.power_law import CalibrationRefused, PowerLaw
+from .sampling import FromDataset, MolecularDynamics, NormalModes, Rattle
+from .selection import AtMost, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
+from .training import Folds, TorchTrainer
 
+__version__ = _version("agal_toolkit")
+
+# fmt: off
 __all__ = [
-    "AMOEBA",
-    "DFT",
-    "LBFGS",
-    "MLP",
-    "ORCA",
-    "XTB",
-    "Adam",
-    "Adversary",
-    "Apart",
-    "AtMost",
-    "Attack",
-    "Autograd",
-    "Ball",
-    "Baseline",
-    "Batch",
-    "Bias",
-    "BoltzmannVariance",
-    "BondLengths",
-    "CalculatorLabels",
-    "CalculatorPotential",
-    "Calibration",
-    "CalibrationRefused",
-    "Candidate",
-    "Committee",
-    "Copies",
-    "Dataset",
-    "Deduplicate",
-    "Delta",
-    "DensityNet",
-    "Differentiable",
-    "DoubleWell",
-    "EnergyVariance",
-    "FiniteDifference",
-    "Folds",
-    "FromDataset",
-    "Generation",
-    "Geometry",
-    "GradientDescent",
-    "HessianVector",
-    "Labels",
-    "PowerLaw",
-    "Loop",
-    "MaxForce",
-    "MinDistance",
-    "Mixture",
-    "MolecularDynamics",
-    "NormalModes",
-    "Plateau",
-    "PotentialCalculator",
-    "Prediction",
-    "Proposal",
-    "Rattle",
-    "Recipe",
-    "Reference",
-    "SchNet",
-    "Schedule",
-    "Separate",
-    "Stacked",
-    "TargetError",
-    "TorchTrainer",
-    "UncertaintyPercentile",
-    "Variance",
-    "basin",
-    "conformer",
-    "optimised",
-    "points",
-    "processes",
-    "until",
+    "Committee", "Dataset", "Geometry", "Labels", "points",
+    "MLP", "SchNet", "DensityNet", "TorchTrainer", "Folds",
+    "Attack", "BoltzmannVariance", "Variance", "TargetError", "Bias", "Adam", "LBFGS", "Ball",
+    "Autograd", "HessianVector", "FiniteDifference",
+    "FromDataset", "Rattle", "NormalModes", "MolecularDynamics",
+    "UncertaintyPercentile", "Deduplicate", "MinDistance", "MaxForce", "AtMost",
+    "Reference", "CalculatorLabels", "XTB", "DFT", "ORCA", "AMOEBA", "DoubleWell", "basin",
+    "conformer", "optimised", "processes",
+    "Loop", "Recipe", "Schedule", "Plateau", "until",
 ]
+# fmt: on
+
+_ROOMS = (attack, batch, committee, dataset, dynamics, geometry, loop, potentials, references)
+_ROOMS += (sampling, selection, training, uncertainty)
+
+
+def __getattr__(name: str) -> _Any:
+    """Return a public name of a room that is not among the daily names."""
+    for room in _ROOMS:
+        value = vars(room).get(name)
+        if getattr(value, "__module__", "").startswith(__name__) and not name.startswith("_"):
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

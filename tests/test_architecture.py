@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import importlib
+import importlib.metadata
 import inspect
 import pkgutil
 import re
@@ -187,9 +188,12 @@ def test_public_names_exist():
         loaded = importlib.import_module(module)
         for name in loaded.__dict__.get("__all__", []):
             assert name in loaded.__dict__, f"{module}.__all__ names {name}, which is not there"
-    assert sorted(agal_toolkit.__all__, key=str.lower) == sorted(
-        set(agal_toolkit.__all__), key=str.lower
-    )
+    assert len(agal_toolkit.__all__) == len(set(agal_toolkit.__all__)) <= 48
+    assert agal_toolkit.Stacked is agal_toolkit.potentials.Stacked
+    for name in ("torch", "Tensor", "nothing"):
+        with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
+            getattr(agal_toolkit, name)
+    assert agal_toolkit.__version__ == importlib.metadata.version("agal_toolkit")
     assert {info.name for info in pkgutil.iter_modules(agal_toolkit.__path__)} == {
         room(module) for module in MODULES
     } - {""}
