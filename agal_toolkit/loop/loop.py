@@ -9,7 +9,7 @@ which stages were run and which were read from the run directory.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -35,10 +35,11 @@ from .run_directory import (
     LABELS,
     METRICS,
     VERDICTS,
+    LabelsAndFailures,
     RunDirectory,
     members_of,
 )
-from .stages import Run, candidates_of, random_stream, select, with_outcomes, with_verdicts
+from .stages import Run, candidates_of, random_stream, select, with_outcomes
 
 Metric = Callable[[Committee, Dataset], float]
 Answers = Iterable[tuple[int, Labels | Exception | None]]
@@ -91,9 +92,8 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if 0 not in self.recipes:
-            raise ValueError(
-                f"a schedule starts at generation 0, this one has {sorted(self.recipes)}"
-            )
+            keys = sorted(self.recipes)
+            raise ValueError(f"a schedule starts at generation 0, this one has {keys}")
 
     def __call__(self, generation: int) -> Recipe:
         """Return the recipe of a generation."""
@@ -139,12 +139,10 @@ class Loop:
         Args:
             dataset: the labelled data to start from.
             directory: keeps every finished stage; None keeps nothing.
-            report: receives every event; if it raises, the loop stops, and all finished stages are
-                on disk.
+            report: receives every event; if it raises, the loop stops, finished stages are kept.
 
         Raises:
-            ValueError: data too small to split, settings without a name to keep them under (a
-                lambda).
+            ValueError: data too small to split, settings without a name (a lambda).
             RunDirectoryError: a directory of other settings, not writable, or damaged.
             TrainingFailed: a loss that is not finite.
         """
@@ -193,16 +191,13 @@ class Loop:
             report: receives every event.
 
         Raises:
-            ValueError: not as many answers as geometries, or a generation that has been told
-                before.
+            ValueError: another number of answers, or a generation that has been told before.
             TypeError: an answer that is neither labels nor an exception nor None.
         """
         geometries = proposal.geometries
         if len(answers) != len(geometries):
-            raise ValueError(
-                f"{len(answers)} answers to {len(geometries)} geometries: give one for each, None"
-                " where there is none"
-            )
+            wrong = f"{len(answers)} answers to {len(geometries)} geometries"
+            raise ValueError(f"{wrong}: give one for each, None where there is none")
         labelled: dict[int, Labels] = {}
         for i, answer in enumerate(answers):
             if isinstance(answer, Labels):
@@ -229,16 +224,10 @@ class Loop:
         return self._complete(proposal, run, lambda: merged)
 
     def retry(self, directory: str | Path) -> int:
-        """Prepare the failed labels of the last labelled generation to be asked again.
+        """Prepare failed labels of the last generation to be computed again; return their number.
 
-        Its labels are kept. Later stages are removed, because they learned from data that now
-        change.
-
-        Returns:
-            the number of failed labels.
-
-        Raises:
-            RunDirectoryError: not a run directory.
+        Its other labels are kept. Later stages are removed, because they learned from data that now
+        change. A folder that is not a run directory raises RunDirectoryError.
         """
         run_directory = _directory(directory)
         index, labelled, failures = run_directory.last_labels()
@@ -252,32 +241,24 @@ class Loop:
         """Return everything that changes results, as JSON.
 
         Raises:
-            ValueError, TypeError: settings without a name to keep them under; the message names the
-                place and the remedy.
+            ValueError, TypeError: settings without a name (a lambda); the message names the place.
         """
         return {
             "dataset": dataset.digest(),
             "recipe": to_settings(self.recipe, "recipe"),
             "reference": self.reference.identity,
             "test": None if self.test is None else self.test.digest(),
-            "metrics": {
-                name: to_settings(metric, f"metrics[{name!r}]")
-                for name, metric in self.metrics.items()
-            },
+            "metrics": to_settings(self.metrics, "metrics"),
             "seed": self.seed,
         }
 
     def _opened(self, dataset: Dataset, directory: str | Path | None) -> RunDirectory:
         """The run directory, made or checked to belong to this loop and these data."""
         if not isinstance(dataset, Dataset):
-            raise TypeError(
-                f"a loop starts from a Dataset, not a {type(dataset).__name__}: give"
-                " Dataset(geometries, labels)"
-            )
+            wrong = f"a loop starts from a Dataset, not a {type(dataset).__name__}"
+            raise TypeError(f"{wrong}: give Dataset(geometries, labels)")
         if not len(dataset):
-            raise ValueError(
-                "the data set is empty: a loop needs labelled structures to start from"
-            )
+            raise ValueError("the data set is empty: a loop needs labelled structures")
         run_directory = _directory(directory)
         if run_directory.folder is not None:
             run_directory.open(self.settings(dataset), machine())
@@ -339,11 +320,12 @@ class Loop:
             VERDICTS,
             lambda: select(recipe.selectors, committee, learned, candidates, run.rng("verdicts")),
         )
+        pairs = zip(candidates, verdicts, strict=True)
         return Proposal(
             index=run.generation,
             dataset=dataset,
             committee=committee,
-            candidates=with_verdicts(candidates, verdicts),
+            candidates=tuple(replace(candidate, verdict=verdict) for candidate, verdict in pairs),
             seconds=dict(run.seconds),
         )
 
@@ -352,14 +334,7 @@ class Loop:
         labelled, failures = run.stage(
             "labels", LABELS, lambda: self._labelled(proposal, run, answers())
         )
-        metrics = run.stage(
-            "metrics",
-            METRICS,
-            lambda: {
-                name: float(metric(proposal.committee, self.test))
-                for name, metric in self.metrics.items()
-            },
-        )
+        metrics = run.stage("metrics", METRICS, lambda: self._measured(proposal.committee))
         return Generation(
             index=proposal.index,
             dataset=proposal.dataset,
@@ -369,9 +344,13 @@ class Loop:
             seconds={**proposal.seconds, **run.seconds},
         )
 
-    def _labelled(
-        self, proposal: Proposal, run: Run, answers: Answers
-    ) -> tuple[Dataset, dict[int, str]]:
+    def _measured(self, committee: Committee) -> dict[str, float]:
+        """All metrics of a committee."""
+        if self.test is None:
+            return {}
+        return {name: float(metric(committee, self.test)) for name, metric in self.metrics.items()}
+
+    def _labelled(self, proposal: Proposal, run: Run, answers: Answers) -> LabelsAndFailures:
         """Labelled structures in the order of the candidates, and reasons of failures by index."""
         geometries = proposal.geometries
         labels: dict[int, Labels] = {}

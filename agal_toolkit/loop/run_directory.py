@@ -29,8 +29,10 @@ from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
 
 T = TypeVar("T")
-Arrays = Mapping[str, NDArray]
+Arrays = Mapping[str, Any]
+LabelsAndFailures = tuple[Dataset, dict[int, str]]
 FORMAT = 2  # of run directories; 1 named classes with their modules
+_NO_RUN = "is not a run directory (it has no run.json)"
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
 
 
@@ -56,8 +58,8 @@ class Kind(Generic[T]):
     read: Callable[[Path], T]
 
 
-def as_json(pack: Callable[[T], Any] = dict, unpack: Callable[[Any], T] = dict) -> Kind[T]:
-    """A kind that is kept as JSON."""
+def as_json(pack: Callable[[Any], Any] = dict, unpack: Callable[[Any], Any] = dict) -> Kind:
+    """Return a kind that is kept as JSON."""
     return Kind(
         ".json",
         lambda path, value: path.write_text(json.dumps(pack(value), indent=1)),
@@ -66,7 +68,7 @@ def as_json(pack: Callable[[T], Any] = dict, unpack: Callable[[Any], T] = dict) 
 
 
 def as_arrays(pack: Callable[[T], Arrays], unpack: Callable[[Arrays], T]) -> Kind[T]:
-    """A kind that is kept as named arrays."""
+    """Return a kind that is kept as named arrays."""
 
     def read(path: Path) -> T:
         # a stream, because numpy leaks a damaged file that it opens itself
@@ -77,7 +79,7 @@ def as_arrays(pack: Callable[[T], Arrays], unpack: Callable[[Arrays], T]) -> Kin
 
 
 def members_of(trainer: Trainer) -> Kind:
-    """Members in a folder that their trainer writes and reads."""
+    """Return the kind of members, a folder that their trainer writes and reads."""
     return Kind("", lambda path, members: trainer.save(members, path), trainer.load)
 
 
@@ -86,7 +88,7 @@ def _joined(parts: Sequence[ArrayLike], shape: tuple[int, ...], dtype: type = fl
     return np.concatenate([np.zeros((0, *shape), dtype), *parts])
 
 
-def pack_geometries(geometries: Sequence[Geometry]) -> dict[str, NDArray]:
+def pack_geometries(geometries: Sequence[Geometry]) -> Arrays:
     """Return structures of one dimension as concatenated arrays.
 
     Raises:
@@ -132,23 +134,26 @@ def unpack_geometries(arrays: Arrays) -> list[Geometry]:
     ]
 
 
-def pack_dataset(dataset: Dataset) -> dict[str, NDArray]:
-    """Return structures, labels and roles as arrays."""
+def pack_labels(value: LabelsAndFailures) -> Arrays:
+    """Return labelled structures with their roles, and reasons of failures by index, as arrays."""
+    dataset, failures = value
     n, d = len(dataset), dataset[0].dimension if len(dataset) else 0
+    stresses = [label.stress for label in dataset.labels]
     nothing = np.full((d, d), np.nan)
-    stresses = [nothing if label.stress is None else label.stress for label in dataset.labels]
     return {
         **pack_geometries(dataset.geometries),
         "energy": dataset.energies.astype(float),
         "forces": _joined(dataset.forces, (d,)),
-        "stress": np.array(stresses).reshape(n, d, d),
-        "has_stress": np.array([label.stress is not None for label in dataset.labels], dtype=bool),
+        "stress": np.array([nothing if s is None else s for s in stresses]).reshape(n, d, d),
+        "has_stress": np.array([s is not None for s in stresses], dtype=bool),
         "roles": np.array(json.dumps(dataset.roles)),
+        "failed": np.array(sorted(failures), dtype=np.int64),
+        "reasons": np.array([failures[i] for i in sorted(failures)], dtype=np.str_),
     }
 
 
-def unpack_dataset(arrays: Arrays) -> Dataset:
-    """Invert :func:`pack_dataset`."""
+def unpack_labels(arrays: Arrays) -> LabelsAndFailures:
+    """Invert :func:`pack_labels`."""
     labels = [
         Labels(
             energy=arrays["energy"][i],
@@ -157,10 +162,12 @@ def unpack_dataset(arrays: Arrays) -> Dataset:
         )
         for i, part in enumerate(_parts(arrays))
     ]
-    return Dataset(unpack_geometries(arrays), labels, json.loads(str(arrays["roles"])))
+    dataset = Dataset(unpack_geometries(arrays), labels, json.loads(str(arrays["roles"])))
+    failures = zip(arrays["failed"], arrays["reasons"], strict=True)
+    return dataset, {int(i): str(reason) for i, reason in failures}
 
 
-def pack_adversaries(adversaries: Sequence[Adversary]) -> dict[str, NDArray]:
+def pack_adversaries(adversaries: Sequence[Adversary]) -> Arrays:
     """Return the adversaries of one attack, whose paths have equally many steps, as arrays."""
     paths = [adversary.path for adversary in adversaries]
     cells = [adversary.cells for adversary in adversaries if adversary.cells is not None]
@@ -190,23 +197,6 @@ def unpack_adversaries(arrays: Arrays) -> list[Adversary]:
         )
         for i, part in enumerate(_parts(arrays))
     ]
-
-
-def pack_labels(value: tuple[Dataset, dict[int, str]]) -> dict[str, NDArray]:
-    """Return labelled structures, and the reasons of failures by index, as arrays."""
-    labelled, failures = value
-    indices = sorted(failures)
-    return {
-        **pack_dataset(labelled),
-        "failed": np.array(indices, dtype=np.int64),
-        "reasons": np.array([failures[i] for i in indices], dtype=np.str_),
-    }
-
-
-def unpack_labels(arrays: Arrays) -> tuple[Dataset, dict[int, str]]:
-    """Invert :func:`pack_labels`."""
-    failures = zip(arrays["failed"], arrays["reasons"], strict=True)
-    return unpack_dataset(arrays), {int(i): str(reason) for i, reason in failures}
 
 
 CALIBRATION_LAWS = as_json(Calibration.to_json, Calibration.from_json)
@@ -267,8 +257,7 @@ class RunDirectory:
         if not file.exists():
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
                 raise RunDirectoryError(
-                    f"{self.folder} exists and is not a run directory (it has no run.json): give"
-                    " another or an empty one"
+                    f"{self.folder} exists and {_NO_RUN}: give another or an empty one"
                 )
             content = {"format": FORMAT, "settings": settings, "about": about}
             _write(file, lambda part: part.write_text(json.dumps(content, indent=1)))
@@ -277,9 +266,8 @@ class RunDirectory:
             content = json.loads(file.read_text())
             stored, stored_format = content["settings"], content.get("format", 1)
         except (*DAMAGED, OSError) as error:
-            raise RunDirectoryError(
-                f"{file} is damaged ({error}): give another directory"
-            ) from error
+            remedy = "give another directory"
+            raise RunDirectoryError(f"{file} is damaged ({error}): {remedy}") from error
         if stored_format != FORMAT:
             raise RunDirectoryError(
                 f"{self.folder} has format {stored_format}, this version reads format {FORMAT}:"
@@ -292,10 +280,7 @@ class RunDirectory:
                 " settings:\n  " + "\n  ".join(lines)
             )
         if not os.access(self.folder, os.W_OK):
-            raise RunDirectoryError(
-                f"cannot write to {self.folder}: make it writable, or copy it; what is finished is"
-                " kept"
-            )
+            raise RunDirectoryError(f"cannot write to {self.folder}: make it writable, or copy it")
 
     @property
     def cache(self) -> Cache:
@@ -325,13 +310,7 @@ class RunDirectory:
         if path is None:
             return compute()
         if path.exists():
-            try:
-                return kind.read(path)
-            except (*DAMAGED, OSError) as error:
-                raise RunDirectoryError(
-                    f"{path} is damaged ({type(error).__name__}: {error}): delete it, and it will"
-                    " be computed again from the stages before it"
-                ) from error
+            return _read(path, kind)
         value = compute()
         _write(path, lambda part: kind.write(part, value))
         shutil.rmtree(path.with_name(f"{name}.scratch"), ignore_errors=True)
@@ -348,29 +327,33 @@ class RunDirectory:
             RunDirectoryError: not a run directory, or damaged labels.
         """
         if self.folder is None or not (self.folder / "run.json").exists():
-            raise RunDirectoryError(
-                f"{self.folder} is not a run directory (it has no run.json): give the directory of"
-                " a run"
-            )
+            raise RunDirectoryError(f"{self.folder} {_NO_RUN}: give the directory of a run")
         generation = 0
         while self.has_labels(generation + 1):
             generation += 1
-        nothing = Dataset(), {}
-        if not self.has_labels(generation):
-            return generation, *nothing
-        return generation, *self.stage(generation, "labels", LABELS, lambda: nothing)
+        path = self.path(generation, f"labels{LABELS.suffix}")
+        if path is None or not path.exists():
+            return generation, Dataset(), {}
+        return generation, *_read(path, LABELS)
 
     def forget_labels(self, generation: int) -> None:
         """Remove the labels of a generation, and everything that was computed after them."""
-        for path in (
-            self.path(generation + 1),
-            self.path(generation, "metrics" + METRICS.suffix),
-            self.path(generation, "labels" + LABELS.suffix),
-        ):
-            if path is not None and path.is_dir():
-                shutil.rmtree(path)
-            elif path is not None:
-                path.unlink(missing_ok=True)
+        later, path = self.path(generation + 1), self.path(generation, f"labels{LABELS.suffix}")
+        if later is not None and later.exists():
+            shutil.rmtree(later)
+        if path is not None:
+            path.with_name(f"metrics{METRICS.suffix}").unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path, kind: Kind[T]) -> T:
+    try:
+        return kind.read(path)
+    except (*DAMAGED, OSError) as error:
+        raise RunDirectoryError(
+            f"{path} is damaged ({type(error).__name__}: {error}): delete it, and it will be"
+            " computed again from the stages before it"
+        ) from error
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:

@@ -54,19 +54,14 @@ class Run:
         return self.directory.scratch(self.generation, name)
 
     def stage(self, name: str, kind: Kind[T], compute: Callable[[], T]) -> T:
-        """Return the value of a stage, which is read if it is finished.
-
-        Raises:
-            RunDirectoryError: a damaged file, or a directory that cannot be written to.
-        """
+        """Return the value of a stage, see :meth:`RunDirectory.stage`, and report it."""
         finished = self.directory.has(self.generation, name, kind)
         if not finished:
             self.report(Stage(self.generation, name, "started"))
         began = time.monotonic()
         value = self.directory.stage(self.generation, name, kind, compute)
         seconds = time.monotonic() - began
-        if not finished:
-            self.seconds[name] = seconds
+        self.seconds |= {} if finished else {name: seconds}
         status = "read" if finished else "finished"
         self.report(Stage(self.generation, name, status, seconds))
         return value
@@ -79,24 +74,17 @@ def candidates_of(
 
     In the origin of a structure, `generation` counts from 1; 0 is the initial data.
     """
+
+    def acquired(geometry: Geometry) -> Geometry:
+        return replace(geometry, origin={**geometry.origin, "generation": generation + 1})
+
     if adversaries is None:
-        candidates = [Candidate(geometry, i, float("nan")) for i, geometry in enumerate(seeds)]
-    else:
-        candidates = [
-            Candidate(
-                adversary.geometry,
-                adversary.seed,
-                float(adversary.losses[adversary.kept]),
-                adversary,
-                KEPT if adversary.reached else NOT_REACHED,
-            )
-            for adversary in adversaries
-        ]
-    origins = [{**c.geometry.origin, "generation": generation + 1} for c in candidates]
-    return [
-        replace(candidate, geometry=replace(candidate.geometry, origin=origin))
-        for candidate, origin in zip(candidates, origins, strict=True)
-    ]
+        return [Candidate(acquired(seed), i, float("nan")) for i, seed in enumerate(seeds)]
+    candidates = []
+    for a in adversaries:
+        verdict, loss = KEPT if a.reached else NOT_REACHED, float(a.losses[a.kept])
+        candidates.append(Candidate(acquired(a.geometry), a.seed, loss, a, verdict))
+    return candidates
 
 
 def select(
@@ -119,21 +107,11 @@ def select(
         mask = selector(committee, dataset, [candidates[i] for i in left], rng)
         keep = np.asarray(mask, dtype=bool)
         if keep.shape != (len(left),):
-            raise ValueError(
-                f"{selector!r} returned shape {keep.shape} for {len(left)} candidates: return one"
-                " bool for each"
-            )
+            wrong = f"{selector!r} returned shape {keep.shape} for {len(left)} candidates"
+            raise ValueError(f"{wrong}: return one bool for each")
         for i in np.array(left)[~keep]:
             verdicts[i] = type(selector).__name__
     return verdicts
-
-
-def with_verdicts(
-    candidates: Sequence[Candidate], verdicts: Sequence[str]
-) -> tuple[Candidate, ...]:
-    """Give each candidate its verdict."""
-    pairs = zip(candidates, verdicts, strict=True)
-    return tuple(replace(candidate, verdict=verdict) for candidate, verdict in pairs)
 
 
 def with_outcomes(

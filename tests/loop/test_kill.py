@@ -39,7 +39,8 @@ def killed(folder, moment):
         try:
             until = time.monotonic() + 120
             while not marker.exists():
-                assert process.poll() is None and time.monotonic() < until, process.stdout.read()
+                assert process.poll() is None, process.stdout.read()
+                assert time.monotonic() < until, process.stdout.read()
                 time.sleep(0.02)
         finally:
             process.send_signal(signal.SIGKILL)

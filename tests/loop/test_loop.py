@@ -453,9 +453,7 @@ def test_lambdas_are_refused_with_the_remedy(tmp_path):
 
 
 def test_an_empty_or_small_data_set():
-    with pytest.raises(
-        ValueError, match="the data set is empty: a loop needs labelled structures to start from"
-    ):
+    with pytest.raises(ValueError, match="the data set is empty: a loop needs labelled structures"):
         run(helpers.small_loop(), data=Dataset())
     with pytest.raises(
         ValueError,
@@ -490,12 +488,10 @@ def two_bools(committee, dataset, candidates, rng):
 def test_a_failed_training_raises_and_loses_nothing(tmp_path):
     recipe = helpers.small_recipe()
     wild = replace(recipe, trainer=replace(recipe.trainer, learning_rate=1e30))
+    loop = helpers.small_loop(recipe=Schedule({0: recipe, 1: wild}))
     generations = []
     with pytest.raises(TrainingFailed, match="lower the learning rate"):
-        for generation in helpers.small_loop(recipe=Schedule({0: recipe, 1: wild})).generations(
-            helpers.first_data(), tmp_path / "run"
-        ):
-            generations.append(generation)
+        generations.extend(loop.generations(helpers.first_data(), tmp_path / "run"))
     assert len(generations) == 1
     assert (tmp_path / "run" / "generation_000" / "metrics.json").exists()
 

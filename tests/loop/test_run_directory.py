@@ -21,11 +21,11 @@ from agal_toolkit.loop.run_directory import (
     as_arrays,
     differences,
     pack_adversaries,
-    pack_dataset,
     pack_geometries,
+    pack_labels,
     unpack_adversaries,
-    unpack_dataset,
     unpack_geometries,
+    unpack_labels,
 )
 
 SETTINGS = {"recipe": {"epochs": 6, "selectors": [{"name": "A", "count": 3}]}, "seed": 0}
@@ -312,7 +312,8 @@ def test_a_dataset_is_packed_and_unpacked(rng):
         ],
         ["train", "calibration"],
     )
-    again = unpack_dataset(through_a_file(pack_dataset(data)))
+    again, failures = unpack_labels(through_a_file(pack_labels((data, {3: "no", 1: "ä"}))))
+    assert failures == {1: "ä", 3: "no"}
     assert again.roles == data.roles
     assert again.energies.tobytes() == data.energies.tobytes()
     for a, b, x, y in zip(again, data, again.labels, data.labels, strict=True):
@@ -352,7 +353,8 @@ def test_adversaries_are_packed_and_unpacked(rng):
 
 def test_nothing_at_all_is_packed_and_unpacked():
     assert unpack_geometries(through_a_file(pack_geometries([]))) == []
-    assert len(unpack_dataset(through_a_file(pack_dataset(Dataset())))) == 0
+    labelled, failures = unpack_labels(through_a_file(pack_labels((Dataset(), {}))))
+    assert (len(labelled), failures) == (0, {})
     assert unpack_adversaries(through_a_file(pack_adversaries([]))) == []
 
 
