@@ -33,7 +33,7 @@ _DISCS = np.linspace(0.94, 0.1, 13)  # radii of the discs that shade a ball, in 
 _PALE = 0.35  # share of white in the farthest atom
 _DEPTH = 4.0  # smallest difference in depth over which atoms become that pale, angstrom
 _PIECES = 12  # pieces of a cell's edge, each with its own depth
-_DISC = Path.unit_circle()
+_DISC = np.asarray(Path.unit_circle().vertices)
 _CLEAR: Colour = (0.0, 0.0, 0.0, 0.0)
 
 
@@ -50,7 +50,7 @@ def molecule(
     axes: Axes,
     geometry: Geometry,
     ghost: Geometry | None = None,
-    colours: ArrayLike | Sequence[object] | None = None,
+    colours: ArrayLike | None = None,
     labels: Sequence[str] | None = None,
     *,
     outline: bool = True,
@@ -150,12 +150,12 @@ def _write_labels(axes: Axes, scene: Scene) -> None:
     frame = {"fc": "white", "ec": "none", "alpha": 0.7, "pad": 0.6}
     for name, centre, radius in zip(scene.names, scene.centres, scene.radii, strict=True):
         if name:
-            place = centre[:2] + 0.75 * radius
-            axes.text(*place, name, fontsize=8, zorder=5, va="bottom", ha="left", bbox=frame)
+            x, y = centre[:2] + 0.75 * radius
+            axes.text(x, y, name, fontsize=8, zorder=5, va="bottom", ha="left", bbox=frame)
 
 
 def _circle(centre: NDArray, radius: float) -> Path:
-    return Path(centre + radius * _DISC.vertices, _DISC.codes)
+    return Path(centre + radius * _DISC, Path.unit_circle().codes)
 
 
 def _balls(scene: Scene, shaded: bool = True) -> Iterator[_Piece]:

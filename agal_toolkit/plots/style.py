@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,6 +21,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 ADVERSARIAL, RANDOM, TRUTH, UNCERTAIN, GREEN = "#c0392b", "#2471a3", "0.15", "#7d3c98", "#1e8449"
 ENERGY_COLOURS, SIGMA_COLOURS = "viridis", "magma"
 ORIGINAL, EARLIER, NEW = "white", "0.6", "black"
+Place = Literal[
+    "best", "upper left", "upper center", "upper right", "lower left", "lower center", "lower right"
+]
 # Of groups that have no colour of their own.
 CYCLE = (RANDOM, ADVERSARIAL, GREEN, "#d68910", UNCERTAIN, "#17a2b8", "#873600", "#7f8c8d")
 # The frame below a text on colours.
@@ -79,14 +82,12 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     colours of their own. Give the same names, or the result itself, to all panels of a figure.
     """
     names = list(dict.fromkeys(names))
-    members: dict[_Kind | None, list[str]] = {}
-    for name in names:
-        members.setdefault(_kind(name), []).append(name)
-    others = members.pop(None, [])
+    kinds = {name: _kind(name) for name in names}
+    others = [name for name in names if kinds[name] is None]
     result = {name: Look(_OTHERS[k % len(_OTHERS)], "^", "-.") for k, name in enumerate(others)}
-    for kind, group in members.items():
-        tones = _tones(kind.tones, len(group))
-        for name, colour in zip(group, tones, strict=True):
+    for kind in _KINDS:
+        group = [name for name in names if kinds[name] is kind]
+        for name, colour in zip(group, _tones(kind.tones, len(group)), strict=True):
             result[name] = Look(colour, kind.marker, kind.line)
     return {name: result[name] for name in names}
 
@@ -99,7 +100,7 @@ def _kind(name: str) -> _Kind | None:
 
 def _tones(anchors: tuple[str, ...], count: int) -> list[str]:
     """Return `count` colours between the anchors; a single one is the middle anchor."""
-    if count == 1 or len(anchors) == 1:
+    if count < 2 or len(anchors) == 1:
         return [anchors[len(anchors) // 2]] * count
     between = LinearSegmentedColormap.from_list("", anchors)
     return [to_hex(between(place)) for place in np.linspace(0, 1, count)]
@@ -118,12 +119,12 @@ def round_ticks(axes: Axes) -> None:
         axis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10]))
 
 
-def framed_legend(axes: Axes, *, place: str = "best", columns: int = 1) -> None:
+def framed_legend(axes: Axes, *, place: Place = "best", columns: int = 1) -> None:
     """Add a legend in a light frame that stays readable on data, if any artist has a label."""
     if axes.get_legend_handles_labels()[0]:
-        spacing = {"borderpad": 0.3, "labelspacing": 0.3, "columnspacing": 1.2, "handlelength": 1.9}
-        frame = {"framealpha": 0.85, "edgecolor": "0.85"}
-        axes.legend(loc=place, ncols=columns, fontsize=9, **frame, **spacing)
+        options: dict[str, Any] = {"borderpad": 0.3, "labelspacing": 0.3, "columnspacing": 1.2}
+        options |= {"handlelength": 1.9, "framealpha": 0.85, "edgecolor": "0.85", "fontsize": 9}
+        axes.legend(loc=place, ncols=columns, **options)
 
 
 def tag(axes: Axes, text: str) -> None:
