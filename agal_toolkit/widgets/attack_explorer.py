@@ -32,7 +32,7 @@ from .attack_maps import CommitteeOnGrid, draw_gain, draw_paths
 from .background import LIVE, PAUSED, Background
 from .clickable import MISSING, clickable
 from .generation_views import is_surface
-from .panel import RunPanel, button, row
+from .panel import RunPanel, button, placeholder, row
 from .picture import DPI, DRAWING, Coalesced, Picture
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
@@ -217,7 +217,7 @@ class AttackExplorer(RunPanel):
         figure.clear()
         axes = figure.subplots()
         figure.subplots_adjust(left=0.13, right=0.83, top=0.92, bottom=0.13)
-        surface, shown = self._on_grid.surface, self._surface.value
+        surface, shown = self._on_grid.surface, str(self._surface.value)
         title = _TITLES[shown]
         if shown == ENERGY:
             plots.energy_surface(axes, surface.grid, surface.energy)
@@ -251,8 +251,7 @@ class AttackExplorer(RunPanel):
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
         if not len(path):
-            place = {"ha": "center", "va": "center", "transform": upper.transAxes}
-            upper.text(0.5, 0.5, "drop a point", color="0.55", fontsize=9, **place)
+            placeholder(upper, "drop a point")
             upper.set(xlim=(0, self._steps.value))
             return
         many = path.shape[1] > 1
@@ -317,7 +316,7 @@ class AttackExplorer(RunPanel):
             self._show_error(error)
 
     def _draw_static(self, figure: Figure) -> None:
-        left, right = figure.subfigures(1, 2)
+        [[left, right]] = figure.subfigures(1, 2, squeeze=False)
         self._draw_map(left)
         self._draw_path(left.axes[0])
         self._draw_curves(right)
@@ -358,10 +357,10 @@ class AttackExplorer(RunPanel):
         self._rate = _log_slider("learning rate", rate, 0.01, (-4.0, -0.5))
         steps = {"value": minimizer.steps, "min": 5, "max": max(600, minimizer.steps)}
         self._steps = IntSlider(description="steps", **steps, **_look("275px", "92px"))
-        bounded = self._given.bound is not None
-        radius = self._given.bound.radius if bounded else 0.5
+        bound = self._given.bound
+        radius = 0.5 if bound is None else bound.radius
         named = {"description": "stay within", "indent": False, "layout": Layout(width="110px")}
-        self._bounded = ipywidgets.Checkbox(value=bounded, **named)
+        self._bounded = ipywidgets.Checkbox(value=bound is not None, **named)
         limits = {"value": radius, "min": 0.05, "max": max(2.0, radius), "step": 0.05}
         self._radius = FloatSlider(description="radius", **limits, **_look("250px", "50px"))
         for control in (self._kT, self._rate, self._steps, self._bounded, self._radius):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from traitlets import Enum, HasTraits
@@ -29,30 +30,27 @@ class _Cancelled(BaseException):
     """Ends a computation from its listener; not an Exception, so ``except Exception`` passes it."""
 
 
+@dataclass
 class Subscriber:
     """A callable that receives a run's messages, see :meth:`Background.subscribe`.
 
     Attributes:
-        error: exception of its last call; None when the call succeeded.
+        period: shortest time between two calls for messages of one kind, seconds.
+        error: exception of the last call; None when it succeeded.
     """
 
-    def __init__(
-        self,
-        call: Callable[[Any], None],
-        hz: float | None,
-        kinds: tuple[type, ...],
-        failed: Callable[[Exception], None] | None,
-    ) -> None:
-        self.error: Exception | None = None
-        self._call, self._kinds, self._failed = call, kinds, failed
-        self._period = 0.0 if hz is None else 1.0 / hz
-        self._held: list[Any] = []
-        self._kind: type | None = None
-        self._next = 0.0
+    call: Callable[[Any], None]
+    period: float
+    kinds: tuple[type, ...]
+    failed: Callable[[Exception], None] | None
+    error: Exception | None = None
+    _held: list[Any] = field(default_factory=list)
+    _kind: type | None = None
+    _next: float = 0.0
 
     def offer(self, message: Any) -> None:
         """Deliver a message now, or hold it in place of an older one of its kind."""
-        if self._kinds and not isinstance(message, self._kinds):
+        if self.kinds and not isinstance(message, self.kinds):
             self.flush()
             return
         if type(message) is not self._kind:
@@ -69,17 +67,17 @@ class Subscriber:
             message = self._held.pop()
             self._kind = type(message)
             try:
-                self._call(message)
+                self.call(message)
                 self.error = None
             except Exception as error:
                 self.error = error
                 self._report(error)
-            self._next = time.monotonic() + self._period
+            self._next = time.monotonic() + self.period
 
     def _report(self, error: Exception) -> None:
         try:
-            if self._failed is not None:
-                self._failed(error)
+            if self.failed is not None:
+                self.failed(error)
         except Exception as second:
             self.error = second
 
@@ -148,7 +146,7 @@ class Background(HasTraits, Generic[T]):
             kinds: types of messages to deliver; empty means all.
             failed: function that receives an exception of `call`.
         """
-        subscriber = Subscriber(call, hz, kinds, failed)
+        subscriber = Subscriber(call, 0.0 if hz is None else 1.0 / hz, kinds, failed)
         self._subscribers.append(subscriber)
         return subscriber
 

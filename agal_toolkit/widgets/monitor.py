@@ -10,7 +10,7 @@ pauses and stops meanwhile.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import ipywidgets
 from matplotlib.axes import Axes
@@ -33,7 +33,7 @@ from .background import (
     Background,
 )
 from .generation_views import GenerationView, PlaneView, view_of
-from .panel import RunPanel, button, row
+from .panel import RunPanel, button, placeholder, row
 from .picture import DPI, Coalesced, Picture
 from .progress import Begun, ProgressTracker, Turn, clock
 
@@ -59,14 +59,6 @@ _USABLE = {  # button -> states in which it can be pressed
     "Step": (*_STARTABLE, PAUSED),
     "Stop": (RUNNING, PAUSING, PAUSED),
 }
-
-
-class _Prepared(NamedTuple):
-    """Content of the maps: computed already, or the error of the computation."""
-
-    strategy: str = ""
-    generations: tuple[Generation, ...] = ()
-    error: Exception | None = None
 
 
 class Monitor(RunPanel):
@@ -103,7 +95,8 @@ class Monitor(RunPanel):
         self._loops, self._generations, self._metric = dict(loops), generations, metric
         self._tracker = ProgressTracker(tuple(loops), generations)
         self._following = False  # whether the run, not a person, moves a control
-        self._prepared = _Prepared()
+        # content of the maps: strategy, generations, error of the computation
+        self._prepared: tuple[str, tuple[Generation, ...], Exception | None] = ("", (), None)
         self._preparing = Coalesced(self._prepare_maps)
         controls = [self._steering_row(), self._progress_rows(), self._looking_row()]
         self._maps = Picture(self._draw_maps, (_WIDTH, 3.5))
@@ -134,7 +127,11 @@ class Monitor(RunPanel):
     @property
     def shown(self) -> Generation | None:
         """Generation in the maps: that of the chosen strategy at the slider, or its newest."""
-        return (self._upto_slider(self._strategy.value) or (None,))[-1]
+        return (self._upto_slider(self._chosen) or (None,))[-1]
+
+    @property
+    def _chosen(self) -> str:
+        return str(self._strategy.value)
 
     def finish(self) -> Self:
         """Start or resume the run, wait for its end (or a pause or stop), and return the panel."""
@@ -144,7 +141,7 @@ class Monitor(RunPanel):
             self.resume()
         return self.wait()
 
-    def _turns(self, report: Report) -> Iterator[Turn]:
+    def _turns(self, report: Callable[[Any], None]) -> Iterator[Turn]:
         """Yield the loops' generations in turn, in the worker; a loop that ends drops out."""
         self._tracker = ProgressTracker(tuple(self._loops), self._generations)
         running = {name: loop(report) for name, loop in self._loops.items()}
@@ -225,8 +222,8 @@ class Monitor(RunPanel):
         figure.subplots_adjust(left=0.24, right=0.95, top=0.88, bottom=0.22)
         epochs, steps = self._tracker.epochs[:], self._tracker.steps[:]
         if steps:
-            losses, line = [-step.losses for step in steps], {"lw": 0.7, "alpha": 0.5}
-            axes.plot([step.step for step in steps], losses, color=plots.ADVERSARIAL, **line)
+            numbers, losses = zip(*((step.step, -step.losses) for step in steps), strict=True)
+            axes.plot(numbers, losses, color=plots.ADVERSARIAL, lw=0.7, alpha=0.5)
             axes.set(xlabel="attack step", xlim=(0, max(1, steps[-1].steps)))
             axes.set_title(r"attack: $\mathcal{L}_\mathrm{adv}$", fontsize=9)
         elif epochs:
@@ -242,8 +239,8 @@ class Monitor(RunPanel):
         axes.tick_params(which="both", labelsize=7.5)
 
     def _draw_static(self, figure: Figure) -> None:
-        top, bottom = figure.subfigures(2, 1, height_ratios=[3.5, 2.35])
-        left, right = bottom.subfigures(1, 2, width_ratios=[6.0, 2.2])
+        [[top], [bottom]] = figure.subfigures(2, 1, height_ratios=[3.5, 2.35], squeeze=False)
+        [[left, right]] = bottom.subfigures(1, 2, width_ratios=[6.0, 2.2], squeeze=False)
         self._draw_maps(top)
         self._draw_curves(left)
         self._draw_live(right)
@@ -314,7 +311,7 @@ class Monitor(RunPanel):
 
     def _fit(self) -> None:
         """Let the slider span the finished generations."""
-        count = len(self.runs[self._strategy.value])
+        count = len(self.runs[self._chosen])
         self._slider.max, self._slider.disabled = max(count, 1), count < 2
         if self._newest.value:
             self._slider.value = self._slider.max
@@ -332,14 +329,14 @@ class Monitor(RunPanel):
 
     def _prepare_maps(self) -> None:
         """Compute for the maps without the lock of all drawings, then draw them."""
-        strategy, error = self._strategy.value, None
+        strategy, error = self._chosen, None
         generations = self._upto_slider(strategy)
         try:
             if generations:
                 self._view(generations[-1]).prepare(generations)
         except Exception as caught:
             error = caught
-        self._prepared = _Prepared(strategy, generations, error)
+        self._prepared = strategy, generations, error
         self._maps.redraw()
 
     # -- messages of the worker
@@ -347,7 +344,7 @@ class Monitor(RunPanel):
     def _on_turn(self, _: Turn) -> None:
         """Follow one finished generation, or several since the last call."""
         self._fit_to_run()
-        if self.shown not in self._prepared.generations[-1:]:
+        if self.shown not in self._prepared[1][-1:]:
             self._preparing.request()
         self._curves.redraw()
 
@@ -394,7 +391,6 @@ def _announce(axes: Axes, title: str, text: str) -> None:
     """Draw empty axes with a text that tells when they will be filled."""
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
-    place = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, text, color="0.55", fontsize=9, **place)
+    placeholder(axes, text)
     for spine in axes.spines.values():
         spine.set_color("0.85")

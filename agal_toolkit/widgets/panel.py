@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import ipywidgets
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .background import IDLE, STOPPED, Background
@@ -38,6 +39,12 @@ def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
     """Return controls side by side; they wrap where the page is narrow."""
     layout = ipywidgets.Layout(align_items="center", flex_flow="row wrap")
     return ipywidgets.HBox(widgets, layout=layout)
+
+
+def placeholder(axes: Axes, text: str, colour: str = "0.55", size: float = 9) -> None:
+    """Write a text in the middle of empty axes."""
+    place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+    axes.text(0.5, 0.5, text, color=colour, fontsize=size, **place)
 
 
 class Panel(ipywidgets.VBox):
@@ -92,7 +99,7 @@ class RunPanel(Panel):
         background: the run; None before there is one.
     """
 
-    background: Background[Any] | None
+    background: Any  # a Background, or None
 
     @property
     def state(self) -> str:

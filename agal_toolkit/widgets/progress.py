@@ -14,23 +14,14 @@ from typing import Any
 from ..events import Epoch, Labelled, Progress, Stage, Step
 from ..loop.generation import Generation
 
-# Typical shares of a generation's time, until one generation has been measured.
-_SHARES = {
-    "members": 0.85,
-    "seeds": 0.01,
-    "adversaries": 0.1,
-    "verdicts": 0.01,
-    "labels": 0.02,
-    "metrics": 0.01,
-}
-_WORDS = {
-    "members": "training",
-    "calibration": "calibrating",
-    "seeds": "drawing seeds",
-    "adversaries": "attacking",
-    "verdicts": "selecting",
-    "labels": "labelling",
-    "metrics": "testing",
+_STAGES = {  # stage -> its name, its typical share of a generation's time
+    "members": ("training", 0.85),
+    "calibration": ("calibrating", 0.0),
+    "seeds": ("drawing seeds", 0.01),
+    "adversaries": ("attacking", 0.1),
+    "verdicts": ("selecting", 0.01),
+    "labels": ("labelling", 0.02),
+    "metrics": ("testing", 0.01),
 }
 
 
@@ -78,7 +69,10 @@ class ProgressTracker:
     turns: int = 0
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
-    _shares: Mapping[str, float] = field(default_factory=lambda: _SHARES)
+    # stage -> share of a generation's time, measured once a generation is finished
+    _shares: Mapping[str, float] = field(
+        default_factory=lambda: {stage: share for stage, (_, share) in _STAGES.items()}
+    )
     # finished stages of the generation at work, and whether each was read from disk
     _finished: dict[str, bool] = field(default_factory=dict)
     _read: float = 0.0  # work of finished generations that was read from disk
@@ -169,8 +163,8 @@ class ProgressTracker:
         """Return the stage and its progress as text."""
         if not self.stage:
             return ""
-        word = _WORDS.get(self.stage, self.stage)
-        return word if not self.total else f"{word} · {self.what} {self.done} of {self.total}"
+        name, _ = _STAGES.get(self.stage, (self.stage, 0.0))
+        return f"{name} · {self.what} {self.done} of {self.total}" if self.total else name
 
 
 def clock(seconds: float) -> str:

@@ -32,7 +32,7 @@ from ..plots.molecules import heat
 from .attack_player import Truth
 from .background import DONE, LIVE, PAUSED, STOPPING, Background
 from .molecule import Molecule
-from .panel import RunPanel, button
+from .panel import RunPanel, button, placeholder, row
 from .picture import Coalesced, Picture
 
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
@@ -97,12 +97,16 @@ class TargetPanel(RunPanel):
         heldout: float,
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        objective, calibration = attack.objective, committee.calibration
-        targets = isinstance(objective, TargetError) and objective.quantity == "forces"
-        if not targets or objective.raw or attack.cell:
+        goal, calibration = attack.objective, committee.calibration
+        if (
+            not isinstance(goal, TargetError)
+            or goal.quantity != "forces"
+            or goal.raw
+            or attack.cell
+        ):
             raise ValueError(
                 "a target panel shows calibrated errors of forces in a cell that stays: give an"
-                f" attack without cell=True for a TargetError of forces, not {objective!r}"
+                f" attack without cell=True for a TargetError of forces, not {goal!r}"
             )
         if not len(seeds) or calibration is None or not heldout > 0:
             raise ValueError(
@@ -113,8 +117,8 @@ class TargetPanel(RunPanel):
         self.seeds = tuple(as_geometry(seed) for seed in seeds)
         self.deliveries: list[Delivery] = list(deliveries)
         self.background = Background(self._attack_next)
-        self._objective, self._calibration, self._truth = objective, calibration, truth
-        self._aim = 1.5 * heldout  # target of the present attack
+        self._objective, self._calibration, self._truth = goal, calibration, truth
+        self._present_target = 1.5 * heldout  # of the present attack
         self._course: dict[int, float] = {}  # its steps -> mean uncertainty
         # course, step and structure to show next
         self._latest: tuple[dict[int, float], int, Geometry] | None = None
@@ -173,7 +177,7 @@ class TargetPanel(RunPanel):
 
     def _attack_next(self, report: Report) -> Iterator[tuple[Delivery, int]]:
         """Attack the next structure, in the worker; yield the delivery and its step."""
-        index, target = self._next, self._aim
+        index, target = self._next, self._present_target
         attack = replace(self.attack, objective=replace(self._objective, target=target))
         rng = np.random.default_rng([2025, index, round(_MEV * target)])
         (adversary,) = attack(self.committee, None, [self.seeds[index]], rng, report)
@@ -193,7 +197,7 @@ class TargetPanel(RunPanel):
         """
         old, new = change["old"], change["new"]
         if old not in LIVE:
-            self._aim, self._course = self.target, {}
+            self._present_target, self._course = self.target, {}
         if new == DONE and old != STOPPING:
             delivery, step = self.background.records[-1]
             self.deliveries.append(delivery)
@@ -246,7 +250,7 @@ class TargetPanel(RunPanel):
         self._write_list()
 
     def _show(self, geometry: Geometry, sigma: NDArray | None) -> None:
-        colours = None if sigma is None else heat(sigma, 2 * self._aim)
+        colours = None if sigma is None else heat(sigma, 2 * self._present_target)
         self._molecule.show(geometry, colours=colours)
 
     def _write_list(self) -> None:
@@ -265,16 +269,14 @@ class TargetPanel(RunPanel):
             right.set_aspect("auto")
         else:
             right.axis("off")
-            place = {"ha": "center", "va": "center", "transform": right.transAxes}
-            text = "promise and delivery\nappear here"
-            right.text(0.5, 0.5, text, color="0.5", fontsize=10, **place)
+            placeholder(right, "promise and delivery\nappear here", "0.5", 10)
 
     def _draw_course(self, axes: Axes) -> None:
         steps, sigma = np.array(sorted(self._course.items()) or [(0, np.nan)]).T
         axes.plot(steps, _MEV * sigma, color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5)
-        axes.axhline(_MEV * self._aim, color="k", ls="--", lw=1, label="target")
+        axes.axhline(_MEV * self._present_target, color="k", ls="--", lw=1, label="target")
         axes.axhline(_MEV * self.heldout, color="0.5", ls=":", lw=1.2, label="as structures are")
-        high = 1.35 * _MEV * np.nanmax([self._aim, self.heldout, *sigma])
+        high = 1.35 * _MEV * np.nanmax([self._present_target, self.heldout, *sigma])
         axes.set(xlim=(0, max(5, steps.max() + 1)), ylim=(0, high))
         axes.set(xlabel="attack step", ylabel="mean uncertainty (meV/Å)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
@@ -282,9 +284,10 @@ class TargetPanel(RunPanel):
         plots.framed_legend(axes, place="upper right")
 
     def _draw_static(self, figure: Figure) -> None:
-        left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
+        widths = [_VIEW[0], _CURVES[0]]
+        [[left, right]] = figure.subfigures(1, 2, width_ratios=widths, squeeze=False)
         self._molecule.draw(left.add_axes((0.0, 0.0, 1.0, 0.9)))
-        target = f"target {_MEV * self._aim:.0f} meV/Å"
+        target = f"target {_MEV * self._present_target:.0f} meV/Å"
         text = f"{target}\nyellow to red: uncertainty, up to twice that"
         left.text(0.5, 0.98, text, ha="center", va="top", fontsize=9)
         self._draw_curves(right)
@@ -297,25 +300,18 @@ class TargetPanel(RunPanel):
 
     def _controls(self) -> ipywidgets.VBox:
         heldout = _MEV * self.heldout
+        limits = {"min": 0.5 * heldout, "max": 4 * heldout, "value": 1.5 * heldout}
+        limits["step"] = 10 ** np.floor(np.log10(heldout / 30))
+        look = {"style": {"description_width": "45px"}, "layout": ipywidgets.Layout(width="380px")}
         self._slider = ipywidgets.FloatSlider(
-            value=1.5 * heldout,
-            min=0.5 * heldout,
-            max=4 * heldout,
-            step=10 ** np.floor(np.log10(heldout / 30)),
-            description="target",
-            readout_format=".3g",
-            style={"description_width": "45px"},
-            layout=ipywidgets.Layout(width="380px"),
+            description="target", readout_format=".3g", **limits, **look
         )
         self._slider.observe(lambda _: self._on_slider(), "value")
         self._multiple = ipywidgets.HTML()
         self._go = button("Attack", "crosshairs", self.start, width=110, style="danger")
         self._halt = button("Stop", "stop", self.stop, width=90)
         self._halt.disabled = True
-        line = ipywidgets.HBox(
-            [self._slider, ipywidgets.HTML("meV/Å"), self._go, self._halt],
-            layout=ipywidgets.Layout(align_items="center"),
-        )
+        line = row(self._slider, ipywidgets.HTML("meV/Å"), self._go, self._halt)
         return ipywidgets.VBox([line, self._multiple])
 
     def _on_slider(self) -> None:
