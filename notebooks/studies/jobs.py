@@ -146,7 +146,7 @@ class Runner:
         self.deadline = time.time() + 60 * self.minutes
 
     def report(self, event: Event) -> None:
-        """Raise OutOfTime if the call's minutes are over: the listener of every computation."""
+        """Raise OutOfTime if the minutes are over; every computation of a job reports to this."""
         if not self.has_time():
             raise OutOfTime
 
@@ -167,18 +167,13 @@ class Runner:
         jobs = {name: job for name, job in jobs.items() if not job.file.exists()}
         began = time.monotonic()
         workers = min(self.processes, len(jobs))
-        pool = (
-            ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
-            if workers > 1
-            else nullcontext()
-        )
+        spawn = get_context("spawn")
+        pool = ProcessPoolExecutor(workers, spawn) if workers > 1 else nullcontext()
         with pool as executor:
-            results = {
-                name: executor.submit(self._run_one, name, job).result
-                if executor
-                else partial(self._run_one, name, job)
-                for name, job in jobs.items()
-            }
+            results = {}
+            for name, job in jobs.items():
+                here = partial(self._run_one, name, job)
+                results[name] = executor.submit(here).result if executor else here
             for count, (name, result) in enumerate(results.items(), 1):
                 try:
                     text = result()
@@ -348,14 +343,9 @@ def parser(description: str, presets: Iterable[str], runs: str) -> ArgumentParse
     return arguments
 
 
-def runner(arguments: Namespace) -> Runner:
+def runner(given: Namespace) -> Runner:
     """Return the runner that a command line asks for; it prints its progress."""
+    say = partial(print, flush=True)
     return Runner(
-        arguments.preset,
-        arguments.out,
-        arguments.results,
-        arguments.processes,
-        arguments.device,
-        arguments.minutes,
-        partial(print, flush=True),
+        given.preset, given.out, given.results, given.processes, given.device, given.minutes, say
     )

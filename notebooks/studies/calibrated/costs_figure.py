@@ -1,4 +1,4 @@
-"""What slopes cost."""
+"""Cost of gradients against the number of atoms."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ def gradient_costs(
     shown: Mapping[str, Look] | None = None,
     named: bool = True,
 ) -> None:
-    """Calls, seconds or errors against the number of atoms, a line for each gradient; both axes
-    logarithmic.
+    """Draw calls, seconds or errors against the number of atoms, both logarithmic.
 
     Args:
-        rows: with "gradient", "atoms" and `key`; those where it is None or zero are left out.
-        key: what is shown.
-        label: of it.
-        shown: looks of the gradients.
-        named: with a legend.
+        rows: with "gradient", "atoms" and `key`; rows where `key` is None or zero are left out.
+        key: of the quantity.
+        label: of the quantity.
+        shown: looks of the gradients; None takes ``looks``.
+        named: draw a legend.
     """
     names = list(dict.fromkeys(row["gradient"] for row in rows))
     shown = looks(names) if shown is None else shown
@@ -38,14 +37,8 @@ def gradient_costs(
             (row["atoms"], row[key]) for row in rows if row["gradient"] == name and row[key]
         )
         if points:
-            axes.plot(
-                *np.array(points).T,
-                color=shown[name].colour,
-                marker=shown[name].marker,
-                ms=4,
-                lw=1.4,
-                label=name,
-            )
+            look = {"color": shown[name].colour, "marker": shown[name].marker}
+            axes.plot(*np.array(points).T, **look, ms=4, lw=1.4, label=name)
     every = sorted({row["atoms"] for row in rows})
     axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel=label)
     axes.xaxis.set_major_locator(FixedLocator(every[:: 1 + len(every) // 5]))

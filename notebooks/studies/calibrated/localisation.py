@@ -1,8 +1,7 @@
-"""Where in a structure something sits: on how many atoms, and inside molecules or between them.
+"""Where a quantity sits in a structure: on how many atoms, and inside molecules or between them.
 
-For displacements and for forces alike the moves of a molecule as a rigid body are three
-translations and three rotations in coordinates weighted with the roots of masses; what is left
-changes its shape.
+In coordinates weighted with the roots of masses, a molecule moves as a rigid body by three
+translations and three rotations; the rest of displacements or forces changes its shape.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def participation(sizes: ArrayLike) -> float:
-    """The share of atoms that carry a quantity: (sum s^2)^2 / (n sum s^4) of its sizes s (n,); 1
-    where all carry the same, 1/n where one carries all.
+    """Return the share of atoms that carry a quantity: (sum s^2)^2 / (n sum s^4) of sizes s (n,).
+
+    It is 1 if all atoms carry the same, and 1/n if one atom carries everything.
 
     Raises:
-        ValueError: no atoms, or nothing on any of them.
+        ValueError: no atoms, or all sizes are zero.
     """
     squares = np.square(np.asarray(sizes, dtype=float))
     if not squares.size or not squares.any():
@@ -27,15 +27,16 @@ def participation(sizes: ArrayLike) -> float:
 def internal_share(
     vectors: ArrayLike, molecules: ArrayLike, masses: ArrayLike, *, forces: bool
 ) -> float:
-    """The share of vectors on atoms that changes the shapes of molecules, of the sum of squares in
-    mass-weighted coordinates.
+    """Return the share of vectors that changes the shapes of molecules.
+
+    It is a share of the sum of squares in mass-weighted coordinates.
 
     Args:
         vectors: (..., w, a, 3) displacements or forces on the a atoms of w molecules.
         molecules: (w, a, 3) positions, each molecule in one piece, angstrom.
         masses: (a,) of a molecule's atoms.
-        forces: vectors are forces, which are divided by the roots of masses; displacements are
-            multiplied.
+        forces: vectors are forces, which are divided by the roots of masses, or displacements,
+            which are multiplied.
     """
     roots = np.sqrt(np.asarray(masses, dtype=float))[:, None]
     x = np.asarray(molecules, dtype=float)
@@ -47,9 +48,7 @@ def internal_share(
 
 
 def _rigid(x: NDArray, roots: NDArray) -> NDArray:
-    """(w, 6, 3 a) orthonormal moves of molecules as rigid bodies; those of a linear or a single one
-    are fewer, and the rest are zero.
-    """
+    """Return (w, 6, 3 a) orthonormal moves of rigid molecules; zero rows for linear ones."""
     count, atoms, _ = x.shape
     centred = x - (x * roots**2).sum(1, keepdims=True) / np.square(roots).sum()
     moves = [np.broadcast_to(axis, x.shape) for axis in np.eye(3)] + [

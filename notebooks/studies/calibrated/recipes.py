@@ -1,6 +1,4 @@
-"""What is run of calibrated attacks: sizes, and the trials that the paper's figures and our
-questions ask for.
-"""
+"""What is run of calibrated attacks: sizes, and the trials of the paper's figures and our own."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ from .trials import Trial
 
 MULTIPLES = (1.0, 1.2, 1.4, 1.6, 2.0, 3.0)
 ABSOLUTE = (0.05, 0.1, 0.2, 0.4)  # eV/angstrom
-COMPARED = 1.4  # the target, in held-out errors, at which ways are compared
+COMPARED = 1.4  # target, in held-out errors, of the trials that are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +26,13 @@ class Preset:
     """Sizes of the study; nothing else differs between presets.
 
     Attributes:
-        members: of the committee (20).
-        epochs: over the training structures.
+        members: of the committee; 20 in the paper.
+        epochs: of the training.
         channels, hidden: of the networks.
-        learn: structures of each role and kind that are used of those there are; None takes all.
-        attacks: seeds of each trial (40).
+        learn: number of structures of each role and kind; None takes all.
+        attacks: seeds of each trial.
         few: seeds of each trial of biases.
-        subsets: members attacked.
+        subsets: numbers of attacked members.
         steps: of L-BFGS.
     """
 
@@ -60,26 +58,20 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def trials(preset: Preset) -> dict[str, Trial]:
-    """All trials by name, those first that others go on from."""
-    many, few = (
-        partial(Trial, count=preset.attacks),
-        partial(Trial, count=preset.few, target=COMPARED),
-    )
+    """Return all trials by name, first rounds before second ones."""
+    many = partial(Trial, count=preset.attacks)
+    few = partial(Trial, count=preset.few, target=COMPARED)
     like = partial(many, target=COMPARED)
-    found = {
+    result = {
         f"x{m}": many(about=f"attack, {m} times the held-out error", target=m) for m in MULTIPLES
     }
-    found |= {
-        f"second x{m}": many(
-            about=f"second round, {m} times", target=m, law="second", seeds="second"
-        )
-        for m in (1.6, 2.0, 3.0)
-    }
-    found |= {
-        f"{1000 * t:g} meV": many(about=f"attack, {1000 * t:g} meV/A", target=t, relative=False)
-        for t in ABSOLUTE
-    }
-    found |= {
+    for m in (1.6, 2.0, 3.0):
+        again = many(about=f"second round, {m} times", target=m, law="second", seeds="second")
+        result[f"second x{m}"] = again
+    for t in ABSOLUTE:
+        name = f"{1000 * t:g} meV"
+        result[name] = many(about=f"attack, {name}/A", target=t, relative=False)
+    result |= {
         "raw": like(about="uncalibrated", law="raw"),
         "rattle": like(about="rattled as far", way="rattle"),
         "heat": like(about="heated as far", way="heat"),
@@ -90,41 +82,35 @@ def trials(preset: Preset) -> dict[str, Trial]:
         "guarded x2.0": many(about="bond lengths guarded, 2 times", target=2.0, guard=True),
     }
     for size in preset.subsets:
-        found[f"{size} of all"] = like(about=f"{size} members, calibrated by all", members=size)
-        found[f"{size} alone"] = like(
+        result[f"{size} of all"] = like(about=f"{size} members, calibrated by all", members=size)
+        result[f"{size} alone"] = like(
             about=f"{size} members, calibrated by themselves", members=size, law="own"
         )
     for strength in (1e-4, 1e-3, 1e-2):
-        found[f"forces {strength:g}"] = few(
+        result[f"forces {strength:g}"] = few(
             about=f"forces biased to zero, strength {strength:g}", bias=(Bias(strength, "forces"),)
         )
     for pressure in (-0.3, 0.3):
-        found[f"pressure {pressure:g}"] = few(
+        result[f"pressure {pressure:g}"] = few(
             about=f"cell moves, biased to {pressure:g} GPa",
             bias=(Bias(1e4, "pressure", pressure * units.GPa),),
             cell=True,
         )
-    found["cell"] = few(about="cell moves, no bias", cell=True)
-    return found
+    result["cell"] = few(about="cell moves, no bias", cell=True)
+    return result
 
 
 def truth(folder: Path, preset: Preset, say: Callable[[str], None] = lambda text: None) -> Water:
-    """The truth's data, as many of them as the preset uses."""
-    known = water(folder, Sizes(), say)
+    """Return the truth's data, as many structures as the preset uses."""
+    data = water(folder, Sizes(), say)
     if preset.learn is None:
-        return known
+        return data
 
-    def fewer(data: Dataset) -> Dataset:
-        chosen = [
-            np.flatnonzero([r == role for r in data.roles])[: preset.learn]
-            for role in dict.fromkeys(data.roles)
+    def first_of_roles(data: Dataset) -> Dataset:
+        rows = [
+            np.flatnonzero([r == role for r in data.roles]) for role in dict.fromkeys(data.roles)
         ]
-        return data[np.sort(np.concatenate(chosen))]
+        return data[np.sort(np.concatenate([some[: preset.learn] for some in rows]))]
 
-    return replace(
-        known,
-        **{
-            name: fewer(getattr(known, name))
-            for name in ("moved", "rattled", "first", "second", "shaken")
-        },
-    )
+    names = ("moved", "rattled", "first", "second", "shaken")
+    return replace(data, **{name: first_of_roles(getattr(data, name)) for name in names})

@@ -41,7 +41,7 @@ def test_contours_of_energy_have_numbers(axes, drawn):
 
 
 def test_transposed_counts_are_refused_and_none_are_drawn(axes, drawn):
-    with pytest.raises(ValueError, match=r"counts have shape \(8, 4\), expected \(4, 8\)"):
+    with pytest.raises(ValueError, match=r"counts: shape \(8, 4\), expected \(4, 8\)"):
         figures.frame_density(axes, Z_EDGES, R_EDGES, np.ones((8, 4)))
     figures.frame_density(axes, Z_EDGES, R_EDGES, np.zeros((4, 8)))
     drawn(axes, r"$Z\,/\,Z_\mathrm{eq}$", r"$R\,/\,R_\mathrm{eq}$")

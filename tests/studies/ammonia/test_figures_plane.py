@@ -89,7 +89,7 @@ def test_points_are_white_gray_and_black_and_those_outside_counted(axes):
 
 def test_a_transposed_energy_is_refused(axes):
     with pytest.raises(
-        ValueError, match=r"energy has shape \(21, 19\), expected \(19, 21\): a row for each R"
+        ValueError, match=r"energy: shape \(21, 19\), expected \(19, 21\): a row for each R"
     ):
         figures.plane_surface(axes, Z, R, ENERGY.T)
 

@@ -1,5 +1,5 @@
-"""Nitrogen's inversion: paths over the barrier, and how far off the barriers of committees are
-(Schwalbe-Koda 2021, Fig. 3d).
+"""Nitrogen's inversion: paths over the barrier, and errors of committees' barriers (Schwalbe-Koda
+2021, Fig. 3d).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from agal_toolkit.plots.style import TRUTH, Look, framed_legend, looks
+from agal_toolkit.plots.style import GREEN, TRUTH, Look, framed_legend, looks
 
 Curve = tuple[NDArray, NDArray]
 
@@ -25,16 +25,14 @@ def inversion_paths(
     shown: Mapping[str, Look] | None = None,
     along: str = "fraction of the path",
 ) -> None:
-    """Energies along the inversion: a reference in black, committees in colours, their members thin
-    (Schwalbe-Koda 2021, Fig. 3d).
+    """Draw energies along the inversion: reference black, committees in colours, members thin.
 
     Args:
-        paths: name -> where the images (n,) are along the path, and their energies (n,), kcal/mol.
+        paths: name -> positions of the images (n,) along the path, and energies (n,), kcal/mol.
         members: name -> the same of each member of that committee.
         barrier: the reference's, kcal/mol; a dashed line at its height with its number.
-        shown: how each name looks; None takes ``looks(paths)``. A name with "DFT" or "reference" in
-            it is near-black.
-        along: label of the horizontal axis, with a unit where the places along the path have one.
+        shown: looks of the names; None takes ``looks(paths)``.
+        along: label of the horizontal axis, with its unit.
     """
     shown = looks(paths) if shown is None else shown
     for name, curves in ({} if members is None else members).items():
@@ -50,14 +48,9 @@ def inversion_paths(
         axes.plot(place, energies, look.line, ms=4.5, color=look.colour, label=name, **style)
     if barrier is not None:
         axes.axhline(barrier, color=TRUTH, lw=0.8, ls="--", zorder=1)
-        axes.annotate(
-            f"DFT {barrier:.2f}",
-            (0.01, barrier),
-            xycoords=axes.get_yaxis_transform(),
-            xytext=(0, 2),
-            textcoords="offset points",
-            fontsize=9,
-        )
+        left_end = {"xy": (0.01, barrier), "xycoords": axes.get_yaxis_transform()}
+        above = {"xytext": (0, 2), "textcoords": "offset points"}
+        axes.annotate(f"DFT {barrier:.2f}", **left_end, **above, fontsize=9)
     axes.margins(y=0.1)  # room for the number above its line
     axes.set(xlabel=along, ylabel="energy (kcal/mol)")
     axes.grid(alpha=0.25)
@@ -72,78 +65,41 @@ def barrier_errors(
     linear: float | None = None,
     shown: Mapping[str, Look] | None = None,
 ) -> None:
-    """How far off the barriers are, a row for each strategy or generation: every seed, the median
-    and its interval.
+    """Draw errors of barriers, a row for each committee: every seed, the median and its interval.
 
-    A band marks what the paper reports of its second and third generation, less than 0.25 kcal/mol
+    A band marks the paper's error of its second and third generation, less than 0.25 kcal/mol
     (Schwalbe-Koda 2021, Sec. 3.2).
 
     Args:
-        rows: name -> errors (seeds,) of the barrier, the reference's subtracted, kcal/mol, NaN
-            where there is no path; and the 95 % interval of their median, None where there are too
-            few seeds for one.
-        tolerance: half width of the band, kcal/mol; above 0.
-        linear: the axis is linear up to this error and logarithmic beyond, kcal/mol; None is linear
-            everywhere.
-        shown: how each name looks; None takes ``looks(rows)``.
+        rows: name -> errors (seeds,) of the barrier, kcal/mol, NaN without a path; and the 95 %
+            interval of their median, None for too few seeds.
+        tolerance: half width of the band, kcal/mol.
+        linear: error up to which the axis is linear, and logarithmic beyond, kcal/mol; None is
+            linear everywhere.
+        shown: looks of the names; None takes ``looks(rows)``.
     """
     shown = looks(rows) if shown is None else shown
     if linear is not None:
         axes.set_xscale("symlog", linthresh=linear)
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.axvspan(
-        -tolerance,
-        tolerance,
-        color="#1e8449",
-        alpha=0.13,
-        lw=0,
-        zorder=0,
-        label=f"±{tolerance:g} kcal/mol",
-    )
+    band = {"color": GREEN, "alpha": 0.13, "lw": 0, "zorder": 0}
+    axes.axvspan(-tolerance, tolerance, **band, label=f"±{tolerance:g} kcal/mol")
     axes.axvline(0, color=TRUTH, lw=0.8, zorder=1)
+    labels = []
     for row, (name, (errors, interval)) in enumerate(rows.items()):
         look, errors = shown[name], np.asarray(errors, dtype=float)
-        errors = errors[np.isfinite(errors)]
-        axes.plot(
-            errors,
-            np.full(len(errors), row),
-            look.marker,
-            ms=4.5,
-            mfc=look.colour,
-            mec="0.25",
-            mew=0.4,
-            alpha=0.75,
-            zorder=2,
-        )
+        finite = errors[np.isfinite(errors)]
+        lost = len(errors) - len(finite)
+        labels.append(name + (f"\n{lost} failed" if lost else ""))
+        dots = {"mfc": look.colour, "mec": "0.25", "mew": 0.4, "alpha": 0.75}
+        axes.plot(finite, np.full(len(finite), row), look.marker, ms=4.5, **dots, zorder=2)
+        above, line = row - 0.26, {"color": look.colour, "lw": 2.4, "solid_capstyle": "butt"}
         if interval is not None:
-            axes.plot(
-                interval,
-                [row - 0.26] * 2,
-                "-",
-                lw=2.4,
-                color=look.colour,
-                zorder=3,
-                solid_capstyle="butt",
-            )
-        if len(errors):
-            axes.plot(
-                np.median(errors),
-                row - 0.26,
-                look.marker,
-                ms=7,
-                color=look.colour,
-                mec="white",
-                zorder=4,
-            )
-    axes.set(
-        yticks=range(len(rows)),
-        ylim=(len(rows) - 0.5, -0.6),
-        xlabel="error of the barrier (kcal/mol)",
-    )
-    lost = {
-        name: int((~np.isfinite(np.asarray(errors, dtype=float))).sum())
-        for name, (errors, _) in rows.items()
-    }
-    axes.set_yticklabels([name + (f"\n{lost[name]} failed" if lost[name] else "") for name in rows])
+            axes.plot(interval, [above, above], "-", **line, zorder=3)
+        if len(finite):
+            middle = {"ms": 7, "color": look.colour, "mec": "white"}
+            axes.plot(np.median(finite), above, look.marker, **middle, zorder=4)
+    axes.set(ylim=(len(rows) - 0.5, -0.6), xlabel="error of the barrier (kcal/mol)")
+    axes.set_yticks(range(len(rows)), labels)
     axes.grid(axis="x", alpha=0.25)
     framed_legend(axes)

@@ -1,5 +1,5 @@
-"""Ammonia's plane of two collective variables, Z and R in multiples of the ground state
-(Schwalbe-Koda 2021, Figs. 3e and 3f).
+"""Energies and errors on ammonia's plane, Z and R in multiples of the ground state (Schwalbe-Koda
+2021, Figs. 3e and 3f).
 
 Colours are log10(1 + E), E in kcal/mol above the ground state, with equal levels on every picture,
 so that one bar serves all of them.
@@ -32,10 +32,8 @@ from agal_toolkit.plots.style import (
 
 LEVELS = np.linspace(0.0, 2.5, 26)  # of log10(1 + E): up to 315 kcal/mol
 LINES = (1, 3, 10, 30, 100, 300)  # kcal/mol
-BELOW, TOO_LOW = (
-    "#ff8fd8",
-    -0.1,
-)  # a healthy committee's own minimum may lie a few hundredths below zero
+# a good committee's own minimum may lie a few hundredths below zero
+BELOW, TOO_LOW = "#ff8fd8", -0.1
 
 
 def plane_surface(
@@ -48,11 +46,11 @@ def plane_surface(
     earlier: NDArray | None = None,
     attacks: NDArray | None = None,
 ) -> None:
-    """Energies on the plane with what is projected onto it: a panel of Schwalbe-Koda 2021, Fig. 3e.
+    """Draw energies on the plane and structures: a panel of Schwalbe-Koda 2021, Fig. 3e.
 
-    Levels are equal everywhere; thin lines are at 1, 3, 10, 30, 100 and 300 kcal/mol. Points
-    without an energy are gray and hatched, energies more than 0.1 kcal/mol below the ground state
-    pink. Points outside the plane are counted in its corner.
+    Thin lines are at 1, 3, 10, 30, 100 and 300 kcal/mol. Points without an energy are gray and
+    hatched, energies more than 0.1 kcal/mol below the ground state pink. Structures outside the
+    plane are counted in its corner.
 
     Args:
         z, r: (Z,) and (R,) axes of the grid, ascending, in multiples of the ground state.
@@ -64,11 +62,10 @@ def plane_surface(
     Raises:
         ValueError: an energy of another shape.
     """
-    energy = _on_the_plane("energy", energy, (len(r), len(z)))
+    energy = on_the_plane("energy", energy, (len(r), len(z)))
     axes.patch.set(facecolor="0.88", edgecolor="0.6", hatch="////", linewidth=0)
-    axes.contourf(
-        z, r, _coloured(energy), levels=LEVELS, cmap=_colours(), norm=_norm(), extend="both"
-    )
+    colours = {"levels": LEVELS, "cmap": _colours(), "norm": _norm()}
+    axes.contourf(z, r, _coloured(energy), **colours, extend="both")
     _lines(axes, z, r, energy, LINES, alpha=0.45)
     outside = 0
     for points, colour, edge in (
@@ -80,23 +77,13 @@ def plane_surface(
         axes.scatter(*at.T, s=18, c=colour, edgecolors=edge, linewidths=0.6, zorder=4)
         outside += int((~((at >= [z[0], r[0]]) & (at <= [z[-1], r[-1]])).all(1)).sum())
     if outside:
-        axes.text(
-            0.97,
-            0.04,
-            f"{outside} outside",
-            transform=axes.transAxes,
-            ha="right",
-            fontsize=9,
-            zorder=5,
-            bbox=PLATE,
-        )
+        corner = {"transform": axes.transAxes, "ha": "right", "zorder": 5, "bbox": PLATE}
+        axes.text(0.97, 0.04, f"{outside} outside", **corner, fontsize=9)
     plane_axes(axes, z, r)
 
 
 def plane_bar(axes: Sequence[Axes]) -> None:
-    """One bar of energies to the right of several axes of one figure, for what
-    :func:`plane_surface` draws on them.
-    """
+    """Draw one colour bar for :func:`plane_surface` on several axes of a figure."""
     bar = axes[0].figure.colorbar(
         ScalarMappable(_norm(), _colours()), ax=list(axes), extend="both", pad=0.02, aspect=24
     )
@@ -107,7 +94,7 @@ def plane_bar(axes: Sequence[Axes]) -> None:
 
 
 def plane_axes(axes: Axes, z: NDArray, r: NDArray) -> None:
-    """Labels and limits of the plane; `z` and `r` ascend."""
+    """Set labels and limits of the plane; `z` and `r` ascend."""
     axes.set(
         xlim=(z[0], z[-1]),
         ylim=(r[0], r[-1]),
@@ -117,8 +104,8 @@ def plane_axes(axes: Axes, z: NDArray, r: NDArray) -> None:
 
 
 def energy_lines(axes: Axes, z: NDArray, r: NDArray, energy: NDArray, at: Sequence[float]) -> None:
-    """Black lines of constant energy (R, Z) with their numbers; `at` in kcal/mol, ascending."""
-    lines = _lines(axes, z, r, _on_the_plane("energy", energy, (len(r), len(z))), at, alpha=0.8)
+    """Draw black lines of constant energy (R, Z) with numbers; `at` in kcal/mol, ascending."""
+    lines = _lines(axes, z, r, on_the_plane("energy", energy, (len(r), len(z))), at, alpha=0.8)
     if lines is not None:
         for text in axes.clabel(lines, fmt="%g", fontsize=9, inline_spacing=2):
             text.set_path_effects([withStroke(linewidth=2, foreground="white")])
@@ -132,50 +119,44 @@ def errors_below(
     spread: Mapping[str, tuple[NDArray, NDArray]] | None = None,
     shown: Mapping[str, Look] | None = None,
 ) -> None:
-    """Error of the energy where the reference's is at most a cap (Schwalbe-Koda 2021, Fig. 3f).
+    """Draw errors of the energy where the true one is below a cap (Schwalbe-Koda 2021, Fig. 3f).
 
     Args:
         caps: (n,) kcal/mol, ascending.
         errors: name -> root mean square error (n,), kcal/mol; NaN where nothing is below the cap.
         spread: name -> lower and upper end (n,) of a band.
-        shown: how each name looks; None takes ``looks(errors)``.
+        shown: looks of the names; None takes ``looks(errors)``.
     """
     shown = looks(errors) if shown is None else shown
-    for name, (low, high) in ({} if spread is None else spread).items():
+    for name, (low, high) in (spread or {}).items():
         axes.fill_between(caps, low, high, color=shown[name].colour, alpha=0.16, lw=0)
     for name, values in errors.items():
-        axes.plot(
-            caps,
-            values,
-            shown[name].line,
-            marker=shown[name].marker,
-            ms=4,
-            lw=1.6,
-            color=shown[name].colour,
-            label=name,
-        )
+        axes.plot(caps, values, **shown[name].style, ms=4, lw=1.6, label=name)
     axes.set(xlabel="highest DFT energy (kcal/mol)", ylabel="RMSE (kcal/mol)", yscale="log")
     plain_logarithm(axes.yaxis)
     axes.grid(alpha=0.25)
     framed_legend(axes, place="lower right")
 
 
-def _on_the_plane(name: str, values: NDArray, shape: tuple[int, int]) -> NDArray:
+def on_the_plane(name: str, values: NDArray, shape: tuple[int, int]) -> NDArray:
+    """Return values as an array (R, Z).
+
+    Raises:
+        ValueError: another shape; `name` is in the message.
+    """
     values = np.asarray(values, dtype=float)
     if values.shape != shape:
         raise ValueError(
-            f"{name} has shape {values.shape}, expected {shape}: a row for each R, a column for"
-            " each Z"
+            f"{name}: shape {values.shape}, expected {shape}: a row for each R, a column for each Z"
         )
     return values
 
 
 def _coloured(energy: NDArray) -> NDArray:
-    """log10(1 + E); a little below zero counts as zero, far below it is below all levels."""
-    known = np.ma.masked_invalid(energy)
-    return np.ma.where(
-        known < TOO_LOW, -1.0, np.log10(1 + np.maximum(known, 1e-6))
-    )  # contourf counts the lowest level itself as below
+    """Return log10(1 + E); slightly negative E counts as zero, others are below all levels."""
+    finite = np.ma.masked_invalid(energy)
+    # contourf counts the lowest level itself as below
+    return np.ma.where(finite < TOO_LOW, -1.0, np.log10(1 + np.maximum(finite, 1e-6)))
 
 
 def _colours() -> Colormap:
@@ -189,13 +170,10 @@ def _norm() -> BoundaryNorm:
 def _lines(
     axes: Axes, z: NDArray, r: NDArray, energy: NDArray, at: Sequence[float], *, alpha: float
 ) -> QuadContourSet | None:
-    """Thin black lines at those of the levels that are crossed."""
-    known = np.ma.masked_invalid(energy)
-    crossed = [
-        level for level in at if known.min() < level < known.max()
-    ]  # matplotlib warns of the others
-    return (
-        axes.contour(z, r, known, levels=crossed, colors="k", linewidths=0.7, alpha=alpha)
-        if crossed
-        else None
-    )
+    """Draw thin black lines at the levels that are crossed; None if no level is."""
+    finite = np.ma.masked_invalid(energy)
+    # matplotlib warns of levels that are not crossed
+    crossed = [level for level in at if finite.min() < level < finite.max()]
+    if not crossed:
+        return None
+    return axes.contour(z, r, finite, levels=crossed, colors="k", linewidths=0.7, alpha=alpha)

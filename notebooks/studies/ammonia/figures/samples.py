@@ -1,8 +1,6 @@
-"""What different ways to sample find: how similar their structures are, how high in energy, how far
-from the ground state.
+"""Structures of different ways to sample: similarity, energy and distance from the ground state.
 
-The groups of Schwalbe-Koda 2021, Figs. 3a-c, have the same look everywhere, see
-:func:`style.looks`.
+The groups are those of Schwalbe-Koda 2021, Figs. 3a to 3c.
 """
 
 from __future__ import annotations
@@ -25,14 +23,13 @@ def map_of(
     shown: Mapping[str, Look] | None = None,
     legend: bool = True,
 ) -> None:
-    """Structures on a map of similarity, both axes on one scale and without numbers (Schwalbe-Koda
-    2021, Fig. 3a).
+    """Draw structures on a map of similarity (Schwalbe-Koda 2021, Fig. 3a).
 
     Args:
         groups: name -> points (n, 2) of one map of all structures together, without unit.
-        shown: how each group looks; None takes ``looks(groups)``.
-        legend: with the number of structures of each group, to the right of the axes; the figure
-            needs a layout that makes room, "constrained" for example.
+        shown: looks of the groups; None takes ``looks(groups)``.
+        legend: with numbers of structures, to the right of the axes; the figure needs a layout
+            that makes room, "constrained" for example.
     """
     shown = looks(groups) if shown is None else shown
     for name, points in groups.items():
@@ -41,14 +38,8 @@ def map_of(
     axes.set(xticks=[], yticks=[], xlabel="UMAP 1", ylabel="UMAP 2")
     axes.set_aspect("equal", adjustable="datalim")
     if legend and groups:
-        axes.legend(
-            loc="upper left",
-            bbox_to_anchor=(1.02, 1.0),
-            borderaxespad=0.0,
-            fontsize=9,
-            frameon=False,
-            handletextpad=0.3,
-        )
+        beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1.0), "borderaxespad": 0.0}
+        axes.legend(**beside, fontsize=9, frameon=False, handletextpad=0.3)
 
 
 def energy_boxes(
@@ -59,17 +50,14 @@ def energy_boxes(
     logarithmic: bool = True,
     shown: Mapping[str, Look] | None = None,
 ) -> None:
-    """Distribution of the energies of each group: median, quartiles, and whiskers over the whole
-    range (Schwalbe-Koda 2021, Fig. 3b).
+    """Draw median, quartiles and range of each group's energies (Schwalbe-Koda 2021, Fig. 3b).
 
-    The boxes lie, one below the other, so that names have room. Under each name stands how many
-    structures there are and how many more have no energy; a group without energies keeps its place.
-    On a logarithmic axis, energies below 0.01 are cut off.
+    Below each name are the numbers of structures with and without an energy; a group without
+    energies keeps its row. On a logarithmic axis, energies below 0.01 are cut off.
 
     Args:
         groups: name -> energies (n,) above the ground state, kcal/mol; NaN counts as failed.
-        failed: name -> number of further structures that were refused or that the reference failed
-            on.
+        failed: name -> number of further structures without a label.
         logarithmic: the scale of energies.
         shown: as for :func:`map_of`.
     """
@@ -80,33 +68,16 @@ def energy_boxes(
         for name, energies in values.items()
     }
     values = {name: energies[np.isfinite(energies)] for name, energies in values.items()}
-    for place, (name, energies) in enumerate(values.items()):
+    for row, (name, energies) in enumerate(values.items()):
         if len(energies):
-            low, first, middle, third, high = np.percentile(energies, [0, 25, 50, 75, 100])
-            axes.plot(
-                [low, first, np.nan, third, high], [place] * 5, "-", lw=1.1, color="k", zorder=2
-            )
-            axes.plot([low, high], [place, place], "|", ms=9, color="k", zorder=2)
-            axes.barh(
-                place,
-                third - first,
-                left=first,
-                height=0.6,
-                color=shown[name].colour,
-                alpha=0.65,
-                edgecolor="k",
-                linewidth=0.9,
-                zorder=2,
-            )
-            axes.plot(
-                [middle, middle],
-                [place - 0.3, place + 0.3],
-                "-",
-                lw=2.4,
-                color="k",
-                zorder=3,
-                solid_capstyle="butt",
-            )
+            low, first, median, third, high = np.percentile(energies, [0, 25, 50, 75, 100])
+            whiskers = [low, first, np.nan, third, high]
+            axes.plot(whiskers, [row] * 5, "-", lw=1.1, color="k", zorder=2)
+            axes.plot([low, high], [row, row], "|", ms=9, color="k", zorder=2)
+            box = {"alpha": 0.65, "edgecolor": "k", "linewidth": 0.9, "zorder": 2}
+            axes.barh(row, third - first, 0.6, first, color=shown[name].colour, **box)
+            line = {"lw": 2.4, "color": "k", "zorder": 3, "solid_capstyle": "butt"}
+            axes.plot([median, median], [row - 0.3, row + 0.3], "-", **line)
     names = [
         f"{name}\nn = {len(energies)}" + (f", {lost[name]} failed" if lost[name] else "")
         for name, energies in values.items()
@@ -127,7 +98,7 @@ def energy_against_rmsd(
     shown: Mapping[str, Look] | None = None,
     legend: bool = True,
 ) -> None:
-    """Energies against distances from the ground state (Schwalbe-Koda 2021, Fig. 3c).
+    """Draw energies against distances from the ground state (Schwalbe-Koda 2021, Fig. 3c).
 
     Args:
         groups: name -> root mean square deviations (n,) from the ground state, angstrom, and
@@ -141,52 +112,32 @@ def energy_against_rmsd(
         axes.scatter(rmsd, energies, label=name, **_points(shown[name]))
     axes.set(xlabel="RMSD from the ground state (Å)", ylabel="DFT energy (kcal/mol)")
     axes.set_xlim(left=0)
+    everything = np.concatenate([np.empty(0), *(energies for _, energies in groups.values())])
     if logarithmic:
-        _logarithmic(
-            axes.yaxis,
-            np.concatenate([np.empty(0), *(energies for _, energies in groups.values())]),
-        )
+        _logarithmic(axes.yaxis, everything)
     else:
-        axes.set_ylim(
-            bottom=min(
-                0.0, *(1.05 * np.min(energies, initial=0) for _, energies in groups.values())
-            )
-            if groups
-            else 0.0
-        )
+        axes.set_ylim(bottom=1.05 * np.min(everything, initial=0.0))
     axes.grid(alpha=0.25)
     if legend:
         framed_legend(axes, place="lower right" if logarithmic else "upper left")
 
 
-def judged_energies(axes: Axes, true: NDArray, said: NDArray, *, wrong: float = 10.0) -> None:
-    """What a committee says of structures against the reference, a line where they agree, and how
-    many it is wrong about.
+def judged_energies(axes: Axes, true: NDArray, predicted: NDArray, *, wrong: float = 10.0) -> None:
+    """Draw a committee's energies against the reference's, and count the wrong ones.
 
     Args:
         true: (n,) the reference's energies above the ground state, kcal/mol.
-        said: (n,) the committee's.
+        predicted: (n,) the committee's.
         wrong: difference above which a structure counts, kcal/mol; below this energy the axes are
             linear, beyond logarithmic.
     """
-    true, said = np.asarray(true, dtype=float), np.asarray(said, dtype=float)
-    off = np.abs(said - true) > wrong
-    for chosen, colour, label in (
-        (~off, "0.6", None),
-        (off, ADVERSARIAL, f"{off.sum()} of {len(off)} wrong by more than {wrong:g}"),
-    ):
-        axes.plot(
-            true[chosen],
-            said[chosen],
-            "o",
-            ms=3.5,
-            color=colour,
-            mec="white",
-            mew=0.3,
-            label=label,
-            zorder=2,
-        )
-    ends = [min(0.0, *true, *said), max(wrong, *true, *said)]
+    true, predicted = np.asarray(true, dtype=float), np.asarray(predicted, dtype=float)
+    off = np.abs(predicted - true) > wrong
+    count = f"{off.sum()} of {len(off)} wrong by more than {wrong:g}"
+    for chosen, colour, label in ((~off, "0.6", None), (off, ADVERSARIAL, count)):
+        dots = {"color": colour, "mec": "white", "mew": 0.3, "zorder": 2}
+        axes.plot(true[chosen], predicted[chosen], "o", ms=3.5, label=label, **dots)
+    ends = [min(0.0, *true, *predicted), max(wrong, *true, *predicted)]
     axes.plot(ends, ends, "-", lw=0.8, color=TRUTH, zorder=1)
     for axis, set_scale in ((axes.xaxis, axes.set_xscale), (axes.yaxis, axes.set_yscale)):
         set_scale("symlog", linthresh=wrong)
@@ -197,7 +148,7 @@ def judged_energies(axes: Axes, true: NDArray, said: NDArray, *, wrong: float = 
 
 
 def _points(look: Look) -> dict[str, object]:
-    """Settings of a scatter."""
+    """Return settings of a scatter."""
     return {
         "c": look.colour,
         "marker": look.marker,
@@ -210,12 +161,10 @@ def _points(look: Look) -> dict[str, object]:
 
 
 def _logarithmic(axis: Axis, energies: NDArray) -> None:
-    """A logarithmic axis with room around the energies that are at least 0.01."""
+    """Make an axis logarithmic, with room around the energies that are at least 0.01."""
     seen = energies[energies >= 0.01]
     low, high = (seen.min() / 1.6, seen.max() * 1.6) if len(seen) else (0.1, 10.0)
-    for name, value in (
-        ("lim", (low, high)),
-        ("scale", "log"),
-    ):  # limits first: the scale warns of those that zeros bring
-        axis.axes.set(**{axis.axis_name + name: value})
+    # limits first: the scale warns of limits at zero
+    axis.axes.set(**{f"{axis.axis_name}lim": (low, high)})
+    axis.axes.set(**{f"{axis.axis_name}scale": "log"})
     plain_logarithm(axis, (1, 2, 5) if high < 100 * low else (1, 3) if high < 3000 * low else (1,))
