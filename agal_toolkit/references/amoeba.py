@@ -1,10 +1,9 @@
-"""Water by AMOEBA: polarisable, flexible, many-body, and quick enough to be the truth of a study on
-a laptop.
+"""Water by AMOEBA: polarisable, flexible, many-body, and fast enough to be a study's truth.
 
-One Hamiltonian at every size: the real-space cutoff, the Ewald coefficient and the accuracy of the
-induced dipoles are fixed, dispersion beyond the cutoff is integrated, and a cell with an edge too
-short for the cutoff is labelled as its supercell along that edge and divided. OpenMM has no virial;
-stress is six central differences of the energy in strain.
+Every size has the same Hamiltonian: the real-space cutoff, the Ewald coefficient and the accuracy
+of the induced dipoles are fixed, dispersion beyond the cutoff is integrated, and a cell with an
+edge too short for the cutoff is labelled as its supercell along that edge and divided. OpenMM has
+no virial; stress is six central differences of the energy in strain.
 """
 
 from __future__ import annotations
@@ -26,31 +25,29 @@ if TYPE_CHECKING:
 
 ENERGY = units.kJ / units.mol  # eV
 SLOPE = ENERGY / 10.0  # kJ/mol/nm in eV/angstrom
-BOUND = 2.0  # angstrom; a hydrogen further from its oxygen is no water's any more
+BOUND = 2.0  # angstrom; longest O-H distance within a molecule
 CLOSEST = 0.2
-OFFSET = np.array(
-    [0.0137, 0.0271, 0.0411]
-    # angstrom; at a coordinate of minus a rounding error OpenMM's reciprocal grid loses the atom, and
-    # lattices have many at zero
-)
+# angstrom; lattices have many coordinates at zero, and OpenMM's reciprocal grid loses an atom whose
+# coordinate is minus a rounding error
+OFFSET = np.array([0.0137, 0.0271, 0.0411])
+_LOCK = Lock()  # threads share contexts
 
 
 @dataclass(frozen=True)
 class AMOEBA:
-    """Labels liquid water in any periodic cell: energy, forces and stress of the AMOEBA model
-    (``amoeba2018.xml``), by OpenMM.
+    """Liquid water in any periodic cell by the AMOEBA model (``amoeba2018.xml``) of OpenMM.
 
-    Atoms come molecule by molecule, oxygen first; molecules may be broken by the cell, and bonds
-    never break in the model.
+    Atoms are in the order O H H, O H H, ...; molecules may be broken by the cell, and bonds never
+    break in the model.
 
     Attributes:
-        cutoff: of direct space and of van der Waals, angstrom.
-        ewald: coefficient of the Ewald sum, 1/angstrom; with the cutoff it leaves erfc(ewald
-            cutoff) of a charge's direct sum.
-        spacing: of the reciprocal grid, angstrom, at most.
-        dipoles: largest change of the induced dipoles in their last iteration, debye.
-        strain: of the differences that give the stress.
-        stress: ask for it; twelve more energies.
+        cutoff: Of direct space and of van der Waals, angstrom.
+        ewald: Coefficient of the Ewald sum, 1/angstrom; erfc(ewald cutoff) of a charge's direct sum
+            is left out.
+        spacing: Largest spacing of the reciprocal grid, angstrom.
+        dipoles: Largest change of the induced dipoles in their last iteration, debye.
+        strain: Of the differences that give the stress.
+        stress: Compute the stress, twelve more energies.
 
     Raises:
         ValueError: settings out of range.
@@ -68,55 +65,50 @@ class AMOEBA:
             raise ValueError(f"{self}: lengths, tolerances and the strain must be positive")
 
     def __call__(self, geometry: Geometry) -> Labels:
-        """Energy, forces and stress.
+        """Return energy, forces and stress.
 
         Raises:
-            ValueError: no periodic water, or one that is taken apart.
-            NotConverged: induced dipoles that do not settle.
+            ValueError: no periodic water, or one with broken molecules.
+            NotConverged: the induced dipoles.
             ImportError: OpenMM is missing.
         """
         positions = whole(geometry)
         cell, turn = standard(geometry.cell)
         copies = np.ceil(2 * self.cutoff * (1 + 2 * self.strain) / np.diag(cell)).astype(int)
-        large, x = _supercell(cell, positions @ turn, copies)
-        context = _context(
-            self,
-            len(geometry) // 3 * int(copies.prod()),
-            tuple(reciprocal_grid(np.diag(large), self.spacing)),
-        )
-        energy, forces = _state(context, large, x, forces=True)
         count = int(copies.prod())
-        labels = {"energy": energy / count, "forces": forces[: len(geometry)] @ turn.T}
+        large, x = _supercell(cell, positions @ turn, copies)
+        grid = tuple(reciprocal_grid(np.diag(large), self.spacing))
+        context = _context(self, len(geometry) // 3 * count, grid)
+        energy, forces = _state(context, large, x, forces=True)
+        stress = None
         if self.stress:
-            labels["stress"] = (
-                turn @ (self._strained(context, large, x) / abs(np.linalg.det(large))) @ turn.T
-            )
-        return Labels(**labels)
+            slope = self._strain_slope(context, large, x)
+            stress = turn @ (slope / abs(np.linalg.det(large))) @ turn.T
+        forces = forces[: len(geometry)] @ turn.T
+        return Labels(energy=energy / count, forces=forces, stress=stress)
 
-    def _strained(self, context: Context, cell: NDArray, positions: NDArray) -> NDArray:
+    def _strain_slope(self, context: Context, cell: NDArray, positions: NDArray) -> NDArray:
         """(3, 3) slope of the energy in a symmetric strain, eV."""
         slope = np.zeros((3, 3))
-        for a in range(3):
-            for b in range(a, 3):
-                sides = []
-                for sign in (1, -1):
-                    stretch = np.eye(3)
-                    stretch[a, b] += sign * self.strain / 2
-                    stretch[b, a] += sign * self.strain / 2
-                    strained, turn = standard(cell @ stretch)
-                    sides.append(
-                        _state(context, strained, positions @ stretch @ turn, forces=False)[0]
-                    )
-                slope[a, b] = slope[b, a] = (sides[0] - sides[1]) / (2 * self.strain)
+        for a, b in zip(*np.triu_indices(3), strict=True):
+            energies = []
+            for sign in (1, -1):
+                stretch = np.eye(3)
+                stretch[a, b] += sign * self.strain / 2
+                stretch[b, a] += sign * self.strain / 2
+                strained, turn = standard(cell @ stretch)
+                moved = positions @ stretch @ turn
+                energies.append(_state(context, strained, moved, forces=False)[0])
+            slope[a, b] = slope[b, a] = (energies[0] - energies[1]) / (2 * self.strain)
         return slope
 
 
 def whole(geometry: Geometry) -> NDArray:
-    """(n, 3) positions with each hydrogen beside its oxygen.
+    """Return (n, 3) positions with each hydrogen beside its oxygen.
 
     Raises:
         ValueError: not periodic in three dimensions, atoms that are not O H H, O H H, ..., a
-            hydrogen far from its oxygen, or atoms on top of each other.
+            hydrogen far from its oxygen, or overlapping atoms.
     """
     if geometry.dimension != 3 or not geometry.pbc.all():
         raise ValueError(
@@ -124,18 +116,16 @@ def whole(geometry: Geometry) -> NDArray:
             " cell and pbc=True"
         )
     n = len(geometry)
-    if n % 3 or not np.array_equal(
-        geometry.numbers.reshape(-1, 3), np.tile([8, 1, 1], (n // 3, 1))
-    ):
+    if n % 3 or not np.array_equal(geometry.numbers, np.tile([8, 1, 1], n // 3)):
         raise ValueError(
-            f"AMOEBA knows waters in the order O H H, O H H, ...; sort the atoms of {geometry!r},"
-            " or take another reference"
+            f"AMOEBA knows waters in the order O H H, O H H, ...: sort the atoms of {geometry!r},"
+            " or use another reference"
         )
     x = geometry.positions.reshape(-1, 3, 3)
-    arms = x[:, 1:] - x[:, :1]
-    fractional = arms @ np.linalg.inv(geometry.cell)
-    arms = (fractional - np.round(fractional)) @ geometry.cell
-    lengths = np.linalg.norm(arms, axis=-1)
+    bonds = x[:, 1:] - x[:, :1]
+    fractional = bonds @ np.linalg.inv(geometry.cell)
+    bonds = (fractional - np.round(fractional)) @ geometry.cell
+    lengths = np.linalg.norm(bonds, axis=-1)
     if lengths.max() > BOUND or lengths.min() < CLOSEST:
         worst = int(np.argmax(np.abs(lengths - 1).max(1)))
         raise ValueError(
@@ -143,13 +133,11 @@ def whole(geometry: Geometry) -> NDArray:
             f" {lengths[worst, 1]:.2f} angstrom: drop the geometry (MinDistance, or a guard on"
             " covalent distances), or sort the atoms molecule by molecule"
         )
-    return np.concatenate([x[:, :1], x[:, :1] + arms], axis=1).reshape(n, 3)
+    return np.concatenate([x[:, :1], x[:, :1] + bonds], axis=1).reshape(n, 3)
 
 
 def standard(cell: NDArray) -> tuple[NDArray, NDArray]:
-    """The same lattice as OpenMM wants it, lower triangular and reduced, and the rotation that
-    takes positions there.
-    """
+    """Return the cell lower triangular and reduced, as OpenMM wants it, and the rotation to it."""
     turn, upper = np.linalg.qr(cell.T)
     signs = np.sign(np.diag(upper))
     turn, lower = turn * signs, (upper * signs[:, None]).T
@@ -161,68 +149,56 @@ def standard(cell: NDArray) -> tuple[NDArray, NDArray]:
 
 def _supercell(cell: NDArray, positions: NDArray, copies: NDArray) -> tuple[NDArray, NDArray]:
     """Cell and positions of `copies` (3,) along each vector, the original first."""
-    shifts = (
-        np.stack(np.meshgrid(*(np.arange(c) for c in copies), indexing="ij"), -1).reshape(-1, 3)
-        @ cell
-    )
-    large = cell * copies[:, None]
-    return standard(large)[0], (positions + shifts[:, None]).reshape(-1, 3)
+    steps = np.stack(np.meshgrid(*map(np.arange, copies), indexing="ij"), -1)
+    shifts = steps.reshape(-1, 3) @ cell
+    return standard(cell * copies[:, None])[0], (positions + shifts[:, None]).reshape(-1, 3)
 
 
 def reciprocal_grid(edges: NDArray, spacing: float) -> list[int]:
-    """Points of the reciprocal grid: multiples of eight, so that cells of about one size share one."""
+    """Return the points of the reciprocal grid, multiples of 8: cells of similar size share one."""
     return (8 * np.ceil(edges / spacing / 8)).astype(int).tolist()
-
-
-_ONE = Lock()  # contexts are shared by the threads of a process
 
 
 def _state(
     context: Context, cell: NDArray, positions: NDArray, forces: bool
 ) -> tuple[float, NDArray]:
-    """Energy, eV, and forces (n, 3), eV/angstrom.
+    """Energy, eV, and forces (n, 3), eV/angstrom, or (0, 3) without `forces`.
 
     Raises:
-        NotConverged: induced dipoles that do not settle, or whatever else OpenMM refuses.
+        NotConverged: the induced dipoles, or anything else that OpenMM refuses.
     """
     from openmm import OpenMMException, unit
 
     try:
-        with _ONE:
+        with _LOCK:
             context.setPeriodicBoxVectors(*(cell / 10))
             context.setPositions((positions + OFFSET) / 10)
             state = context.getState(getEnergy=True, getForces=forces)
     except OpenMMException as error:
         raise NotConverged(
             f"AMOEBA has no energy for {len(positions)} atoms in a cell of {np.diag(cell).round(2)}"
-            f" angstrom: {error}; are molecules on top of each other?"
+            f" angstrom ({error}): drop the geometry if molecules overlap"
         ) from error
-    energy = state.getPotentialEnergy().value_in_unit(unit.kilojoule_per_mole) * ENERGY
+    kilojoule = unit.kilojoule_per_mole
+    energy = state.getPotentialEnergy().value_in_unit(kilojoule) * ENERGY
     if not forces:
         return energy, np.zeros((0, 3))
-    return (
-        energy,
-        np.asarray(
-            state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.nanometer)
-        )
-        * SLOPE,
-    )
+    slope = state.getForces(asNumpy=True).value_in_unit(kilojoule / unit.nanometer)
+    return energy, np.asarray(slope) * SLOPE
 
 
 @lru_cache(maxsize=8)
 def _context(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Context:
-    """What OpenMM computes with; making one takes a second, so processes keep theirs."""
+    """OpenMM's context; making one takes a second, so processes keep theirs."""
     system = waters(settings, molecules, grid)
     import openmm
 
-    return openmm.Context(
-        system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
-    )
+    platform = openmm.Platform.getPlatformByName("Reference")
+    return openmm.Context(system, openmm.VerletIntegrator(0.001), platform)
 
 
 def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> System:
-    """OpenMM's system of so many waters, in a cell whose reciprocal grid has these numbers of
-    points.
+    """Return OpenMM's system of `molecules` waters with a reciprocal grid of `grid` points.
 
     Raises:
         ImportError: OpenMM is missing.
@@ -232,8 +208,7 @@ def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Syst
         from openmm import app, unit
     except ImportError as error:
         raise ImportError(
-            "AMOEBA() computes with OpenMM, which is missing: pip install"
-            " 'agal_toolkit[references]'"
+            "AMOEBA() needs OpenMM, which is missing: pip install 'agal_toolkit[references]'"
         ) from error
     topology = app.Topology()
     chain = topology.addChain()
@@ -242,7 +217,7 @@ def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Syst
         oxygen = topology.addAtom("O", app.element.oxygen, residue)
         for name in ("H1", "H2"):
             topology.addBond(oxygen, topology.addAtom(name, app.element.hydrogen, residue))
-    edge = (2.2 * settings.cutoff / 10 + 1) * np.eye(3)  # set anew for each geometry
+    edge = (2.2 * settings.cutoff / 10 + 1) * np.eye(3)  # each geometry sets its own cell
     topology.setPeriodicBoxVectors(edge * unit.nanometer)
     cutoff = settings.cutoff / 10 * unit.nanometer
     system = app.ForceField("amoeba2018.xml").createSystem(
@@ -257,22 +232,18 @@ def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Syst
         useDispersionCorrection=True,
         removeCMMotion=False,
     )
+    # terms of molecules other than water are empty, and compiling them takes fifteen seconds
+    terms = {
+        "CustomCompoundBondForce": "getNumBonds",
+        "PeriodicTorsionForce": "getNumTorsions",
+        "AmoebaTorsionTorsionForce": "getNumTorsionTorsions",
+    }
     for index in reversed(range(system.getNumForces())):
         force = system.getForce(index)
+        count = terms.get(type(force).__name__)
         if isinstance(force, openmm.AmoebaMultipoleForce):
             force.setPMEParameters(10 * settings.ewald, *grid)
             force.setMutualInducedMaxIterations(200)
-        elif type(force).__name__ in _EMPTY and not any(
-            getattr(force, count)() for count in _EMPTY[type(force).__name__]
-        ):
-            system.removeForce(
-                index
-            )  # of other molecules; compiling their terms takes fifteen seconds
+        elif count is not None and not getattr(force, count)():
+            system.removeForce(index)
     return system
-
-
-_EMPTY = {
-    "CustomCompoundBondForce": ("getNumBonds",),
-    "PeriodicTorsionForce": ("getNumTorsions",),
-    "AmoebaTorsionTorsionForce": ("getNumTorsionTorsions",),
-}

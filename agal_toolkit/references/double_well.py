@@ -1,7 +1,7 @@
-"""A double well in the plane: the smallest system on which every stage of a loop can be seen.
+"""A double well in the plane: the smallest system that shows every stage of a loop.
 
-Its two minima differ in depth, so a committee trained on points of the deeper basin has the barrier
-and the shallower basin still to find. Energies and lengths have units of their own.
+Its two minima differ in depth, so a committee trained on points of the deeper basin does not know
+the barrier and the shallower basin. Energies and lengths have units of their own.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ Array = TypeVar("Array", NDArray, Tensor)
 
 @dataclass(frozen=True)
 class DoubleWell:
-    """E(x, y) = 10 x^4 - 10 x^2 + 2 x + 4 y^p with p = `y_power` (Schwalbe-Koda 2021, Eq. 11,
-    prints p = 2).
+    """E(x, y) = 10 x^4 - 10 x^2 + 2 x + 4 y^p (Schwalbe-Koda 2021, Eq. 11, prints p = 2).
 
-    The authors' public code ran p = 4, which is ``DoubleWell(y_power=4)``. The two are different
-    surfaces: a number found on one is never compared with a number found on the other.
+    The authors' public code has p = 4, ``DoubleWell(y_power=4)``: a different surface, whose
+    numbers do not compare with those for p = 2.
 
     Attributes:
         y_power: p, even and at least 2.
@@ -36,45 +35,36 @@ class DoubleWell:
     y_power: int = 2
 
     def __post_init__(self) -> None:
-        if (
-            isinstance(self.y_power, bool)
-            or not isinstance(self.y_power, int)
-            or self.y_power < 2
-            or self.y_power % 2
-        ):
+        p = self.y_power
+        if isinstance(p, bool) or not isinstance(p, int) or p < 2 or p % 2:
             raise ValueError(
-                f"y_power is {self.y_power!r}, expected an even integer of at least 2: else E has"
-                " no lowest point along y"
+                f"y_power is {p!r}, expected an even integer of at least 2: otherwise E has no"
+                " minimum along y"
             )
 
     def energy(self, positions: Array) -> Array:
-        """Energies (...) at `positions` (..., 2), numpy or torch; plain arithmetic, so torch
-        differentiates it.
-        """
+        """Return energies (...) at `positions` (..., 2), numpy or torch (differentiable)."""
         x, y = positions[..., 0], positions[..., 1]
         return 10 * x**4 - 10 * x**2 + 2 * x + 4 * y**self.y_power
 
     def forces(self, positions: NDArray) -> NDArray:
-        """Forces -dE/d(x, y), (..., 2), at `positions` (..., 2)."""
-        x, y = positions[..., 0], positions[..., 1]
-        return np.stack(
-            [-(40 * x**3 - 20 * x + 2), -4 * self.y_power * y ** (self.y_power - 1)], axis=-1
-        )
+        """Return forces -dE/d(x, y), (..., 2), at `positions` (..., 2)."""
+        x, y, p = positions[..., 0], positions[..., 1], self.y_power
+        return np.stack([-(40 * x**3 - 20 * x + 2), -4 * p * y ** (p - 1)], axis=-1)
 
     def __call__(self, geometry: Geometry) -> Labels:
-        """Energy and forces of one particle in two dimensions.
+        """Return energy and forces of one particle in two dimensions.
 
         Raises:
             ValueError: another number of particles or dimensions.
         """
-        if geometry.positions.shape != (1, 2):
+        x = geometry.positions
+        if x.shape != (1, 2):
             raise ValueError(
-                f"positions have shape {geometry.positions.shape}, expected (1, 2): the double well"
-                " labels one particle in two dimensions, as geometry.points makes them"
+                f"positions have shape {x.shape}, expected (1, 2): the double well labels one"
+                " particle in two dimensions, as geometry.points makes them"
             )
-        return Labels(
-            energy=self.energy(geometry.positions)[0], forces=self.forces(geometry.positions)
-        )
+        return Labels(energy=self.energy(x)[0], forces=self.forces(x))
 
 
 def basin(
@@ -85,11 +75,9 @@ def basin(
     *,
     rng: np.random.Generator,
 ) -> list[Geometry]:
-    """Points of the deeper basin: `count` uniform draws in [-limit, limit]^2, of which those with E
-    < `threshold` are kept.
+    """Return those of `count` uniform draws in [-limit, limit]^2 with E < `threshold`.
 
-    The initial data of Schwalbe-Koda 2021 (A.2.1); with the printed numbers about one draw in ten
-    is kept.
+    The initial data of Schwalbe-Koda 2021 (A.2.1); with these numbers about one draw in ten.
 
     Raises:
         ValueError: no draw lies below `threshold`.

@@ -1,10 +1,9 @@
-"""Density functional theory: PySCF for the electrons, s-dftd3 for dispersion, and no other program.
+"""Density functional theory with PySCF, and dispersion with s-dftd3.
 
-The defaults are BP86-D3(BJ)/def2-SVP, the reference of Schwalbe-Koda 2021 for ammonia. What could
-make forces disagree
-with energies, or a label depend on those before it, is settled here: every calculation starts from
-the same kind of guess and knows nothing of the last one, the grid is fine and its own motion with
-the atoms is part of the gradient.
+The defaults are BP86-D3(BJ)/def2-SVP, the reference of Schwalbe-Koda 2021 for ammonia. Every
+calculation starts from the same kind of guess, so that no label depends on the one before it. The
+integration grid is fine, and its motion with the atoms is part of the gradient, so that forces
+agree with energies.
 """
 
 from __future__ import annotations
@@ -26,17 +25,15 @@ if TYPE_CHECKING:
 
 SLOPE = units.Hartree / units.Bohr  # of an energy, atomic units to eV/angstrom
 CURVATURE = SLOPE / units.Bohr  # eV/angstrom^2
-HEAVIEST = 94  # plutonium, the last element with parameters in D3; s-dftd3 says 0 beyond its own
+HEAVIEST = 94  # plutonium, the last element with parameters in D3; s-dftd3 gives 0 beyond its own
 
 
 @dataclass(frozen=True)
 class DFT:
-    """Labels isolated molecules with Kohn-Sham energies and analytic forces, in eV and eV/angstrom.
+    """Isolated molecules by Kohn-Sham theory, with analytic forces.
 
-    Restricted for singlets, unrestricted for any other multiplicity. A restricted determinant is a
-    poor description of a
-    bond that is being broken: there the field often does not converge, which is a failure and not a
-    label.
+    Restricted for singlets, unrestricted for any other multiplicity. A restricted determinant
+    describes a breaking bond poorly: there the field often does not converge, which is a failure.
 
     The functional is P86 on VWN5, as ORCA's BP86 has it. libxc's own "b88,p86" sits on PZ81, which
     is another functional: 2 kcal/mol off in the total energy of ammonia, 0.04 in its inversion
@@ -44,19 +41,19 @@ class DFT:
     releases are kept apart by ``Reference(DFT(), settings={"pyscf": pyscf.__version__})``.
 
     Attributes:
-        functional: exchange and correlation as libxc names them.
-        basis: a basis of PySCF.
-        dispersion: the functional whose D3(BJ) parameters are taken (Grimme 2011,
+        functional: Exchange and correlation as libxc names them.
+        basis: A basis of PySCF.
+        dispersion: The functional whose D3(BJ) parameters are used (Grimme 2011,
             doi:10.1002/jcc.21759; two-body, as ORCA's D3BJ); None leaves dispersion out.
-        grid: PySCF's level, 0 to 9, of the integration grid, pruned as in NWChem. At 4 it has 60 x
-            434 points for H, 90 x 590 for C, N and O; turning ammonia then changes its energy by
-            1e-6 eV.
-        conv_tol: largest change of the energy in the last cycle, hartree.
-        conv_tol_grad: largest norm of the orbital gradient, hartree; forces are then converged to
+        grid: PySCF's level, 0 to 9, of the integration grid, pruned as in NWChem. Level 4 has 60 x
+            434 points for H, 90 x 590 for C, N and O; turning ammonia changes its energy by 1e-6
+            eV.
+        conv_tol: Largest change of the energy in the last cycle, hartree.
+        conv_tol_grad: Largest norm of the orbital gradient, hartree; forces are then converged to
             about 1e-6 eV/angstrom.
-        max_cycle: cycles of DIIS, and, where they do not suffice, of the second-order method that
-            goes on from there; then the field counts as not converged.
-        threads: of PySCF, in this process; None leaves the choice to OMP_NUM_THREADS.
+        max_cycle: Largest number of cycles of DIIS, and then of the second-order method that
+            continues if DIIS has not converged.
+        threads: Of PySCF in this process; None leaves the choice to OMP_NUM_THREADS.
 
     Raises:
         ValueError: a setting out of range.
@@ -81,34 +78,33 @@ class DFT:
             )
 
     def __call__(self, geometry: Geometry) -> Labels:
-        """Energy and forces.
+        """Return energy and forces.
 
         Raises:
-            ValueError: a periodic or flat geometry, an impossible charge or multiplicity, atoms on
-                top of each other, an element without basis or dispersion parameters.
+            ValueError: a periodic or flat geometry, an impossible charge or multiplicity,
+                overlapping atoms, or an element without basis or dispersion parameters.
             NotConverged: the self-consistent field.
             ImportError: PySCF or s-dftd3 is missing.
         """
         check_molecule(geometry, "DFT")
         energy, slope = self._dispersion(geometry)
         with _threads(self.threads):
-            mean = self._converged(geometry)
-            gradient = mean.nuc_grad_method()
+            scf = self._converged(geometry)
+            gradient = scf.nuc_grad_method()
             gradient.grid_response = True  # else the forces of a molecule do not sum to zero
             slope = slope + gradient.kernel()
-        return Labels(energy=(mean.e_tot + energy) * units.Hartree, forces=-slope * SLOPE)
+        return Labels(energy=(scf.e_tot + energy) * units.Hartree, forces=-slope * SLOPE)
 
     def hessian(self, geometry: Geometry) -> NDArray:
-        """(3n, 3n) second derivatives of the energy, eV/angstrom^2, symmetric; rows and columns run
-        over atoms, then x, y, z.
+        """Return (3n, 3n) second derivatives of the energy, eV/angstrom^2, atom by atom.
 
         Those of the Kohn-Sham energy are PySCF's analytic ones, which leave out the grid's
         response: a few tenths of a wavenumber from differences of our forces for ammonia. Those of
         D3 are central differences of its analytic gradient.
 
         Raises:
-            ValueError, NotConverged, ImportError: as for labels; ValueError also where all
-                electrons have one spin.
+            ValueError, NotConverged, ImportError: as for labels; ValueError also if all electrons
+                have one spin.
         """
         check_molecule(geometry, "DFT")
         if geometry.multiplicity - 1 == geometry.numbers.sum() - geometry.charge:
@@ -128,15 +124,16 @@ class DFT:
                 )
                 curvature[row] = (ahead - behind).ravel() / (2 * step / units.Bohr)
         with _threads(self.threads):
-            mean = self._converged(geometry)
-            curvature += mean.Hessian().kernel().transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+            hessian = self._converged(geometry).Hessian().kernel()
+            curvature += hessian.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
         return (curvature + curvature.T) / 2 * CURVATURE
 
     def _molecule(self, geometry: Geometry) -> Mole:
-        """The molecule with its basis, for PySCF."""
+        """PySCF's molecule with its basis."""
         from pyscf import gto
 
-        elements = sorted({chemical_symbols[z] for z in geometry.numbers})
+        symbols = [chemical_symbols[z] for z in geometry.numbers]
+        elements = sorted(set(symbols))
         try:
             bases = {element: gto.basis.load(self.basis, element) for element in elements}
         except Exception as error:
@@ -144,18 +141,12 @@ class DFT:
                 f"PySCF has no basis {self.basis!r} for one of {', '.join(elements)}: choose"
                 " another with DFT(basis=...)"
             ) from error
+        cores = {element: gto.basis.load_ecp(self.basis, element) for element in elements}
         molecule = gto.Mole(
-            atom=[
-                (chemical_symbols[z], x)
-                for z, x in zip(geometry.numbers, geometry.positions / units.Bohr, strict=True)
-            ],
+            atom=list(zip(symbols, geometry.positions / units.Bohr, strict=True)),
             unit="Bohr",
             basis=bases,
-            ecp={
-                element: core
-                for element in elements
-                if (core := gto.basis.load_ecp(self.basis, element))
-            },
+            ecp={element: core for element, core in cores.items() if core},
             charge=geometry.charge,
             spin=geometry.multiplicity - 1,
             verbose=0,
@@ -170,15 +161,10 @@ class DFT:
 
     def _converged(self, geometry: Geometry) -> Any:
         """PySCF's mean field, converged."""
-        try:
-            from pyscf import dft
-        except ImportError as error:
-            raise ImportError(
-                "DFT() computes with PySCF, which is missing: pip install"
-                " 'agal_toolkit[references]'"
-            ) from error
+        from pyscf import dft
+
         kind = dft.RKS if geometry.multiplicity == 1 else dft.UKS
-        mean = kind(self._molecule(geometry)).set(
+        scf = kind(self._molecule(geometry)).set(
             xc=self.functional,
             conv_tol=self.conv_tol,
             conv_tol_grad=self.conv_tol_grad,
@@ -186,27 +172,26 @@ class DFT:
             init_guess="minao",
             chkfile=None,
         )
-        checkpoint = vars(mean).pop(
-            "_chkfile", None
-        )  # PySCF opens one before it can be told not to, and leaves it open
+        # PySCF opens a checkpoint file before chkfile=None takes effect, and leaves it open
+        checkpoint = vars(scf).pop("_chkfile", None)
         if checkpoint is not None:
             checkpoint.close()
-        mean.grids.set(level=self.grid, prune=dft.gen_grid.nwchem_prune)
-        mean.kernel()
-        if not mean.converged:
-            # Where two fields are all but equal (the two places of a radical's hole) DIIS creeps
+        scf.grids.set(level=self.grid, prune=dft.gen_grid.nwchem_prune)
+        scf.kernel()
+        if not scf.converged:
+            # If two fields are nearly equal (the two places of a radical's hole), DIIS moves slowly
             # from one to the other for ever.
-            second = mean.newton()
-            second.kernel(mean.mo_coeff, mean.mo_occ)
-            mean = second.undo_soscf()
-        if not mean.converged:
+            second_order = scf.newton()
+            second_order.kernel(scf.mo_coeff, scf.mo_occ)
+            scf = second_order.undo_soscf()
+        if not scf.converged:
             raise NotConverged(
                 f"the self-consistent field of {geometry!r}, charge {geometry.charge}, multiplicity"
                 f" {geometry.multiplicity}, did not converge in {self.max_cycle} cycles: give"
                 " another multiplicity, raise max_cycle, or drop the geometry (MinDistance before"
                 " labelling)"
             )
-        return mean
+        return scf
 
     def _dispersion(self, geometry: Geometry) -> tuple[float, NDArray]:
         """D3(BJ) energy, hartree, and its slope (n, 3), hartree/bohr."""
@@ -219,10 +204,11 @@ class DFT:
                 "D3 comes from s-dftd3, which is missing: pip install 'agal_toolkit[references]',"
                 " or DFT(dispersion=None)"
             ) from error
-        if geometry.numbers.max() > HEAVIEST:
+        heaviest = geometry.numbers.max()
+        if heaviest > HEAVIEST:
             raise ValueError(
-                f"D3 has no parameters for {chemical_symbols[geometry.numbers.max()]}: leave"
-                " dispersion out with DFT(dispersion=None)"
+                f"D3 has no parameters for {chemical_symbols[heaviest]}: leave dispersion out with"
+                " DFT(dispersion=None)"
             )
         try:
             damping = RationalDampingParam(method=self.dispersion, atm=False)
@@ -231,10 +217,9 @@ class DFT:
                 f"s-dftd3 has no D3(BJ) parameters for {self.dispersion!r}: name a functional that"
                 " has, or None"
             ) from error
-        said = DispersionModel(geometry.numbers, geometry.positions / units.Bohr).get_dispersion(
-            damping, grad=True
-        )
-        return float(said["energy"]), said["gradient"]
+        model = DispersionModel(geometry.numbers, geometry.positions / units.Bohr)
+        result = model.get_dispersion(damping, grad=True)
+        return float(result["energy"]), result["gradient"]
 
 
 def _threads(count: int | None) -> Any:
@@ -243,6 +228,6 @@ def _threads(count: int | None) -> Any:
         from pyscf import lib
     except ImportError as error:
         raise ImportError(
-            "DFT() computes with PySCF, which is missing: pip install 'agal_toolkit[references]'"
+            "DFT() needs PySCF, which is missing: pip install 'agal_toolkit[references]'"
         ) from error
     return lib.with_omp_threads(count)
