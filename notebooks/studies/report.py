@@ -10,10 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .jobs import read
-
-RESULTS = Path(__file__).parents[1] / "results"
-PROJECT = RESULTS.parents[1]
+from .jobs import RESULTS, markdown, read
 
 HEAD = ("study", "preset", "what", "paper", "found", "interval", "runs")
 Row = tuple[str, str, str, str, str, str, str]
@@ -73,12 +70,6 @@ def headlines(claims: Sequence[Row]) -> list[Row]:
     return [by_name[name] for name in HEADLINES]
 
 
-def table(claims: Sequence[Row]) -> str:
-    """Return rows as a Markdown table."""
-    rule = ("---",) * len(HEAD)
-    return "\n".join("| " + " | ".join(row) + " |" for row in (HEAD, rule, *claims))
-
-
 def inserted(text: str, claims: str) -> str:
     """Return `text` with `claims` between its marks.
 
@@ -98,8 +89,8 @@ def inserted(text: str, claims: str) -> str:
 def pages() -> dict[Path, str]:
     """Return the current text of each page that has a table of claims."""
     claims = rows()
-    tables = {RESULTS / "README.md": claims, PROJECT / "README.md": headlines(claims)}
-    return {page: inserted(page.read_text(), table(part)) for page, part in tables.items()}
+    shown = {RESULTS / "README.md": claims, RESULTS.parents[1] / "README.md": headlines(claims)}
+    return {page: inserted(page.read_text(), markdown(HEAD, part)) for page, part in shown.items()}
 
 
 if __name__ == "__main__":
