@@ -73,18 +73,21 @@ class Surface:
         grid: The points.
         energy: (points, points) mean energy.
         sigma: (points, points) root of the force variance (Schwalbe-Koda 2021, Eq. 10).
+        prediction: Prediction of every member at every point.
+        batch: The points as structures.
     """
 
     grid: Grid
     energy: NDArray
     sigma: NDArray
+    prediction: Prediction
+    batch: Batch
 
     @classmethod
     def of(cls, committee: Committee, grid: Grid = Grid()) -> Surface:
         """Evaluate mean energy and uncertainty at every point."""
         prediction, batch = predict_at(committee, grid.positions)
+        energy, sigma = prediction.energy.mean(0), force_variance(prediction, batch).sqrt()
         shape = (grid.points, grid.points)
-        sigma = force_variance(prediction, batch).sqrt()
-        return cls(
-            grid, prediction.energy.mean(0).numpy().reshape(shape), sigma.numpy().reshape(shape)
-        )
+        fields = (values.numpy().reshape(shape) for values in (energy, sigma))
+        return cls(grid, *fields, prediction, batch)

@@ -21,14 +21,14 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.grids import Grid, predict_at
+from ..analysis.grids import Grid, Surface, predict_at
 from ..attack import Adam, Attack, Ball, BoltzmannVariance, GradientDescent
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Report
 from ..geometry import Geometry, Labels, points
 from ..uncertainty.variance import force_variance
-from .attack_maps import CommitteeOnGrid, draw_gain, draw_paths
+from .attack_maps import attack_gain, draw_gain, draw_paths
 from .background import LIVE, PAUSED, Background
 from .clickable import MISSING, clickable
 from .generation_views import is_surface
@@ -85,7 +85,7 @@ class AttackExplorer(RunPanel):
             )
         self._committee, self._dataset, self._truth = committee, dataset, truth
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
-        self._seconds, self._on_grid = seconds, CommitteeOnGrid.of(committee, Grid(limit, points))
+        self._seconds, self._on_grid = seconds, Surface.of(committee, Grid(limit, points))
         self._seeds: list[Geometry] = []  # of the latest drop
         self._start = 0.0  # how far an attack displaces them before its first step
         self._follows = True  # whether the newest step is shown, not that of the slider
@@ -217,14 +217,14 @@ class AttackExplorer(RunPanel):
         figure.clear()
         axes = figure.subplots()
         figure.subplots_adjust(left=0.13, right=0.83, top=0.92, bottom=0.13)
-        surface, shown = self._on_grid.surface, str(self._surface.value)
+        surface, shown = self._on_grid, str(self._surface.value)
         title = _TITLES[shown]
         if shown == ENERGY:
             plots.energy_surface(axes, surface.grid, surface.energy)
         elif shown == SIGMA:
             plots.sigma_surface(axes, surface)
         else:
-            gain = self._on_grid.gain(self.attack, self._committee, self._dataset)
+            gain = attack_gain(self.attack, self._committee, self._dataset, surface)
             draw_gain(axes, surface.grid, gain)
             title += "" if self._kT.disabled else f", kT = {self._kT.value:.3g}"
         plots.structures(axes, self._dataset)

@@ -1,8 +1,6 @@
-"""A committee on the plane and the maps drawn from it: evaluated once, drawn as often as needed."""
+"""Maps of an attack on the plane: the loss on a grid, and the paths over it."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.artist import Artist
@@ -10,45 +8,22 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from .. import plots
-from ..analysis.grids import Grid, Surface, predict_at
+from ..analysis.grids import Grid, Surface
 from ..attack import Attack
-from ..batch import Batch, Prediction
 from ..committee import Committee
 from ..dataset import Dataset
 from ..plots.wells import map_axes
-from ..uncertainty.variance import force_variance
 
 _DECADES = 4.0  # of the loss that the map resolves
 _COLOURS = "cividis"
 
 
-@dataclass(frozen=True, eq=False)
-class CommitteeOnGrid:
-    """A committee evaluated on a grid.
-
-    Attributes:
-        surface: mean energy and uncertainty.
-        prediction: prediction of every member at every point.
-        batch: the points.
-    """
-
-    surface: Surface
-    prediction: Prediction
-    batch: Batch
-
-    @classmethod
-    def of(cls, committee: Committee, grid: Grid) -> CommitteeOnGrid:
-        """Evaluate a committee at every point of a grid."""
-        prediction, batch = predict_at(committee, grid.positions)
-        shape = (grid.points, grid.points)
-        energy = prediction.energy.mean(0).numpy().reshape(shape)
-        sigma = force_variance(prediction, batch).sqrt().numpy().reshape(shape)
-        return cls(Surface(grid, energy, sigma), prediction, batch)
-
-    def gain(self, attack: Attack, committee: Committee, dataset: Dataset) -> NDArray:
-        """Return (points, points) the adversarial loss with the papers' sign: attacks raise it."""
-        loss = attack.objective(committee, dataset)(self.prediction, self.batch)
-        return -loss.detach().numpy().reshape(self.surface.energy.shape)
+def attack_gain(
+    attack: Attack, committee: Committee, dataset: Dataset, surface: Surface
+) -> NDArray:
+    """Return (points, points) the adversarial loss with the papers' sign: attacks raise it."""
+    loss = attack.objective(committee, dataset)(surface.prediction, surface.batch)
+    return -loss.detach().numpy().reshape(surface.energy.shape)
 
 
 def draw_gain(axes: Axes, grid: Grid, gain: NDArray) -> None:

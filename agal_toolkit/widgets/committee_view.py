@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .. import plots
-from ..analysis.grids import Grid
+from ..analysis.grids import Grid, Surface
 from ..committee import Committee
 from ..dataset import Dataset
-from .attack_maps import CommitteeOnGrid
 from .panel import Panel
 from .picture import Picture
 
@@ -30,7 +29,7 @@ class CommitteeView(Panel):
     def __init__(
         self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None
     ) -> None:
-        self._surfaces, self._dataset = CommitteeOnGrid.of(committee, grid), dataset
+        self._surface, self._dataset = Surface.of(committee, grid), dataset
         most = max(len(committee), 1)
         self._member = ipywidgets.IntSlider(
             value=1, min=1, max=most, description="member", layout={"width": "320px"}
@@ -44,8 +43,8 @@ class CommitteeView(Panel):
 
     def _draw_static(self, figure: Figure) -> None:
         """Draw all members small above the chosen one, the mean and the uncertainty."""
-        surface, member = self._surfaces.surface, self._member.value - 1
-        energies = self._surfaces.prediction.energy.numpy()
+        surface, member = self._surface, self._member.value - 1
+        energies = surface.prediction.energy.numpy()
         energies = energies.reshape(-1, *surface.energy.shape)
         top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
         small = np.atleast_1d(top.subplots(1, max(len(energies), 5)))
