@@ -213,23 +213,17 @@ METRICS = as_json()
 def differences(stored: Any, given: Any, where: str = "") -> list[str]:
     """Return one line for each place where two JSON values differ."""
     if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        return [
-            line
-            for key in sorted(set(stored) | set(given))
-            for line in differences(
-                stored.get(key, "nothing"),
-                given.get(key, "nothing"),
-                f"{where}.{key}" if where else key,
-            )
-        ]
-    if isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        return [
-            line
-            for i, (a, b) in enumerate(zip(stored, given, strict=True))
-            for line in differences(a, b, f"{where}[{i}]")
-        ]
-    same = stored == given
-    return [] if same else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
+        keys = sorted(set(stored) | set(given))
+        pairs = [(stored.get(key, "nothing"), given.get(key, "nothing")) for key in keys]
+        places = [f"{where}.{key}" if where else key for key in keys]
+    elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        pairs = list(zip(stored, given, strict=True))
+        places = [f"{where}[{i}]" for i in range(len(pairs))]
+    else:
+        same = stored == given
+        return [] if same else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
+    items = zip(pairs, places, strict=True)
+    return [line for (a, b), place in items for line in differences(a, b, place)]
 
 
 @dataclass(frozen=True)
@@ -321,11 +315,7 @@ class RunDirectory:
         return self.has(generation, "labels", LABELS)
 
     def last_labels(self) -> tuple[int, Dataset, dict[int, str]]:
-        """Return the last generation with labels, its labelled structures and its failures.
-
-        Raises:
-            RunDirectoryError: not a run directory, or damaged labels.
-        """
+        """Return the last generation with labels, its labelled structures and its failures."""
         if self.folder is None or not (self.folder / "run.json").exists():
             raise RunDirectoryError(f"{self.folder} {_NO_RUN}: give the directory of a run")
         generation = 0

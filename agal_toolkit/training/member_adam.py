@@ -22,7 +22,10 @@ from torch.optim.adam import adam
 
 from ..files import atomic_write
 
-THRESHOLD = 1e-4  # relative gain that counts as progress, torch's default
+# torch's defaults
+ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
+ADAM |= {"fused": True, "amsgrad": False, "maximize": False}
+THRESHOLD = 1e-4  # relative gain that counts as progress
 
 
 class MemberAdam:
@@ -77,22 +80,7 @@ class MemberAdam:
             members = np.flatnonzero(self.rates == rate)
             columns = zip(*(self.rows[m] for m in members), strict=True)
             weights, slopes, first, second, steps = map(list, columns)
-            adam(
-                weights,
-                slopes,
-                first,
-                second,
-                [],
-                steps,
-                fused=True,
-                amsgrad=False,
-                maximize=False,
-                beta1=0.9,
-                beta2=0.999,
-                eps=1e-8,
-                weight_decay=0.0,
-                lr=scale * float(rate),
-            )
+            adam(weights, slopes, first, second, [], steps, lr=scale * float(rate), **ADAM)
 
     def end_epoch(self, losses: NDArray) -> None:
         """Keep each member's best weights and lower the rates of members without progress.
@@ -120,13 +108,9 @@ class MemberAdam:
             p.data = p.data.clone(memory_format=torch.contiguous_format)
 
     def _state(self) -> dict[str, Any]:
-        tensors = {
-            "flat": self.flat,
-            "best_weights": self.best_weights,
-            "first": self.moments[0],
-            "second": self.moments[1],
-            "steps": torch.stack(self.steps),
-        }
+        first, second = self.moments
+        tensors = {"flat": self.flat, "best_weights": self.best_weights}
+        tensors |= {"first": first, "second": second, "steps": torch.stack(self.steps)}
         return {
             **{name: tensor.cpu().numpy() for name, tensor in tensors.items()},
             "rates": self.rates,
@@ -160,14 +144,11 @@ class MemberAdam:
                 arrays = {name: stored[name] for name in names}
             about = json.loads(str(arrays["about"]))
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"the checkpoint {file} is damaged ({type(error).__name__}: {error}): {restart}"
-            ) from error
+            damage = f"is damaged ({type(error).__name__}: {error})"
+            raise ValueError(f"the checkpoint {file} {damage}: {restart}") from error
         if "fit" not in about:
-            raise ValueError(
-                f"the checkpoint {file} was written by an older version and does not name its fit:"
-                f" {restart}"
-            )
+            wrong = "was written by an older version and does not name its fit"
+            raise ValueError(f"the checkpoint {file} {wrong}: {restart}")
         if about["fit"] != fit:
             raise ValueError(
                 f"the checkpoint {file} is of a fit of other data, weights, settings or random"

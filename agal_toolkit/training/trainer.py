@@ -117,10 +117,9 @@ class TorchTrainer:
                 f"factor={self.factor} must be above 0 and at most 1, weights of the loss must not"
                 " be negative"
             )
-        if self.large_force is not None and not self.large_force > 0:
-            raise ValueError(
-                f"large_force is {self.large_force}, expected a positive force, or None"
-            )
+        force = self.large_force
+        if force is not None and not force > 0:
+            raise ValueError(f"large_force is {force}, expected a positive force, or None")
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
             raise ValueError(
                 f"epochs={self.epochs}, batch_size={self.batch_size} and"
@@ -220,23 +219,15 @@ class TorchTrainer:
         return Stacked(module.requires_grad_(False), baseline)
 
     def _fit_name(
-        self,
-        data: Dataset,
-        weights: NDArray,
-        valid: NDArray,
-        rng: Generator,
-        module: nn.Module,
+        self, data: Dataset, weights: NDArray, valid: NDArray, rng: Generator, module: nn.Module
     ) -> str:
         """A digest of everything that determines a fit, for its checkpoints.
 
         Initial parameters and baselines follow from these; their last bits differ between
         processors, and a fit may go on on another one.
         """
-        settings = {
-            f.name: repr(getattr(self, f.name))
-            for f in fields(self)
-            if f.compare and f.name != "network"
-        }
+        names = [f.name for f in fields(self) if f.compare and f.name != "network"]
+        settings = {name: repr(getattr(self, name)) for name in names}
         about = [settings, repr(module), rng.bit_generator.state, data.digest()]
         sha = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         sha.update(np.asarray(weights, dtype=float).tobytes())
@@ -263,11 +254,8 @@ class TorchTrainer:
         state = members.module.state_dict()
         arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
         np.savez(folder / "parameters.npz", **arrays)
-        about = {
-            "members": len(members),
-            "baseline": members.baseline.to_json(),
-            "network": repr(members.module),
-        }
+        about = {"members": len(members), "baseline": members.baseline.to_json()}
+        about["network"] = repr(members.module)
         (folder / "members.json").write_text(json.dumps(about))
 
     def load(self, folder: Path) -> Stacked:
@@ -305,7 +293,5 @@ def _check_weights(data: Dataset, weights: NDArray, valid: NDArray) -> None:
         raise ValueError(f"weights go down to {weights.min()}: they must not be negative")
     learns = (weights > 0).any(axis=1)
     if not learns.all():
-        raise ValueError(
-            f"member {int(np.argmin(learns))} has no training data: give it structures of positive"
-            " weight"
-        )
+        without = f"member {int(np.argmin(learns))} has no training data"
+        raise ValueError(f"{without}: give it structures of positive weight")
