@@ -1,4 +1,4 @@
-"""Which candidates are worth a label.
+"""Selectors: which candidates get a label.
 
 Selectors are applied in order and each sees what the earlier ones kept; the first that drops a
 candidate is its verdict.
@@ -48,22 +48,22 @@ class Candidate:
     role: str = TRAIN
 
 
+Candidates = Sequence[Candidate]
+
+
 class Selector(Protocol):
-    """A mask (n,) of the candidates to keep."""
+    """Returns a mask (n,) of the candidates to keep."""
 
     def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        candidates: Sequence[Candidate],
-        rng: Generator,
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray: ...
 
 
 @dataclass(frozen=True)
 class UncertaintyPercentile:
-    """Keeps candidates *all* of whose force-component variances reach a percentile of the training
-    set's (Schwalbe-Koda 2021, A.2.1).
+    """Keep candidates that are uncertain in every component (Schwalbe-Koda 2021, A.2.1).
+
+    The variance of each force component must reach a percentile of those of the training set.
 
     Attributes:
         percentile: 0 to 100.
@@ -76,15 +76,10 @@ class UncertaintyPercentile:
             raise ValueError(f"percentile is {self.percentile}, expected 0 to 100")
 
     def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        candidates: Sequence[Candidate],
-        rng: Generator,
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
-        threshold = committee.component_percentile(
-            dataset.of_role(TRAIN).geometries, self.percentile
-        )
+        training = dataset.of_role(TRAIN).geometries
+        threshold = committee.component_percentile(training, self.percentile)
         geometries = [candidate.geometry for candidate in candidates]
         variance = component_variance(committee.predict(geometries)).numpy()
         ends = np.cumsum([len(geometry) for geometry in geometries])
@@ -100,25 +95,20 @@ def euclidean(one: Geometry, other: Geometry) -> float:
 
 @dataclass(frozen=True)
 class Deduplicate:
-    """Keeps one candidate, that of the lowest loss, of each cluster (hierarchical, single linkage;
-    Schwalbe-Koda 2021, A.2.1).
+    """Keep the candidate of lowest loss of each cluster (Schwalbe-Koda 2021, A.2.1).
 
-    The paper does not say which of a cluster is kept.
+    Clusters are hierarchical with single linkage; the paper does not say which member is kept.
 
     Attributes:
-        threshold: distance below which neighbours share a cluster.
-        distance: between two geometries.
+        threshold: distance up to which neighbours share a cluster.
+        distance: function of two geometries.
     """
 
     threshold: float
     distance: Callable[[Geometry, Geometry], float] = euclidean
 
     def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        candidates: Sequence[Candidate],
-        rng: Generator,
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
         from scipy.cluster.hierarchy import fcluster, linkage  # slow to import
         from scipy.spatial.distance import squareform
@@ -130,13 +120,10 @@ class Deduplicate:
         distances = np.zeros((n, n))
         for i in range(n):
             for k in range(i):
-                distances[i, k] = distances[k, i] = self.distance(
-                    candidates[i].geometry, candidates[k].geometry
-                )
-        finite = np.nan_to_num(distances, posinf=1e300)
-        clusters = fcluster(
-            linkage(squareform(finite, checks=False), "single"), self.threshold, "distance"
-        )
+                pair = candidates[i].geometry, candidates[k].geometry
+                distances[i, k] = distances[k, i] = self.distance(*pair)
+        condensed = squareform(np.nan_to_num(distances, posinf=1e300), checks=False)
+        clusters = fcluster(linkage(condensed, "single"), self.threshold, "distance")
         losses = np.nan_to_num([candidate.loss for candidate in candidates], nan=0.0, posinf=np.inf)
         for cluster in np.unique(clusters):
             inside = np.flatnonzero(clusters == cluster)
@@ -146,21 +133,16 @@ class Deduplicate:
 
 @dataclass(frozen=True)
 class MaxForce:
-    """Keeps candidates on which the committee's mean predicts no larger force than this (Cezar 2025
-    uses 40 eV/angstrom).
+    """Keep candidates without a large force, as predicted by the committee's mean.
 
     Attributes:
-        largest: norm of the force on a particle, eV/angstrom.
+        largest: largest norm of the force on a particle, eV/angstrom (Cezar 2025: 40).
     """
 
     largest: float
 
     def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        candidates: Sequence[Candidate],
-        rng: Generator,
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
         batch = committee.batch([candidate.geometry for candidate in candidates])
         forces = committee(batch).forces.mean(0).norm(dim=-1)
@@ -169,7 +151,7 @@ class MaxForce:
 
 @dataclass(frozen=True)
 class MinDistance:
-    """Keeps candidates without a pair of atoms closer than this; periodic images count.
+    """Keep candidates without a pair of atoms closer than `shortest`; periodic images count.
 
     Attributes:
         shortest: angstrom.
@@ -178,11 +160,7 @@ class MinDistance:
     shortest: float
 
     def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        candidates: Sequence[Candidate],
-        rng: Generator,
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
         batches = [Batch.of([candidate.geometry]) for candidate in candidates]
         return np.array([not any_closer(batch, self.shortest) for batch in batches])
@@ -190,10 +168,10 @@ class MinDistance:
 
 @dataclass(frozen=True)
 class AtMost:
-    """Keeps this many candidates, drawn at random.
+    """Keep at most `count` candidates, drawn at random.
 
     Attributes:
-        count: how many.
+        count: largest number of candidates.
     """
 
     count: int
@@ -203,11 +181,7 @@ class AtMost:
             raise ValueError(f"AtMost({self.count}) would keep nothing: give a positive number")
 
     def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        candidates: Sequence[Candidate],
-        rng: Generator,
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
         keep = np.zeros(len(candidates), dtype=bool)
         keep[rng.choice(len(candidates), min(self.count, len(candidates)), replace=False)] = True

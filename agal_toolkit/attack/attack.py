@@ -67,8 +67,8 @@ class Attack:
             the guard is never kept.
         members: size of the random subset of members to attack, drawn anew for each attack; None
             attacks all.
-        last: keep the last valid iterate, as the authors' published code does, not the one of
-            lowest loss. Schwalbe-Koda 2021 does not say which, and Adam's last losses fluctuate.
+        last: keep the last valid iterate, as the authors' published code does, not the best one
+            (Schwalbe-Koda 2021 does not say which).
     """
 
     objective: Objective
@@ -131,8 +131,8 @@ class Attack:
             report(Step(step, self.minimizer.steps, losses[-1], positions[-1]))
         ends = np.cumsum([len(geometry) for geometry in geometries])
         paths = np.split(np.stack(positions), ends[:-1], axis=1)
-        all_cells = np.stack(cells, 1) if self.cell else [None] * len(geometries)
-        histories = zip(geometries, paths, all_cells, np.stack(losses, 1), strict=True)
+        boxes = np.stack(cells, 1) if self.cell else [None] * len(geometries)
+        histories = zip(geometries, paths, boxes, np.stack(losses, 1), strict=True)
         adversaries = [self._adversary(i, *history) for i, history in enumerate(histories)]
         reached = problem.reached([adversary.geometry for adversary in adversaries])
         return [

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -93,19 +94,18 @@ class Frame:
         return stretch.index_select(-3, self.batch.owner)
 
     @property
+    def cell(self) -> Tensor:
+        """(..., B, d, d) cells of the moved batch."""
+        return self.batch.cell if self.stretch is None else self.batch.cell @ self.stretch
+
+    @property
     def _periodic(self) -> Tensor:
         return self.batch.pbc.all(-1)[:, None, None]
 
     @property
     def _volume(self) -> Tensor:
         """(..., B, 1, 1) volumes, one for geometries that have none."""
-        volume = torch.linalg.det(self.cell).abs()[..., None, None]
-        return torch.where(self._periodic, volume, 1.0)
-
-    @property
-    def cell(self) -> Tensor:
-        """(..., B, d, d) cells of the moved batch."""
-        return self.batch.cell if self.stretch is None else self.batch.cell @ self.stretch
+        return torch.where(self._periodic, torch.linalg.det(self.cell).abs()[..., None, None], 1.0)
 
 
 def _symmetric(matrix: Tensor) -> Tensor:
@@ -124,10 +124,9 @@ class Autograd(Gradient):
             strain = None if delta.strain is None else delta.strain.detach().requires_grad_()
             moved = Delta(shift, strain).apply(batch)
             losses = loss(committee(moved, graph=True), moved)
-            if strain is None:
-                return losses.detach(), Delta(torch.autograd.grad(losses.sum(), shift)[0])
-            d_shift, d_strain = torch.autograd.grad(losses.sum(), (shift, strain))
-        return losses.detach(), Delta(d_shift, _symmetric(d_strain))
+            leaves = [leaf for leaf in (shift, strain) if leaf is not None]
+            d_shift, *d_strain = torch.autograd.grad(losses.sum(), leaves)
+        return losses.detach(), Delta(d_shift, _symmetric(d_strain[0]) if d_strain else None)
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,11 @@ class HessianVector(Gradient):
             moving = Frame(batch, shift, stretch)
             losses = loss(moving.predicted(energy, G_shift, G_stretch, prediction), moving.moved())
             given = [leaf for leaf in leaves if leaf is not None]
-            slopes = iter(torch.autograd.grad(losses.sum(), given, allow_unused=True))
+            slopes = iter(torch.autograd.grad(losses.sum(), given, materialize_grads=True))
 
         # dL/dE_m, v_m = dL/dG_m, and the explicit derivative of L in y.
         dL_dE, v_shift, v_stretch, explicit_shift, explicit_stretch = (
-            None if leaf is None else _or_zeros(next(slopes), leaf) for leaf in leaves
+            None if leaf is None else next(slopes) for leaf in leaves
         )
 
         # dL/dy = explicit - sum_m (dL/dE_m) G_m + sum_m (dG_m/dy) v_m
@@ -182,13 +181,10 @@ class HessianVector(Gradient):
         members = torch.nonzero(contributes).flatten()
         if len(members):  # the others cost no force call
             every = len(members) == len(committee)
-            Hv_shift, Hv_stretch = hessian_vector_product(
-                committee if every else committee[members.cpu().numpy()],
-                frame,
-                v_shift[members],
-                None if v_stretch is None else v_stretch[members],
-                self._step(prediction.forces.dtype),
-            )
+            chosen = committee if every else committee[members.cpu().numpy()]
+            v = v_shift[members], None if v_stretch is None else v_stretch[members]
+            step = self._step(prediction.forces.dtype)
+            Hv_shift, Hv_stretch = hessian_vector_product(chosen, frame, *v, step)
             d_shift = d_shift + Hv_shift.sum(0)
             if Hv_stretch is not None:
                 d_stretch = d_stretch + Hv_stretch.sum(0)
@@ -215,17 +211,14 @@ class HessianVector(Gradient):
         generator = generator or torch.Generator().manual_seed(0)
         forces = committee(batch).forces
         step = self._step(forces.dtype)
-        directions = [
-            torch.randn(forces.shape, generator=generator, dtype=torch.float64).to(forces.device)
-            for _ in range(3)
-        ]
+        normal = partial(torch.randn, forces.shape, generator=generator, dtype=torch.float64)
+        directions = [normal().to(forces.device) for _ in range(3)]
         frame = Frame(batch, torch.zeros_like(batch.positions))
         products = [hessian_vector_product(committee, frame, u, None, step)[0] for u in directions]
 
-        # what rounding of the forces makes of u J w - w J u
-        largest = forces.double().abs().amax((1, 2))
-        epsilon, size = torch.finfo(forces.dtype).eps, math.sqrt(batch.positions.numel())
-        rounding = 16 * epsilon * largest / step * size
+        # what rounding of the forces contributes to u J w - w J u
+        largest, eps = forces.double().abs().amax((1, 2)), torch.finfo(forces.dtype).eps
+        rounding = 16 * eps * largest / step * math.sqrt(batch.positions.numel())
         share = torch.zeros(len(committee), dtype=torch.float64, device=forces.device)
         for i, k in ((0, 1), (0, 2), (1, 2)):
             u, w, Ju, Jw = directions[i], directions[k], products[i], products[k]
@@ -239,10 +232,6 @@ class HessianVector(Gradient):
                 " Jacobian is antisymmetric), so HessianVector would be wrong: use"
                 " FiniteDifference(), or Autograd() for torch models"
             )
-
-
-def _or_zeros(slope: Tensor | None, leaf: Tensor) -> Tensor:
-    return torch.zeros_like(leaf) if slope is None else slope
 
 
 def hessian_vector_product(
@@ -334,8 +323,7 @@ class FiniteDifference(Gradient):
         moves = [("shift", i, c) for i in range(int(counts.max())) for c in range(d)]
         if delta.strain is not None:
             moves += [("strain", a, b) for a in range(d) for b in range(a, d)]
-        signs = (1.0, -1.0) if self.central else (1.0,)
-        tasks = [(*move, sign) for move in moves for sign in signs]
+        tasks = [(*move, sign) for move in moves for sign in (1.0, -1.0)[: 1 + self.central]]
         strain = None if delta.strain is None else torch.zeros_like(delta.strain)
         slope = Delta(torch.zeros_like(moved.positions), strain)
         room = max(1, self.chunk // len(moved.positions))

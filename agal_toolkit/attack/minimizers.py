@@ -1,10 +1,9 @@
-"""How a displacement goes downhill.
+"""Minimizers of an attack's loss.
 
 A minimizer is a frozen set of hyperparameters; called with a function it becomes a generator of
-iterates, so an attack can be driven to its end, watched, or stepped by hand with ``next``. Each
-geometry of a batch descends by itself. What moves
-are rows of numbers, all lengths: the shifts of particles, and the strain of each cell times its
-size.
+iterates, so an attack can be run to its end, watched, or stepped by hand with ``next``. Each
+geometry of a batch descends by itself. The unknowns are rows (K, d) of lengths: the shifts of
+particles, and the strain of each cell times its size.
 """
 
 from __future__ import annotations
@@ -18,29 +17,38 @@ from torch import Tensor
 
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 Project = Callable[[Tensor], Tensor]
+Dot = Callable[[Tensor, Tensor], Tensor]
+Pair = tuple[Tensor, Tensor, Tensor]  # step s, change of slope y, and 1 / (s y); 0 if forgotten
 
 
 class Minimizer(Protocol):
-    """Yields (rows (K, d), losses (B,)), the start first; ends after `steps` steps, or before where
-    nothing is left to do.
+    """Yields (rows (K, d), losses (B,)), the start first."""
 
-    Called with the function that gives losses (B,) and slopes (K, d) of rows, the start, a
-    projection onto allowed rows, and the geometry that each row belongs to (K,).
-    """
-
-    steps: int
+    @property
+    def steps(self) -> int:
+        """Largest number of steps."""
+        ...
 
     def __call__(
         self, evaluate: Evaluate, start: Tensor, project: Project, owner: Tensor
-    ) -> Iterator[tuple[Tensor, Tensor]]: ...
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield the iterates.
+
+        Args:
+            evaluate: returns losses (B,) and slopes (K, d) of rows.
+            start: (K, d) rows.
+            project: returns the nearest allowed rows.
+            owner: (K,) index of the geometry that each row belongs to.
+        """
+        ...
 
 
 @dataclass(frozen=True)
 class Adam:
-    """Adam on the displacement, as both papers' authors run it.
+    """Adam on the displacement, as in both papers.
 
     Attributes:
-        learning_rate: angstrom in a step, about.
+        learning_rate: about the length of a step, angstrom.
         steps: number of steps.
         betas: decay of the first and second moments of the slope.
         epsilon: added to the root of the second moment.
@@ -74,7 +82,7 @@ class GradientDescent:
     """Plain steps along the slope (Schwalbe-Koda 2021, Eq. 5, where the loss is maximised).
 
     Attributes:
-        learning_rate: alpha_delta, angstrom^2 for a unit of loss.
+        learning_rate: alpha_delta, angstrom^2 per unit of loss.
         steps: number of steps.
     """
 
@@ -97,20 +105,19 @@ class GradientDescent:
 
 @dataclass(frozen=True)
 class LBFGS:
-    """Quasi-Newton steps from the slopes of the last iterates (Cezar 2025, Sec. IV A), each
-    geometry with a memory of its own.
+    """Quasi-Newton steps (Cezar 2025, Sec. IV A), with a memory for each geometry.
 
-    The first step, and the first after a memory was dropped, takes a loss for a sum of squares and
-    goes to where it would be zero. A step that makes the loss larger is taken back and halved,
-    which costs an evaluation; of the batch only such geometries wait. No step moves any row further
-    than `largest`.
+    The first step, and the first after the memory was dropped, treats the loss as a sum of squares
+    and goes to where that would be zero. A step that raises a geometry's loss is undone and halved,
+    which costs an evaluation; the other geometries go on. No step moves a row further than
+    `largest`.
 
     Attributes:
         steps: evaluations beyond the first.
-        tolerance: a geometry is finished where no row's slope is longer; when all are, the attack
-            ends.
-        largest: angstrom.
-        memory: pairs of steps and changes of slope that are remembered.
+        tolerance: a geometry is finished when no row's slope is longer than this; the attack ends
+            when all are finished.
+        largest: longest step of a row, angstrom.
+        memory: number of remembered pairs of step and change of slope.
     """
 
     steps: int = 50
@@ -120,9 +127,8 @@ class LBFGS:
 
     def __post_init__(self) -> None:
         if self.steps < 0 or self.memory < 1 or not self.largest > 0 or not self.tolerance >= 0:
-            raise ValueError(
-                f"{self!r}: steps and tolerance are not negative, largest and memory positive"
-            )
+            expected = "steps and tolerance are not negative, largest and memory positive"
+            raise ValueError(f"{self!r}: {expected}")
 
     def __call__(
         self, evaluate: Evaluate, start: Tensor, project: Project, owner: Tensor
@@ -130,84 +136,64 @@ class LBFGS:
         rows = start
         losses, slope = evaluate(rows)
         yield rows, losses
-        count = len(losses)
 
         def dot(a: Tensor, b: Tensor) -> Tensor:
-            return a.new_zeros(count).index_add_(0, owner, (a * b).sum(-1))
+            """Return the scalar product (B,) of each geometry's rows."""
+            return a.new_zeros(len(losses)).index_add_(0, owner, (a * b).sum(-1))
 
         def longest(a: Tensor) -> Tensor:
-            return a.new_zeros(count).scatter_reduce_(0, owner, a.norm(dim=-1), "amax")
+            """Return the length (B,) of each geometry's longest row."""
+            return a.new_zeros(len(losses)).scatter_reduce_(0, owner, a.norm(dim=-1), "amax")
 
-        pairs: list[
-            tuple[Tensor, Tensor, Tensor]
-        ] = []  # step, change of slope, 1 / their product, zero where forgotten
+        pairs: list[Pair] = []
         shrink = torch.ones_like(losses)
         for _ in range(self.steps):
             moving = (longest(slope) > self.tolerance) & losses.isfinite()
             if not moving.any():
                 return
-            step = self._step(slope, losses, pairs, dot, owner)
-            length = longest(step)
-            step = (
-                step
-                * (shrink * (self.largest / length.clamp(min=self.largest)) * moving)[owner, None]
-            )
-            tried = project(rows + step)
-            new_losses, new_slope = evaluate(tried)
-            yield tried, new_losses
-            better = new_losses <= losses
-            taken, turned = tried - rows, new_slope - slope
-            product = dot(taken, turned)
-            good = (
-                better
-                & (product > 1e-12 * (dot(taken, taken) * dot(turned, turned)).sqrt())
-                & moving
-            )
-            pairs = [
-                (s, y, torch.where(better | ~moving | (shrink > 0.1), rho, 0.0))
-                for s, y, rho in pairs
-            ]  # stuck: forget
-            pairs = [*pairs, (taken, turned, torch.where(good, 1 / product.where(good, 1.0), 0.0))][
-                -self.memory :
-            ]
-            shrink = torch.where(better, 1.0, shrink / 2)
-            keep = better[owner, None]
-            rows, slope, losses = (
-                torch.where(keep, tried, rows),
-                torch.where(keep, new_slope, slope),
-                torch.where(better, new_losses, losses),
-            )
+            step = _step(slope, losses, pairs, dot, owner)
+            limit = shrink * (self.largest / longest(step).clamp(min=self.largest)) * moving
+            step = step * limit[owner, None]
+            trial = project(rows + step)
+            new_losses, new_slope = evaluate(trial)
+            yield trial, new_losses
 
-    def _step(
-        self,
-        slope: Tensor,
-        losses: Tensor,
-        pairs: list[tuple[Tensor, Tensor, Tensor]],
-        dot: Callable[[Tensor, Tensor], Tensor],
-        owner: Tensor,
-    ) -> Tensor:
-        """(K, d) the two-loop recursion, for each geometry over the pairs that it remembers;
-        downhill in any case.
-        """
-        q, shares = slope, []
-        for s, y, rho in reversed(pairs):
-            share = rho * dot(s, q)
-            shares.append(share)
-            q = q - share[owner, None] * y
-        scale = 2 * losses.abs() / dot(slope, slope).clamp(min=1e-300)
-        for _, y, rho in pairs:
-            scale = torch.where(
-                rho > 0, 1 / (rho * dot(y, y)).where(rho > 0, torch.ones_like(rho)), scale
-            )
-        r = scale[owner, None] * q
-        for (s, y, rho), share in zip(pairs, reversed(shares), strict=True):
-            r = r + (share - rho * dot(y, r))[owner, None] * s
-        uphill = dot(r, slope) <= 0
-        return -torch.where(uphill[owner, None], scale[owner, None] * slope, r)
+            # A stuck geometry forgets its pairs; a good step of positive curvature is added.
+            better = new_losses <= losses
+            remembered = better | ~moving | (shrink > 0.1)
+            pairs = [(s, y, torch.where(remembered, rho, 0.0)) for s, y, rho in pairs]
+            s, y = trial - rows, new_slope - slope
+            sy = dot(s, y)
+            curved = better & (sy > 1e-12 * (dot(s, s) * dot(y, y)).sqrt()) & moving
+            pairs.append((s, y, torch.where(curved, 1 / sy.where(curved, 1.0), 0.0)))
+            pairs = pairs[-self.memory :]
+
+            shrink = torch.where(better, 1.0, shrink / 2)
+            kept = better[owner, None]
+            rows, slope = torch.where(kept, trial, rows), torch.where(kept, new_slope, slope)
+            losses = torch.where(better, new_losses, losses)
+
+
+def _step(slope: Tensor, losses: Tensor, pairs: list[Pair], dot: Dot, owner: Tensor) -> Tensor:
+    """Return the step (K, d) of the two-loop recursion, downhill in any case."""
+    q, alphas = slope, []
+    for s, y, rho in reversed(pairs):
+        alpha = rho * dot(s, q)
+        alphas.append(alpha)
+        q = q - alpha[owner, None] * y
+    # inverse curvature: that of a sum of squares without pairs, else that of the latest pair
+    scale = 2 * losses.abs() / dot(slope, slope).clamp(min=1e-300)
+    for _, y, rho in pairs:
+        latest = 1 / (rho * dot(y, y)).where(rho > 0, torch.ones_like(rho))
+        scale = torch.where(rho > 0, latest, scale)
+    r = scale[owner, None] * q
+    for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
+        r = r + (alpha - rho * dot(y, r))[owner, None] * s
+    uphill = dot(r, slope) <= 0
+    return -torch.where(uphill[owner, None], scale[owner, None] * slope, r)
 
 
 def _check(minimizer: Adam | GradientDescent) -> None:
     if not minimizer.learning_rate > 0 or minimizer.steps < 0:
-        raise ValueError(
-            f"{minimizer!r}: the learning rate is positive, the number of steps not negative"
-        )
+        expected = "the learning rate is positive, the number of steps not negative"
+        raise ValueError(f"{minimizer!r}: {expected}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 from ase import units
@@ -13,16 +12,13 @@ from ase.data import atomic_masses
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from ..committee import Committee
-from ..dataset import Dataset
-from ..events import Report, ignore
 from ..geometry import Geometry
+from .samplers import StructureSampler
 
 
 @dataclass(frozen=True, eq=False)
-class NormalModes:
-    """Thermal displacements along the normal modes of one structure: the "Hessian-displaced" start
-    of Schwalbe-Koda 2021.
+class NormalModes(StructureSampler):
+    """Thermal displacements along normal modes: the start of Schwalbe-Koda 2021, A.2.2.
 
     Classical harmonic sampling. With masses m and the Hessian H, the modes are eigenvectors L_k of
     H_ij / sqrt(m_i m_j), with eigenvalues w_k^2, and
@@ -30,22 +26,17 @@ class NormalModes:
         x = x0 + m^(-1/2) sum_k Q_k L_k,    Q_k ~ N(0, kT / w_k^2),
 
     so every mode holds a potential energy of kT/2 on average. Each sample draws its temperature
-    uniformly from the range.
-    Displacements are straight: a mode that turns a bond also stretches it, the more the hotter.
-    Moves of the structure as a whole are projected out of H before it is diagonalised; those of
-    them that would move a fixed atom are none, so the modes of a structure with fixed atoms are
-    those of the movable ones between them.
+    uniformly from the range. Displacements are straight: a mode that turns a bond also stretches
+    it, more so when hot. Moves of the structure as a whole are projected out of H, unless they
+    would move a fixed atom: a structure with fixed atoms has the modes of its movable ones.
 
     Attributes:
-        geometry: a minimum of the energy, n particles in d dimensions; its unmovable particles
-            stay.
-        hessian: (n d, n d) second derivatives there, eV/angstrom^2, over particles, then
-            coordinates.
+        geometry: a minimum of the energy, n particles in d dimensions; unmovable particles stay.
+        hessian: (n d, n d) second derivatives, eV/angstrom^2, over particles, then coordinates.
         temperature: lowest and highest, K (250 and 750 in the paper).
-        count: samples (78 in the paper).
-        free: the energy does not change when the structure moves, or, if it is open, turns as a
-            whole. False where particles lie in a potential from outside, as points of a model
-            surface do.
+        count: number of samples (78 in the paper).
+        free: True if translations, and rotations if open, do not change the energy; False for
+            particles in an external potential, as points of a model surface are.
 
     Raises:
         ValueError: a Hessian of another shape or not symmetric, settings out of range, modes
@@ -61,69 +52,55 @@ class NormalModes:
     def __post_init__(self) -> None:
         hessian, size = np.array(self.hessian, dtype=float), self.geometry.positions.size
         if hessian.shape != (size, size) or not np.isfinite(hessian).all():
-            raise ValueError(
-                f"the hessian has shape {hessian.shape}, expected ({size}, {size}) finite second"
-                " derivatives, in eV/angstrom^2"
-            )
-        asymmetry = np.abs(hessian - hessian.T).max()
-        if asymmetry > 0.01 * np.abs(hessian).max():
+            expected = f"expected ({size}, {size}) finite second derivatives in eV/angstrom^2"
+            raise ValueError(f"the hessian has shape {hessian.shape}, {expected}")
+        asymmetry, largest = np.abs(hessian - hessian.T).max(), np.abs(hessian).max()
+        if asymmetry > 0.01 * largest:
             raise ValueError(
                 f"the hessian is not symmetric: elements differ by {asymmetry:.3g} of"
-                f" {np.abs(hessian).max():.3g} eV/angstrom^2; compute it more accurately"
+                f" {largest:.3g} eV/angstrom^2; compute it more accurately"
             )
         low, high = self.temperature
         if not 0 < low <= high or self.count < 1:
-            raise ValueError(
-                f"temperature={self.temperature} and count={self.count}: give (lowest, highest) in"
-                " K above 0, and at least one sample"
-            )
+            given = f"temperature={self.temperature} and count={self.count}"
+            raise ValueError(f"{given}: give (lowest, highest) in K above 0, and at least 1 sample")
         hessian = (hessian + hessian.T) / 2
         hessian.setflags(write=False)
         object.__setattr__(self, "hessian", hessian)
         curvatures = self._modes[0]
         if not len(curvatures):
             raise ValueError(
-                "no mode is left: the structure moves only as a whole, or not at all; free=False"
-                " keeps such moves where a potential from outside resists"
+                "no mode is left: the Hessian has no vibrations after removing rigid-body motion"
+                " and fixed atoms. For particles in an external potential use free=False"
             )
-        if curvatures[0] <= 1e-8 * np.abs(curvatures).max():
-            soft = ", ".join(
-                f"{value:.0f}"
-                for value in self.wavenumbers[curvatures <= 1e-8 * np.abs(curvatures).max()]
-            )
+        soft = self.wavenumbers[curvatures <= 1e-8 * np.abs(curvatures).max()]
+        if len(soft):
+            values = ", ".join(f"{value:.0f}" for value in soft)
             raise ValueError(
-                f"modes without a restoring force, {soft} cm^-1 (imaginary ones as negative"
-                " numbers): this is no minimum; optimise the geometry further, away from a saddle"
-                " point, with the energy that the hessian belongs to"
+                f"modes without a restoring force, {values} cm^-1 (imaginary ones as negative"
+                " numbers): this is no minimum; optimise the geometry with the Hessian's energy"
             )
 
     @cached_property
     def _modes(self) -> tuple[NDArray, NDArray]:
-        """w^2 (K,), ascending, eV / (angstrom^2 amu), and the displacements m^(-1/2) L (K, n, d) of
-        movable particles, amu^(-1/2).
-        """
+        """w^2 (K,) eV / (angstrom^2 amu), ascending, and m^(-1/2) L (K, n, d) amu^(-1/2)."""
         n, d = self.geometry.positions.shape
-        root = np.sqrt(
-            np.where(self.geometry.numbers > 0, atomic_masses[self.geometry.numbers], 1.0)
-        ).repeat(d)
+        numbers = self.geometry.numbers
+        root = np.sqrt(np.where(numbers > 0, atomic_masses[numbers], 1.0)).repeat(d)
+        # `basis` spans what is orthogonal to rigid moves and to the coordinates of fixed atoms.
         rigid = _rigid(self.geometry) if self.free else np.zeros((0, n * d))
-        moving = self.geometry.movable.repeat(d)
-        _, basis = _spanned(np.concatenate([rigid * root, np.eye(n * d)[~moving]]))
-        curvatures, vectors = np.linalg.eigh(
-            basis @ (self.hessian / root / root[:, None]) @ basis.T
-        )
+        fixed = np.eye(n * d)[~self.geometry.movable.repeat(d)]
+        _, basis = _spanned(np.concatenate([rigid * root, fixed]))
+        weighted = self.hessian / root / root[:, None]
+        curvatures, vectors = np.linalg.eigh(basis @ weighted @ basis.T)
         return curvatures, (vectors.T @ basis / root).reshape(-1, n, d)
 
     @property
     def wavenumbers(self) -> NDArray:
         """(K,) w / (2 pi c), ascending, cm^-1; imaginary ones as negative numbers."""
         curvatures = self._modes[0]
-        angular = (
-            np.sign(curvatures)
-            * np.sqrt(np.abs(curvatures))
-            * np.sqrt(units._e / units._amu)
-            * 1e10
-        )  # rad/s
+        root = np.sign(curvatures) * np.sqrt(np.abs(curvatures))
+        angular = root * np.sqrt(units._e / units._amu) * 1e10  # rad/s
         return angular / (2 * np.pi * units._c * 100)
 
     def draw(self, rng: Generator) -> list[Geometry]:
@@ -140,20 +117,11 @@ class NormalModes:
             for shift, t in zip(shifts, temperatures, strict=True)
         ]
 
-    def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        rng: Generator,
-        report: Report = ignore,
-        scratch: Path | None = None,
-    ) -> list[Geometry]:
-        return self.draw(rng)
-
 
 def _rigid(geometry: Geometry) -> NDArray:
-    """(r, n d) orthonormal moves of a structure as a whole: translations, and rotations if it is
-    open; only those that leave fixed particles.
+    """Return (r, n d) orthonormal moves of the whole structure that leave fixed particles.
+
+    These are translations, and rotations if it is open.
     """
     n, d = geometry.positions.shape
     moves = [np.tile(axis, (n, 1)) for axis in np.eye(d)]
@@ -164,15 +132,13 @@ def _rigid(geometry: Geometry) -> NDArray:
             turn[i, j], turn[j, i] = 1.0, -1.0
             moves.append(centred @ turn)
     _, leaving = _spanned(np.stack(moves)[:, ~geometry.movable].reshape(len(moves), -1).T)
-    # The tolerance decides what is linear: turned about its axis, a molecule bent by noise would
-    # seem to bend.
+    # The tolerance decides which molecules are linear: turned about its axis, a molecule bent by
+    # noise would seem to bend.
     return _spanned(leaving @ np.reshape(moves, (len(moves), -1)), tolerance=1e-3)[0]
 
 
 def _spanned(rows: NDArray, tolerance: float = 1e-6) -> tuple[NDArray, NDArray]:
-    """Orthonormal rows that span `rows` (m, k), and those that span what is orthogonal to them:
-    (rank, k) and (k - rank, k).
-    """
+    """Return orthonormal bases (rank, k) of `rows` (m, k), (k - rank, k) of what is orthogonal."""
     if not rows.size:
         return np.zeros((0, rows.shape[1])), np.eye(rows.shape[1])
     _, singular, vectors = np.linalg.svd(rows)

@@ -41,6 +41,24 @@ class DatasetSampler(ABC):
         return self.draw(dataset, rng)
 
 
+class StructureSampler(ABC):
+    """A sampler that needs neither a committee nor data."""
+
+    @abstractmethod
+    def draw(self, rng: Generator) -> list[Geometry]:
+        """Return geometries made from the sampler's own structure."""
+
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        rng: Generator,
+        report: Report = ignore,
+        scratch: Path | None = None,
+    ) -> list[Geometry]:
+        return self.draw(rng)
+
+
 @dataclass(frozen=True)
 class FromDataset(DatasetSampler):
     """The labelled structures themselves: each is a seed (Schwalbe-Koda 2021, A.2.1).
@@ -97,7 +115,7 @@ class Rattle(DatasetSampler):
 
 
 @dataclass(frozen=True)
-class Copies:
+class Copies(StructureSampler):
     """`count` copies of one structure; the attack's random start displaces each copy differently.
 
     As Schwalbe-Koda 2021, A.2.2, for ammonia.
@@ -114,19 +132,9 @@ class Copies:
         if self.count < 1:
             raise ValueError(f"Copies(count={self.count}): give a positive number")
 
-    def draw(self) -> list[Geometry]:
-        """Return the copies."""
+    def draw(self, rng: Generator | None = None) -> list[Geometry]:
+        """Return the copies; nothing is random about them."""
         return [self.geometry] * self.count
-
-    def __call__(
-        self,
-        committee: Committee,
-        dataset: Dataset,
-        rng: Generator,
-        report: Report = ignore,
-        scratch: Path | None = None,
-    ) -> list[Geometry]:
-        return self.draw()
 
 
 @dataclass(frozen=True)
