@@ -161,7 +161,8 @@ class Atlas(Panel):
 
     def _draw_static(self, figure: Figure) -> None:
         """Draw the map, the structure and its table."""
-        left, right = figure.subfigures(1, 2, width_ratios=[_MAP[0], _VIEW[0]])
+        ratios = [_MAP[0], _VIEW[0]]
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)[0]
         self._draw_map(left)
         left.axes[0].plot(*self.points[self.chosen], **_RING, mec="black", mew=1.5)
         share = _VIEW[1] / _MAP[1]
@@ -206,6 +207,6 @@ def _group_colours(groups: Iterable[str], given: Mapping[str, str]) -> dict[str,
     missing = [group for group in groups if group not in given]
     shades: Sequence[Any] = CYCLE
     if len(missing) > len(CYCLE):
-        shades = colormaps["turbo"](np.linspace(0.05, 0.95, len(missing)))
+        shades = list(colormaps["turbo"](np.linspace(0.05, 0.95, len(missing))))
     colours = {**given, **dict(zip(missing, shades, strict=False))}
     return {group: colours[group] for group in groups}

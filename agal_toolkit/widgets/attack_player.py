@@ -181,6 +181,7 @@ class AttackPlayer(Panel):
     def _ask_reference(self) -> None:
         """Label the kept structure of the chosen attack."""
         index = self.chosen
+        assert self._truth is not None
         try:
             labels = self._truth(self.adversaries[index].geometry)
             self._answers[index] = None if labels is None else labels.energy
@@ -260,17 +261,18 @@ class AttackPlayer(Panel):
 
     def _draw_static(self, figure: Figure) -> None:
         trace = self._trace
-        if self._error is not None or trace is None:
-            raise self._error or RuntimeError("there is no attack in view")
-        left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
+        if self._error is not None:
+            raise self._error
+        assert trace is not None  # a refused attack has an error
+        ratios = [_VIEW[0], _CURVES[0]]
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)[0]
         self._molecule.draw(left.add_axes((0.0, 0.04, 1.0, 0.86)))
         step = f"step {self._at} of {len(trace) - 1}; pale: the start"
         most = f"{trace.atomic.max() * self._scale:.2g} {self._unit}/Å"
         colours = f"\nred: force uncertain by up to {most}" if self._coloured else ""
         title = f"{formula(trace.geometries[0])}, {step}{colours}"
         left.text(0.5, 0.985, title, ha="center", va="top", fontsize=9)
-        move_mark = self._draw_curves(right)
-        for artist in move_mark(self._at):
+        for artist in self._draw_curves(right)(self._at):
             artist.set_animated(False)
 
     def _static_picture(self) -> bytes:
@@ -279,18 +281,15 @@ class AttackPlayer(Panel):
             return super()._static_picture()
 
     def _controls(self) -> list[ipywidgets.Widget]:
-        names = [
-            f"{number}: seed {adversary.seed}, kept step {adversary.kept} of"
-            f" {len(adversary.losses) - 1}"
-            for number, adversary in enumerate(self.adversaries, 1)
+        options = [
+            (f"{k + 1}: seed {a.seed}, kept step {a.kept} of {len(a.losses) - 1}", k)
+            for k, a in enumerate(self.adversaries)
         ]
-        options = [(name, index) for index, name in enumerate(names)]
-        style, layout = {"description_width": "52px"}, {"width": "330px"}
-        self._choice = ipywidgets.Dropdown(
+        layout = {"width": "330px", "display": None if len(options) > 1 else "none"}
+        style = {"description_width": "52px"}
+        self._choice: Any = ipywidgets.Dropdown(
             options=options, description="attack", style=style, layout=layout
         )
-        choosing = row(self._choice)
-        choosing.layout.display = None if len(names) > 1 else "none"
         self._colouring = ipywidgets.ToggleButtons(
             options=[ELEMENTS, SIGMA],
             style={"button_width": "110px"},
@@ -306,7 +305,7 @@ class AttackPlayer(Panel):
         self._numbers = ipywidgets.HTML()
         view = ipywidgets.VBox([self._molecule, self._colouring, self._scale_bar])
         viewing = ipywidgets.HBox([view, self._curves], layout={"flex_flow": "row wrap"})
-        return [choosing, viewing, row(self._play, self._slider), self._numbers]
+        return [self._choice, viewing, row(self._play, self._slider), self._numbers]
 
 
 def _mark(curves: Sequence[tuple[Axes, NDArray, Any]]) -> MoveMark:

@@ -46,7 +46,7 @@ class CommitteeView(Panel):
         surface, member = self._surface, self._member.value - 1
         energies = surface.prediction.energy.numpy()
         energies = energies.reshape(-1, *surface.energy.shape)
-        top, bottom = figure.subfigures(2, 1, height_ratios=[1.25, 3.0])
+        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.25, 3.0])[:, 0]
         small = np.atleast_1d(top.subplots(1, max(len(energies), 5)))
         top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.02, wspace=0.06)
         for axes in small[len(energies) :]:

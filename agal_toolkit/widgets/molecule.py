@@ -71,7 +71,7 @@ viewer.requestRender();
 class _Shown(NamedTuple):
     """The arguments of :meth:`Molecule.show`, which are those of :func:`scenes`."""
 
-    geometry: Geometry | None = None
+    geometry: Geometry
     ghost: Geometry | None = None
     colours: NDArray | None = None
     labels: tuple[str, ...] | None = None
@@ -91,11 +91,12 @@ class Molecule(ipywidgets.VBox):
 
     def __init__(self, size: tuple[float, float] = (3.6, 3.2)) -> None:
         self._size, self._lock = size, threading.RLock()
-        self._shown = _Shown()
+        self._shown: _Shown | None = None
         self._frames: tuple[Geometry, ...] = ()
+        self._ghost: Geometry | None = None  # of the frames
         self._turn, self._reach, self._aim = np.eye(3), 0.0, 0
         self.live = importlib.util.find_spec("nglview") is not None
-        self._view = _nglview(size, self._answer) if self.live else Picture(self._draw, size)
+        self._view: Any = _nglview(size, self._answer) if self.live else Picture(self._draw, size)
         missing = [] if self.live else [ipywidgets.HTML(error_html(_MISSING))]
         super().__init__([self._view, *missing])
         self.layout.width = f"{round(size[0] * DPI) + 4}px"
@@ -103,7 +104,7 @@ class Molecule(ipywidgets.VBox):
     @property
     def geometry(self) -> Geometry | None:
         """The structure in view; None before the first."""
-        return self._shown.geometry
+        return None if self._shown is None else self._shown.geometry
 
     def show(
         self,
@@ -136,7 +137,7 @@ class Molecule(ipywidgets.VBox):
     def clear(self) -> Molecule:
         """Show nothing and forget the frames."""
         with self._lock:
-            self._shown, self._frames = _Shown(), ()
+            self._shown, self._frames = None, ()
             self._update([])
         return self
 
@@ -156,7 +157,8 @@ class Molecule(ipywidgets.VBox):
         with self._lock:
             visible = [scene for geometry in geometries for scene in scenes(geometry, ghost)]
             self._look(geometries[0], ghost, max(scene.reach for scene in visible))
-            self._frames, self._shown = tuple(geometries), _Shown(geometries[0], ghost)
+            self._frames, self._ghost = tuple(geometries), ghost
+            self._shown = _Shown(geometries[0], ghost)  # the camera looks at all of them
             return self.seek(0)
 
     def seek(self, frame: int, colours: ArrayLike | None = None) -> Molecule:
@@ -166,13 +168,13 @@ class Molecule(ipywidgets.VBox):
             IndexError: `frame` is not below the number of frames.
         """
         with self._lock:
-            return self.show(self._frames[frame], self._shown.ghost, colours)
+            return self.show(self._frames[frame], self._ghost, colours)
 
     def draw(self, axes: Axes) -> None:
         """Draw the structure on matplotlib axes, from the first position of the camera."""
         with self._lock:
             shown, turn, reach = self._shown, self._turn, self._reach
-        if shown.geometry is not None:
+        if shown is not None:
             plots.molecule(axes, *shown, outline=False, view=turn, limit=reach, bar=True)
             return
         axes.axis("off")
@@ -200,7 +202,7 @@ class Molecule(ipywidgets.VBox):
         """Send the scene to a view that was loaded on a page."""
         if isinstance(message, dict) and message.get("type") == "request_loaded":
             with self._lock:
-                if self.geometry is not None:
+                if self._shown is not None:
                     self._send_scenes(scenes(*self._shown))
 
     def _send_scenes(self, visible: Sequence[Scene]) -> None:
@@ -271,7 +273,7 @@ def _nglview(size: tuple[float, float], answer: Any) -> ipywidgets.DOMWidget:
     # nglview 4.0.1 announces front-end 4.0 and installs 3.1.5, so JupyterLab refuses to load it.
     if version is not None and "nglview" not in sys.modules:
         announced = types.ModuleType("nglview._frontend")
-        announced.__frontend_version__ = version
+        announced.__dict__["__frontend_version__"] = version
         sys.modules["nglview._frontend"] = announced
     with capture_output(stdout=False, stderr=False):  # importing nglview displays an empty widget
         import nglview

@@ -31,10 +31,10 @@ DRAWING = threading.RLock()  # matplotlib shares font and text caches between fi
 _ERROR_COLOUR = "#922b21"
 
 
-def png(draw: Draw, size: tuple[float, float], dpi: float = DPI) -> bytes:
+def png(draw: Draw, size: tuple[float, float]) -> bytes:
     """Return the PNG of a figure of `size` inches that `draw` fills; white in any theme."""
     with DRAWING:
-        figure = Figure(figsize=size, dpi=dpi, facecolor="white")
+        figure = Figure(figsize=size, dpi=DPI, facecolor="white")
         FigureCanvasAgg(figure)
         draw(figure)
         return encoded(figure)
@@ -90,7 +90,7 @@ def picture_layout(inches: float) -> ipywidgets.Layout:
 
 
 class Coalesced:
-    """A call in a helper thread that answers all requests made meanwhile or within `delay` seconds."""
+    """A call in a helper thread; requests meanwhile or within `delay` seconds share the next."""
 
     def __init__(self, call: Callable[[], None], delay: float = 0.0) -> None:
         self._call, self._delay = call, delay
@@ -200,7 +200,7 @@ class MarkedPicture(ipywidgets.Image):
         with DRAWING:
             self._canvas.restore_region(self._background)
             for artist in self._move_mark(step):
-                artist.axes.draw_artist(artist)
+                self._canvas.figure.draw_artist(artist)
             stream = io.BytesIO()
             imsave(stream, self._canvas.buffer_rgba(), format="png", dpi=DPI)
             self.value = stream.getvalue()

@@ -15,7 +15,6 @@ from agal_toolkit import Adam, Attack, Ball, Dataset, Labels, Proposal, Variance
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.selection import Candidate
 from agal_toolkit.widgets import AttackPlayer
-from agal_toolkit.widgets.picture import MarkedPicture
 
 
 @pytest.fixture(scope="module")
@@ -290,13 +289,3 @@ def test_the_axes_say_their_units(committee, adversaries):
         r"$\mathcal{L}_\mathrm{adv}$",
     ]
     assert figure.axes[-1].get_xlabel() == "attack step"
-
-
-def test_curves_that_cannot_be_drawn_say_so():
-    def fail(figure):
-        raise RuntimeError("no curve")
-
-    curves = MarkedPicture(fail, (3, 2))
-    curves.move(3)
-    assert "no curve" in str(curves.error)
-    assert bytes(curves.value).startswith(b"\x89PNG")
