@@ -175,7 +175,7 @@ class Monitor(RunPanel):
             for axes, title in zip((left, right), titles, strict=True):
                 _announce(axes, title, "after the first generation")
             return
-        view = self._view(generations[-1])
+        view = self._view(generations[0])
         view.draw(left, right, generations, self._paths.value)
         for axes, title in zip((left, right), view.titles, strict=True):
             axes.set_title(f"{title}, {strategy}", fontsize=10)
@@ -268,19 +268,13 @@ class Monitor(RunPanel):
         self._outer, self._inner = bar(), bar()
         self._where, self._stage, self._time = (ipywidgets.Label() for _ in range(3))
         self._where.layout.width, self._time.layout.width = "230px", "330px"
-        centred = ipywidgets.Layout(align_items="center")
-        return ipywidgets.VBox(
-            [
-                ipywidgets.HBox([self._outer, self._where, self._time], layout=centred),
-                ipywidgets.HBox([self._inner, self._stage], layout=centred),
-            ]
-        )
+        overall, inside = row(self._outer, self._where, self._time), row(self._inner, self._stage)
+        return ipywidgets.VBox([overall, inside])
 
     def _looking_row(self) -> ipywidgets.HBox:
         def checkbox(value: bool, description: str, width: str) -> ipywidgets.Checkbox:
-            layout = ipywidgets.Layout(width=width)
-            named = {"description": description, "indent": False}
-            return ipywidgets.Checkbox(value=value, layout=layout, **named)
+            look = {"layout": ipywidgets.Layout(width=width), "indent": False}
+            return ipywidgets.Checkbox(value=value, description=description, **look)
 
         self._strategy = ipywidgets.ToggleButtons(
             options=list(self._loops), style={"button_width": "104px"}
@@ -333,7 +327,7 @@ class Monitor(RunPanel):
         generations = self._upto_slider(strategy)
         try:
             if generations:
-                self._view(generations[-1]).prepare(generations)
+                self._view(generations[0]).prepare(generations)
         except Exception as caught:
             error = caught
         self._prepared = strategy, generations, error

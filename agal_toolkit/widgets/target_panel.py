@@ -119,8 +119,8 @@ class TargetPanel(RunPanel):
         self.background = Background(self._attack_next)
         self._objective, self._calibration, self._truth = goal, calibration, truth
         self._present_target = 1.5 * heldout  # of the present attack
-        self._course: dict[int, float] = {}  # its steps -> mean uncertainty
-        # course, step and structure to show next
+        self._trace: dict[int, float] = {}  # its steps -> mean uncertainty
+        # trace, step and structure to show next
         self._latest: tuple[dict[int, float], int, Geometry] | None = None
         self._writing = threading.Lock()  # two threads write the list, and the later must win
         self._molecule = Molecule(_VIEW)
@@ -187,7 +187,7 @@ class TargetPanel(RunPanel):
 
     def _on_step(self, step: Step) -> None:
         geometry = self.seeds[self._next].moved(step.positions)
-        self._latest = (self._course, step.step, geometry)
+        self._latest = (self._trace, step.step, geometry)
         self._follow.request()
 
     def _on_state(self, change: Any) -> None:
@@ -197,11 +197,11 @@ class TargetPanel(RunPanel):
         """
         old, new = change["old"], change["new"]
         if old not in LIVE:
-            self._present_target, self._course = self.target, {}
+            self._present_target, self._trace = self.target, {}
         if new == DONE and old != STOPPING:
             delivery, step = self.background.records[-1]
             self.deliveries.append(delivery)
-            self._latest = (self._course, step, delivery.geometry)
+            self._latest = (self._trace, step, delivery.geometry)
             self._clear_error()
             self._ask.request()
         if self.background.error is not None:
@@ -240,10 +240,10 @@ class TargetPanel(RunPanel):
     def _show_latest(self) -> None:
         if self._latest is None:
             return
-        course, step, geometry = self._latest
+        trace, step, geometry = self._latest
         sigma = self._sigma(geometry)
-        course[step] = float(sigma.mean())
-        if course is not self._course:  # of an earlier attack
+        trace[step] = float(sigma.mean())
+        if trace is not self._trace:  # of an earlier attack
             return
         self._show(geometry, sigma)
         self._curves.redraw()
@@ -261,7 +261,7 @@ class TargetPanel(RunPanel):
     def _draw_curves(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.115, right=0.985, top=0.96, bottom=0.15, wspace=0.4)
-        self._draw_course(left)
+        self._draw_trace(left)
         if self.deliveries:
             rows = [(d.target, d.found, d.predicted) for d in self.deliveries]
             target, found, predicted = _MEV * np.array(rows, dtype=float).T  # None becomes NaN
@@ -271,8 +271,8 @@ class TargetPanel(RunPanel):
             right.axis("off")
             placeholder(right, "promise and delivery\nappear here", "0.5", 10)
 
-    def _draw_course(self, axes: Axes) -> None:
-        steps, sigma = np.array(sorted(self._course.items()) or [(0, np.nan)]).T
+    def _draw_trace(self, axes: Axes) -> None:
+        steps, sigma = np.array(sorted(self._trace.items()) or [(0, np.nan)]).T
         axes.plot(steps, _MEV * sigma, color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5)
         axes.axhline(_MEV * self._present_target, color="k", ls="--", lw=1, label="target")
         axes.axhline(_MEV * self.heldout, color="0.5", ls=":", lw=1.2, label="as structures are")

@@ -193,28 +193,28 @@ def test_an_interrupt_reaches_wait_and_stops_the_run():
     assert run.state == "stopped"
 
 
-def test_views_hear_events_and_records_in_the_worker():
-    heard = []
+def test_subscribers_receive_events_and_records_in_the_worker():
+    received = []
     run = Background(count_to(2, events=1))
-    run.subscribe(lambda message: heard.append((message, threading.current_thread().name)))
+    run.subscribe(lambda message: received.append((message, threading.current_thread().name)))
     run.start().wait()
-    assert [type(m).__name__ for m, _ in heard] == ["Progress", "int", "Progress", "int"]
-    assert {name for _, name in heard} == {"agal background"}
+    assert [type(m).__name__ for m, _ in received] == ["Progress", "int", "Progress", "int"]
+    assert {name for _, name in received} == {"agal background"}
 
 
-def test_a_throttled_view_hears_fewer_but_always_the_last():
+def test_a_throttled_subscriber_receives_fewer_but_always_the_last():
     def make(report):
         for k in range(100):
             time.sleep(0.002)
             report(Progress("beat", k, 100))
         yield "end"
 
-    every, some = [], []
+    all_of_them, some = [], []
     run = Background(make)
-    run.subscribe(every.append, kinds=(Progress,))
+    run.subscribe(all_of_them.append, kinds=(Progress,))
     run.subscribe(lambda m: some.append(m.done), hz=20, kinds=(Progress,))
     run.start().wait()
-    assert len(every) == 100
+    assert len(all_of_them) == 100
     assert 2 <= len(some) < 30
     assert some[0] == 0
     assert some[-1] == 99
@@ -230,46 +230,46 @@ def test_a_message_of_another_kind_is_not_throttled_away():
             report(Progress("beat", k, 20))
         yield "end"
 
-    heard = []
+    received = []
     run = Background(make)
-    run.subscribe(heard.append, hz=0.5)
+    run.subscribe(received.append, hz=0.5)
     run.start().wait()
-    assert [m.done if isinstance(m, Progress) else m for m in heard[:2]] == [0, 19]
-    assert isinstance(heard[2], Stage)
-    assert heard[-1] == "end"
+    assert [m.done if isinstance(m, Progress) else m for m in received[:2]] == [0, 19]
+    assert isinstance(received[2], Stage)
+    assert received[-1] == "end"
 
 
-def test_what_is_held_is_shown_before_a_message_of_a_kind_that_is_not_wanted():
+def test_a_held_message_is_delivered_before_one_of_a_kind_that_is_not_subscribed():
     def make(report):
         for k in range(20):
             report(Progress("beat", k, 20))
         report(Stage(0, "labels", "started"))
-        seen.append(list(heard))
+        seen.append(list(received))
         yield "end"
 
-    heard, seen = [], []
+    received, seen = [], []
     run = Background(make)
-    run.subscribe(lambda message: heard.append(message.done), hz=0.5, kinds=(Progress,))
+    run.subscribe(lambda message: received.append(message.done), hz=0.5, kinds=(Progress,))
     run.start().wait()
     assert seen == [[0, 19]]
-    assert heard == [0, 19]
+    assert received == [0, 19]
 
 
-def test_a_view_that_fails_is_told_and_the_run_goes_on():
-    told = []
+def test_the_error_of_a_subscriber_is_reported_and_the_run_continues():
+    reported = []
 
     def draw(message):
         if message == 1:
             raise ZeroDivisionError("no data to draw")
 
     run = Background(count_to(3))
-    view = run.subscribe(draw, kinds=(int,), failed=told.append)
+    failing = run.subscribe(draw, kinds=(int,), failed=reported.append)
     broken = run.subscribe(lambda _: 1 / 0, failed=lambda error: 1 / 0)
     run.start().wait()
     assert run.records == (0, 1, 2)
     assert run.state == "done"
-    assert [str(error) for error in told] == ["no data to draw"]
-    assert view.error is None
+    assert [str(error) for error in reported] == ["no data to draw"]
+    assert failing.error is None
     assert isinstance(broken.error, ZeroDivisionError)
 
 

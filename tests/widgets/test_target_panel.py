@@ -68,7 +68,7 @@ def test_a_press_sends_the_next_structure_to_the_target_and_asks_the_truth(
     assert first.found == pytest.approx(np.sqrt((errors**2).sum(-1).mean(0)).mean())
     np.testing.assert_array_equal(panel._molecule.geometry.positions, first.geometry.positions)
     assert panel._molecule._shown.colours is not None
-    assert first.predicted in [pytest.approx(value, rel=1e-6) for value in panel._course.values()]
+    assert first.predicted in [pytest.approx(value, rel=1e-6) for value in panel._trace.values()]
     assert "target 20, predicted" in panel._list.value
     assert "found" in panel._list.value
     panel.start().settle()
@@ -138,16 +138,16 @@ def test_a_paused_attack_goes_on_with_the_same_button(committee, seeds, truth):
     assert len(panel.deliveries) == 1
 
 
-def test_what_the_truth_cannot_say_is_told_and_does_not_stop_others(committee, seeds, truth):
-    def moody(geometry):
-        if geometry.origin["seed"] == 0 and not moody.asked:
-            moody.asked.append(geometry)
+def test_what_the_truth_cannot_say_is_shown_and_does_not_stop_others(committee, seeds, truth):
+    def fails_once(geometry):
+        if geometry.origin["seed"] == 0 and not fails_once.questions:
+            fails_once.questions.append(geometry)
             raise ValueError("it is taken apart")
         return truth(geometry)
 
-    moody.asked = []
+    fails_once.questions = []
     panel = TargetPanel(
-        committee, seeds, moody, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD
+        committee, seeds, fails_once, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD
     )
     panel.start().settle()
     panel.start().settle()
@@ -212,12 +212,12 @@ def test_what_the_panel_cannot_show_is_refused(attack, committee, seeds, truth):
 
 
 def test_a_truth_without_an_answer_is_asked_once(committee, seeds):
-    asked = []
+    questions = []
     panel = TargetPanel(
-        committee, seeds, asked.append, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD
+        committee, seeds, questions.append, Attack(TargetError(1.0), LBFGS(5), start=0.0), HELD
     )
     panel.start().settle()
     panel._ask.request()
     panel.settle()
-    assert len(asked) == 1
+    assert len(questions) == 1
     assert "the truth has no forces" in panel._list.value
