@@ -136,7 +136,7 @@ def random(amplitude: float, count: int, truth: Truth, seed: int) -> list[Geomet
 
 @dataclass(frozen=True)
 class Context:
-    """What a change of the printed recipe depends on: sizes, the reference, number of attacks."""
+    """The sizes, reference and number of attacks that a change of the printed recipe needs."""
 
     preset: Preset
     truth: Truth

@@ -157,14 +157,14 @@ def evaluate(scene: Scene) -> dict[str, Any]:
             bins = 12 if quantity == "forces" else 6
             for form, some in laws.items():
                 if quantity in some:
-                    found = reliability(points, some[quantity], bins=bins)
-                    record["reliability"][f"{name}, {quantity}, {form}"] = _values(found)
+                    result = reliability(points, some[quantity], bins=bins)
+                    record["reliability"][f"{name}, {quantity}, {form}"] = _values(result)
             if quantity == "forces":
                 for element, some in laws_of_forces.items():
                     chosen = select_element(points, data, ELEMENTS[element])
                     for form, law in some.items():
-                        found = reliability(chosen, law["forces"])
-                        record["reliability"][f"{name}, {element}, {form}"] = _values(found)
+                        result = reliability(chosen, law["forces"])
+                        record["reliability"][f"{name}, {element}, {form}"] = _values(result)
             for form in ("power", "identity"):
                 ratios = points.errors / laws[form][quantity].at(points.sigma)
                 record["ratios"][f"{name}, {quantity}, {form}"] = counted(ratios).tolist()

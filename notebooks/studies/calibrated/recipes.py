@@ -1,4 +1,4 @@
-"""What is run of calibrated attacks: sizes, and the trials of the paper's figures and our own."""
+"""Sizes of the study, and its trials: those of the paper's figures and further ones."""
 
 from __future__ import annotations
 

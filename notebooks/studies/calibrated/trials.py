@@ -43,7 +43,7 @@ FARTHEST = 1.0  # angstrom: of random displacements
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """What is tried, from each of some seeds.
+    """A way to send structures to an error, from a number of seeds.
 
     Attributes:
         about: in a few words, for tables.

@@ -8,7 +8,7 @@ adversarial one only.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -56,9 +56,9 @@ def run(runner: Runner, variant: str, seed: int) -> Record:
     return pair
 
 
-def final(pairs: Sequence[Pair], strategy: str, metric: str = "rmse") -> NDArray:
-    """Return (pairs,) a metric of each loop's last generation."""
-    return np.array([pair[strategy][-1]["metrics"][metric] for pair in pairs])
+def final(pairs: Sequence[Pair], strategy: str) -> NDArray:
+    """Return (pairs,) RMSE of each loop's last generation."""
+    return np.array([pair[strategy][-1]["metrics"]["rmse"] for pair in pairs])
 
 
 def at_equal_labels(pair: Pair) -> float:
@@ -82,40 +82,31 @@ def claims(pairs: Sequence[Pair]) -> list[Claim]:
     Intervals are over the pairs; pairs without both numbers are left out.
     """
 
-    def sizes(strategy: str) -> NDArray:
-        return np.array([pair[strategy][-1]["structures"] for pair in pairs], dtype=float)
+    def median_energy(pair: Pair, strategy: str) -> float:
+        return np.median([e for r in pair[strategy] for e in r["energies"]] or [np.nan])
 
-    def energies(strategy: str) -> NDArray:
-        sampled = [[e for r in pair[strategy] for e in r["energies"]] for pair in pairs]
-        return np.array([np.median(values or [np.nan]) for values in sampled])
+    def both(read: Callable[[Pair, str], float]) -> list[NDArray]:
+        """Return (pairs,) a number of the random loops, and of the adversarial ones."""
+        return [np.array([read(p, s) for p in pairs], float) for s in ("random", "adversarial")]
 
-    adversarial = final(pairs, "adversarial")
-    low = [final(pairs, strategy, "rmse below 5") for strategy in ("random", "adversarial")]
+    errors = both(lambda pair, strategy: pair[strategy][-1]["metrics"]["rmse"])
+    low = both(lambda pair, strategy: pair[strategy][-1]["metrics"]["rmse below 5"])
     equal = np.array([at_equal_labels(pair) for pair in pairs])
+    sizes = both(lambda pair, strategy: pair[strategy][-1]["structures"])
+    energies = both(median_energy)
+    # name, numbers of random and adversarial loops, the paper's ratio, goal
     ratios = (
-        (
-            "random's final RMSE over adversarial's",
-            *(final(pairs, "random"), adversarial),
-            *("2 to 3", 2.5),
-        ),
-        ("the same at equal labels", *(equal, adversarial), *(None, 1.5)),
-        ("the same where E < 5", *low, *(None, None)),
-        (
-            "random's final data set over adversarial's",
-            *(sizes("random"), sizes("adversarial")),
-            *("> 1", 1.0),
-        ),
-        (
-            "random's median sampled energy over adversarial's",
-            *(energies("random"), energies("adversarial")),
-            *("about 10", 5.0),
-        ),
+        ("random's final RMSE over adversarial's", *errors, "2 to 3", 2.5),
+        ("the same at equal labels", equal, errors[1], None, 1.5),
+        ("the same where E < 5", *low, None, None),
+        ("random's final data set over adversarial's", *sizes, "> 1", 1.0),
+        ("random's median sampled energy over adversarial's", *energies, "about 10", 5.0),
     )
     result = []
     for name, numerator, denominator, paper, goal in ratios:
-        both = np.isfinite(numerator) & np.isfinite(denominator)
-        if both.any():
-            samples = numerator[both], denominator[both]
+        finite = np.isfinite(numerator) & np.isfinite(denominator)
+        if finite.any():
+            samples = numerator[finite], denominator[finite]
             bounds = interval(*samples, statistic=_ratio_of_medians)
             result.append(
                 Claim(
@@ -123,8 +114,8 @@ def claims(pairs: Sequence[Pair]) -> list[Claim]:
                     value=round(float(_ratio_of_medians(*samples)), 4),
                     paper=paper,
                     goal=goal,
-                    spread=rounded(bounds) if both.sum() > 1 else None,
-                    runs=int(both.sum()),
+                    spread=rounded(bounds) if finite.sum() > 1 else None,
+                    runs=int(finite.sum()),
                 )
             )
     return result
