@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -59,6 +59,7 @@ class CalculatorLabels:
             NotConverged: the calculator's field.
             RuntimeError: the calculator raised something else.
         """
+        state = f"{geometry!r}, charge {geometry.charge}, multiplicity {geometry.multiplicity}"
         arguments = dict(self.settings)
         for name, keyword, value, usual in (
             ("charge", self.charge, geometry.charge, 0),
@@ -67,33 +68,21 @@ class CalculatorLabels:
             if keyword is not None:
                 arguments[keyword] = value
             elif value != usual:
-                raise ValueError(
-                    f"{geometry!r} has charge {geometry.charge} and multiplicity"
-                    f" {geometry.multiplicity}: name the calculator's argument for it,"
-                    f" CalculatorLabels(..., {name}=...)"
-                )
-        with self._folder() as folder:
-            if folder is not None:
+                remedy = f"name the calculator's argument for it, CalculatorLabels(..., {name}=...)"
+                raise ValueError(f"the calculator is not told the {name} of {state}: {remedy}")
+        with TemporaryDirectory(prefix="label-", dir=self.scratch) as folder:
+            if self.directory is not None:
                 arguments[self.directory] = folder
             calculator = self.make(**arguments)
             try:
-                labels = _labels(calculator, geometry)
+                return _labels(calculator, geometry)
             except Exception as error:
                 failed = isinstance(error, (NotConverged, SCFError, CalculationFailed))
                 raise (NotConverged if failed else RuntimeError)(
-                    f"{type(calculator).__name__} did not finish {geometry!r}, charge"
-                    f" {geometry.charge}, multiplicity {geometry.multiplicity}"
-                    f" ({type(error).__name__}: {error}){_end_of_output(folder)}: give another"
-                    " multiplicity, allow more iterations, or drop the geometry (MinDistance"
-                    " before labelling)"
+                    f"{type(calculator).__name__} did not finish {state} ({type(error).__name__}:"
+                    f" {error}){_end_of_output(folder)}: give another multiplicity, allow more"
+                    " iterations, or drop the geometry (MinDistance before labelling)"
                 ) from error
-        return labels
-
-    def _folder(self) -> Any:
-        """A context with the working folder, or None."""
-        if self.directory is None:
-            return nullcontext()
-        return TemporaryDirectory(prefix="label-", dir=self.scratch)
 
 
 def _labels(calculator: BaseCalculator, geometry: Geometry) -> Labels:
@@ -112,13 +101,11 @@ def _labels(calculator: BaseCalculator, geometry: Geometry) -> Labels:
     return Labels(energy=energy, forces=forces, stress=stress).check(geometry)
 
 
-def _end_of_output(folder: str | None) -> str:
+def _end_of_output(folder: str) -> str:
     """The last lines of a program's output ``*.out`` in `folder`, for an error message."""
-    if folder is None:
-        return ""
     text = "".join(path.read_text(errors="replace") for path in Path(folder).glob("*.out"))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return "; its output ends: " + " | ".join(lines[-5:]) if lines else "; it wrote no output"
+    return "; its output ends: " + " | ".join(lines[-5:]) if lines else ""
 
 
 @dataclass(frozen=True)
@@ -147,10 +134,7 @@ class XTB:
         if self.method not in ("GFN1-xTB", "GFN2-xTB"):
             raise ValueError(f"method is {self.method!r}, expected 'GFN1-xTB' or 'GFN2-xTB'")
         if not min(self.accuracy, self.temperature) > 0 or self.iterations < 1:
-            raise ValueError(
-                f"accuracy={self.accuracy}, temperature={self.temperature} and"
-                f" iterations={self.iterations} must be positive"
-            )
+            raise ValueError(f"{self}: accuracy, temperature and iterations must be positive")
 
     def __call__(self, geometry: Geometry) -> Labels:
         """Return energy and forces, and stress if `geometry` is periodic.
@@ -169,9 +153,9 @@ class XTB:
         check_electrons(geometry, "XTB()")
         heaviest = geometry.numbers.max()
         if heaviest > 86:
+            element = chemical_symbols[heaviest]
             raise ValueError(
-                f"{self.method} has no parameters for {chemical_symbols[heaviest]}: use another"
-                " reference"
+                f"{self.method} has no parameters for {element}: use another reference"
             )
         try:
             from tblite.ase import TBLite

@@ -1,7 +1,7 @@
-"""Labels through an executor of concurrent.futures, or one like it: threads, processes, a cluster.
+"""Labels through an executor like those of concurrent.futures: threads, processes, a cluster.
 
-Such a task cannot be killed. A task that exceeds its time is abandoned: it is reported as failed
-and keeps its place in the executor until it ends by itself.
+Such a task cannot be killed. A task that exceeds its time is reported as failed and abandoned: it
+keeps its place in the executor until it ends by itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def through(
 
     Args:
         executor: Of concurrent.futures, or one that behaves like it.
-        label: The label function.
+        label: Geometry -> Labels.
         geometries: The structures to label.
         timeout: Seconds from when the executor reports that a task runs. Executors that never do
             (dask) have no limit here. If abandoned tasks occupy the executor, tasks that cannot

@@ -161,9 +161,8 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
         from rdkit import Chem, rdBase
         from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
     except ImportError as error:
-        raise ImportError(
-            "conformer() needs RDKit, which is missing: pip install 'agal_toolkit[references]'"
-        ) from error
+        install = "pip install 'agal_toolkit[references]'"
+        raise ImportError(f"conformer() needs RDKit, which is missing: {install}") from error
     remedy = "hand in a geometry of your own"
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)

@@ -72,10 +72,7 @@ class DFT:
         if self.grid not in range(10):
             raise ValueError(f"grid is {self.grid}, expected a level of PySCF's grids, 0 to 9")
         if not min(self.conv_tol, self.conv_tol_grad) > 0 or self.max_cycle < 1:
-            raise ValueError(
-                f"conv_tol={self.conv_tol}, conv_tol_grad={self.conv_tol_grad} and"
-                f" max_cycle={self.max_cycle} must be positive"
-            )
+            raise ValueError(f"{self}: conv_tol, conv_tol_grad and max_cycle must be positive")
 
     def __call__(self, geometry: Geometry) -> Labels:
         """Return energy and forces.

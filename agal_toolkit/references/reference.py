@@ -75,15 +75,11 @@ class Reference:
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
             raise ValueError(f"retries is {self.retries!r}, expected a whole number of at least 0")
         if not isinstance(self.executor, (Executor, Processes, type(None))):
-            raise TypeError(
-                f"executor is a {type(self.executor).__name__}, expected processes(n) or a"
-                " concurrent.futures.Executor"
-            )
+            expected = "expected processes(n) or a concurrent.futures.Executor"
+            raise TypeError(f"executor is a {type(self.executor).__name__}, {expected}")
         if isinstance(self.executor, ProcessPoolExecutor) and self.timeout is not None:
-            raise ValueError(
-                "a ProcessPoolExecutor cannot stop a label and does not know when it starts: use"
-                " processes(n) with a timeout"
-            )
+            remedy = "use processes(n) with a timeout"
+            raise ValueError(f"a ProcessPoolExecutor cannot stop a label: {remedy}")
         self._settings()
 
     def _settings(self) -> dict[str, Any]:
@@ -93,11 +89,7 @@ class Reference:
 
     @property
     def description(self) -> dict[str, Any]:
-        """What determines the labels, as JSON: the label function's name and settings.
-
-        Raises:
-            ValueError: the label function is a lambda.
-        """
+        """The label function's name and settings as JSON; ValueError if it is a lambda."""
         return {"label": name_of(self.label), "settings": self._settings()}
 
     @property
@@ -107,12 +99,11 @@ class Reference:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What changes results, as JSON: :attr:`description` and `accept`, not how it is computed.
+        """Everything that changes results as JSON: :attr:`description` and `accept`.
 
         Raises:
             ValueError: `label` or `accept` is a lambda.
-            TypeError: `accept` is not a function, a partial or a frozen dataclass, or has
-                parameters without JSON.
+            TypeError: `accept` is no function, partial or frozen dataclass with JSON parameters.
         """
         return {**self.description, "accept": to_settings(self.accept, "accept")}
 
@@ -161,17 +152,13 @@ class Reference:
             for copies, outcome, cached in outcomes:
                 for index in copies:
                     done += 1
-                    result = self._judged(geometries[index], outcome)
+                    result: Outcome | Refused = outcome
+                    if isinstance(outcome, Labels):
+                        reason = self.accept(geometries[index], outcome)
+                        result = outcome if reason is None else Refused(reason)
                     error = None if isinstance(result, Labels) else str(result)
                     report(Labelled(index, done, total, error, cached))
                     yield index, result
-
-    def _judged(self, geometry: Geometry, outcome: Outcome) -> Outcome | Refused:
-        """`outcome` after `accept`."""
-        if isinstance(outcome, LabelFailed):
-            return outcome
-        reason = self.accept(geometry, outcome)
-        return outcome if reason is None else Refused(reason)
 
     def _outcomes(
         self, geometries: list[Geometry], cache: Cache

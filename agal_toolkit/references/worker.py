@@ -109,9 +109,8 @@ def _threads_in_environment(threads: int) -> Iterator[None]:
         try:
             yield
         finally:
-            if before is None:
-                del os.environ["OMP_NUM_THREADS"]
-            else:
+            del os.environ["OMP_NUM_THREADS"]
+            if before is not None:
                 os.environ["OMP_NUM_THREADS"] = before
 
 
