@@ -45,7 +45,8 @@ class AttackTrace:
         final, cells = adversary.geometry, adversary.cells
         if cells is None:
             cells = np.broadcast_to(final.cell, (len(adversary.path), *final.cell.shape))
-        finite = np.isfinite(adversary.path).all((1, 2)) & np.isfinite(cells).all((1, 2))
+        paths = (adversary.path, cells)
+        finite = np.all([np.isfinite(path).all((1, 2)) for path in paths], axis=0)
         count = len(finite) if finite.all() else max(int(finite.argmin()), 1)
         steps = zip(adversary.path[:count], cells[:count], strict=True)
         geometries = tuple(replace(final, positions=x, cell=cell) for x, cell in steps)

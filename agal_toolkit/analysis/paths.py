@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -129,10 +130,11 @@ class NudgedElasticBand:
             )
         images = self._start(first, last, start)
         band = _Band(images, potential, first, device, self.spring)
+        fire: Any = FIRE  # ASE's annotations leave out that it optimises bands
         steps, converged = 0, False
         for climb in (False, True)[: 1 + self.climb]:
             band.climb = climb
-            optimiser = FIRE(band, logfile=None)
+            optimiser = fire(band, logfile=None)
             optimiser.attach(
                 lambda before=steps, optimiser=optimiser: report(
                     Progress("path", before + optimiser.nsteps, self.steps)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -95,7 +96,7 @@ def reliability(
         for row in rng.integers(len(names), size=(draws, len(names)))
     ]
 
-    def value(statistic: Callable[[NDArray, NDArray], float]) -> Value:
+    def value(statistic: Callable[[NDArray, NDArray], Any]) -> Value:
         whole = float(statistic(sigma, errors))
         if not resampled:
             return Value(whole, whole, whole)

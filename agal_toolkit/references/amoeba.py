@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import units
@@ -167,14 +167,15 @@ def _state(
     Raises:
         NotConverged: the induced dipoles, or anything else that OpenMM refuses.
     """
-    from openmm import OpenMMException, unit
+    import openmm
 
+    unit: Any = openmm.unit  # its prefixed units are made at run time
     try:
         with _LOCK:
             context.setPeriodicBoxVectors(*(cell / 10))
             context.setPositions((positions + OFFSET) / 10)
             state = context.getState(getEnergy=True, getForces=forces)
-    except OpenMMException as error:
+    except openmm.OpenMMException as error:
         raise NotConverged(
             f"AMOEBA has no energy for {len(positions)} atoms in a cell of {np.diag(cell).round(2)}"
             f" angstrom ({error}): drop the geometry if molecules overlap"
@@ -205,11 +206,13 @@ def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Syst
     """
     try:
         import openmm
-        from openmm import app, unit
+        from openmm import app
     except ImportError as error:
         raise ImportError(
             "AMOEBA() needs OpenMM, which is missing: pip install 'agal_toolkit[references]'"
         ) from error
+    unit: Any = openmm.unit  # its prefixed units are made at run time
+    force_field: Any = app.ForceField("amoeba2018.xml")
     topology = app.Topology()
     chain = topology.addChain()
     for _ in range(molecules):
@@ -220,7 +223,7 @@ def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Syst
     edge = (2.2 * settings.cutoff / 10 + 1) * np.eye(3)  # each geometry sets its own cell
     topology.setPeriodicBoxVectors(edge * unit.nanometer)
     cutoff = settings.cutoff / 10 * unit.nanometer
-    system = app.ForceField("amoeba2018.xml").createSystem(
+    system = force_field.createSystem(
         topology,
         nonbondedMethod=app.PME,
         nonbondedCutoff=cutoff,

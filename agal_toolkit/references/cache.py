@@ -68,9 +68,11 @@ class Cache:
             with _writing(failed) as part:
                 part.write_text(json.dumps(record, indent=1, default=str))
             return
-        stress = {} if outcome.stress is None else {"stress": outcome.stress}
+        arrays: dict[str, Any] = {"energy": np.array(outcome.energy), "forces": outcome.forces}
+        if outcome.stress is not None:
+            arrays["stress"] = outcome.stress
         with _writing(labels) as part:
-            np.savez(part, energy=np.array(outcome.energy), forces=outcome.forces, **stress)
+            np.savez(part, **arrays)
         failed.unlink(missing_ok=True)
 
     def describe(self, settings: str, description: Mapping[str, Any]) -> None:

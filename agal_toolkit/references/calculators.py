@@ -237,7 +237,7 @@ def _orca(command: str, **arguments: Any) -> BaseCalculator:
 
     def read_results(directory: Path) -> dict[str, Any]:
         output = directory / calculator.template.outputname
-        energy = read_orca_output(output, index=-1).get_potential_energy()
+        energy = read_orca_output(output)[-1].get_potential_energy()
         return {"energy": energy, "forces": read_orca_engrad(output.with_suffix(".engrad"))}
 
     calculator = orca.ORCA(profile=orca.OrcaProfile(command=command), **arguments)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 
 from ..geometry import Geometry
-from .outcomes import Label, LabelFailed, Outcome, Reply, outcome, reply
+from .outcomes import Label, LabelFailed, Outcome, Outcomes, Reply, outcome, reply
 
 # The executor's own errors: what the label function raises is in the reply.
 _UNUSABLE = (BrokenExecutor, pickle.PicklingError, AttributeError, TypeError, ImportError)
@@ -23,7 +23,7 @@ def through(
     label: Label,
     geometries: Sequence[Geometry],
     timeout: float | None = None,
-) -> Iterator[tuple[int, Outcome]]:
+) -> Outcomes:
     """Yield (index, outcome) for all `geometries` as they arrive from `executor`.
 
     Args:

@@ -91,6 +91,7 @@ class LabelCalculator(GeometryCalculator):
     ) -> None:
         """Set energy, forces, and the stress of labels in three dimensions that have one."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
         labels = self.function(Geometry.from_ase(self.atoms))
         self._store(labels.energy, labels.forces, labels.stress)
 

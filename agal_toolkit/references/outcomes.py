@@ -7,7 +7,7 @@ arrays. The traceback of a label function that raised is kept as text.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 from ..geometry import Geometry, Labels
@@ -47,6 +47,7 @@ class NotConverged(RuntimeError):
 
 
 Outcome = Labels | LabelFailed
+Outcomes = Generator[tuple[int, Outcome], None, None]  # (index of the geometry, outcome)
 Reply = dict[str, Any] | LabelFailed
 
 
@@ -74,7 +75,7 @@ def outcome(reply: Reply) -> Outcome:
     return reply if isinstance(reply, LabelFailed) else Labels(**reply)
 
 
-def here(label: Label, geometries: Sequence[Geometry]) -> Iterator[tuple[int, Outcome]]:
+def here(label: Label, geometries: Sequence[Geometry]) -> Outcomes:
     """Yield (index, outcome) for one geometry after the other, computed in this thread."""
     for index, geometry in enumerate(geometries):
         yield index, outcome(reply(label, geometry.to_dict()))

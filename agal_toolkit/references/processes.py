@@ -13,13 +13,14 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import wait
+from typing import Any
 
 from ..geometry import Geometry
-from .outcomes import Label, LabelFailed, Outcome, outcome
+from .outcomes import Label, LabelFailed, Outcome, Outcomes, outcome
 from .worker import BEGUN, INTERRUPTED, UNUSABLE, Message, Worker, portable
 
 STARTUP = 300.0  # seconds a worker may take to start and to import the label function
@@ -61,7 +62,7 @@ class Processes:
 
     def run(
         self, label: Label, geometries: Sequence[Geometry], timeout: float | None = None
-    ) -> Iterator[tuple[int, Outcome]]:
+    ) -> Outcomes:
         """Yield (index, outcome) for all `geometries` as they arrive.
 
         Args:
@@ -160,7 +161,9 @@ def _kill(workers: list[Worker], owner: int) -> None:
 def _messages(busy: dict[Worker, _Task]) -> list[tuple[Worker, Message | None]]:
     """Wait until a worker sends something, dies or is late; None for the dead and the late."""
     deadline = min(task.deadline for task in busy.values())
-    handles = {handle: worker for worker in busy for handle in (worker.pipe, worker.sentinel)}
+    handles: dict[Any, Worker] = {
+        handle: worker for worker in busy for handle in (worker.pipe, worker.sentinel)
+    }
     ready = wait(handles, None if deadline == inf else max(0.0, deadline - time.monotonic()))
     now = time.monotonic()
     due = {handles[handle] for handle in ready}

@@ -7,7 +7,7 @@ keeps the labels as computed, and `accept` judges them whenever they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -21,10 +21,10 @@ from ..geometry import Geometry, Labels, as_geometry
 from ..settings import is_frozen, name_of, parameters, settings_digest, to_settings
 from .cache import Cache
 from .executors import through
-from .outcomes import Label, LabelFailed, Outcome, Refused, here
+from .outcomes import Label, LabelFailed, Outcome, Outcomes, Refused, here
 from .processes import Processes, processes
 
-Compute = Callable[[Sequence[Geometry]], Iterator[tuple[int, Outcome]]]
+Compute = Callable[[Sequence[Geometry]], Outcomes]
 
 
 def always(geometry: Geometry, labels: Labels) -> str | None:
@@ -162,7 +162,7 @@ class Reference:
 
     def _outcomes(
         self, geometries: list[Geometry], cache: Cache
-    ) -> Iterator[tuple[list[int], Outcome, bool]]:
+    ) -> Generator[tuple[list[int], Outcome, bool], None, None]:
         """(indices of equal geometries, outcome, was it in the cache), those in the cache first."""
         copies: dict[str, list[int]] = {}
         for index, geometry in enumerate(geometries):
@@ -185,7 +185,7 @@ class Reference:
                 cache.write(settings, first[position], outcome)
                 yield missing[position], outcome, False
 
-    def _computed(self, geometries: list[Geometry]) -> Iterator[tuple[int, Outcome]]:
+    def _computed(self, geometries: list[Geometry]) -> Outcomes:
         """(index, outcome) in rounds; each round tries again what failed in the one before."""
         waiting = list(range(len(geometries)))
         with self._compute() as compute:

@@ -91,8 +91,10 @@ class Worker:
     def kill(self) -> None:
         """End the process and everything it started, at once."""
         if os.name == "posix":
+            pid = self._process.pid
+            assert pid is not None  # it was started
             with suppress(ProcessLookupError, PermissionError):  # no group yet: it is only starting
-                os.killpg(self._process.pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
         self._process.kill()
         self._process.join()
         self.exitcode = self._process.exitcode
@@ -120,7 +122,7 @@ def _work(pipe: Connection, threads: int) -> None:
         os.setsid()
     threading.Thread(target=_follow_parent, daemon=True).start()
     torch.set_num_threads(threads)
-    label = None
+    label: Any = None
     with suppress(EOFError, OSError):  # the parent is gone, or no longer wants the reply
         while True:
             code, geometry = pipe.recv()
@@ -138,7 +140,9 @@ def _work(pipe: Connection, threads: int) -> None:
 
 def _follow_parent() -> None:
     """Die with the parent, even if a label hangs and nothing reads the pipe."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this is a spawned process
+    parent.join()
     if os.name == "posix":
         os.killpg(0, signal.SIGKILL)
     os._exit(1)
