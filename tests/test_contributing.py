@@ -1,4 +1,4 @@
-"""The code in CONTRIBUTING.md and README.md runs."""
+"""Pages for people: their code runs, their links exist."""
 
 from __future__ import annotations
 
@@ -42,3 +42,12 @@ def test_the_loop_of_the_readme_runs(page):
     assert len(page["generation"].dataset)
     exec(calibrated.splitlines()[1], page)
     assert page["attack"].cell
+
+
+@pytest.mark.parametrize(
+    "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/results/README.md"]
+)
+def test_links_between_files_lead_somewhere(name):
+    links = re.findall(r"\]\(([^)#]+)\)", (ROOT / name).read_text())
+    files = [link for link in links if not link.startswith("http")]
+    assert not [link for link in files if not (ROOT / name).parent.joinpath(link).exists()]

@@ -25,10 +25,7 @@ def test_one_attack_in_three_rows(figure):
         curve, mark, kept = axes.lines[:3]
         np.testing.assert_array_equal(curve.get_ydata(), values)
         assert list(mark.get_xdata()) == [7, 7]
-        assert (
-            list(kept.get_xdata()),
-            list(kept.get_ydata()),
-        ) == ([7], [values[7]])
+        np.testing.assert_array_equal(kept.get_xydata(), [[7, values[7]]])
         assert axes.get_xlim()[0] < 0
         assert axes.get_xlim()[1] > 10
     assert [axes.get_xlabel() for axes in rows] == ["", "", "attack step"]
@@ -38,8 +35,5 @@ def test_one_attack_in_three_rows(figure):
         r"$\mathcal{L}_\mathrm{adv}$",
     ]
     assert rows[0].lines[3].get_ydata().tolist() == [0.0, 44.0]
-    assert [text.get_text() for text in rows[0].get_legend().get_texts()] == [
-        "committee",
-        "kept",
-        "DFT",
-    ]
+    names = [text.get_text() for text in rows[0].get_legend().get_texts()]
+    assert names == ["committee", "kept", "DFT"]

@@ -56,6 +56,6 @@ def test_energies_are_logarithmic_only_where_they_are_high(axes, generations, un
 def test_verdicts_are_counted(axes, generations, drawn):
     plots.verdict_bars(axes, generations[0])
     drawn(axes, "candidates", "")
-    assert sorted(bar.get_width() for bar in axes.patches) == sorted(
-        generations[0].verdicts.count(v) for v in set(generations[0].verdicts)
-    )
+    verdicts = generations[0].verdicts
+    counts = sorted(verdicts.count(verdict) for verdict in set(verdicts))
+    assert sorted(bar.get_width() for bar in axes.patches) == counts

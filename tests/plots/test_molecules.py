@@ -19,20 +19,16 @@ NITROGEN, HYDROGEN = Scene.of(AMMONIA).radii[:2]
 
 
 def balls(axes):
-    """Middle, radius, and red, green, blue and opacity of each ball, in the order of painting."""
-    [collection], found = (
-        [drawn for drawn in axes.collections if isinstance(drawn, PathCollection)],
-        [],
-    )
-    for path, face, edge in zip(
-        collection.get_paths(), collection.get_facecolor(), collection.get_edgecolor(), strict=True
-    ):
-        if (
-            path.codes is not None and 4 in path.codes and edge[3] > 0
-        ):  # Bezier curves with an edge: not the lighter discs on it
+    """Return (balls, 7) centre, radius, and colour and opacity, in the order of painting."""
+    [collection] = [drawn for drawn in axes.collections if isinstance(drawn, PathCollection)]
+    faces, edges = collection.get_facecolor(), collection.get_edgecolor()
+    result = []
+    for path, face, edge in zip(collection.get_paths(), faces, edges, strict=True):
+        # Bezier curves with an edge: not the lighter discs on a ball
+        if path.codes is not None and 4 in path.codes and edge[3] > 0:
             box = path.get_extents()
-            found.append(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, box.width / 2, *face))
-    return np.array(found)
+            result.append(((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2, box.width / 2, *face))
+    return np.array(result)
 
 
 def pixels(axes):
