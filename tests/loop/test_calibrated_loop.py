@@ -27,9 +27,9 @@ def data(count=8):
 
 
 def test_a_generation_is_calibrated_on_what_nobody_learned_from(tmp_path):
-    start, heard = data(), []
+    start, events = data(), []
     first, second = islice(
-        helpers.small_loop(recipe=aiming()).generations(start, tmp_path, heard.append), 2
+        helpers.small_loop(recipe=aiming()).generations(start, tmp_path, events.append), 2
     )
     for turn in (first, second):
         aside = turn.dataset.of_role(CALIBRATION)
@@ -41,7 +41,7 @@ def test_a_generation_is_calibrated_on_what_nobody_learned_from(tmp_path):
     assert len(second.dataset.of_role(CALIBRATION)) >= 8
     stages = [
         event.name
-        for event in heard
+        for event in events
         if isinstance(event, Stage) and event.generation == 0 and event.status == "finished"
     ]
     assert stages == [
@@ -75,10 +75,10 @@ def test_roles_are_drawn_once_from_a_stream_of_their_own(tmp_path):
 
 
 def test_where_few_structures_are_aside_the_law_is_linear_and_a_note_says_so():
-    heard = []
-    turn = next(helpers.small_loop(recipe=aiming()).generations(data(3), None, heard.append))
+    events = []
+    turn = next(helpers.small_loop(recipe=aiming()).generations(data(3), None, events.append))
     assert turn.committee.calibration.forces.exponent == 1
-    notes = [event.text for event in heard if isinstance(event, Note)]
+    notes = [event.text for event in events if isinstance(event, Note)]
     assert any(
         note.startswith("forces: a linear law, as 3 structures are too few") for note in notes
     )

@@ -67,10 +67,10 @@ def test_killed_in_training_attacking_and_labelling(left_alone, tmp_path):
     assert files(tmp_path, 1) == {"members", "seeds.npz"}
     killed(tmp_path, "labelling")
     assert files(tmp_path, 1) == {"members", "seeds.npz", "adversaries.npz", "verdicts.json"}
-    asked = (tmp_path / "asked").read_text().splitlines()
+    labelled = (tmp_path / "asked").read_text().splitlines()
     with start(tmp_path) as process:
-        said = process.communicate(timeout=120)[0]
-    assert process.returncode == 0, said
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
 
     mine, whole = helpers.contents(tmp_path / "run"), helpers.contents(left_alone / "run")
     assert {name: value for name, value in mine.items() if name.startswith("generation")} == {
@@ -78,7 +78,7 @@ def test_killed_in_training_attacking_and_labelling(left_alone, tmp_path):
     }
     assert sum(name.startswith("generation") for name in whole) == 7 * killed_run.GENERATIONS
     lines = (tmp_path / "asked").read_text().splitlines()
-    assert lines[: len(asked)] == asked
-    assert len(asked) == 4 + 2
+    assert lines[: len(labelled)] == labelled
+    assert len(labelled) == 4 + 2
     assert len(lines) == len(set(lines))
     assert lines == (left_alone / "asked").read_text().splitlines()

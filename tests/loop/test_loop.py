@@ -144,18 +144,18 @@ def test_a_loop_is_its_seed(right):
 
 
 def test_events_tell_the_stages_in_order():
-    heard = []
-    run(helpers.small_loop(), None, 1, heard.append)
-    stages = [(e.name, e.status) for e in heard if isinstance(e, Stage)]
+    events = []
+    run(helpers.small_loop(), None, 1, events.append)
+    stages = [(e.name, e.status) for e in events if isinstance(e, Stage)]
     assert stages == [(name, status) for name in STAGES for status in ("started", "finished")]
-    assert Counter(type(e) for e in heard) == {
+    assert Counter(type(e) for e in events) == {
         Stage: 12,
         Epoch: 6,
         Step: 5,
         Labelled: 4,
         Finished: 1,
     }
-    assert isinstance(heard[-1].generation, Generation)
+    assert isinstance(events[-1].generation, Generation)
 
 
 def test_without_an_attack_the_samples_are_candidates():
@@ -204,12 +204,12 @@ def test_a_schedule_changes_the_recipe(tmp_path):
 def test_what_is_on_disk_is_read_not_run(right, tmp_path):
     folder, generations = right
     before = helpers.contents(folder)
-    label, heard = Asked(), []
-    again = run(helpers.small_loop(label), folder, 3, heard.append)
+    label, events = Asked(), []
+    again = run(helpers.small_loop(label), folder, 3, events.append)
     assert all(equal(a, b) for a, b in zip(again, generations, strict=True))
     assert not label.log
-    assert {type(e) for e in heard} == {Stage, Finished}
-    assert {e.status for e in heard if isinstance(e, Stage)} == {"read"}
+    assert {type(e) for e in events} == {Stage, Finished}
+    assert {e.status for e in events if isinstance(e, Stage)} == {"read"}
     assert all(not g.seconds for g in again)
     assert helpers.contents(folder) == before
 
@@ -217,10 +217,13 @@ def test_what_is_on_disk_is_read_not_run(right, tmp_path):
 def test_a_longer_run_goes_on(tmp_path, right):
     label = Asked()
     run(helpers.small_loop(label), tmp_path / "run", 1)
-    asked, heard = len(label.log), []
-    run(helpers.small_loop(label), tmp_path / "run", 3, heard.append)
-    assert {e.generation for e in heard if isinstance(e, Stage) and e.status == "started"} == {1, 2}
-    assert sum(isinstance(e, Epoch) for e in heard) == 12
+    asked, events = len(label.log), []
+    run(helpers.small_loop(label), tmp_path / "run", 3, events.append)
+    assert {e.generation for e in events if isinstance(e, Stage) and e.status == "started"} == {
+        1,
+        2,
+    }
+    assert sum(isinstance(e, Epoch) for e in events) == 12
     assert len(label.log) - asked == sum(len(g.labelled) for g in right[1][1:])
     assert len(set(label.log)) == len(label.log)
     assert helpers.contents(tmp_path / "run") == helpers.contents(right[0])
@@ -285,11 +288,11 @@ def test_cancelled_anywhere_it_ends_like_an_uninterrupted_run(
 
 
 def test_a_fit_is_resumed_in_the_middle(tmp_path):
-    heard = []
+    events = []
     with pytest.raises(Stop):
         run(helpers.small_loop(), tmp_path / "run", 1, cancels(Epoch, 0, epoch=4))
-    run(helpers.small_loop(), tmp_path / "run", 1, heard.append)
-    assert [e.epoch for e in heard if isinstance(e, Epoch)] == [4, 5, 6]
+    run(helpers.small_loop(), tmp_path / "run", 1, events.append)
+    assert [e.epoch for e in events if isinstance(e, Epoch)] == [4, 5, 6]
 
 
 def test_nothing_on_disk_is_a_pickle(right):
@@ -380,16 +383,16 @@ def test_foreign_damaged_and_unwritable_directories(tmp_path):
     (tmp_path / "foreign" / "thesis.tex").write_text("mine")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text('{"settings": {"re')
-    label, heard = Asked(), []
+    label, events = Asked(), []
     for place, message in (
         ("foreign", "is not a run directory"),
         ("damaged", "is damaged"),
         ("foreign/thesis.tex/run", "cannot write"),
     ):
         with pytest.raises(RunDirectoryError, match=message):
-            run(helpers.small_loop(label), tmp_path / place, 1, heard.append)
+            run(helpers.small_loop(label), tmp_path / place, 1, events.append)
     assert not label.log
-    assert not heard
+    assert not events
 
 
 def test_a_full_disk_loses_nothing_that_is_finished(right, tmp_path, monkeypatch):
@@ -411,10 +414,10 @@ def test_a_full_disk_loses_nothing_that_is_finished(right, tmp_path, monkeypatch
             ),
         ):
             run(helpers.small_loop(label), tmp_path / "run", 1)
-    heard = []
-    assert equal(run(helpers.small_loop(label), tmp_path / "run", 1, heard.append)[0], right[1][0])
+    events = []
+    assert equal(run(helpers.small_loop(label), tmp_path / "run", 1, events.append)[0], right[1][0])
     assert len(label.log) == 4
-    assert not any(isinstance(e, Epoch | Step) for e in heard)
+    assert not any(isinstance(e, Epoch | Step) for e in events)
 
 
 def test_what_a_killed_process_left_half_written_is_no_obstacle(right, tmp_path):
@@ -573,11 +576,11 @@ def test_labels_that_raise_hang_or_are_nonsense(tmp_path):
     recipe = helpers.small_recipe(
         attack=None, selectors=(), sampler=Fixed(tuple((float(x), 0.25) for x in moods))
     )
-    heard = []
+    events = []
     loop = helpers.small_loop(
         Reference(label_functions.moody, settings={"code": "moody"}, timeout=1.0), recipe
     )
-    generation = run(loop, tmp_path / "run", 1, heard.append)[0]
+    generation = run(loop, tmp_path / "run", 1, events.append)[0]
     assert [g.positions[0, 0] for g in generation.labelled] == [0.0, 0.5]
     reasons = {
         1: "the SCF did not converge",
@@ -588,7 +591,7 @@ def test_labels_that_raise_hang_or_are_nonsense(tmp_path):
     }
     assert generation.failures.keys() == reasons.keys()
     assert all(text in generation.failures[i] for i, text in reasons.items())
-    assert sum(e.error is not None for e in heard if isinstance(e, Labelled)) == 5
+    assert sum(e.error is not None for e in events if isinstance(e, Labelled)) == 5
 
 
 def test_labelled_data_are_ordered_by_candidate_not_by_arrival(right):
@@ -624,11 +627,11 @@ def test_ask_and_tell_is_generations(kept, right, tmp_path):
 
 
 def test_asking_again_is_the_same_question(tmp_path):
-    loop, heard = helpers.small_loop(Asked()), []
+    loop, events = helpers.small_loop(Asked()), []
     one = loop.ask(helpers.first_data(), tmp_path / "run")
-    other = loop.ask(helpers.first_data(), tmp_path / "run", report=heard.append)
+    other = loop.ask(helpers.first_data(), tmp_path / "run", report=events.append)
     assert [g.digest() for g in one.geometries] == [g.digest() for g in other.geometries]
-    assert {e.status for e in heard} == {"read"}
+    assert {e.status for e in events} == {"read"}
 
 
 def test_answers_may_be_missing_or_failures():

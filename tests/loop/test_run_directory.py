@@ -125,8 +125,8 @@ def test_a_stage_is_computed_once(tmp_path):
     assert value_of(store, 4.0) == 3.0
     assert store.has(0, "stage", NUMBER)
     assert not store.has(1, "stage", NUMBER)
-    said = store.stage(0, "said", METRICS, lambda: {"a": 1 / 3})
-    assert said == store.stage(0, "said", METRICS, never) == {"a": 1 / 3}
+    value = store.stage(0, "said", METRICS, lambda: {"a": 1 / 3})
+    assert value == store.stage(0, "said", METRICS, never) == {"a": 1 / 3}
     assert store.stage(0, "folder", FOLDER, lambda: "text") == "text"
     assert store.stage(0, "folder", FOLDER, never) == "text"
     assert not list(tmp_path.rglob("part-*"))

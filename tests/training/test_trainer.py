@@ -56,9 +56,9 @@ def same(one, other):
 
 def error(members, data, m=slice(None)):
     """Mean squared error of energies and forces of some members."""
-    said = members(Batch.of(data))
-    energy = (said.energy[m].detach().numpy() - data.energies) ** 2
-    forces = (said.forces[m].detach().numpy() - np.concatenate(data.forces)) ** 2
+    prediction = members(Batch.of(data))
+    energy = (prediction.energy[m].detach().numpy() - data.energies) ** 2
+    forces = (prediction.forces[m].detach().numpy() - np.concatenate(data.forces)) ** 2
     return energy.mean() + forces.mean()
 
 
@@ -85,28 +85,28 @@ def test_a_fit_is_its_generator(dtype, rng):
 
 def test_members_differ(rng):
     data = helpers.well_data(rng, 25)
-    said = fit(replace(TRAINER, epochs=2), data, *split(25))(Batch.of(data))
-    assert (said.energy[0] - said.energy[1]).abs().max() > 1e-3
+    prediction = fit(replace(TRAINER, epochs=2), data, *split(25))(Batch.of(data))
+    assert (prediction.energy[0] - prediction.energy[1]).abs().max() > 1e-3
 
 
 def test_epochs_are_reported(rng):
-    data, heard = helpers.well_data(rng, 25), []
-    fit(replace(TRAINER, epochs=6), data, *split(25), report=heard.append)
-    assert [(e.epoch, e.epochs) for e in heard] == [(k, 6) for k in range(1, 7)]
-    assert all(isinstance(e, Epoch) for e in heard)
-    for event in heard:
+    data, events = helpers.well_data(rng, 25), []
+    fit(replace(TRAINER, epochs=6), data, *split(25), report=events.append)
+    assert [(e.epoch, e.epochs) for e in events] == [(k, 6) for k in range(1, 7)]
+    assert all(isinstance(e, Epoch) for e in events)
+    for event in events:
         assert event.train.shape == event.valid.shape == event.learning_rate.shape == (3,)
         assert np.isfinite(event.train).all()
         assert np.isfinite(event.valid).all()
         assert (event.learning_rate == 5e-3).all()
-    heard.clear()
-    fit(replace(TRAINER, epochs=2), data, *split(25, valid=0), report=heard.append)
-    assert np.isnan(heard[-1].valid).all()
+    events.clear()
+    fit(replace(TRAINER, epochs=2), data, *split(25, valid=0), report=events.append)
+    assert np.isnan(events[-1].valid).all()
 
 
 def test_the_reported_losses_are_equation_8(rng):
     """With a learning rate near zero an epoch's losses are those of the weights it ends with."""
-    data, heard = helpers.well_data(rng, 25), []
+    data, events = helpers.well_data(rng, 25), []
     trainer = replace(
         TRAINER,
         epochs=1,
@@ -116,13 +116,13 @@ def test_the_reported_losses_are_equation_8(rng):
         keep_best=False,
     )
     weights, valid = split(25)
-    members = fit(trainer, data, weights, valid, report=heard.append)
-    said = members(Batch.of(data))
-    energy = (said.energy.detach().numpy() - data.energies) ** 2
-    forces = ((said.forces.detach().numpy() - np.concatenate(data.forces)) ** 2).mean(-1)
+    members = fit(trainer, data, weights, valid, report=events.append)
+    prediction = members(Batch.of(data))
+    energy = (prediction.energy.detach().numpy() - data.energies) ** 2
+    forces = ((prediction.forces.detach().numpy() - np.concatenate(data.forces)) ** 2).mean(-1)
     each = 0.3 * energy + 2.0 * forces
-    np.testing.assert_allclose(heard[0].train, each[:, :20].mean(1), rtol=1e-6)
-    np.testing.assert_allclose(heard[0].valid, each[:, 20:].mean(1), rtol=1e-6)
+    np.testing.assert_allclose(events[0].train, each[:, :20].mean(1), rtol=1e-6)
+    np.testing.assert_allclose(events[0].valid, each[:, 20:].mean(1), rtol=1e-6)
 
 
 # -- weights
@@ -173,16 +173,16 @@ def test_a_members_own_weights_scale_its_losses(rng):
     """Weights that differ between members cannot be visits; an epoch in one batch is then the
     weighted mean of the losses.
     """
-    data, heard = helpers.well_data(rng, 10), []
+    data, events = helpers.well_data(rng, 10), []
     trainer = replace(TRAINER, batch_size=100, epochs=1, learning_rate=1e-12, keep_best=False)
     weights, valid = split(10, members=2, valid=0)
     weights[0, :3], weights[1, 2:5] = [0.0, 2.0, 3.0], [3.0, 0.0, 1.0]
-    members = fit(trainer, data, weights, valid, report=heard.append)
-    said = members(Batch.of(data))
-    each = (said.energy.detach().numpy() - data.energies) ** 2 + (
-        (said.forces.detach().numpy() - np.concatenate(data.forces)) ** 2
+    members = fit(trainer, data, weights, valid, report=events.append)
+    prediction = members(Batch.of(data))
+    each = (prediction.energy.detach().numpy() - data.energies) ** 2 + (
+        (prediction.forces.detach().numpy() - np.concatenate(data.forces)) ** 2
     ).mean(-1)
-    np.testing.assert_allclose(heard[0].train, (each * weights).sum(1) / weights.sum(1), rtol=1e-6)
+    np.testing.assert_allclose(events[0].train, (each * weights).sum(1) / weights.sum(1), rtol=1e-6)
 
 
 # -- what is kept
@@ -202,9 +202,9 @@ def checked(members, data, valid):
 def test_the_best_epoch_is_kept(rng):
     data, trainer = noisy(rng)
     weights, valid = split(16, valid=6)
-    heard = []
-    kept = fit(trainer, data, weights, valid, report=heard.append)
-    losses = np.array([e.valid for e in heard])
+    events = []
+    kept = fit(trainer, data, weights, valid, report=events.append)
+    losses = np.array([e.valid for e in events])
     best = losses.argmin(0)
     assert (best < 59).any()
     assert len(set(best)) > 1
@@ -216,9 +216,9 @@ def test_the_best_epoch_is_kept(rng):
 def test_the_learning_rate_falls_for_those_that_wait(rng):
     data, trainer = noisy(rng)
     weights, valid = split(16, valid=6)
-    heard = []
-    fit(replace(trainer, patience=2), data, weights, valid, report=heard.append)
-    rates = np.array([e.learning_rate for e in heard])
+    events = []
+    fit(replace(trainer, patience=2), data, weights, valid, report=events.append)
+    rates = np.array([e.learning_rate for e in events])
     assert (np.diff(rates, axis=0) <= 0).all()
     assert rates[-1].max() < 0.03
     assert np.isin(np.round(np.log2(rates / 0.03), 9) % 1, 0.0).all()
@@ -227,9 +227,9 @@ def test_the_learning_rate_falls_for_those_that_wait(rng):
 
 def test_without_validation_data_the_training_loss_decides(rng):
     data, trainer = noisy(rng)
-    heard = []
-    fit(replace(trainer, patience=2), data, *split(16, valid=0), report=heard.append)
-    assert heard[-1].learning_rate.max() < 0.03
+    events = []
+    fit(replace(trainer, patience=2), data, *split(16, valid=0), report=events.append)
+    assert events[-1].learning_rate.max() < 0.03
 
 
 @dataclass
@@ -251,9 +251,13 @@ class Faulty:
                 self.inner = MLP(2, seeds, width=8, dtype=torch.float64)
 
             def forward(self, batch):
-                said = self.inner(batch)
+                prediction = self.inner(batch)
                 faults.calls += len(batch) == 5
-                return said + faults.what if len(batch) == 5 and faults.calls in faults.at else said
+                return (
+                    prediction + faults.what
+                    if len(batch) == 5 and faults.calls in faults.at
+                    else prediction
+                )
 
         return Network()
 
@@ -270,18 +274,18 @@ def test_a_validation_loss_that_is_no_number_is_no_progress(what, patience, rng)
     ]  # validation on the largest forces
     trainer = replace(TRAINER, epochs=40, batch_size=25, learning_rate=0.01, patience=patience)
     weights, valid = split(30, members=1)
-    heard = []
+    events = []
     members = fit(
         replace(trainer, network=Faulty(range(3, 4), what)),
         data,
         weights,
         valid,
-        report=heard.append,
+        report=events.append,
     )
-    losses = np.array([e.valid[0] for e in heard])
+    losses = np.array([e.valid[0] for e in events])
     assert not np.isfinite(losses[2])
     assert np.isfinite(np.delete(losses, 2)).all()
-    assert heard[2].train[0] < np.nanmin(losses[np.isfinite(losses)])
+    assert events[2].train[0] < np.nanmin(losses[np.isfinite(losses)])
     members.module.requires_grad_(False)
     np.testing.assert_allclose(
         error(members, data[25:]), losses[np.isfinite(losses)].min(), rtol=1e-9
@@ -563,13 +567,15 @@ def molecules(rng, count):
         for g in (helpers.molecule(rng, 2 + i % 4) for i in range(count))
     ]
     batch = Batch.of(geometries)
-    said = Stacked(truth)(batch)
+    prediction = Stacked(truth)(batch)
     shift = [-400.0 - 13.6 * (len(g) - 1) for g in geometries]
     return Dataset(
         geometries,
         [
             Labels(energy=float(e) + s, forces=f)
-            for e, s, f in zip(said.energy[0], shift, batch.split(said.forces[0]), strict=True)
+            for e, s, f in zip(
+                prediction.energy[0], shift, batch.split(prediction.forces[0]), strict=True
+            )
         ],
     )
 
@@ -619,10 +625,10 @@ def test_the_baseline_is_that_of_the_initial_data(rng):
 
 
 def test_energies_alone_can_be_learned(rng):
-    data, heard = helpers.well_data(rng, 40), []
+    data, events = helpers.well_data(rng, 40), []
     trainer = replace(TRAINER, forces_weight=0.0, epochs=200, learning_rate=0.01)
-    members = fit(trainer, data, *split(40), report=heard.append)
-    assert heard[-1].train.max() < 0.3 * heard[0].train.min()
+    members = fit(trainer, data, *split(40), report=events.append)
+    assert events[-1].train.max() < 0.3 * events[0].train.min()
     forceless = Dataset(
         data.geometries,
         [Labels(energy=label.energy, forces=label.forces + 7.0) for label in data.labels],
@@ -631,9 +637,9 @@ def test_energies_alone_can_be_learned(rng):
 
 
 def test_forces_alone_can_be_learned(rng):
-    data, heard = helpers.well_data(rng, 40), []
-    fit(replace(TRAINER, energy_weight=0.0, epochs=60), data, *split(40), report=heard.append)
-    assert heard[-1].train.max() < 0.5 * heard[0].train.min()
+    data, events = helpers.well_data(rng, 40), []
+    fit(replace(TRAINER, energy_weight=0.0, epochs=60), data, *split(40), report=events.append)
+    assert events[-1].train.max() < 0.5 * events[0].train.min()
 
 
 # -- what goes wrong
@@ -674,15 +680,15 @@ def test_what_a_trainer_refuses(wrong):
 
 
 def test_a_listener_that_raises_ends_the_fit(rng):
-    heard = []
+    events = []
 
     def listener(event):
-        heard.append(event)
+        events.append(event)
         raise Stop
 
     with pytest.raises(Stop):
         fit(TRAINER, helpers.well_data(rng, 20), *split(20), report=listener)
-    assert len(heard) == 1
+    assert len(events) == 1
 
 
 def test_a_damaged_checkpoint_is_named_with_the_remedy(rng, tmp_path):
@@ -697,6 +703,6 @@ def test_labels_of_points_are_what_is_learned():
     members = fit(
         replace(TRAINER, epochs=250, learning_rate=0.02), data, *split(1, members=2, valid=0)
     )
-    said = members(Batch.of(data))
-    np.testing.assert_allclose(said.energy.detach().numpy(), 1.5, atol=0.02)
-    np.testing.assert_allclose(said.forces.detach().numpy(), [[[0.5, -0.25]]] * 2, atol=0.02)
+    prediction = members(Batch.of(data))
+    np.testing.assert_allclose(prediction.energy.detach().numpy(), 1.5, atol=0.02)
+    np.testing.assert_allclose(prediction.forces.detach().numpy(), [[[0.5, -0.25]]] * 2, atol=0.02)

@@ -138,7 +138,7 @@ def committee_and_data(rng, count=6):
     data = Dataset(
         [helpers.crystal(rng, (2, 2, 2)) for _ in range(count)], [labels(rng) for _ in range(count)]
     )
-    said = Prediction(
+    prediction = Prediction(
         torch.tensor(data.energies) + 0.3 * torch.tensor(rng.normal(size=(5, count))),
         torch.tensor(np.concatenate(data.forces) + 0.1 * rng.normal(size=(5, 8 * count, 3))),
         torch.tensor(
@@ -146,7 +146,7 @@ def committee_and_data(rng, count=6):
             + 0.01 * rng.normal(size=(5, count, 3, 3))
         ),
     )
-    return said, data
+    return prediction, data
 
 
 def labels(rng):
@@ -156,47 +156,47 @@ def labels(rng):
 
 
 def test_samples_are_components_and_values_per_atom(rng):
-    said, data = committee_and_data(rng)
+    prediction, data = committee_and_data(rng)
     forces, energy, virial = (
-        samples(said, data, quantity) for quantity in ("forces", "energy", "virial")
+        samples(prediction, data, quantity) for quantity in ("forces", "energy", "virial")
     )
-    np.testing.assert_allclose(forces.sigma, said.forces.numpy().std(0, ddof=1).ravel())
+    np.testing.assert_allclose(forces.sigma, prediction.forces.numpy().std(0, ddof=1).ravel())
     np.testing.assert_allclose(
-        forces.errors[2], (said.forces.numpy()[2] - np.concatenate(data.forces)).ravel()
+        forces.errors[2], (prediction.forces.numpy()[2] - np.concatenate(data.forces)).ravel()
     )
     assert forces.owner.tolist() == np.repeat(np.arange(6), 24).tolist()
-    np.testing.assert_allclose(energy.sigma, said.energy.numpy().std(0, ddof=1) / 8)
-    np.testing.assert_allclose(energy.errors, (said.energy.numpy() - data.energies) / 8)
+    np.testing.assert_allclose(energy.sigma, prediction.energy.numpy().std(0, ddof=1) / 8)
+    np.testing.assert_allclose(energy.errors, (prediction.energy.numpy() - data.energies) / 8)
     volumes = np.array([abs(np.linalg.det(geometry.cell)) for geometry in data])
     np.testing.assert_allclose(
         virial.sigma.reshape(6, 3, 3),
-        said.stress.numpy().std(0, ddof=1) * volumes[:, None, None] / 8,
+        prediction.stress.numpy().std(0, ddof=1) * volumes[:, None, None] / 8,
     )
     np.testing.assert_allclose(
         virial.errors[1].reshape(6, 3, 3),
-        (said.stress.numpy()[1] - [label.stress for label in data.labels])
+        (prediction.stress.numpy()[1] - [label.stress for label in data.labels])
         * volumes[:, None, None]
         / 8,
     )
-    mean = samples(said, data, of="mean")
+    mean = samples(prediction, data, of="mean")
     np.testing.assert_allclose(mean.errors, forces.errors.mean(0, keepdims=True))
     with pytest.raises(ValueError, match="expected one of forces, energy, virial"):
-        samples(said, data, "charges")
+        samples(prediction, data, "charges")
 
 
 def test_a_calibration_speaks_of_atoms_structures_and_virials(rng):
-    said, data = committee_and_data(rng)
-    found = Calibration.fit(said, data, "linear")
+    prediction, data = committee_and_data(rng)
+    found = Calibration.fit(prediction, data, "linear")
     batch = helpers.Batch.of(list(data))
-    components = found.forces.at(said.forces.numpy().std(0, ddof=1))
-    np.testing.assert_allclose(found.atomic_variance(said).numpy(), (components**2).sum(-1))
+    components = found.forces.at(prediction.forces.numpy().std(0, ddof=1))
+    np.testing.assert_allclose(found.atomic_variance(prediction).numpy(), (components**2).sum(-1))
     np.testing.assert_allclose(
-        found.energy_sigma(said, batch).numpy(),
-        found.energy.at(samples(said, data, "energy").sigma),
+        found.energy_sigma(prediction, batch).numpy(),
+        found.energy.at(samples(prediction, data, "energy").sigma),
     )
     np.testing.assert_allclose(
-        found.virial_sigma(said, batch).numpy().ravel(),
-        found.virial.at(samples(said, data, "virial").sigma),
+        found.virial_sigma(prediction, batch).numpy().ravel(),
+        found.virial.at(samples(prediction, data, "virial").sigma),
     )
     assert not found.notes
     low, high = found.forces.at([found.forces.low, found.forces.high])
@@ -208,61 +208,67 @@ def test_a_calibration_speaks_of_atoms_structures_and_virials(rng):
 
 
 def test_open_structures_have_no_virial(rng):
-    said, data = committee_and_data(rng)
+    prediction, data = committee_and_data(rng)
     open_data = Dataset(
         list(data), [Labels(energy=label.energy, forces=label.forces) for label in data.labels]
     )
-    found = Calibration.fit(said, open_data, "linear")
+    found = Calibration.fit(prediction, open_data, "linear")
     assert found.virial is None
     assert found.energy is not None
     with pytest.raises(ValueError, match="no law for virial: calibrate on data"):
-        found.virial_sigma(said, helpers.Batch.of(list(data)))
+        found.virial_sigma(prediction, helpers.Batch.of(list(data)))
     with pytest.raises(ValueError, match="no structure has a labelled stress"):
-        samples(said, open_data, "virial")
+        samples(prediction, open_data, "virial")
 
 
-def test_a_careful_calibration_does_not_take_nonsense_for_agreement(rng):
-    said, data = committee_and_data(rng, count=8)
-    said.forces[0, 3, 1] = torch.nan
+def test_a_calibration_with_fallback_does_not_take_nonsense_for_agreement(rng):
+    prediction, data = committee_and_data(rng, count=8)
+    prediction.forces[0, 3, 1] = torch.nan
     with pytest.raises(CalibrationRefused, match="not finite"):
-        Calibration.fit_with_fallback(said, data)
+        Calibration.fit_with_fallback(prediction, data)
 
 
-def test_a_careful_calibration_says_what_it_did_otherwise(rng):
-    said, data = committee_and_data(rng, count=3)
-    few = Calibration.fit_with_fallback(said, data)
+def test_a_calibration_notes_its_fallbacks(rng):
+    prediction, data = committee_and_data(rng, count=3)
+    few = Calibration.fit_with_fallback(prediction, data)
     assert few.forces.exponent == few.energy.exponent == few.virial.exponent == 1
     assert any(
         note.startswith("forces: a linear law, as 3 structures are too few") for note in few.notes
     )
     assert len(few.notes) == 3
-    said, data = committee_and_data(rng, count=8)
-    same = Prediction(said.energy, said.forces, said.stress)
+    prediction, data = committee_and_data(rng, count=8)
+    same = Prediction(prediction.energy, prediction.forces, prediction.stress)
     same.energy[:] = (
         torch.tensor(data.energies) + torch.linspace(-1, 1, 5, dtype=torch.float64)[:, None]
     )  # equally sure of all energies
-    careful = Calibration.fit_with_fallback(same, data)
-    assert careful.energy.exponent == 1
+    fallback = Calibration.fit_with_fallback(same, data)
+    assert fallback.energy.exponent == 1
     assert any(
-        "energy: no power law, all uncertainties are equal" in note for note in careful.notes
+        "energy: no power law, all uncertainties are equal" in note for note in fallback.notes
     )
-    agreeing = Prediction(said.energy, said.forces[:1].repeat(5, 1, 1), said.stress)
+    agreeing = Prediction(
+        prediction.energy, prediction.forces[:1].repeat(5, 1, 1), prediction.stress
+    )
     with pytest.raises(CalibrationRefused, match="uncertainties are zero"):
         Calibration.fit_with_fallback(agreeing, data)
     with pytest.raises(CalibrationRefused, match=r"forces: .*are zero"):
         Calibration.fit(agreeing, data)
 
 
-def test_a_few_coincidences_are_left_out_of_a_careful_calibration(rng):
+def test_a_few_coincidences_are_left_out_of_a_calibration(rng):
     """Members of low precision may agree on a component by chance; many such components are no
     chance.
     """
-    said, data = committee_and_data(rng, count=8)
-    forces = said.forces.clone()
+    prediction, data = committee_and_data(rng, count=8)
+    forces = prediction.forces.clone()
     forces[:, 0, 0] = forces[0, 0, 0]
-    few = Calibration.fit_with_fallback(Prediction(said.energy, forces, said.stress), data)
+    few = Calibration.fit_with_fallback(
+        Prediction(prediction.energy, forces, prediction.stress), data
+    )
     assert few.forces.samples == forces[0].numel() - 1
     assert any("1 of" in note and "left out" in note for note in few.notes)
     forces[:, :, 0] = forces[0, :, 0]
     with pytest.raises(CalibrationRefused, match="are zero"):
-        Calibration.fit_with_fallback(Prediction(said.energy, forces, said.stress), data)
+        Calibration.fit_with_fallback(
+            Prediction(prediction.energy, forces, prediction.stress), data
+        )

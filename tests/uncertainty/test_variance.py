@@ -17,7 +17,7 @@ from agal_toolkit.uncertainty.variance import (
 )
 
 
-def said(rng, members=4):
+def made_up(rng, members=4):
     """A made-up prediction on geometries of 3, 1 and 2 atoms, as arrays and as tensors."""
     batch = Batch.of(
         [Geometry(positions=rng.normal(size=(n, 3)), numbers=[6] * n) for n in (3, 1, 2)]
@@ -32,7 +32,7 @@ def said(rng, members=4):
 
 
 def test_variances_are_those_of_the_papers(rng):
-    batch, energy, forces, prediction = said(rng)
+    batch, energy, forces, prediction = made_up(rng)
     members = len(energy)
     np.testing.assert_allclose(
         energy_variance(prediction).numpy(), ((energy - energy.mean(0)) ** 2).sum(0) / (members - 1)
@@ -53,11 +53,11 @@ def test_variances_are_those_of_the_papers(rng):
         energy_variance,
         component_variance,
         atomic_sigma,
-        lambda p: force_variance(p, said(np.random.default_rng(0))[0]),
+        lambda p: force_variance(p, made_up(np.random.default_rng(0))[0]),
     ],
 )
 def test_one_member_cannot_disagree(measure, rng):
-    prediction = said(rng, members=1)[3]
+    prediction = made_up(rng, members=1)[3]
     with pytest.raises(
         ValueError, match="one member cannot disagree with itself: use a committee of at least two"
     ):
