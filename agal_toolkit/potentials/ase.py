@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from threading import RLock
-from typing import Any, ClassVar
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -96,14 +96,20 @@ def _state(atoms: Atoms) -> tuple[int, int, int]:
 class GeometryCalculator(Calculator):
     """Base of ASE calculators whose results depend on charge, multiplicity and dimension, too."""
 
+    # a class attribute without ClassVar, as ASE declares it
+    implemented_properties = ["energy", "free_energy", "forces", "stress"]  # noqa: RUF012
+
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation; ASE does not compare ``info``."""
         changes = super().check_state(atoms, tol=tol)
-        return changes if changes or _state(atoms) == _state(self.atoms) else ["charge"]
+        if changes or self.atoms is None or _state(atoms) == _state(self.atoms):
+            return changes
+        return ["charge"]
 
     def _store(self, energy: float, forces: NDArray, stress: NDArray | None) -> None:
         """Set ``results`` from energy, forces (n, d) and stress (d, d), which is used if d = 3."""
-        padded = np.pad(np.asarray(forces, dtype=float), ((0, 0), (0, 3 - forces.shape[1])))
+        padded = np.zeros((len(forces), 3))
+        padded[:, : forces.shape[1]] = forces
         self.results = {"energy": energy, "free_energy": energy, "forces": padded}
         if stress is not None and len(stress) == 3:
             self.results["stress"] = full_3x3_to_voigt_6_stress(stress)
@@ -119,10 +125,6 @@ class PotentialCalculator(GeometryCalculator):
             evaluated as one batch, so that ASE moves all of them; the energy is their sum.
         device: of the potential.
     """
-
-    implemented_properties: ClassVar[list[str]] = [
-        *("energy", "free_energy", "energies", "forces", "stress")
-    ]
 
     def __init__(
         self,
@@ -144,6 +146,7 @@ class PotentialCalculator(GeometryCalculator):
     ) -> None:
         """Set energy, ``energies`` of replicas, forces, and stress of one periodic 3D structure."""
         super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None  # ASE has set it
         charge, multiplicity, _ = _state(self.atoms)
         d, n, copies = self.dimension, len(self.atoms) // self.replicas, self.replicas
         pbc = self.atoms.pbc[:d]

@@ -54,6 +54,8 @@ class DensityNet(SlopedEnergy):
         ValueError: no elements, an element named twice, sizes too small.
     """
 
+    degrees: Tensor
+
     def __init__(
         self,
         elements: Sequence[int],
@@ -186,7 +188,7 @@ class DensityNet(SlopedEnergy):
             of_element = channels[:, chosen]
             p = []
             for degree in range(3):
-                m = torch.nonzero(self.degrees == degree).flatten()
+                m = torch.nonzero(self.degrees.eq(degree)).flatten()
                 B = torch.einsum("mask,msc->mack", of_element[..., m], self.mix[:, z, degree])
                 if degree == 0:
                     p.append(B.squeeze(-1))
@@ -290,20 +292,11 @@ def _harmonics(u: Tensor) -> tuple[Tensor, Tensor]:
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     a, b = math.sqrt(3.0), math.sqrt(15.0)
     c, d = math.sqrt(5.0) / 2, math.sqrt(15.0) / 2
-    values = torch.stack(
-        [
-            one,
-            a * x,
-            a * y,
-            a * z,
-            b * x * y,
-            b * y * z,
-            c * (2 * z * z - x * x - y * y),
-            b * x * z,
-            d * (x * x - y * y),
-        ],
-        -1,
-    )
+    values = [
+        *(one, a * x, a * y, a * z, b * x * y, b * y * z),
+        *(c * (2 * z * z - x * x - y * y), b * x * z, d * (x * x - y * y)),
+    ]
+    values = torch.stack(values, -1)
     slopes = [
         (zero, zero, zero),
         (a * one, zero, zero),

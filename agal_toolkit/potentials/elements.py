@@ -20,6 +20,8 @@ class Elements(nn.Module):
         ValueError: no elements, one named twice, or one that does not exist.
     """
 
+    rows: Tensor
+
     def __init__(self, numbers: Sequence[int], network: str) -> None:
         super().__init__()
         plain = [int(z) for z in numbers]

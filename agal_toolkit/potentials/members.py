@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence, Sized
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from ..batch import Batch, Prediction
@@ -45,7 +46,7 @@ class Stacked:
 
     def __getitem__(self, indices: ArrayLike) -> Stacked:
         """Return the chosen members, with copies of their weights."""
-        chosen = np.atleast_1d(np.arange(self._size)[indices])
+        chosen = _chosen(indices, self._size)
         module = copy.deepcopy(self.module)
         for part in module.modules():
             for name, value in list(part.named_parameters(recurse=False)):
@@ -57,6 +58,11 @@ class Stacked:
         weights = sum(p.numel() for p in self.module.parameters()) // self._size
         baseline = f", {self.baseline!r}" if self.baseline.energies else ""
         return f"Stacked({self._size} x {self.module}, {weights:,} weights each{baseline})"
+
+
+def _chosen(indices: Any, size: int) -> NDArray:
+    """Return the chosen ones of `size` members as positive indices (k,)."""
+    return np.atleast_1d(np.arange(size)[indices])
 
 
 class Separate:
@@ -97,8 +103,7 @@ class Separate:
         )
 
     def __getitem__(self, indices: ArrayLike) -> Separate:
-        chosen = np.atleast_1d(np.arange(len(self))[indices])
-        return Separate([self.potentials[i] for i in chosen], self.device)
+        return Separate([self.potentials[i] for i in _chosen(indices, len(self))], self.device)
 
     def __repr__(self) -> str:
         return "Separate(" + ", ".join(repr(p) for p in self.potentials) + ")"

@@ -185,7 +185,7 @@ def _listed(
         invalid = ~np.isfinite(x).all(-1) | ~np.isfinite(cell).all()
         if invalid.any():  # NaN for this member only: it pairs such particles with all others
             pairs = np.argwhere(np.triu(invalid[:, None] | invalid, 1))
-            lists.append(np.pad(pairs, ((0, 0), (0, d))))
+            lists.append(np.concatenate([pairs, np.zeros((len(pairs), d), dtype=np.int64)], 1))
             continue
         extents = np.linalg.svd(cell[pbc], compute_uv=False)
         if pbc.any() and extents.min() <= FLAT * min(library.cutoff, extents.max()):

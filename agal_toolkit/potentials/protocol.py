@@ -111,6 +111,7 @@ def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = N
     if isinstance(energy, SlopedEnergy):
         positions = batch.positions
         if positions.ndim == 2:
+            assert members is not None, "a SlopedEnergy has a member axis: give their number"
             positions = positions.expand(members, *positions.shape)
         with torch.set_grad_enabled(graph):
             e, dE_dx, dE_dstrain = energy.slopes(batch.at(positions))

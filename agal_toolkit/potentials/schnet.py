@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -98,7 +98,7 @@ class SchNet(SlopedEnergy):
         distances = pairs.distances(pairs.vectors(batch), batch).to(self.embedding.dtype)
         f = envelope(distances / self.cutoff)[0].unsqueeze(-1)
         x = self.embedding.index_select(1, kinds)
-        for block in self.interactions:
+        for block in self._blocks:
             y, W = torch.bmm(x, block.send), f * block.filters(distances)
             m = _convolve(y, W, pairs.first, pairs.second)
             h = _ssp(torch.baddbmm(block.receive_bias, m, block.receive))
@@ -131,13 +131,17 @@ class SchNet(SlopedEnergy):
         dE_dstrain = dE_dvector.new_zeros(len(dE_dvector), len(batch), *batch.cell.shape[-2:])
         return energies, dE_dx, dE_dstrain.index_add(1, batch.owner[pairs.first], virials)
 
+    @property
+    def _blocks(self) -> list[Interaction]:
+        return cast("list[Interaction]", list(self.interactions))
+
     def _filter_table(self) -> FilterTable | None:
         """Return a table of the filters, or None.
 
         None in float64, where the network itself is wanted, while a weight learns, and where no
         table agrees with the network.
         """
-        weights = [p for block in self.interactions for p in block.parameters()]
+        weights = [p for block in self._blocks for p in block.parameters()]
         # torch counts no changes of inference tensors
         learning = any(p.requires_grad or p.is_inference() for p in weights)
         if self.embedding.dtype != torch.float32 or learning:
@@ -156,12 +160,12 @@ class SchNet(SlopedEnergy):
 
     def _ordered(self) -> list[Tensor]:
         """Return the parameters in the order of :class:`EnergySlopes`."""
-        blocks = [p for block in self.interactions for p in block.parameters()]
+        blocks = [p for block in self._blocks for p in block.parameters()]
         last = [self.inner, self.inner_bias, self.outer, self.outer_bias]
         return [self.embedding, *blocks, *last]
 
     def __repr__(self) -> str:
-        first = self.interactions[0]
+        first = self._blocks[0]
         return (
             f"SchNet({self.elements}; {len(self.interactions)} interactions,"
             f" {self.embedding.shape[-1]} features, {first.send.shape[-1]} filters,"

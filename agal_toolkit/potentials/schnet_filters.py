@@ -160,7 +160,7 @@ def filters_backward(
     g, g_dot = saved.gaussians[:, :pairs], saved.gaussians[:, pairs:]
     dL_dg, dL_dg_dot = dL_dgaussians[:, :pairs], dL_dgaussians[:, pairs:]
     dL_dt = (dL_dg * t + dL_dg_dot * (1 - t.square()) * inverse) * g * -inverse
-    if moving:
+    if dL_dr is not None:
         dL_dr = dL_dr + dL_dt.sum(-1)
     if not learning:
         return dL_dr, []

@@ -99,10 +99,10 @@ class EnergySlopes(torch.autograd.Function):
     def backward(ctx: Any, dL_dE: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
         """Differentiate once; the result keeps no graph."""
         distances, *saved = ctx.saved_tensors
+        cutoff, kinds, sums = ctx.settings
         count = len(ctx.needs_input_grad) - 4
         dL_dr, dL_dparameters = differentiate(
-            distances,
-            *ctx.settings,
+            *(distances, cutoff, kinds, sums),
             saved[:count],
             saved[count:],
             dL_dE.unsqueeze(-1),
@@ -171,9 +171,10 @@ def evaluate(
     # Up: the interactions
     x, up = embedding.index_select(1, kinds), []
     for t, w in enumerate(blocks):
-        if table is None:
+        if envelope is not None:
             W, dW_dr, saved_filter = filters(w, distances, envelope)
         else:
+            assert table is not None
             (W, dW_dr), saved_filter = table.read(t, *place), None
         # in the first interaction y has one row for each element
         y = torch.bmm(x, w.send) if t else torch.bmm(embedding, w.send).index_select(1, kinds)
@@ -251,6 +252,7 @@ def differentiate(
         else:
             x_dot = torch.baddbmm(x_dot, h_dot, w.update)
         up.append((x_in_dot, W_dot, y_sent, y_sent_dot, m_dot, z_dot, h_dot))
+    assert x_dot is not None  # there is at least one interaction
     # Down through the energy's two layers
     grads: list[Tensor] = []
     z_dot, dL_dz = torch.bmm(x_dot, inner), dL_dE * outer.mT
@@ -270,6 +272,7 @@ def differentiate(
         w, (s, saved_filter) = blocks[t], saved_blocks[t]
         x_in_dot, W_dot, y_sent, y_sent_dot, m_dot, z_dot, h_dot = up.pop()
         block_grads: list[Tensor] = []
+        embedding_grad: list[Tensor] = []
         dL_dz = torch.bmm(dL_dx, w.update.mT)
         softplus_backward(dL_dz, z_dot, s.dE_dz, s.sigmoid, out=dL_dz)
         dL_dm = torch.bmm(dL_dz, w.receive.mT)
@@ -289,20 +292,20 @@ def differentiate(
         if t or learning:
             dL_dm_sent.mul_(s.W.unsqueeze(1)).addcmul_(dE_dm_sent, W_dot.unsqueeze(1))
             dL_dy = sums.receive(dL_dm_sent)
-        if t:
-            if learning:
-                dL_dsend = torch.bmm(s.x.mT, dL_dy).baddbmm_(x_in_dot.mT, s.dE_dy)
-                block_grads.insert(0, dL_dsend)
-            dL_dx = torch.baddbmm(dL_dx, dL_dy, w.send.mT)
-        elif learning:  # one row of y for each element
-            rows = embedding.new_zeros(*embedding.shape[:2], dL_dy.shape[-1])
-            dL_dy = rows.index_add_(1, kinds, dL_dy)
-            block_grads.insert(0, torch.bmm(embedding.mT, dL_dy))
-            dL_dembedding = torch.bmm(dL_dy, w.send.mT).index_add_(1, kinds, dL_dx)
+            if x_in_dot is not None:
+                if learning:
+                    dL_dsend = torch.bmm(s.x.mT, dL_dy).baddbmm_(x_in_dot.mT, s.dE_dy)
+                    block_grads.insert(0, dL_dsend)
+                dL_dx = torch.baddbmm(dL_dx, dL_dy, w.send.mT)
+            else:  # the first interaction: one row of y for each element
+                rows = embedding.new_zeros(*embedding.shape[:2], dL_dy.shape[-1])
+                dL_dy = rows.index_add_(1, kinds, dL_dy)
+                block_grads.insert(0, torch.bmm(embedding.mT, dL_dy))
+                embedding_grad = [torch.bmm(dL_dy, w.send.mT).index_add_(1, kinds, dL_dx)]
         from_filter, filter_grads = filters_backward(
             w, distances, envelope, saved_filter, dL_dW, s.dE_dW, v, moving, learning
         )
-        if dL_dr is not None:
+        if dL_dr is not None and from_filter is not None:
             dL_dr += from_filter
-        grads = [*filter_grads, *block_grads, *grads]
-    return dL_dr, [dL_dembedding, *grads] if learning else [None] * len(parameters)
+        grads = [*embedding_grad, *filter_grads, *block_grads, *grads]
+    return dL_dr, [*grads] if learning else [None] * len(parameters)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +64,7 @@ class PotentialModel(ModelInterface):
         self._device, self._dtype = torch.device(device), torch.float64
         self._compute_stress = self._compute_forces = True
 
-    def forward(self, state: SimState) -> dict[str, Tensor]:
+    def forward(self, state: SimState, **_: Any) -> dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride] -- no dicts
         """Return ``energy`` (B,), ``forces`` (N, 3) and ``stress`` (B, 3, 3) in eV and angstrom.
 
         Forces are zero on unmovable particles. Stress is positive under tension, as in torch-sim,
@@ -198,7 +199,9 @@ Integrator = Callable[[Replicas], Replicas]
 
 def verlet(model: PotentialModel, timestep: float) -> Integrator:
     """Return torch-sim's ``velocity_verlet`` as an integrator, `timestep` in its unit of time."""
-    return lambda state: velocity_verlet(state, timestep, model)
+    # annotated for tensors and torch-sim's state, it takes numbers and keeps the state's class
+    step: Any = velocity_verlet
+    return lambda state: step(state, timestep, model)
 
 
 def nose_hoover(model: PotentialModel, timestep: float, damping: float) -> Integrator:
@@ -211,12 +214,14 @@ def nose_hoover(model: PotentialModel, timestep: float, damping: float) -> Integ
         timestep: torch-sim's unit of time.
         damping: relaxation time of the thermostat, same unit.
     """
-    chain = construct_nose_hoover_chain(timestep, CHAIN, 1, 1, damping)
+    new_chain: Any = construct_nose_hoover_chain  # takes numbers, is annotated for tensors
+    chain_state: Any = NoseHooverChain
+    chain, step = new_chain(timestep, CHAIN, 1, 1, damping), verlet(model, timestep)
 
     def thermostat(state: Replicas) -> Replicas:
         # torch-sim's chain runs along the first axis, and scales the momenta it is given by a
         # factor for each replica: given ones, it returns these factors.
-        before = NoseHooverChain(
+        before = chain_state(
             positions=state.chain_positions.mT,
             momenta=state.chain_momenta.mT.clone(),
             masses=(state.thermostat_masses * damping**2).mT,
@@ -229,4 +234,4 @@ def nose_hoover(model: PotentialModel, timestep: float, damping: float) -> Integ
         state.chain_positions, state.chain_momenta = after.positions.mT, after.momenta.mT
         return state
 
-    return lambda state: thermostat(velocity_verlet(thermostat(state), timestep, model))
+    return lambda state: thermostat(step(thermostat(state)))

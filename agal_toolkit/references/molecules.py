@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -76,8 +76,6 @@ class LabelCalculator(GeometryCalculator):
     Args:
         label: Geometry -> Labels.
     """
-
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "forces", "stress"]
 
     def __init__(self, label: Label) -> None:
         super().__init__()
