@@ -1,26 +1,35 @@
-"""What the benchmark of one density times is what it says."""
+"""Twelve members over one density on 64 waters: a training step, and forces.
+
+They are compared with each member alone, which computes the density again, and with as many stacked
+SchNets of width 32 and the same cutoff.
+"""
 
 from __future__ import annotations
 
-import torch
-from benchmarks import density as benchmark
-from benchmarks.model_surfaces import compare
+from functools import partial
+
+import numpy as np
+import pytest
+from benchmarks.steps import forces, one_by_one, training
+
+from agal_toolkit.batch import Batch
+from agal_toolkit.potentials import DensityNet, SchNet
+from studies.water.dynamics import packed
+
+MEMBERS, WATERS = 12, 64
 
 
-def test_members_one_by_one_are_the_same_members():
-    together = benchmark.forces(benchmark.density, 1, 8)()
-    (alone,) = benchmark.one_by_one(lambda m: benchmark.forces(benchmark.density, m, 8), 1)()
-    torch.testing.assert_close(alone.forces, together.forces)
+density = partial(DensityNet, (1, 8))  # the network of the study of calibrated attacks
+schnet = partial(SchNet, (1, 8), features=32, filters=32, interactions=3)
 
 
-def test_every_case_runs_and_a_step_learns():
-    for case in benchmark.cases(2, 8):
-        timing = compare(case)
-        assert timing.slow > 0
-        assert timing.fast > 0
-    for build in (benchmark.density, benchmark.schnet):
-        step = benchmark.training(build, 2, 8)
-        first = step()
-        for _ in range(5):
-            last = step()
-        assert (last < first).all()
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("task", [training, forces])
+def test_time(compare, threads, task):
+    batch = Batch.of([packed(WATERS, np.random.default_rng(0))])
+    build = partial(task, density, batch=batch)
+    others = {
+        "each member's density": one_by_one(build, MEMBERS),
+        "stacked SchNets": task(schnet, MEMBERS, batch),
+    }
+    compare(build(MEMBERS), others)
