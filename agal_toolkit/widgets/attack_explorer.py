@@ -118,7 +118,8 @@ class AttackExplorer(RunPanel):
     def attack(self) -> Attack:
         """Attack with the settings of the sliders."""
         given, radius = self._given, self._radius.value
-        objective, minimizer = given.objective, replace(given.minimizer, steps=self._steps.value)
+        minimizer: Any = given.minimizer  # every minimizer is a dataclass with `steps`
+        objective, minimizer = given.objective, replace(minimizer, steps=self._steps.value)
         if isinstance(objective, BoltzmannVariance):
             objective = replace(objective, kT=self._kT.value)
         if isinstance(minimizer, (Adam, GradientDescent)):

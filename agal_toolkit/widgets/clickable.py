@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 from .picture import DPI, DRAWING, encoded, picture_layout
 
 MISSING = "ipympl is not installed (pip install agal_toolkit[map])"
-Clicked = Callable[[float, float], None]
+Clicked = Callable[[float, float], Any]
 
 
 class Still(ipywidgets.Image):

@@ -32,7 +32,7 @@ from agal_toolkit.events import Epoch, Labelled, Stage
 from agal_toolkit.widgets import Monitor
 from agal_toolkit.widgets.generation_views import PlaneView
 from agal_toolkit.widgets.picture import Picture
-from agal_toolkit.widgets.progress import ProgressTracker, Begun, Turn, clock
+from agal_toolkit.widgets.progress import Begun, ProgressTracker, Turn, clock
 
 
 def pair(rng, folder=None, count=2, epochs=3):
