@@ -37,8 +37,8 @@ class Adversary:
         path: (steps + 1, n, d) positions of all iterates, the start first.
         losses: (steps + 1,) losses of all iterates.
         kept: index of the kept iterate: the lowest loss, or the last iterate if ``Attack.last``.
-        reached: some iterate has a finite loss and passes the guard and, if the objective has a
-            target (:class:`TargetError`), the attacked members see the target met at `geometry`.
+        reached: some iterate is finite and passes the guard; and the attacked members meet the
+            objective's target at `geometry`, if it has one (:class:`TargetError`).
         cells: (steps + 1, d, d) cells of all iterates; None if the attack kept the cell.
     """
 

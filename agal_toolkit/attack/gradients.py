@@ -154,29 +154,28 @@ class HessianVector(Gradient):
         frame = Frame(batch, delta.shift, stretch)
         prediction = committee(frame.moved())
 
-        # L as a function of E_m, G_m and y, each of them a leaf.
-        values = (prediction.energy, *frame.generalised(prediction), frame.shift, frame.stretch)
+        # L as a function of E_m, G_m and y, each of them a leaf; `cell` is empty without a stretch.
+        G_shift, G_stretch = frame.generalised(prediction)
+        values = (prediction.energy, G_shift, delta.shift, G_stretch, stretch)
         with torch.enable_grad():
-            leaves = [
-                None if value is None else value.detach().requires_grad_() for value in values
-            ]
-            energy, G_shift, G_stretch, shift, stretch = leaves
+            leaves = [value.detach().requires_grad_() for value in values if value is not None]
+            energy, G_shift, shift, *cell = leaves
+            G_stretch, stretch = cell or (None, None)
             moving = Frame(batch, shift, stretch)
             losses = loss(moving.predicted(energy, G_shift, G_stretch, prediction), moving.moved())
-            given = [leaf for leaf in leaves if leaf is not None]
-            slopes = iter(torch.autograd.grad(losses.sum(), given, materialize_grads=True))
+            slopes = torch.autograd.grad(losses.sum(), leaves, materialize_grads=True)
 
-        # dL/dE_m, v_m = dL/dG_m, and the explicit derivative of L in y.
-        dL_dE, v_shift, v_stretch, explicit_shift, explicit_stretch = (
-            None if leaf is None else next(slopes) for leaf in leaves
-        )
+        # dL/dE_m, v_m = dL/dG_m, and the explicit derivative of L in y
+        dL_dE, v_shift, explicit_shift, *slopes_cell = slopes
+        dL_dE = dL_dE.double()
 
         # dL/dy = explicit - sum_m (dL/dE_m) G_m + sum_m (dG_m/dy) v_m
-        dL_dE = dL_dE.double()
         d_shift = explicit_shift - (dL_dE[..., batch.owner, None] * G_shift.detach()).sum(0)
         contributes = v_shift.flatten(1).any(1)
-        if v_stretch is not None:
-            d_stretch = explicit_stretch - (dL_dE[..., None, None] * G_stretch.detach()).sum(0)
+        v_stretch = d_stretch = None
+        if slopes_cell:
+            v_stretch, explicit_stretch = slopes_cell
+            d_stretch = explicit_stretch - (dL_dE[..., None, None] * cell[0].detach()).sum(0)
             contributes = contributes | v_stretch.flatten(1).any(1)
         members = torch.nonzero(contributes).flatten()
         if len(members):  # the others cost no force call
@@ -186,10 +185,11 @@ class HessianVector(Gradient):
             step = self._step(prediction.forces.dtype)
             Hv_shift, Hv_stretch = hessian_vector_product(chosen, frame, *v, step)
             d_shift = d_shift + Hv_shift.sum(0)
-            if Hv_stretch is not None:
+            if d_stretch is not None and Hv_stretch is not None:
                 d_stretch = d_stretch + Hv_stretch.sum(0)
-        d_strain = None if delta.strain is None else _symmetric(d_stretch)
-        return losses.detach(), Delta(d_shift, d_strain)
+        if delta.strain is None or d_stretch is None:
+            return losses.detach(), Delta(d_shift)
+        return losses.detach(), Delta(d_shift, _symmetric(d_stretch))
 
     def _step(self, dtype: torch.dtype) -> float:
         if self.step is not None:

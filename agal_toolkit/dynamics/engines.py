@@ -174,7 +174,7 @@ class AseEngine:
         )
         for start, kelvin, masses, momenta in states:
             atoms, recorded = start.to_ase(), Recorded(potential)
-            atoms.set_masses(masses)
+            atoms.set_array("masses", masses, float, ())
             atoms.set_momenta(momenta)
             atoms.calc = PotentialCalculator(recorded, device=device)
             atoms.get_potential_energy()

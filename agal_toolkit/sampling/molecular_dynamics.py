@@ -71,13 +71,12 @@ class MolecularDynamics:
             starts = [dataset[int(i)] for i in rng.integers(len(dataset), size=self.count)]
         else:
             starts = [self.start] * self.count
-        temperatures = rng.uniform(*self.temperature, self.count)
         recorded = Recorded(committee)
         limit = () if self.uncertain is None else (Uncertain(recorded, self.uncertain),)
         replicas = nvt(
             recorded,
             starts,
-            temperatures,
+            rng.uniform(*self.temperature, self.count),
             timestep=self.timestep,
             steps=max(1, round(1000 * self.picoseconds / self.timestep)),
             damping=self.damping,

@@ -118,10 +118,8 @@ class Rattle(DatasetSampler):
 class Copies(StructureSampler):
     """`count` copies of one structure; the attack's random start displaces each copy differently.
 
-    As Schwalbe-Koda 2021, A.2.2, for ammonia.
-
     Attributes:
-        geometry: the structure.
+        geometry: for ammonia the ground state (Schwalbe-Koda 2021, A.2.2).
         count: number of copies.
     """
 

@@ -133,6 +133,13 @@ def test_non_conservative_members_are_named(rng):
     HessianVector(asymmetry=0.5).check(committee, batch)
 
 
+def test_other_gradients_let_every_member_through(rng):
+    committee = Committee(Separate([helpers.Swirl(0.0), helpers.Swirl(0.06)]))
+    batch = committee.batch(points(rng.uniform(-1, 1, (20, 2))))
+    for gradient in (Autograd(), FiniteDifference()):
+        assert gradient.check(committee, batch) is None
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", ["double well", "molecules", "crystal of 192 atoms"])
 def test_conservative_members_are_let_through(name, dtype, rng):

@@ -65,6 +65,8 @@ def test_the_same_generator_gives_the_same_seeds(rng):
     for sampler in (FromDataset(4), Rattle(0.1)):
         one, other = (sampler.draw(data, np.random.default_rng(3)) for _ in range(2))
         assert [g.digest() for g in one] == [g.digest() for g in other]
+        called = sampler(None, data, np.random.default_rng(3))
+        assert [g.digest() for g in one] == [g.digest() for g in called]
 
 
 def test_what_a_rattle_refuses():
