@@ -5,7 +5,7 @@ so any thread may draw on an Agg canvas. Colours mean the same everywhere (see
 :mod:`~agal_toolkit.plots.style`), and values keep the units of their records.
 """
 
-from .attacks import attack_losses, attack_path
+from .attacks import attack_losses
 from .loops import data_curves, learning_curves, sampled_energies, verdict_bars
 from .molecules import heat, heat_bar, molecule
 from .style import (
@@ -36,7 +36,6 @@ __all__ = [
     "UNCERTAIN",
     "Look",
     "attack_losses",
-    "attack_path",
     "attack_paths",
     "committee_surface",
     "data_curves",
