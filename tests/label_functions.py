@@ -69,10 +69,9 @@ class Counted:
     def __call__(self, geometry: Geometry) -> Labels:
         # The x is in the name, so that a thread which counts never meets a file that another one
         # has not filled yet.
-        (
-            self.folder
-            / f"{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}={float(geometry.positions[0, 0])!r}"
-        ).touch()
+        x = float(geometry.positions[0, 0])
+        who = f"{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}"
+        (self.folder / f"{who}={x!r}").touch()
         if len(self.asked()) <= self.failures:
             raise RuntimeError("not this time")
         return moody(geometry)

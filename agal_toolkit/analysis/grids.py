@@ -87,7 +87,7 @@ class Surface:
     def of(cls, committee: Committee, grid: Grid = Grid()) -> Surface:
         """Evaluate mean energy and uncertainty at every point."""
         prediction, batch = predict_at(committee, grid.positions)
-        energy, sigma = prediction.energy.mean(0), force_variance(prediction, batch).sqrt()
+        mean, sigma = prediction.energy.mean(0), force_variance(prediction, batch).sqrt()
         shape = (grid.points, grid.points)
-        fields = (values.numpy().reshape(shape) for values in (energy, sigma))
-        return cls(grid, *fields, prediction, batch)
+        mean, sigma = mean.numpy().reshape(shape), sigma.numpy().reshape(shape)
+        return cls(grid, mean, sigma, prediction, batch)

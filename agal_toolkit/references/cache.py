@@ -78,8 +78,7 @@ class Cache:
     def describe(self, settings: str, description: Mapping[str, Any]) -> None:
         """Write the JSON `description` of the digest `settings` beside the labels, once.
 
-        To be called before labels are computed, so that a folder that cannot be written to costs
-        none.
+        Called before labels are computed, so that an unwritable folder costs none.
 
         Raises:
             OSError: the folder cannot be written to; the message names it.

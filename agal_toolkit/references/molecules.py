@@ -47,26 +47,24 @@ def check_electrons(geometry: Geometry, name: str) -> None:
             f"{name} labels atoms in three dimensions and {geometry!r} is something else: give"
             " atomic numbers and (n, 3) positions"
         )
-    electrons, unpaired = int(geometry.numbers.sum()) - geometry.charge, geometry.multiplicity - 1
+    charge, multiplicity = geometry.charge, geometry.multiplicity
+    electrons, unpaired = int(geometry.numbers.sum()) - charge, multiplicity - 1
     if electrons < 1:
-        raise ValueError(
-            f"{geometry!r} with charge {geometry.charge} has no electrons left: give the charge in"
-            " elementary charges"
-        )
+        remedy = "give the charge in elementary charges"
+        raise ValueError(f"{geometry!r} with charge {charge} has no electrons left: {remedy}")
     if unpaired > electrons or (electrons - unpaired) % 2:
         possible = 2 if electrons % 2 else 1
         raise ValueError(
-            f"{electrons} electrons cannot have multiplicity {geometry.multiplicity}, but"
-            f" {possible}, {possible + 2}, ...: give {geometry!r} another multiplicity or charge"
+            f"{electrons} electrons cannot have multiplicity {multiplicity}, but {possible},"
+            f" {possible + 2}, ...: give {geometry!r} another multiplicity or charge"
         )
     distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
     close = np.argwhere(np.triu(distances < CLOSEST, 1))
     if len(close):
-        first, second = close[0]
+        i, j = close[0]
         raise ValueError(
-            f"atoms {first} and {second} of {geometry!r} are {distances[first, second]:.3g}"
-            " angstrom apart, on top of each other: drop the geometry (MinDistance before"
-            " labelling)"
+            f"atoms {i} and {j} of {geometry!r} are {distances[i, j]:.3g} angstrom apart, on top of"
+            " each other: drop the geometry (MinDistance before labelling)"
         )
 
 

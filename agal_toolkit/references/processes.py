@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from multiprocessing.connection import wait
-from typing import Any
 
 from ..geometry import Geometry
 from .outcomes import Label, LabelFailed, Outcome, Outcomes, outcome
@@ -161,11 +160,11 @@ def _kill(workers: list[Worker], owner: int) -> None:
 def _messages(busy: dict[Worker, _Task]) -> list[tuple[Worker, Message | None]]:
     """Wait until a worker sends something, dies or is late; None for the dead and the late."""
     deadline = min(task.deadline for task in busy.values())
-    handles: dict[Any, Worker] = {
-        handle: worker for worker in busy for handle in (worker.pipe, worker.sentinel)
-    }
+    handles = [handle for worker in busy for handle in (worker.pipe, worker.sentinel)]
     ready = wait(handles, None if deadline == inf else max(0.0, deadline - time.monotonic()))
     now = time.monotonic()
-    due = {handles[handle] for handle in ready}
-    due |= {worker for worker, task in busy.items() if task.deadline <= now}
-    return [(worker, worker.message()) for worker in busy if worker in due]
+    return [
+        (worker, worker.message())
+        for worker, task in busy.items()
+        if worker.pipe in ready or worker.sentinel in ready or task.deadline <= now
+    ]

@@ -201,19 +201,14 @@ class DFT:
                 "D3 comes from s-dftd3, which is missing: pip install 'agal_toolkit[references]',"
                 " or DFT(dispersion=None)"
             ) from error
-        heaviest = geometry.numbers.max()
+        heaviest, remedy = geometry.numbers.max(), "leave dispersion out with DFT(dispersion=None)"
         if heaviest > HEAVIEST:
-            raise ValueError(
-                f"D3 has no parameters for {chemical_symbols[heaviest]}: leave dispersion out with"
-                " DFT(dispersion=None)"
-            )
+            raise ValueError(f"D3 has no parameters for {chemical_symbols[heaviest]}: {remedy}")
         try:
             damping = RationalDampingParam(method=self.dispersion, atm=False)
         except RuntimeError as error:
-            raise ValueError(
-                f"s-dftd3 has no D3(BJ) parameters for {self.dispersion!r}: name a functional that"
-                " has, or None"
-            ) from error
+            missing = f"s-dftd3 has no D3(BJ) parameters for {self.dispersion!r}"
+            raise ValueError(f"{missing}: name a functional that has, or {remedy}") from error
         model = DispersionModel(geometry.numbers, geometry.positions / units.Bohr)
         result = model.get_dispersion(damping, grad=True)
         return float(result["energy"]), result["gradient"]

@@ -26,8 +26,10 @@ import numpy as np
 from agal_toolkit.analysis.descriptors import Umap
 from umap import UMAP
 features = np.random.default_rng(5).normal(size=(12, 6)) + np.repeat([[0.0], [30.0]], 6, axis=0)
-by_hand = UMAP(n_neighbors=4, min_dist=0.2, metric="euclidean", random_state=3, n_jobs=1).fit_transform(features)
-print(json.dumps([Umap(neighbours=4, nearest=0.2, seed=3)(features).tolist(), by_hand.tolist(), Umap()(features[:5]).tolist()]))
+settings = dict(n_neighbors=4, min_dist=0.2, metric="euclidean", random_state=3, n_jobs=1)
+ours = Umap(neighbours=4, nearest=0.2, seed=3)(features)
+maps = [ours, UMAP(**settings).fit_transform(features), Umap()(features[:5])]
+print(json.dumps([positions.tolist() for positions in maps]))
 """
 
 

@@ -224,7 +224,7 @@ def test_the_settings_that_name_labels():
         (
             replace(COARSE, dispersion="bp87"),
             {},
-            r"s-dftd3 has no D3\(BJ\) parameters for 'bp87': name a functional that has, or None",
+            r"s-dftd3 has no D3\(BJ\) parameters for 'bp87': name a functional that has, or leave",
         ),
         (
             ROUGH,
