@@ -64,7 +64,9 @@ class PotentialModel(ModelInterface):
         self._device, self._dtype = torch.device(device), torch.float64
         self._compute_stress = self._compute_forces = True
 
-    def forward(self, state: SimState, **_: Any) -> dict[str, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride] -- no dicts
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride] -- state is never a dict
+        self, state: SimState, **_: Any
+    ) -> dict[str, Tensor]:
         """Return ``energy`` (B,), ``forces`` (N, 3) and ``stress`` (B, 3, 3) in eV and angstrom.
 
         Forces are zero on unmovable particles. Stress is positive under tension, as in torch-sim,

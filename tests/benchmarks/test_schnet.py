@@ -70,7 +70,6 @@ class SchNetPack:
             raise RuntimeError("SchNetPack's process has ended: try schnetpack_step.py by hand")
 
     def close(self) -> None:
-        """End the process."""
         self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()

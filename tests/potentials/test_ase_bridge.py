@@ -51,7 +51,7 @@ def test_a_calculator_says_the_same_as_a_potential(rng):
 
 def test_a_calculator_without_stress_has_none():
     class NoStress(LennardJones):
-        implemented_properties = ["energy", "forces"]
+        implemented_properties = ("energy", "forces")
 
         def calculate(self, *args, **kwargs):
             super().calculate(*args, **kwargs)

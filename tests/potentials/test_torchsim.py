@@ -1,4 +1,4 @@
-"""A potential says the same through torch-sim, and each replica's thermostat is as good as ASE's."""
+"""A potential through torch-sim predicts the same; each replica's thermostat equals ASE's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPRINGS = Differentiable(Springs())
 
 
 def at_start(model, starts, kT, rng) -> Replicas:
-    """Replicas with velocities at kT (R,), without drift where several particles are all movable."""
+    """Replicas with velocities at kT (R,), without drift if several particles are all movable."""
     initial = InitialState.of(starts, np.array(kT) / units.kB, 1.0, 1, None, rng, rest=True)
     return Replicas.of(
         model,
