@@ -5,13 +5,8 @@ from .loop import Loop, Recipe, Schedule
 from .run_directory import RunDirectoryError
 from .stopping import Plateau, until
 
+# fmt: off
 __all__ = [
-    "Generation",
-    "Loop",
-    "Plateau",
-    "Proposal",
-    "Recipe",
-    "RunDirectoryError",
-    "Schedule",
-    "until",
+    "Generation", "Loop", "Plateau", "Proposal", "Recipe", "RunDirectoryError", "Schedule", "until",
 ]
+# fmt: on

@@ -55,11 +55,7 @@ class Proposal:
 
 @dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Generation(Proposal):
-    """A complete turn of the loop, whose candidates have their outcomes.
-
-    Attributes:
-        metrics: of the committee on the test data, by name.
-    """
+    """A complete turn of the loop: outcomes of its candidates, metrics on the test data."""
 
     metrics: Mapping[str, float]
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import MappingProxyType
@@ -27,22 +28,13 @@ from ..settings import machine, to_settings
 from ..training.folds import Folds
 from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
+from . import run_directory as stored
 from .generation import Generation, Proposal
-from .run_directory import (
-    ADVERSARIES,
-    CALIBRATION_LAWS,
-    GEOMETRIES,
-    LABELS,
-    METRICS,
-    VERDICTS,
-    LabelsAndFailures,
-    RunDirectory,
-    members_of,
-)
+from .run_directory import LabelsAndFailures, RunDirectory
 from .stages import Run, candidates_of, random_stream, select, with_outcomes
 
 Metric = Callable[[Committee, Dataset], float]
-Answers = Iterable[tuple[int, Labels | Exception | None]]
+Answers = Callable[[], Iterable[tuple[int, Labels | Exception | None]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +63,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not 0 <= self.calibrate < 1:
-            raise ValueError(
-                f"calibrate={self.calibrate} is a share of the labelled structures: at least 0,"
-                " below 1"
-            )
+            wrong = f"calibrate={self.calibrate} is a share of the labelled structures"
+            raise ValueError(f"{wrong}: give at least 0, below 1")
         if self.members < 2:
             raise ValueError(f"members={self.members}: a committee needs at least two to disagree")
         object.__setattr__(self, "selectors", tuple(self.selectors))
@@ -82,18 +72,14 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A recipe for each generation: that of the largest key that is not above it.
-
-    Attributes:
-        recipes: first generation of each recipe; 0 must be among them.
-    """
+    """A recipe for each generation: that of the largest key not above it; the first key is 0."""
 
     recipes: Mapping[int, Recipe]
 
     def __post_init__(self) -> None:
         if 0 not in self.recipes:
-            keys = sorted(self.recipes)
-            raise ValueError(f"a schedule starts at generation 0, this one has {keys}")
+            wrong = f"this one has {sorted(self.recipes)}"
+            raise ValueError(f"a schedule starts at generation 0, {wrong}")
 
     def __call__(self, generation: int) -> Recipe:
         """Return the recipe of a generation."""
@@ -120,9 +106,8 @@ class Loop:
 
     def __post_init__(self) -> None:
         if self.metrics and not self.test:
-            raise ValueError(
-                f"metrics {sorted(self.metrics)} need test data: give Loop(test=...), not empty"
-            )
+            names = sorted(self.metrics)
+            raise ValueError(f"metrics {names} need test data: give Loop(test=...), not empty")
         if self.seed < 0:
             raise ValueError(f"seed is {self.seed}: give one that is not negative")
         object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
@@ -148,7 +133,7 @@ class Loop:
         """
         run_directory = self._opened(dataset, directory)
         for index in count():
-            generation = self._generation(dataset, self._run(run_directory, index, report))
+            generation = self._generation(dataset, Run(run_directory, index, self.seed, report))
             report(Finished(generation))
             yield generation
             dataset = generation.grown
@@ -171,9 +156,9 @@ class Loop:
         run_directory = self._opened(dataset, directory)
         index, current = (0, dataset) if after is None else (after.index + 1, after.grown)
         while run_directory.has_labels(index):
-            current = self._generation(current, self._run(run_directory, index, ignore)).grown
+            current = self._generation(current, Run(run_directory, index, self.seed, ignore)).grown
             index += 1
-        return self._propose(current, self._run(run_directory, index, report))
+        return self._propose(current, Run(run_directory, index, self.seed, report))
 
     def tell(
         self,
@@ -220,7 +205,7 @@ class Loop:
             earlier = self.reference.recall(cache, geometries[i])
             labelled |= {} if earlier is None else {i: earlier}
         merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(answers)]
-        run = self._run(run_directory, proposal.index, report)
+        run = Run(run_directory, proposal.index, self.seed, report)
         return self._complete(proposal, run, lambda: merged)
 
     def retry(self, directory: str | Path) -> int:
@@ -264,62 +249,42 @@ class Loop:
             run_directory.open(self.settings(dataset), machine())
         return run_directory
 
-    def _run(self, run_directory: RunDirectory, index: int, report: Report) -> Run:
-        return Run(run_directory, index, self.seed, report)
-
     def _generation(self, dataset: Dataset, run: Run) -> Generation:
-        """One generation from its data, stage by stage."""
         proposal = self._propose(dataset, run)
-        cache = run.directory.cache
-        return self._complete(
-            proposal, run, lambda: self.reference(proposal.geometries, cache, run.report)
-        )
+        ask = partial(self.reference, proposal.geometries, run.directory.cache, run.report)
+        return self._complete(proposal, run, ask)
 
     def _propose(self, dataset: Dataset, run: Run) -> Proposal:
         """Members, their calibration, seeds, adversaries and verdicts of a generation."""
         recipe, report = self.recipe_of(run.generation), run.report
-        trainer, attack = recipe.trainer, recipe.attack
+        trainer = recipe.trainer
         # the split of the initial data is the same in all generations
         weights, valid = recipe.folds(dataset, recipe.members, random_stream(self.seed, 0, "folds"))
         learned = dataset[weights.any(axis=0)]
-        members = run.stage(
-            "members",
-            members_of(trainer),
-            lambda: trainer.fit(
-                dataset, weights, valid, run.rng("members"), report, run.scratch("members")
-            ),
-        )
+        rng, scratch = run.rng("members"), run.scratch("members")
+        fit = partial(trainer.fit, dataset, weights, valid, rng, report, scratch)
+        members = run.stage("members", stored.members_of(trainer), fit)
         committee = Committee(members)
         aside = dataset.of_role(CALIBRATION)
         if len(aside):
             calibration = run.stage(
                 "calibration",
-                CALIBRATION_LAWS,
+                stored.CALIBRATION_LAWS,
                 lambda: Calibration.fit_with_fallback(committee.predict(list(aside)), aside),
             )
             committee = Committee(members, calibration)
             for note in calibration.notes:
                 report(Note(run.generation, note))
-        seeds = run.stage(
-            "seeds",
-            GEOMETRIES,
-            lambda: recipe.sampler(
-                committee, learned, run.rng("seeds"), report, run.scratch("seeds")
-            ),
-        )
-        adversaries = None
-        if attack is not None:
-            adversaries = run.stage(
-                "adversaries",
-                ADVERSARIES,
-                lambda: attack(committee, learned, seeds, run.rng("adversaries"), report),
-            )
-        candidates = candidates_of(seeds, adversaries, run.generation)
-        verdicts = run.stage(
-            "verdicts",
-            VERDICTS,
-            lambda: select(recipe.selectors, committee, learned, candidates, run.rng("verdicts")),
-        )
+        rng, scratch = run.rng("seeds"), run.scratch("seeds")
+        sample = partial(recipe.sampler, committee, learned, rng, report, scratch)
+        seeds = run.stage("seeds", stored.GEOMETRIES, sample)
+        adversaries, rng = None, run.rng("adversaries")
+        if recipe.attack is not None:
+            attack = partial(recipe.attack, committee, learned, seeds, rng, report)
+            adversaries = run.stage("adversaries", stored.ADVERSARIES, attack)
+        candidates, rng = candidates_of(seeds, adversaries, run.generation), run.rng("verdicts")
+        choose = partial(select, recipe.selectors, committee, learned, candidates, rng)
+        verdicts = run.stage("verdicts", stored.VERDICTS, choose)
         pairs = zip(candidates, verdicts, strict=True)
         return Proposal(
             index=run.generation,
@@ -329,12 +294,11 @@ class Loop:
             seconds=dict(run.seconds),
         )
 
-    def _complete(self, proposal: Proposal, run: Run, answers: Callable[[], Answers]) -> Generation:
-        """Labels and metrics of a generation."""
-        labelled, failures = run.stage(
-            "labels", LABELS, lambda: self._labelled(proposal, run, answers())
-        )
-        metrics = run.stage("metrics", METRICS, lambda: self._measured(proposal.committee))
+    def _complete(self, proposal: Proposal, run: Run, answers: Answers) -> Generation:
+        label = partial(self._labelled, proposal, run, answers)
+        labelled, failures = run.stage("labels", stored.LABELS, label)
+        measure = partial(self._measured, proposal.committee)
+        metrics = run.stage("metrics", stored.METRICS, measure)
         return Generation(
             index=proposal.index,
             dataset=proposal.dataset,
@@ -345,17 +309,15 @@ class Loop:
         )
 
     def _measured(self, committee: Committee) -> dict[str, float]:
-        """All metrics of a committee."""
         if self.test is None:
             return {}
         return {name: float(metric(committee, self.test)) for name, metric in self.metrics.items()}
 
     def _labelled(self, proposal: Proposal, run: Run, answers: Answers) -> LabelsAndFailures:
-        """Labelled structures in the order of the candidates, and reasons of failures by index."""
         geometries = proposal.geometries
         labels: dict[int, Labels] = {}
         failures: dict[int, str] = {}
-        for i, answer in answers:
+        for i, answer in answers():
             if isinstance(answer, Labels):
                 labels[i] = answer.check(geometries[i], f"geometry {i}")
             else:

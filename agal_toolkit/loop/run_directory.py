@@ -45,13 +45,7 @@ class RunDirectoryError(RuntimeError):
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """How the value of a stage is kept.
-
-    Attributes:
-        suffix: of the file's name; empty for a folder.
-        write: writes a value to a path.
-        read: reads the value from the path.
-    """
+    """How the value of a stage is kept; `suffix` ends the file's name and is empty for a folder."""
 
     suffix: str
     write: Callable[[Path, T], object]
@@ -97,7 +91,7 @@ def pack_geometries(geometries: Sequence[Geometry]) -> Arrays:
     n, d = len(geometries), geometries[0].dimension if len(geometries) else 0
     if any(geometry.dimension != d for geometry in geometries):
         raise ValueError("geometries of different dimensions cannot be stored together")
-    about = [
+    rest = [
         {"charge": g.charge, "multiplicity": g.multiplicity, "origin": dict(g.origin)}
         for g in geometries
     ]
@@ -108,19 +102,18 @@ def pack_geometries(geometries: Sequence[Geometry]) -> Arrays:
         "movable": _joined([g.movable for g in geometries], (), bool),
         "cell": np.array([g.cell for g in geometries]).reshape(n, d, d),
         "pbc": np.array([g.pbc for g in geometries], dtype=bool).reshape(n, d),
-        "about": np.array(json.dumps(about)),
+        "about": np.array(json.dumps(rest)),
     }
 
 
 def _parts(arrays: Arrays) -> list[slice]:
-    """The particles of each structure."""
     ends = np.cumsum(arrays["counts"])
     return [slice(end - count, end) for end, count in zip(ends, arrays["counts"], strict=True)]
 
 
 def unpack_geometries(arrays: Arrays) -> list[Geometry]:
     """Invert :func:`pack_geometries`."""
-    about = json.loads(str(arrays["about"]))
+    rest = json.loads(str(arrays["about"]))
     return [
         Geometry(
             positions=arrays["positions"][part],
@@ -128,7 +121,7 @@ def unpack_geometries(arrays: Arrays) -> list[Geometry]:
             movable=arrays["movable"][part],
             cell=arrays["cell"][i],
             pbc=arrays["pbc"][i],
-            **about[i],
+            **rest[i],
         )
         for i, part in enumerate(_parts(arrays))
     ]
@@ -228,18 +221,14 @@ def differences(stored: Any, given: Any, where: str = "") -> list[str]:
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """A run directory; with ``folder=None`` everything is computed and nothing kept.
-
-    Attributes:
-        folder: made when it does not exist.
-    """
+    """A run directory; with ``folder=None`` everything is computed and nothing kept."""
 
     folder: Path | None
 
-    def open(self, settings: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+    def open(self, settings: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
         """Make the directory, or check that it belongs to a run with these `settings`.
 
-        `about` is written when the directory is made, and never compared.
+        `machine` is written when the directory is made, and never compared.
 
         Raises:
             RunDirectoryError: not writable, not a run directory, or made with other settings (the
@@ -250,10 +239,9 @@ class RunDirectory:
         file = self.folder / "run.json"
         if not file.exists():
             if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-                raise RunDirectoryError(
-                    f"{self.folder} exists and {_NO_RUN}: give another or an empty one"
-                )
-            content = {"format": FORMAT, "settings": settings, "about": about}
+                wrong = f"{self.folder} exists and {_NO_RUN}"
+                raise RunDirectoryError(f"{wrong}: give another or an empty one")
+            content = {"format": FORMAT, "settings": settings, "about": machine}
             _write(file, lambda part: part.write_text(json.dumps(content, indent=1)))
             return
         try:
@@ -263,16 +251,13 @@ class RunDirectory:
             remedy = "give another directory"
             raise RunDirectoryError(f"{file} is damaged ({error}): {remedy}") from error
         if stored_format != FORMAT:
-            raise RunDirectoryError(
-                f"{self.folder} has format {stored_format}, this version reads format {FORMAT}:"
-                " give another directory, or the version that made it"
-            )
+            wrong = f"{self.folder} has format {stored_format}, this version reads format {FORMAT}"
+            raise RunDirectoryError(f"{wrong}: give another directory, or the version that made it")
         lines = differences(stored, json.loads(json.dumps(settings)))
         if lines:
-            raise RunDirectoryError(
-                f"{self.folder} was made with other settings; give another directory, or the old"
-                " settings:\n  " + "\n  ".join(lines)
-            )
+            remedy = "give another directory, or the old settings"
+            listed = "\n  ".join([f"made with other settings; {remedy}:", *lines])
+            raise RunDirectoryError(f"{self.folder} was {listed}")
         if not os.access(self.folder, os.W_OK):
             raise RunDirectoryError(f"cannot write to {self.folder}: make it writable, or copy it")
 

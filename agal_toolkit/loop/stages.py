@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,18 +32,15 @@ def random_stream(seed: int, generation: int, name: str) -> Generator:
     return np.random.default_rng([seed, generation, STREAMS[name]])
 
 
+@dataclass
 class Run:
-    """Runs or reads the stages of one generation, reports them and keeps their times.
+    """Runs or reads the stages of one generation, reports them and keeps their wall times."""
 
-    Attributes:
-        generation: index of the generation.
-        seconds: wall time of each stage that was run.
-    """
-
-    def __init__(self, directory: RunDirectory, generation: int, seed: int, report: Report) -> None:
-        self.directory, self.generation = directory, generation
-        self.seed, self.report = seed, report
-        self.seconds: dict[str, float] = {}
+    directory: RunDirectory
+    generation: int
+    seed: int
+    report: Report
+    seconds: dict[str, float] = field(default_factory=dict)
 
     def rng(self, name: str) -> Generator:
         """Return the random numbers of a stage."""
@@ -119,16 +116,12 @@ def with_outcomes(
 ) -> tuple[Candidate, ...]:
     """Give each chosen candidate its labels and role, or the reason of its failure.
 
-    Args:
-        candidates: with verdicts.
-        labelled: structures that got labels, in the order of the candidates.
-        failures: reasons by index among the chosen candidates.
+    `failures` holds reasons by index among the chosen; `labelled` are the others, in their order.
     """
     outcomes = list(candidates)
     chosen = [i for i, candidate in enumerate(candidates) if candidate.verdict == KEPT]
     for position, reason in failures.items():
-        i = chosen[position]
-        outcomes[i] = replace(candidates[i], outcome=reason)
+        outcomes[chosen[position]] = replace(candidates[chosen[position]], outcome=reason)
     answered = [i for position, i in enumerate(chosen) if position not in failures]
     for i, labels, role in zip(answered, labelled.labels, labelled.roles, strict=True):
         outcomes[i] = replace(candidates[i], outcome=labels, role=role)
