@@ -34,16 +34,12 @@ class Folds:
 
     def __post_init__(self) -> None:
         if self.acquired is not None and not self.acquired > 0:
-            raise ValueError(
-                f"acquired={self.acquired}: give a positive weight, or None to split acquired"
-                " structures like the others"
-            )
+            remedy = "give a positive weight, or None to split acquired structures like the others"
+            raise ValueError(f"acquired={self.acquired}: {remedy}")
         total = self.train + self.valid
         if not (0 < self.train <= 1 and 0 <= self.valid < 1 and total <= 1 + 1e-9):
-            raise ValueError(
-                f"train={self.train} and valid={self.valid} must be fractions whose sum is at most"
-                " 1"
-            )
+            shares = f"train={self.train} and valid={self.valid}"
+            raise ValueError(f"{shares} must be fractions whose sum is at most 1")
 
     def __call__(self, dataset: Dataset, members: int, rng: Generator) -> tuple[NDArray, NDArray]:
         """Return weights (members, n) of the training loss and a validation mask (members, n).
@@ -61,11 +57,9 @@ class Folds:
         split = np.flatnonzero(learnable & ~later)
         fractions = [self.train, self.valid] if self.valid else [self.train]
         if any(round(fraction * len(split)) < 1 for fraction in fractions):
-            raise ValueError(
-                f"a data set of {len(split)} structures to split is too small for"
-                f" train={self.train} and valid={self.valid}: give more structures, or"
-                " Folds(train=1, valid=0)"
-            )
+            shares = f"train={self.train} and valid={self.valid}"
+            small = f"a data set of {len(split)} structures to split is too small for {shares}"
+            raise ValueError(f"{small}: give more structures, or Folds(train=1, valid=0)")
         weights, valid = np.zeros((members, n)), np.zeros((members, n), dtype=bool)
         weights[:, learnable & later] = self.acquired or 0.0
         total = trained = validated = 0

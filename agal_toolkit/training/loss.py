@@ -47,29 +47,22 @@ class TrainingData:
             energy = energy - baseline(batch)
         nothing = np.zeros((batch.dimension, batch.dimension))
         stress = [nothing if label.stress is None else label.stress for label in data.labels]
-        has_stress = [
-            label.stress is not None and bool(geometry.pbc.all())
-            for geometry, label in zip(data, data.labels, strict=True)
-        ]
+        labelled = torch.tensor([label.stress is not None for label in data.labels], device=device)
         return cls(
             batch,
             energy,
             torch.tensor(np.concatenate(data.forces), device=device),
             torch.tensor(np.stack(stress), device=device),
-            torch.tensor(has_stress, device=device),
+            labelled & batch.pbc.all(-1),
             weights,
         )
 
     def losses(
         self, module: nn.Module, structures: NDArray, shares: NDArray, *, graph: bool
     ) -> Tensor:
-        """Return the (M,) losses of the members: sums over `structures` weighted with `shares`.
+        """Return the members' losses (M,): sums over `structures` (k,) with `shares` (M, k).
 
-        Args:
-            module: the network of all members.
-            structures: (k,) indices.
-            shares: (M, k) weight of each structure for each member.
-            graph: whether the losses are differentiable in the parameters.
+        `graph` keeps them differentiable in the parameters.
         """
         index = torch.tensor(structures, device=self.energy.device)
         batch, particles = self.batch.take(index)

@@ -46,7 +46,6 @@ class MemberAdam:
         module: nn.Module,
         members: int,
         learning_rate: float,
-        *,
         patience: int | None,
         factor: float,
         keep_best: bool,
@@ -111,25 +110,19 @@ class MemberAdam:
         first, second = self.moments
         tensors = {"flat": self.flat, "best_weights": self.best_weights}
         tensors |= {"first": first, "second": second, "steps": torch.stack(self.steps)}
-        return {
-            **{name: tensor.cpu().numpy() for name, tensor in tensors.items()},
-            "rates": self.rates,
-            "best": self.best,
-            "reference": self.reference,
-            "waited": self.waited,
-        }
+        histories = ("rates", "best", "reference", "waited")
+        state = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
+        return state | {name: getattr(self, name) for name in histories}
 
     def save(self, file: Path, fit: str, epoch: int, rng: Generator) -> None:
         """Write a checkpoint of the `fit` of that name."""
-        about = json.dumps({"fit": fit, "epoch": epoch, "rng": rng.bit_generator.state})
+        record = json.dumps({"fit": fit, "epoch": epoch, "rng": rng.bit_generator.state})
         try:
             with atomic_write(file) as part:
-                np.savez(part, **self._state(), about=np.array(about))
+                np.savez(part, **self._state(), about=np.array(record))
         except OSError as error:
-            raise OSError(
-                f"cannot write the checkpoint {file} ({error}): free the disk or give another"
-                " directory; finished stages are kept"
-            ) from error
+            remedy = "free the disk or give another directory; finished stages are kept"
+            raise OSError(f"cannot write the checkpoint {file} ({error}): {remedy}") from error
 
     def resume(self, file: Path, fit: str, rng: Generator) -> int:
         """Read a checkpoint and return the epoch to go on with.
@@ -142,18 +135,17 @@ class MemberAdam:
         try:
             with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
                 arrays = {name: stored[name] for name in names}
-            about = json.loads(str(arrays["about"]))
+            record = json.loads(str(arrays["about"]))
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             damage = f"is damaged ({type(error).__name__}: {error})"
             raise ValueError(f"the checkpoint {file} {damage}: {restart}") from error
-        if "fit" not in about:
+        if "fit" not in record:
             wrong = "was written by an older version and does not name its fit"
             raise ValueError(f"the checkpoint {file} {wrong}: {restart}")
-        if about["fit"] != fit:
-            raise ValueError(
-                f"the checkpoint {file} is of a fit of other data, weights, settings or random"
-                f" numbers: {restart}, or give this fit a folder of its own"
-            )
+        if record["fit"] != fit:
+            wrong = "is of a fit of other data, weights, settings or random numbers"
+            remedy = f"{restart}, or give this fit a folder of its own"
+            raise ValueError(f"the checkpoint {file} {wrong}: {remedy}")
         tensors = (self.flat, self.best_weights, *self.moments)
         for name, tensor in zip(names[:4], tensors, strict=True):
             tensor.copy_(torch.from_numpy(arrays[name]))
@@ -161,5 +153,5 @@ class MemberAdam:
             step.fill_(float(stored_step))
         self.rates, self.best = arrays["rates"], arrays["best"]
         self.reference, self.waited = arrays["reference"], arrays["waited"]
-        rng.bit_generator.state = about["rng"]
-        return about["epoch"]
+        rng.bit_generator.state = record["rng"]
+        return record["epoch"]

@@ -41,15 +41,11 @@ class Trainer(Protocol):
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> Members:
-        """Train members with `weights` (M, n) and a validation mask `valid` (M, n) on n structures.
-
-        `scratch` is a folder for checkpoints.
-        """
+        """Train on n structures with `weights` and `valid` (M, n); checkpoints go to `scratch`."""
         ...
 
     def save(self, members: Members, folder: Path) -> None:
         """Write members into a folder, as plain arrays and JSON."""
-        ...
 
     def load(self, folder: Path) -> Members:
         """Read members that :meth:`save` wrote."""
@@ -113,18 +109,14 @@ class TorchTrainer:
     def __post_init__(self) -> None:
         smallest = min(self.energy_weight, self.forces_weight, self.stress_weight)
         if not 0 < self.factor <= 1 or smallest < 0:
-            raise ValueError(
-                f"factor={self.factor} must be above 0 and at most 1, weights of the loss must not"
-                " be negative"
-            )
+            wrong = f"factor={self.factor} must be above 0 and at most 1"
+            raise ValueError(f"{wrong}, weights of the loss must not be negative")
         force = self.large_force
         if force is not None and not force > 0:
             raise ValueError(f"large_force is {force}, expected a positive force, or None")
         if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
-            raise ValueError(
-                f"epochs={self.epochs}, batch_size={self.batch_size} and"
-                f" learning_rate={self.learning_rate} must be positive"
-            )
+            sizes = f"epochs={self.epochs}, batch_size={self.batch_size}"
+            raise ValueError(f"{sizes} and learning_rate={self.learning_rate} must be positive")
 
     def fit(
         self,
@@ -159,14 +151,8 @@ class TorchTrainer:
         baseline = self._baseline(data[weights.any(axis=0)])
         loss_weights = (self.energy_weight, self.forces_weight, self.stress_weight)
         training = TrainingData.of(data, baseline, loss_weights, self.device)
-        optimizer = MemberAdam(
-            module,
-            len(seeds),
-            self.learning_rate,
-            patience=self.patience,
-            factor=self.factor,
-            keep_best=self.keep_best,
-        )
+        rates = self.learning_rate, self.patience, self.factor
+        optimizer = MemberAdam(module, len(seeds), *rates, keep_best=self.keep_best)
         structure_weights = self._structure_weights(data)
         order = EpochOrder(weights, self.batch_size, structure_weights)
 
@@ -193,10 +179,9 @@ class TorchTrainer:
             trained = (total / len(order.visits)).cpu().numpy()
             if not np.isfinite(trained).all():
                 member = int(np.argmin(np.isfinite(trained)))
-                raise TrainingFailed(
-                    f"the loss of member {member} is {trained[member]} in epoch {epoch + 1}:"
-                    f" lower the learning rate ({self.learning_rate}) or look for wrong labels"
-                )
+                wrong = f"the loss of member {member} is {trained[member]} in epoch {epoch + 1}"
+                remedy = f"lower the learning rate ({self.learning_rate}) or look for wrong labels"
+                raise TrainingFailed(f"{wrong}: {remedy}")
             validated = np.full(len(seeds), np.nan)
             if not without.all() and (epoch % every == 0 or epoch == self.epochs - 1):
                 total = torch.zeros_like(total)
@@ -210,10 +195,9 @@ class TorchTrainer:
                 saved = time.monotonic()
         if self.keep_best and not np.isfinite(optimizer.best).all():
             member = int(np.argmin(np.isfinite(optimizer.best)))
-            raise TrainingFailed(
-                f"no epoch's validation loss of member {member} was finite, so none is the best:"
-                " look for wrong validation labels or structures, or set keep_best=False"
-            )
+            wrong = f"no epoch's validation loss of member {member} was finite"
+            remedy = "look for wrong validation labels or structures, or set keep_best=False"
+            raise TrainingFailed(f"{wrong}, so none is the best: {remedy}")
         optimizer.finish()
         # attacks differentiate in positions only
         return Stacked(module.requires_grad_(False), baseline)
@@ -228,8 +212,8 @@ class TorchTrainer:
         """
         names = [f.name for f in fields(self) if f.compare and f.name != "network"]
         settings = {name: repr(getattr(self, name)) for name in names}
-        about = [settings, repr(module), rng.bit_generator.state, data.digest()]
-        sha = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        plain = [settings, repr(module), rng.bit_generator.state, data.digest()]
+        sha = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         sha.update(np.asarray(weights, dtype=float).tobytes())
         sha.update(np.asarray(valid, dtype=bool).tobytes())
         return sha.hexdigest()
@@ -254,41 +238,36 @@ class TorchTrainer:
         state = members.module.state_dict()
         arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
         np.savez(folder / "parameters.npz", **arrays)
-        about = {"members": len(members), "baseline": members.baseline.to_json()}
-        about["network"] = repr(members.module)
-        (folder / "members.json").write_text(json.dumps(about))
+        record = {"members": len(members), "baseline": members.baseline.to_json()}
+        record["network"] = repr(members.module)
+        (folder / "members.json").write_text(json.dumps(record))
 
     def load(self, folder: Path) -> Stacked:
         """Read members that :meth:`save` wrote into this trainer's network.
 
         Raises:
-            ValueError: parameters of a network of other sizes, elements or cutoff, as its ``repr``
-                tells.
+            ValueError: parameters of a network whose sizes, elements or cutoff are different.
         """
-        about = json.loads((folder / "members.json").read_text())
-        module = self.network([0] * about["members"])
+        record = json.loads((folder / "members.json").read_text())
+        module = self.network([0] * record["members"])
         other = f"the parameters in {folder} belong to another network than {module}: "
-        if about.get("network", repr(module)) != repr(module):  # older files do not name it
-            raise ValueError(f"{other}they are those of {about['network']}")
+        if record.get("network", repr(module)) != repr(module):  # older files do not name it
+            raise ValueError(f"{other}they are those of {record['network']}")
         # a stream, because numpy leaks a damaged file that it opens itself
-        with (
-            (folder / "parameters.npz").open("rb") as stream,
-            np.load(stream, allow_pickle=False) as arrays,
-        ):
+        file = folder / "parameters.npz"
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         try:
             module.load_state_dict(state)
         except RuntimeError as error:
             raise ValueError(f"{other}{error}") from None
-        return Stacked(module.to(self.device).requires_grad_(False), Baseline(about["baseline"]))
+        return Stacked(module.to(self.device).requires_grad_(False), Baseline(record["baseline"]))
 
 
 def _check_weights(data: Dataset, weights: NDArray, valid: NDArray) -> None:
-    """Raise ValueError for shapes that do not agree or a member without training data."""
     if weights.shape != valid.shape or weights.shape[1] != len(data):
-        raise ValueError(
-            f"weights {weights.shape} and valid {valid.shape} must both be (members, {len(data)})"
-        )
+        wrong = f"weights {weights.shape} and valid {valid.shape}"
+        raise ValueError(f"{wrong} must both be (members, {len(data)})")
     if (weights < 0).any():
         raise ValueError(f"weights go down to {weights.min()}: they must not be negative")
     learns = (weights > 0).any(axis=1)

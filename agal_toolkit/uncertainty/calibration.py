@@ -27,17 +27,11 @@ CHANCE = 0.01  # share of samples on which members of low precision may agree by
 
 @dataclass(frozen=True)
 class Samples:
-    """Uncertainties and errors of one quantity on some structures.
+    """Uncertainties and errors of one quantity on some structures."""
 
-    Attributes:
-        sigma: (n,) standard deviation over members, not calibrated.
-        errors: (M, n) of every member, or (1, n) of the mean.
-        owner: (n,) index of the structure of each sample.
-    """
-
-    sigma: NDArray
-    errors: NDArray
-    owner: NDArray
+    sigma: NDArray  # (n,) standard deviation over members, not calibrated
+    errors: NDArray  # (M, n) of every member, or (1, n) of the mean
+    owner: NDArray  # (n,) index of the structure of each sample
 
 
 def samples(
@@ -72,10 +66,8 @@ def samples(
     elif quantity == "virial":
         stresses = _stresses(data)
         if not stresses:
-            raise ValueError(
-                "no structure has a labelled stress: virials need periodic structures and a"
-                " reference that gives stress"
-            )
+            remedy = "virials need periodic structures and a reference that gives stress"
+            raise ValueError(f"no structure has a labelled stress: {remedy}")
         having = list(stresses)
         volume = (torch.linalg.det(batch.cell).abs() / batch.counts)[having, None, None]
         predicted = prediction.stress[:, having] * volume
@@ -106,8 +98,7 @@ class Calibration:
 
     Attributes:
         forces: for force components, eV/angstrom.
-        energy: for energies per atom, eV; None if it was not fitted.
-        virial: for components of the virial per atom, eV; None if it was not fitted.
+        energy, virial: for values or components per atom, eV; None if not fitted.
         notes: one sentence for each fallback that the fit had to take.
     """
 
@@ -133,8 +124,7 @@ class Calibration:
             data: labelled structures that no member was trained on.
             form: of all laws.
             of: whose errors, see :func:`samples`.
-            quantities: that get a law; forces always do. Virials are left out if no stress is
-                labelled.
+            quantities: with a law; forces always have one, virials only if a stress is labelled.
 
         Raises:
             CalibrationRefused: see :meth:`PowerLaw.fit`; the message names the quantity.
@@ -165,20 +155,16 @@ class Calibration:
             points = samples(prediction, data, quantity)
             positive = points.sigma != 0
             if 0 < (~positive).mean() < CHANCE:
-                notes.append(
-                    f"{quantity}: {int((~positive).sum())} of {positive.size} uncertainties are"
-                    " zero and were left out"
-                )
+                agreeing = f"{int((~positive).sum())} of {positive.size} uncertainties are zero"
+                notes.append(f"{quantity}: {agreeing} and were left out")
                 errors, owner = points.errors[:, positive], points.owner[positive]
                 points = Samples(points.sigma[positive], errors, owner)
             forms: list[Form] = ["power", "linear"]
             structures = len(np.unique(points.owner))
             if structures < FEW:
                 forms = ["linear"]
-                notes.append(
-                    f"{quantity}: a linear law, as {structures} structures are too few for an"
-                    " exponent"
-                )
+                few = f"{structures} structures are too few for an exponent"
+                notes.append(f"{quantity}: a linear law, as {few}")
             for form in forms:
                 try:
                     laws[quantity] = PowerLaw.fit(points.sigma, points.errors, form)
@@ -236,13 +222,11 @@ class Calibration:
         if not law.samples or low <= target <= high:
             return None
         unit = "eV/Å" if quantity == "forces" else "eV per atom"
-        return (
-            f"Target {target:.3g} {unit} is outside the calibrated range of {quantity}"
-            f" ({low:.2g} to {high:.2g}): the achieved error is an extrapolation."
-        )
+        limits = f"the calibrated range of {quantity} ({low:.2g} to {high:.2g})"
+        outside = f"Target {target:.3g} {unit} is outside {limits}"
+        return f"{outside}: the achieved error is an extrapolation."
 
 
 def _fitted(data: Dataset, quantities: Sequence[str]) -> list[str]:
-    """Forces, energies if wanted, and virials if wanted and labelled."""
     wanted = {"forces", *quantities} if _stresses(data) else {"forces", *quantities} - {"virial"}
     return [quantity for quantity in QUANTITIES if quantity in wanted]

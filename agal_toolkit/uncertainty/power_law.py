@@ -71,24 +71,20 @@ class PowerLaw:
         if form not in FORMS:
             raise ValueError(f"form is {form!r}, expected one of {', '.join(FORMS)}")
         if not sigma.size or errors.shape[-1:] != sigma.shape:
-            raise CalibrationRefused(
-                f"{sigma.size} uncertainties and errors of shape {errors.shape}: give errors (n,)"
-                " or (members, n) of the same n > 0 samples"
-            )
+            wrong = f"{sigma.size} uncertainties and errors of shape {errors.shape}"
+            remedy = "give errors (n,) or (members, n) of the same n > 0 samples"
+            raise CalibrationRefused(f"{wrong}: {remedy}")
         if not np.isfinite(sigma).all() or not np.isfinite(errors).all():
-            raise CalibrationRefused(
-                "some uncertainties or errors are not finite: drop the structures they belong to"
-            )
+            wrong = "some uncertainties or errors are not finite"
+            raise CalibrationRefused(f"{wrong}: drop the structures they belong to")
         if (sigma <= 0).any():
-            raise CalibrationRefused(
-                f"{int((sigma <= 0).sum())} of {sigma.size} uncertainties are zero: do members"
-                " share their weights, or a symmetry of all structures?"
-            )
+            wrong = f"{int((sigma <= 0).sum())} of {sigma.size} uncertainties are zero"
+            question = "do members share their weights, or a symmetry of all structures?"
+            raise CalibrationRefused(f"{wrong}: {question}")
         squares = np.mean(np.square(errors.reshape(-1, sigma.size)), axis=0)
         if not squares.any():
-            raise CalibrationRefused(
-                "all errors are zero: calibrate on structures that the members were not trained on"
-            )
+            remedy = "calibrate on structures that the members were not trained on"
+            raise CalibrationRefused(f"all errors are zero: {remedy}")
         log_sigma = np.log(sigma)
         b = _exponent(log_sigma, squares) if form == "power" else 1.0
         log_a = 0.0 if form == "identity" else 0.5 * _log_mean(squares, -2 * b * log_sigma)
@@ -122,18 +118,14 @@ def _log_mean(squares: NDArray, exponents: NDArray) -> float:
 
 
 def _log(squares: NDArray) -> NDArray:
-    """Logarithms, minus infinity for zeros."""
     return np.log(squares, out=np.full(squares.shape, -np.inf), where=squares > 0)
 
 
 def _exponent(log_sigma: NDArray, squares: NDArray) -> float:
-    """b of the power law."""
     spread = log_sigma.max() - log_sigma.min()
     if spread < 1e-9 * max(1.0, float(np.abs(log_sigma).max())):
-        raise CalibrationRefused(
-            "all uncertainties are equal, so there is no exponent to fit: use the linear law, or"
-            " more varied structures"
-        )
+        wrong = "all uncertainties are equal, so there is no exponent to fit"
+        raise CalibrationRefused(f"{wrong}: use the linear law, or more varied structures")
     centred, log_squares = log_sigma - log_sigma.mean(), _log(squares)
 
     def tilt(b: float) -> float:
@@ -144,15 +136,11 @@ def _exponent(log_sigma: NDArray, squares: NDArray) -> float:
     while tilt(-reach) <= 0 or tilt(reach) >= 0:
         reach *= 2
         if reach > 1e4:
-            raise CalibrationRefused(
-                "only structures of the lowest (or highest) uncertainty have errors: calibrate on"
-                " more structures"
-            )
+            wrong = "only structures of the lowest (or highest) uncertainty have errors"
+            raise CalibrationRefused(f"{wrong}: calibrate on more structures")
     tolerance = {"xtol": 1e-12, "rtol": np.float64(1e-12)}
     b = cast(float, brentq(tilt, -reach, reach, **tolerance))
     if b <= 0:
-        raise CalibrationRefused(
-            f"the fitted exponent is {b:.3g}: a larger disagreement would mean a smaller error;"
-            " use the linear law, more members, or more structures"
-        )
+        wrong = f"the fitted exponent is {b:.3g}: a larger disagreement would mean a smaller error"
+        raise CalibrationRefused(f"{wrong}; use the linear law, more members, or more structures")
     return b
