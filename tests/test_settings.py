@@ -81,7 +81,9 @@ def test_dataclasses_functions_and_partials_are_named():
 
 def test_fields_that_do_not_compare_change_nothing():
     assert parameters(Method(2.0, threads=8)) == {"cutoff": 2.0}
-    assert settings_digest(to_settings(Method(2.0, threads=8))) == settings_digest(to_settings(Method(2.0)))
+    assert settings_digest(to_settings(Method(2.0, threads=8))) == settings_digest(
+        to_settings(Method(2.0))
+    )
     assert settings_digest(to_settings(Method(2.0))) != settings_digest(to_settings(Method(2.1)))
 
 

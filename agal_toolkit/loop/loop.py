@@ -72,7 +72,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A recipe for each generation: that of the largest key not above it; the first key is 0."""
+    """A recipe for each generation: in `recipes`, that of the largest key not above it, from 0."""
 
     recipes: Mapping[int, Recipe]
 

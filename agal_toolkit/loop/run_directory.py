@@ -45,7 +45,7 @@ class RunDirectoryError(RuntimeError):
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """How the value of a stage is kept; `suffix` ends the file's name and is empty for a folder."""
+    """How to `write` and `read` a stage's value; `suffix` ends its name, empty for a folder."""
 
     suffix: str
     write: Callable[[Path, T], object]

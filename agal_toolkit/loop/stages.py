@@ -34,7 +34,10 @@ def random_stream(seed: int, generation: int, name: str) -> Generator:
 
 @dataclass
 class Run:
-    """Runs or reads the stages of one generation, reports them and keeps their wall times."""
+    """Runs or reads the stages of a `generation` in a run `directory`; `seed` is the loop's.
+
+    It tells `report` of each stage and keeps the wall `seconds` of those that were run.
+    """
 
     directory: RunDirectory
     generation: int

@@ -27,11 +27,15 @@ CHANCE = 0.01  # share of samples on which members of low precision may agree by
 
 @dataclass(frozen=True)
 class Samples:
-    """Uncertainties and errors of one quantity on some structures."""
+    """Uncertainties and errors of one quantity on some structures.
 
-    sigma: NDArray  # (n,) standard deviation over members, not calibrated
-    errors: NDArray  # (M, n) of every member, or (1, n) of the mean
-    owner: NDArray  # (n,) index of the structure of each sample
+    `sigma` (n,) is the standard deviation over members, not calibrated; `errors` are (M, n) of
+    every member or (1, n) of the mean; `owner` (n,) is the index of each sample's structure.
+    """
+
+    sigma: NDArray
+    errors: NDArray
+    owner: NDArray
 
 
 def samples(
