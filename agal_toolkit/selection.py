@@ -87,10 +87,20 @@ class UncertaintyPercentile:
 
 
 def euclidean(one: Geometry, other: Geometry) -> float:
-    """Return the norm of the difference of all coordinates; infinite for other compositions."""
-    if not np.array_equal(one.numbers, other.numbers):
+    """Return the norm of the difference of all coordinates and cell vectors, angstrom.
+
+    Periodic particles are compared with their nearest images. The distance is infinite between
+    structures of different elements, charges, multiplicities or periodicity.
+    """
+    same = one.charge == other.charge and one.multiplicity == other.multiplicity
+    if not (same and np.array_equal(one.numbers, other.numbers) and (one.pbc == other.pbc).all()):
         return np.inf
-    return float(np.linalg.norm(one.positions - other.positions))
+    shift = one.positions - other.positions
+    if one.pbc.any():
+        cell, cells = one.cell[one.pbc], one.cell - other.cell
+        turns = np.round(shift @ np.linalg.pinv(cell))
+        shift = np.concatenate([shift - turns @ cell, cells])
+    return float(np.linalg.norm(shift))
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def test_the_arrows_are_enforced():
 
 
 def imported(what: str) -> tuple[float, set[str]]:
-    """Seconds of the processor that an import takes in a fresh process, and the packages it loads."""
+    """Processor seconds of an import in a fresh process, and the packages it loads."""
     code = (
         f"import sys, time; t = time.process_time(); import {what}; t = time.process_time() - t;"
         " print(t, *sys.modules)"
@@ -272,7 +272,8 @@ def test_every_field_of_a_record_is_explained(module):
 def test_records_of_a_sentence_are_frozen():
     for module in SENTENCES:
         for cls in dataclasses_of(module):
-            assert cls.__dataclass_params__.frozen and len(inspect.getdoc(cls).split()) > 4, cls
+            assert cls.__dataclass_params__.frozen, cls
+            assert len(inspect.getdoc(cls).split()) > 4, cls
 
 
 # -- habits

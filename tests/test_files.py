@@ -31,9 +31,14 @@ def test_a_folder_arrives_with_all_its_files(tmp_path):
 def test_what_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     place = tmp_path / "a"
     place.write_text("old")
-    with pytest.raises(RuntimeError, match="no more"), atomic_write(place) as part:
-        part.write_text("new")
-        raise RuntimeError("no more")
+
+    def fail() -> None:
+        with atomic_write(place) as part:
+            part.write_text("new")
+            raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        fail()
     assert place.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["a"]
 
@@ -50,5 +55,5 @@ def test_the_content_reaches_the_disk_before_the_name(tmp_path, monkeypatch):
 
 def test_a_place_that_cannot_be_written_to_is_an_error(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(OSError), atomic_write(tmp_path / "file" / "a"):
+    with pytest.raises(OSError, match="file"), atomic_write(tmp_path / "file" / "a"):
         pass

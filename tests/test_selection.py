@@ -5,7 +5,7 @@ from __future__ import annotations
 import helpers
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 
 from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.selection import (
@@ -155,3 +155,21 @@ def test_an_atom_near_its_own_image_is_too_close():
     cube = Geometry(positions=[[0.0, 0.0, 0.0]], numbers=[6], cell=0.3 * np.eye(3), pbc=True)
     assert MinDistance(1.0)(None, None, [Candidate(cube, 0, 0.0)], None).tolist() == [False]
     assert MinDistance(0.2)(None, None, [Candidate(cube, 0, 0.0)], None).tolist() == [True]
+
+
+def test_structures_that_differ_in_more_than_positions_are_no_duplicates():
+    """Cells, charges and multiplicities count; whole cell vectors do not."""
+    copper, water = bulk("Cu").cell.array, molecule("H2O")
+    crystals = [
+        Geometry(positions=[[0, 0, 0]], numbers=[29], cell=scale * copper, pbc=True)
+        for scale in (0.92, 1.0, 1.08)
+    ]
+    fields = {"positions": water.positions, "numbers": water.numbers}
+    ions = [Geometry(**fields, charge=q, multiplicity=1 + abs(q)) for q in (-1, 0, 1)]
+    triplet = [Geometry(**fields), Geometry(**fields, multiplicity=3)]
+    for group in (crystals, ions, triplet):
+        candidates = [Candidate(geometry, i, 0.0) for i, geometry in enumerate(group)]
+        assert Deduplicate(0.02)(None, None, candidates, None).all()
+    moved = crystals[1].moved(crystals[1].positions + copper[0] - copper[2])
+    assert euclidean(crystals[1], moved) < 1e-12
+    assert euclidean(crystals[1], crystals[2]) == pytest.approx(0.08 * np.linalg.norm(copper))

@@ -65,7 +65,10 @@ class Soap:
             average="inner",
             periodic=periodic.pop(),
         )
-        features = soap.create([geometry.to_ase() for geometry in geometries], n_jobs=1)
+        frames = [geometry.to_ase() for geometry in geometries]
+        for atoms in frames:
+            atoms.wrap()  # the library looks for neighbours of atoms inside the cell only
+        features = soap.create(frames, n_jobs=1)
         return np.reshape(features, (len(geometries), -1))
 
 

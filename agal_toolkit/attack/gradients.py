@@ -125,7 +125,14 @@ class Autograd(Gradient):
             moved = Delta(shift, strain).apply(batch)
             losses = loss(committee(moved, graph=True), moved)
             leaves = [leaf for leaf in (shift, strain) if leaf is not None]
-            d_shift, *d_strain = torch.autograd.grad(losses.sum(), leaves)
+            # atoms without neighbours have forces that do not depend on where they are
+            slopes = [None] * len(leaves)
+            if losses.requires_grad:
+                slopes = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+            d_shift, *d_strain = (
+                torch.zeros_like(leaf) if slope is None else slope
+                for leaf, slope in zip(leaves, slopes, strict=True)
+            )
         return losses.detach(), Delta(d_shift, _symmetric(d_strain[0]) if d_strain else None)
 
 

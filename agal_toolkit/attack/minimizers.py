@@ -152,9 +152,9 @@ class LBFGS:
             if not moving.any():
                 return
             step = _step(slope, losses, pairs, dot, owner)
-            limit = shrink * (self.largest / longest(step).clamp(min=self.largest)) * moving
-            step = step * limit[owner, None]
-            trial = project(rows + step)
+            limit = shrink * (self.largest / longest(step).clamp(min=self.largest))
+            # a mask by multiplication would leave the step of a loss that is not finite NaN
+            trial = project(rows + torch.where(moving[owner, None], step * limit[owner, None], 0.0))
             new_losses, new_slope = evaluate(trial)
             yield trial, new_losses
 

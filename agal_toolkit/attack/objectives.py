@@ -8,11 +8,14 @@ the papers maximise some of these losses, which appear here with a minus sign.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
+from ase import Atoms
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..batch import Batch, Prediction
@@ -22,6 +25,7 @@ from ..uncertainty.variance import energy_variance, force_variance
 
 Loss = Callable[[Prediction, Batch], Tensor]
 Objective = Callable[[Committee, Dataset | None], Loss]
+Composition = tuple[int, ...]  # the charge, then the sorted atomic numbers
 
 
 @runtime_checkable
@@ -37,9 +41,9 @@ class HasTarget(Protocol):
 class BoltzmannVariance:
     """Uncertain *and* likely: -P sigma_F^2, P = exp(-E/kT) / Z (Schwalbe-Koda 2021, Eqs. 3 and 4).
 
-    E is the committee's mean energy. Z is the mean of exp(-E/kT) over the training data (Eq. 3
-    prints the sum; the authors' published code takes the mean). Z is constant within a generation
-    and does not change where an attack goes.
+    E is the committee's mean energy. Z is the mean of exp(-E/kT) over the training data of the same
+    composition (Eq. 3 prints the sum; the authors' published code takes the mean). Z is constant
+    within a generation and does not change where an attack goes.
 
     Attributes:
         kT: eV, or the units of a model surface.
@@ -67,19 +71,52 @@ class BoltzmannVariance:
         energies = torch.tensor(training.energies)
         if self.per_atom:
             energies = energies / torch.tensor([len(geometry) for geometry in training])
-        log_z = float(torch.logsumexp(-energies / self.kT, 0)) - math.log(len(training))
+        groups: dict[Composition, list[int]] = {}
+        for index, geometry in enumerate(training):
+            groups.setdefault(_composition(geometry.numbers, geometry.charge), []).append(index)
+        log_z = {
+            composition: float(torch.logsumexp(-energies[group] / self.kT, 0))
+            - math.log(len(group))
+            for composition, group in groups.items()
+        }
+        latest: list[Tensor] = [torch.empty(0), torch.empty(0)]  # the numbers seen last, and ln Z
 
         def loss(prediction: Prediction, batch: Batch) -> Tensor:
             energy = prediction.energy.double().mean(0)
             if self.per_atom:
                 energy = energy / batch.counts
-            log_p = -energy / self.kT - log_z
+            if latest[0] is not batch.numbers:
+                latest[:] = batch.numbers, _log_partition(log_z, batch, self.log)
+            log_p = -energy / self.kT - latest[1]
             variance = force_variance(prediction, batch).double()
             if self.log:
                 return -(log_p + variance.clamp(min=torch.finfo(torch.float64).tiny).log())
             return -log_p.exp() * variance
 
         return loss
+
+
+def _composition(numbers: NDArray, charge: int) -> Composition:
+    return (charge, *sorted(numbers.tolist()))
+
+
+def _log_partition(log_z: Mapping[Composition, float], batch: Batch, optional: bool) -> Tensor:
+    """Return ln Z (B,) of each geometry's composition; zero if it is missing but `optional`.
+
+    Raises:
+        ValueError: the training data do not hold a composition.
+    """
+    pairs = zip(batch.split(batch.numbers), batch.charge.tolist(), strict=True)
+    compositions = [_composition(numbers, charge) for numbers, charge in pairs]
+    for charge, *numbers in compositions:
+        if not optional and (charge, *numbers) not in log_z:
+            formula = Atoms(np.array(numbers)).get_chemical_formula()
+            raise ValueError(
+                f"the training data hold no {formula} of charge {charge}, so Eq. 3 has no partition"
+                " function for it: add such structures, or use log=True, which needs none"
+            )
+    values = [log_z.get(composition, 0.0) for composition in compositions]
+    return torch.tensor(values, dtype=torch.float64, device=batch.positions.device)
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ class CalculatorPotential:
                 atoms.set_initial_magnetic_moments(np.full(n, (multiplicity - 1) / n))
             with _LOCKS.setdefault(self.calculator, RLock()):
                 atoms.calc = self.calculator
-                energies.append(atoms.get_potential_energy())
+                energies.append(float(np.reshape(atoms.get_potential_energy(), ())))
                 forces.append(atoms.get_forces(apply_constraint=False)[:, :d])
                 stresses.append(_stress(atoms, d))
         return Prediction(

@@ -269,6 +269,11 @@ class _PaddedNeighbours:
             parity: (9,), 1 or -1 where l is odd.
             term_slopes: (L, P, d, n, 9), slopes of the pairs' terms in A in the pair's vector.
         """
+        # NaN of one atom times the zeros of its padding would reach the filler pair backward
+        finite = dE_dA.isfinite().all(-1).all(-1)[..., None, None]
+        if not finite.all():
+            slopes = self.slopes(torch.where(finite, dE_dA, 0.0), parity, term_slopes)
+            return torch.where(finite | ~self.mask[..., None], slopes, torch.nan)
         (atoms, most), copies = self.pair.shape, len(term_slopes)
         views = torch.stack([dE_dA, -dE_dA * parity], 2).flatten(3)  # (M, N, 2, 9 n)
         picked = term_slopes.flatten(3).index_select(1, self.pair.flatten())

@@ -51,7 +51,10 @@ def by_hand(geometries, species, periodic=False):
         average="inner",
         periodic=periodic,
     )
-    return np.stack([soap.create(g.to_ase()) for g in geometries])
+    frames = [g.to_ase() for g in geometries]
+    for atoms in frames:
+        atoms.wrap()
+    return np.stack([soap.create(atoms) for atoms in frames])
 
 
 def test_soap_is_dscribes_with_the_papers_settings(rng):
@@ -64,6 +67,19 @@ def test_soap_is_dscribes_with_the_papers_settings(rng):
     np.testing.assert_allclose(
         Soap()([crystal]), by_hand([crystal], ["C"], periodic=True), rtol=1e-12
     )
+
+
+def test_soap_does_not_see_in_which_cell_an_atom_is(rng):
+    x, cell = rng.uniform(0, 5, (4, 3)), 5.0 * np.eye(3)
+    inside = {"positions": x, "numbers": [28, 28, 22, 22], "cell": cell, "pbc": True}
+    unwrapped = {**inside, "positions": x + rng.integers(-2, 3, (4, 3)) @ cell}
+    sheared = {**inside, "cell": cell + np.array([[0, 0, 0], [1, 0, 0], [1, -1, 0]]) @ cell}
+    one, *others = (
+        Soap(r_cut=4.5, n_max=4, l_max=4)([Geometry(**fields)])
+        for fields in (inside, unwrapped, sheared)
+    )
+    for other in others:
+        np.testing.assert_allclose(other, one, rtol=1e-6, atol=1e-6 * np.abs(one).max())
 
 
 def test_soap_does_not_see_place_order_and_handedness(rng):

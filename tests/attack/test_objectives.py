@@ -31,7 +31,7 @@ def made_up(rng, offset=0.0, members=4):
 def data(rng, energies):
     geometries = [
         Geometry(positions=rng.normal(size=(n, 3)), numbers=[6] * n)
-        for n in (2, 5, 1, 3)[: len(energies)]
+        for n in (*SIZES, 3)[: len(energies)]
     ]
     return Dataset(
         geometries,
@@ -46,14 +46,23 @@ def data(rng, energies):
 def test_boltzmann_variance_is_equations_3_and_4(per_atom, rng):
     kT, known = 0.7, np.array([-1.0, 0.3, 2.0, 0.5])
     batch, prediction, energy, variance = made_up(rng)
-    scaled = known / np.array([2, 5, 1, 3]) if per_atom else known
-    z = np.exp(-scaled / kT).mean()
+    weights = np.exp(-(known / np.array([*SIZES, 3]) if per_atom else known) / kT)
+    z = np.array([weights[[0, 3]].mean(), weights[1], weights[2]])  # one for each composition
     p = np.exp(-(energy / np.array(SIZES) if per_atom else energy) / kT) / z
     dataset = data(rng, known)
     losses = BoltzmannVariance(kT, per_atom=per_atom)(None, dataset)(prediction, batch)
     np.testing.assert_allclose(losses.numpy(), -p * variance, rtol=1e-12)
     logs = BoltzmannVariance(kT, per_atom=per_atom, log=True)(None, dataset)(prediction, batch)
     np.testing.assert_allclose(logs.numpy(), -np.log(p * variance), rtol=1e-12)
+
+
+def test_a_composition_without_data_needs_the_logarithm(rng):
+    batch, prediction, energy, variance = made_up(rng)
+    dataset = data(rng, [0.0])
+    with pytest.raises(ValueError, match=r"hold no C of charge 0.*or use log=True"):
+        BoltzmannVariance(1.0)(None, dataset)(prediction, batch)
+    logs = BoltzmannVariance(1.0, log=True)(None, dataset)(prediction, batch)
+    np.testing.assert_allclose(logs.numpy(), energy - np.log(variance), rtol=1e-12)
 
 
 def test_the_logarithm_has_the_same_optimum(rng):
@@ -91,7 +100,8 @@ def test_large_total_energies_do_not_overflow(dtype, rng):
         losses = BoltzmannVariance(kT)(None, dataset)(prediction, batch)
         assert losses.isfinite().all()
         assert losses.dtype == torch.float64
-        z = np.exp(-np.array([0.0, 1.0, 2.0, 3.0]) / kT).mean()
+        weights = np.exp(-np.array([0.0, 1.0, 2.0, 3.0]) / kT)
+        z = np.array([weights[[0, 3]].mean(), weights[1], weights[2]])
         np.testing.assert_allclose(
             losses.numpy(), -np.exp(-(energy + 1e5) / kT) / z * variance, rtol=1e-4
         )

@@ -23,7 +23,8 @@ from agal_toolkit.widgets import Atlas, AttackPlayer
 
 rng = np.random.default_rng(0)
 ammonia = agal.Geometry.from_ase(molecule("NH3"))
-committee = agal.Committee(agal.Stacked(agal.SchNet([1, 7], [0, 1, 2], features=8, filters=8, interactions=1, gaussians=8)))
+sizes = {"features": 8, "filters": 8, "interactions": 1, "gaussians": 8}
+committee = agal.Committee(agal.Stacked(agal.SchNet([1, 7], [0, 1, 2], **sizes)))
 seeds = [ammonia.moved(ammonia.positions + rng.normal(0, 0.05, (4, 3)), seed=k) for k in range(4)]
 attack = agal.Attack(agal.Variance(), agal.Adam(0.03, 30), bound=agal.Ball(0.8))
 adversaries = attack(committee, None, seeds, rng)
@@ -31,7 +32,8 @@ zero = float(committee.predict([ammonia]).energy.mean())
 """
 PLAYER = """
 labels = agal.Labels(energy=zero + 0.5, forces=np.zeros((4, 3)))
-player = AttackPlayer(committee, adversaries, truth=lambda geometry: labels, zero=zero, unit="kcal/mol")
+options = {"truth": lambda geometry: labels, "zero": zero, "unit": "kcal/mol"}
+player = AttackPlayer(committee, adversaries, **options)
 player
 """
 PLACE = """
@@ -40,9 +42,12 @@ print(*(atlas._figure.axes[0].transData.transform(corners[3]) / atlas._figure.bb
 """
 ATLAS = """
 corners = np.array([[0, 0], [4, 0], [0, 3], [4, 3]])
-geometries = [a.geometry for a in adversaries] + [adversaries[0].geometry.moved(p, by="attack", step=k) for k, p in enumerate(adversaries[0].path)]
+first = adversaries[0]
+steps = [first.geometry.moved(p, by="attack", step=k) for k, p in enumerate(first.path)]
+geometries = [a.geometry for a in adversaries] + steps
 points = np.vstack([corners, rng.normal([2, 1.5], 0.4, (31, 2))])
-energies = {"committee": committee.predict(geometries).energy.mean(0).numpy() * 23.06, "DFT": np.linspace(0, 50, 35)}
+energies = {"committee": committee.predict(geometries).energy.mean(0).numpy() * 23.06}
+energies["DFT"] = np.linspace(0, 50, 35)
 atlas = Atlas(points, geometries, ["kept"] * 4 + ["path of seed 0"] * 31, energies)
 atlas
 """

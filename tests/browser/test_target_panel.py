@@ -1,4 +1,4 @@
-"""A person chooses an error in JupyterLab, sends structures there, and sees what the truth found."""
+"""A person chooses an error in JupyterLab, sends structures there, and sees the true error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ SETTING = """
 import numpy as np
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
-from agal_toolkit import LBFGS, Attack, Committee, Dataset, Geometry, HessianVector, Labels, TargetError
+from agal_toolkit import LBFGS, Attack, Committee, Dataset, Geometry, HessianVector, Labels
+from agal_toolkit import TargetError
 from agal_toolkit.widgets import TargetPanel
 
 def member(energy=1.0, length=1.0):
@@ -29,13 +30,15 @@ def truth(geometry):
     said = Committee.from_calculators([member()]).predict([geometry])
     return Labels(energy=float(said.energy), forces=said.forces[0].numpy())
 
-committee = Committee.from_calculators([member(*pair) for pair in ((0.9, 1.01), (1.1, 0.99), (1.05, 1.02), (0.95, 0.98))])
+pairs = ((0.9, 1.01), (1.1, 0.99), (1.05, 1.02), (0.95, 0.98))
+committee = Committee.from_calculators([member(*pair) for pair in pairs])
 known = [argon(k) for k in range(100, 104)]
 committee = committee.calibrated(Dataset(known, [truth(g) for g in known]), "linear")
 heldout = float(committee.calibration.atomic_variance(committee.predict(known)).sqrt().mean())
 """
 PANEL = """
-panel = TargetPanel(committee, [argon(k) for k in range(5)], truth, Attack(TargetError(1.0), LBFGS(20), HessianVector(), start=0.0), heldout)
+attack = Attack(TargetError(1.0), LBFGS(20), HessianVector(), start=0.0)
+panel = TargetPanel(committee, [argon(k) for k in range(5)], truth, attack, heldout)
 panel
 """
 
