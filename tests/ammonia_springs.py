@@ -9,6 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from agal_toolkit.geometry import Geometry, Labels
+from studies.ammonia.plane import Ground, ammonia
+
+GROUND = ammonia(1.0, 1.0, Ground(0.38, 0.94))
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,28 @@ class Springs:
             )
             found[row] = (behind - ahead).ravel() / (2 * step)
         return (found + found.T) / 2
+
+
+@dataclass(frozen=True)
+class SpringEnergy:
+    """The energies (B,) of :class:`Springs` as a torch function of a batch, 0 where relaxed."""
+
+    bond: float = 30.0
+    side: float = 5.0
+
+    def __call__(self, batch):
+        x = batch.positions.reshape(-1, 4, 3)
+        bonds = (x[:, 1:] - x[:, :1]).norm(dim=-1)
+        sides = (x[:, [1, 2, 3]] - x[:, [2, 3, 1]]).norm(dim=-1)
+        return (0.5 * self.bond * (bonds - 1.02) ** 2 + 0.5 * self.side * (sides - 1.62) ** 2).sum(
+            -1
+        )
+
+    @property
+    def barrier(self):
+        """Of the planar molecule with the best radius, by hand."""
+        radius = (self.bond * 1.02 + np.sqrt(3) * self.side * 1.62) / (self.bond + 3 * self.side)
+        return (
+            1.5 * self.bond * (radius - 1.02) ** 2
+            + 1.5 * self.side * (np.sqrt(3) * radius - 1.62) ** 2
+        )

@@ -72,11 +72,11 @@ class Counted:
         x = float(geometry.positions[0, 0])
         who = f"{os.getpid()}-{threading.get_ident()}-{time.monotonic_ns()}"
         (self.folder / f"{who}={x!r}").touch()
-        if len(self.asked()) <= self.failures:
+        if len(self.calls()) <= self.failures:
             raise RuntimeError("not this time")
         return moody(geometry)
 
-    def asked(self) -> list[float]:
+    def calls(self) -> list[float]:
         """The x of each time."""
         return sorted(float(path.name.partition("=")[2]) for path in self.folder.iterdir())
 

@@ -24,8 +24,7 @@ class Soap:
         n_max: Number of radial functions.
         l_max: Highest degree of spherical harmonics.
         sigma: Standard deviation of the Gaussian at each atom, angstrom.
-        species: Atomic numbers that the vector has room for; None takes those in the structures, so
-            that vectors of different calls compare only if they hold the same elements.
+        species: Atomic numbers that the vector has room for; None takes those in the structures.
     """
 
     r_cut: float = 5.0
@@ -45,16 +44,12 @@ class Soap:
 
         periodic = {bool(geometry.pbc.any()) for geometry in geometries}
         if len(periodic) != 1:
-            raise ValueError(
-                "SOAP needs structures that are all open or all periodic, and at least one:"
-                " describe them apart"
-            )
+            kinds = "structures that are all open or all periodic, and at least one"
+            raise ValueError(f"SOAP needs {kinds}: describe them apart")
         numbers = np.unique(np.concatenate([geometry.numbers for geometry in geometries]))
         if {geometry.dimension for geometry in geometries} != {3} or not numbers.all():
-            raise ValueError(
-                "SOAP describes atoms of known elements in three dimensions: use the coordinates"
-                " of a model surface"
-            )
+            remedy = "use the coordinates of a model surface"
+            raise ValueError(f"SOAP describes known elements in three dimensions: {remedy}")
         soap = SOAP(
             species=numbers.tolist() if self.species is None else list(self.species),
             r_cut=self.r_cut,
@@ -99,10 +94,8 @@ class Umap:
         """
         features = np.asarray(features, dtype=float)
         if features.ndim != 2 or len(features) < 5 or not np.isfinite(features).all():
-            raise ValueError(
-                f"features have shape {features.shape}, expected at least five finite vectors (n,"
-                " features)"
-            )
+            expected = "at least five finite vectors (n, features)"
+            raise ValueError(f"features have shape {features.shape}, expected {expected}")
         from umap import UMAP
 
         layout = UMAP(

@@ -6,7 +6,7 @@ path keeps the order of the atoms: an end whose equal atoms were exchanged is a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,15 +20,15 @@ from ase.optimize import FIRE
 from numpy.typing import NDArray
 
 from ..batch import Batch
-from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Progress, Report, ignore
 from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
 from ..potentials.protocol import Potential
-from ..references.molecules import NoMinimum, relaxed_positions
+from ..references.molecules import relaxed_positions
 
 Model = Potential | Calculator
+Device = torch.device | str
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,7 @@ class ReactionPath:
     """A band of images from one structure to another.
 
     Attributes:
-        images: The structures from first to last with the potential's energies (eV) and forces
-            (eV/angstrom); a Dataset, so that it can be written and read.
+        images: The structures from first to last with the potential's energies and forces.
         converged: True if every force on the band fell below `fmax`.
         steps: Number of steps of the optimiser.
     """
@@ -75,14 +74,14 @@ class NudgedElasticBand:
     The paper gives the number of images and the optimiser; the other settings are ours.
 
     Attributes:
-        images: Number of images, both ends included. An odd number leaves one in the middle, which
-            on a path with mirror symmetry is the transition state.
+        images: Number of images, ends included; an odd number leaves one in the middle, which on a
+            path with mirror symmetry is the transition state.
         climb: After the band has converged, its highest image climbs to the saddle.
-        fmax: The band has converged when no force on a particle exceeds this, eV/angstrom.
+        fmax: Largest force on a particle of a converged band, eV/angstrom.
         spring: Constant of the springs between images, eV/angstrom^2.
         steps: Largest number of steps, with and without climbing together.
-        idpp: Start from interpolated distances between atoms (Smidstrup 2014), not coordinates. Of
-            no use between mirror images, whose distances are equal.
+        idpp: Start from interpolated distances between atoms (Smidstrup 2014), not coordinates;
+            useless between mirror images, whose distances are equal.
     """
 
     images: int = 11
@@ -103,7 +102,7 @@ class NudgedElasticBand:
         last: Geometry,
         *,
         start: Sequence[Geometry] | None = None,
-        device: torch.device | str = "cpu",
+        device: Device = "cpu",
         report: Report = ignore,
     ) -> ReactionPath:
         """Return the path from `first` to `last`, which do not move.
@@ -120,26 +119,22 @@ class NudgedElasticBand:
         Raises:
             ValueError: ends of different particles or cells, or a `start` that does not fit.
         """
-        if not all(
-            np.array_equal(getattr(first, name), getattr(last, name))
-            for name in ("numbers", "cell", "pbc")
-        ):
-            raise ValueError(
-                f"{first!r} and {last!r} are no ends of one path: give the same particles in the"
-                " same order, and the same cell"
-            )
+        fields = [(g.numbers, g.cell, g.pbc) for g in (first, last)]
+        if not all(map(np.array_equal, *fields)):
+            remedy = "give the same particles in the same order, and the same cell"
+            raise ValueError(f"{first!r} and {last!r} are no ends of one path: {remedy}")
         images = self._start(first, last, start)
         band = _Band(images, potential, first, device, self.spring)
         fire: Any = FIRE  # ASE's annotations leave out that it optimises bands
         steps, converged = 0, False
         for climb in (False, True)[: 1 + self.climb]:
             band.climb = climb
-            optimiser = fire(band, logfile=None)
-            optimiser.attach(
-                lambda before=steps, optimiser=optimiser: report(
-                    Progress("path", before + optimiser.nsteps, self.steps)
-                )
-            )
+            optimiser, before = fire(band, logfile=None), steps
+
+            def progress(optimiser: Any = optimiser, before: int = before) -> None:
+                report(Progress("path", before + optimiser.nsteps, self.steps))
+
+            optimiser.attach(progress)
             converged = bool(optimiser.run(fmax=self.fmax, steps=self.steps - steps))
             steps += optimiser.nsteps
             if not converged:
@@ -150,12 +145,10 @@ class NudgedElasticBand:
     def _start(
         self, first: Geometry, last: Geometry, start: Sequence[Geometry] | None
     ) -> list[Atoms]:
-        """The images to start from, as ASE structures."""
         if start is None:
             images = [first.to_ase() for _ in range(self.images - 1)] + [last.to_ase()]
-            method, periodic = "idpp" if self.idpp else "linear", bool(first.pbc.any())
-            band = NEB(images, method="improvedtangent")
-            band.interpolate(method, mic=periodic, apply_constraint=False)
+            method, mic = "idpp" if self.idpp else "linear", bool(first.pbc.any())
+            NEB(images, method="improvedtangent").interpolate(method, mic, apply_constraint=False)
             return images
         fits = all(np.array_equal(image.numbers, first.numbers) for image in start)
         if len(start) != self.images or not fits:
@@ -169,12 +162,7 @@ class _Band(NEB):
     """ASE's band, whose moving images are evaluated together."""
 
     def __init__(
-        self,
-        images: list[Atoms],
-        potential: Model,
-        like: Geometry,
-        device: torch.device | str,
-        spring: float,
+        self, images: list[Atoms], potential: Model, like: Geometry, device: Device, spring: float
     ) -> None:
         super().__init__(images, k=spring, method="improvedtangent")
         is_calculator = isinstance(potential, Calculator)
@@ -205,14 +193,11 @@ class _Band(NEB):
     def labels(self) -> list[Labels]:
         """The potential's energy and forces of each image."""
         self.get_forces()
-        d = self._like.dimension
-        return [
-            Labels(
-                energy=image.get_potential_energy(),
-                forces=image.get_forces(apply_constraint=False)[:, :d],
-            )
-            for image in self.images
-        ]
+        labels = []
+        for image in self.images:
+            forces = image.get_forces(apply_constraint=False)[:, : self._like.dimension]
+            labels.append(Labels(energy=image.get_potential_energy(), forces=forces))
+        return labels
 
 
 def relaxed(
@@ -221,16 +206,11 @@ def relaxed(
     *,
     fmax: float = 0.01,
     steps: int = 500,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
 ) -> Geometry:
     """Return the minimum that FIRE reaches from `geometry` at a fixed cell.
 
-    Args:
-        potential: As in :class:`NudgedElasticBand`, like `fmax` and `device`.
-        geometry: The start.
-        fmax: Largest force that may be left on a particle, eV/angstrom.
-        steps: Largest number of steps.
-        device: Where the potential computes.
+    `potential`, `fmax` and `device` are as in :class:`NudgedElasticBand`.
 
     Raises:
         NoMinimum: larger forces are left after `steps`.
@@ -238,38 +218,3 @@ def relaxed(
     if not isinstance(potential, Calculator):
         potential = PotentialCalculator(potential, dimension=geometry.dimension, device=device)
     return geometry.moved(relaxed_positions(potential, geometry, FIRE, fmax, steps))
-
-
-@dataclass(frozen=True)
-class CommitteePaths:
-    """The paths of a committee (Schwalbe-Koda 2021, Fig. 3d).
-
-    Attributes:
-        mean: On the mean of the members.
-        members: On each member; None if it has no minimum to start from.
-    """
-
-    mean: ReactionPath
-    members: tuple[ReactionPath | None, ...]
-
-    @property
-    def barriers(self) -> NDArray:
-        """(members,) eV, NaN without a path; their mean is not the barrier of :attr:`mean`."""
-        return np.array([np.nan if path is None else path.barrier for path in self.members])
-
-    @classmethod
-    def of(cls, committee: Committee, find: Callable[[Potential], ReactionPath]) -> CommitteePaths:
-        """Apply `find`, which makes a path of a potential, to the mean and to each member.
-
-        Raises:
-            NoMinimum: the mean has none.
-        """
-
-        def of_member(member: Committee) -> ReactionPath | None:
-            try:
-                return find(member.mean)
-            except NoMinimum:
-                return None
-
-        mean = find(committee.mean)
-        return cls(mean, tuple(of_member(committee[[m]]) for m in range(len(committee))))

@@ -66,13 +66,12 @@ class Reliability:
 
 
 def reliability(
-    found: Samples, law: PowerLaw, *, bins: int = 12, draws: int = 400, seed: int = 0
+    data: Samples, law: PowerLaw, *, bins: int = 12, draws: int = 400, seed: int = 0
 ) -> Reliability:
     """Return the statistics of a law on structures that it was not fitted on.
 
     Args:
-        found: Uncertainties and errors, see
-            :func:`~agal_toolkit.uncertainty.calibration.samples`.
+        data: Uncertainties and errors, made by `uncertainty.calibration.samples`.
         law: The calibration; ``PowerLaw()`` for raw uncertainties.
         bins: Number of bins of sigma_cal, equally filled.
         draws: Number of bootstrap samples.
@@ -81,20 +80,17 @@ def reliability(
     Raises:
         ValueError: fewer samples than bins, or values that are not finite.
     """
-    sigma, errors = law.at(found.sigma), found.errors
+    sigma, errors = law.at(data.sigma), data.errors
     valid = np.isfinite(sigma).all() and np.isfinite(errors).all() and (sigma > 0).all()
     if len(sigma) < bins or not valid:
-        raise ValueError(
-            f"{len(sigma)} samples for {bins} bins, expected at least one a bin, finite and with a"
-            " positive sigma: give more structures, or drop broken ones"
-        )
-    names, owner = np.unique(found.owner, return_inverse=True)
+        expected = f"expected at least {bins}, finite and with a positive sigma"
+        remedy = "give more structures, or drop broken ones"
+        raise ValueError(f"{len(sigma)} samples for {bins} bins, {expected}: {remedy}")
+    names, owner = np.unique(data.owner, return_inverse=True)
     samples = [np.flatnonzero(owner == k) for k in range(len(names))]
     rng, draws = np.random.default_rng(seed), draws if len(names) > 1 else 0
-    resampled = [
-        np.concatenate([samples[k] for k in row])
-        for row in rng.integers(len(names), size=(draws, len(names)))
-    ]
+    choices = rng.integers(len(names), size=(draws, len(names)))
+    resampled = [np.concatenate([samples[k] for k in row]) for row in choices]
 
     def value(statistic: Callable[[NDArray, NDArray], Any]) -> Value:
         whole = float(statistic(sigma, errors))
@@ -128,10 +124,8 @@ def within(counts: ArrayLike, limit: float) -> float:
         ValueError: a limit that is none of RATIOS.
     """
     if not np.isclose(RATIOS, limit).any():
-        raise ValueError(
-            f"limit is {limit}, and ratios are counted between {RATIOS[0]:g}, {RATIOS[1]:g}, ...,"
-            f" {RATIOS[-1]:g}: give one of these"
-        )
+        edges = f"{RATIOS[0]:g}, {RATIOS[1]:g}, ..., {RATIOS[-1]:g}"
+        raise ValueError(f"limit is {limit}, and ratios are counted between {edges}: give an edge")
     counts, edges = np.asarray(counts), np.array([-np.inf, *RATIOS, np.inf])
     inside = (edges[:-1] > -limit - 1e-9) & (edges[1:] < limit + 1e-9)
     return float(counts[inside].sum() / counts.sum())

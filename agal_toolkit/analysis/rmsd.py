@@ -29,8 +29,7 @@ class AlignedRmsd:
         reflections: Superpose mirror images too. Ammonia before and after its inversion are mirror
             images, and so are most distorted geometries and their inverted copies, which have the
             same energy.
-        permutations: Atoms of one element may change places; if False, atom i is compared with atom
-            i.
+        permutations: Atoms of one element may change places; False compares them in order.
         exact: Largest number of permutations (ammonia has 6, methane 24).
         starts: Not used; stored settings contain it.
     """
@@ -55,8 +54,7 @@ class AlignedRmsd:
         """Return `other` rotated onto `one`, its atoms in the order of the atoms they match.
 
         Raises:
-            ValueError: different compositions, a periodic structure, or more than `exact`
-                permutations.
+            ValueError: different atoms, a periodic structure, or more than `exact` permutations.
         """
         if not comparable(one, other, ordered=not self.permutations):
             raise ValueError(

@@ -9,8 +9,6 @@ from matplotlib.axes import Axes
 from ..attack.attack import Adversary
 from .style import ADVERSARIAL
 
-_LOSS = r"$\mathcal{L}_\mathrm{adv}$"
-
 
 def attack_losses(axes: Axes, adversaries: Sequence[Adversary]) -> None:
     """Draw the adversarial loss of each attack along its steps, maximised as in the papers."""
@@ -19,5 +17,5 @@ def attack_losses(axes: Axes, adversaries: Sequence[Adversary]) -> None:
         gain, step = -adversary.losses, adversary.kept
         axes.plot(gain, lw=1.0, color=ADVERSARIAL, alpha=0.6)
         axes.plot(step, gain[step], **kept, color=ADVERSARIAL)
-    axes.set(xlabel="attack step", ylabel=_LOSS)
+    axes.set(xlabel="attack step", ylabel=r"$\mathcal{L}_\mathrm{adv}$")
     axes.grid(alpha=0.25)

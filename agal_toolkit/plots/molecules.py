@@ -67,13 +67,11 @@ def molecule(
         axes: axes of equal scales, whose frame and numbers are switched off.
         geometry: n atoms in at most three dimensions; missing coordinates are zero.
         ghost: a structure in the same frame, for example the ground state; it centres the picture.
-        colours: n matplotlib colours, or red, green and blue (n, 3) from 0 to 1, for example from
-            :func:`heat`; None takes the colours of the elements.
+        colours: n matplotlib colours, for example (n, 3) of :func:`heat`; None takes the elements'.
         labels: (n,) texts at the atoms.
         outline: whether the ghost is drawn as black lines over everything, or translucent.
-        view: elevation above the plane of x and y and azimuth around z, degrees, with z upward; or
-            a rotation (3, 3) that takes x to the right, y upward and z to the eye. None looks from
-            the side, and at a model surface from above.
+        view: angles of :func:`direction`, or a rotation (3, 3) that takes x to the right, y upward
+            and z to the eye. None looks from the side, and at a model surface from above.
         limit: half the width and height of the picture, angstrom; None fits it to the structure.
         bar: whether a bar of one angstrom is drawn in the lower left corner.
 
@@ -166,9 +164,9 @@ def _balls(scene: Scene, shaded: bool = True) -> Iterator[_Piece]:
         yield _Piece(depth, _circle(place, radius), face, (0.2, 0.2, 0.2, 1.0))
         for part in _DISCS if shaded else ():
             white = 0.75 * (1.0 - part) ** 2
-            own = (1.0 - white) * (0.86 + 0.14 * min(1.0, 3.0 * (1.0 - part))) * colour
+            tone = (1.0 - white) * (0.86 + 0.14 * min(1.0, 3.0 * (1.0 - part))) * colour
             disc = _circle(place + radius * (1.0 - part) * _LIGHT, part * radius)
-            yield _Piece(depth, disc, (*(own + white), 1.0), _CLEAR)
+            yield _Piece(depth, disc, (*(tone + white), 1.0), _CLEAR)
 
 
 def _sticks(scene: Scene) -> Iterator[_Piece]:
@@ -193,10 +191,8 @@ def _outline(scene: Scene) -> list[NDArray]:
     """Return short lines (2, 2) along circles and sticks, without those that balls hide."""
     angles = np.linspace(0.0, 2.0 * np.pi, 73)
     circle = np.column_stack([np.cos(angles), np.sin(angles)])
-    curves = [
-        (centre[:2] + radius * circle, centre[2])
-        for centre, radius in zip(scene.centres, scene.radii, strict=True)
-    ]
+    balls = zip(scene.centres, scene.radii, strict=True)
+    curves = [(centre[:2] + radius * circle, centre[2]) for centre, radius in balls]
     for _, corners, depth in _half_sticks(scene):
         sides = corners[:2], corners[2:]
         curves += [(np.linspace(begin, end, 13), depth) for begin, end in sides]

@@ -74,10 +74,9 @@ class Scene:
         painted = element_colours(geometry) if colours is None else np.asarray(colours, dtype=float)
         names = ("",) * len(geometry) if labels is None else tuple(map(str, labels))
         if painted.shape != (len(geometry), 3) or len(names) != len(geometry):
-            raise ValueError(
-                f"colours have shape {painted.shape} and there are {len(names)} labels:"
-                f" {geometry!r} needs ({len(geometry)}, 3) and {len(geometry)}"
-            )
+            wrong = f"colours have shape {painted.shape}, and the number of labels is {len(names)}"
+            n = len(geometry)
+            raise ValueError(f"{wrong}: {geometry!r} needs ({n}, 3) and {n}")
         centre = middle(geometry) if origin is None else np.asarray(origin, dtype=float)
         positions = in_space(geometry.positions) - centre
         owners, halves = half_bonds(geometry)
@@ -132,10 +131,8 @@ def half_bonds(geometry: Geometry) -> tuple[NDArray, NDArray]:
     elements = np.unique(geometry.numbers[geometry.numbers > 0]).tolist()
     if not elements or len(geometry) < 2:
         return np.zeros(0, dtype=int), np.zeros((0, 3))
-    lengths = {
-        (one, other): _SLACK + covalent_radii[one] + covalent_radii[other]
-        for one, other in product(elements, elements)
-    }
+    pairs = product(elements, elements)
+    lengths = {(a, b): _SLACK + covalent_radii[a] + covalent_radii[b] for a, b in pairs}
     owners, vectors = neighbor_list("iD", geometry.to_ase(), lengths)
     return owners, vectors / 2
 

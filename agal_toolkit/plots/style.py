@@ -37,13 +37,7 @@ def strategy_colour(name: str) -> str:
 
 @dataclass(frozen=True)
 class Look:
-    """How a group of structures or a committee is drawn.
-
-    Attributes:
-        colour: colour of points, lines and boxes.
-        marker: marker of points.
-        line: style of lines.
-    """
+    """How a group of structures or a committee is drawn: its colour, marker and line style."""
 
     colour: str
     marker: str = "o"

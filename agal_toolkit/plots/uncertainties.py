@@ -76,35 +76,32 @@ def errors_against_sigma(
 def promises(
     axes: Axes,
     targets: NDArray,
-    found: NDArray,
+    errors: NDArray,
     predicted: NDArray | None = None,
     unit: str = "eV/Å",
-    *,
-    name: str = "found",
 ) -> None:
-    """Draw the errors that a reference found against the targets of attacks, and y = x.
+    """Draw the true errors at the ends of attacks against the attacks' targets, and y = x.
 
     Each structure is a point; targets with more than two structures have medians and quartiles
     (Cezar 2025, Figs. 2c and 3a).
 
     Args:
         targets: (n,) target errors.
-        found: (n,) errors; NaN where a label is missing.
+        errors: (n,) true errors; NaN where a label is missing.
         predicted: (n,) uncertainties at the ends of the attacks.
         unit: unit of all.
-        name: name of the errors.
     """
-    high = np.nanmax([targets.max(), *found, *([] if predicted is None else predicted)]) * 1.1
+    high = np.nanmax([targets.max(), *errors, *([] if predicted is None else predicted)]) * 1.1
     axes.plot([0, high], [0, high], color="k", ls="--", lw=1, label="as promised")
-    expected, delivered = looks(["uncertainty", f"attack {name}"]).values()
+    expected, delivered = looks(["uncertainty", "attack found"]).values()
     x = targets + np.random.default_rng(0).uniform(-0.012, 0.012, len(targets)) * high
     if predicted is not None:
         dash = {"marker": "_", "ls": "", "color": expected.colour, "ms": 7}
         axes.plot(x, predicted, **dash, label="uncertainty")
-    axes.plot(x, found, **{**delivered.style, "ls": ""}, ms=5, alpha=0.6, label=name)
+    axes.plot(x, errors, **{**delivered.style, "ls": ""}, ms=5, alpha=0.6, label="found")
     diamond = {"color": "k", "marker": "D", "ms": 5, "mfc": "white", "capsize": 3, "lw": 1.2}
     for target in np.unique(targets):
-        values = found[(targets == target) & np.isfinite(found)]
+        values = errors[(targets == target) & np.isfinite(errors)]
         if len(values) > 2:
             low, middle, top = np.percentile(values, [25, 50, 75])
             lengths = [[middle - low], [top - middle]]

@@ -265,7 +265,7 @@ class TargetPanel(RunPanel):
         if self.deliveries:
             rows = [(d.target, d.found, d.predicted) for d in self.deliveries]
             target, found, predicted = _MEV * np.array(rows, dtype=float).T  # None becomes NaN
-            plots.promises(right, target, found, predicted, "meV/Å", name="found")
+            plots.promises(right, target, found, predicted, "meV/Å")
             right.set_aspect("auto")
         else:
             right.axis("off")

@@ -23,37 +23,37 @@ def adversary(rng):
 
 def test_every_step_is_what_the_committee_says_of_it(adversary):
     committee = schnet_committee()
-    course = AttackTrace.of(committee, adversary)
-    assert len(course) == 9
-    assert course.energies.shape == (3, 9)
-    assert course.atomic.shape == (9, 4)
-    assert course.kept == adversary.kept
+    trace = AttackTrace.of(committee, adversary)
+    assert len(trace) == 9
+    assert trace.energies.shape == (3, 9)
+    assert trace.atomic.shape == (9, 4)
+    assert trace.kept == adversary.kept
     for step in (0, 4, 8):
         geometry = ammonia().moved(adversary.path[step])
-        said = committee.predict([geometry])
-        np.testing.assert_array_equal(course.geometries[step].positions, geometry.positions)
-        np.testing.assert_allclose(course.energies[:, step], said.energy[:, 0], rtol=1e-5)
-        forces = said.forces.numpy()
-        np.testing.assert_allclose(course.sigma[step] ** 2, forces.var(0, ddof=1).mean(), rtol=1e-4)
+        prediction = committee.predict([geometry])
+        np.testing.assert_array_equal(trace.geometries[step].positions, geometry.positions)
+        np.testing.assert_allclose(trace.energies[:, step], prediction.energy[:, 0], rtol=1e-5)
+        forces = prediction.forces.numpy()
+        np.testing.assert_allclose(trace.sigma[step] ** 2, forces.var(0, ddof=1).mean(), rtol=1e-4)
         np.testing.assert_allclose(
-            course.sigma[step] ** 2, force_variance(said, Batch.of([geometry]))[0], rtol=1e-4
+            trace.sigma[step] ** 2, force_variance(prediction, Batch.of([geometry]))[0], rtol=1e-4
         )
         np.testing.assert_allclose(
-            course.atomic[step] ** 2, forces.var(0, ddof=1).sum(-1), rtol=1e-4
+            trace.atomic[step] ** 2, forces.var(0, ddof=1).sum(-1), rtol=1e-4
         )
-    np.testing.assert_allclose(course.gain, -adversary.losses)
-    assert course.gain[course.kept] == course.gain.max()
+    np.testing.assert_allclose(trace.gain, -adversary.losses)
+    assert trace.gain[trace.kept] == trace.gain.max()
 
 
 def test_a_forbidden_step_has_no_loss_and_a_path_is_cut_where_it_leaves_the_numbers(adversary):
     path, losses = adversary.path.copy(), adversary.losses.copy()
     path[6:], losses[3], losses[6:] = np.nan, np.inf, np.nan
-    course = AttackTrace.of(
+    trace = AttackTrace.of(
         schnet_committee(), Adversary(0, adversary.geometry, path, losses, 5, True)
     )
-    assert len(course) == 6
-    assert course.kept == 5
-    assert np.isnan(course.gain).tolist() == [False, False, False, True, False, False]
+    assert len(trace) == 6
+    assert trace.kept == 5
+    assert np.isnan(trace.gain).tolist() == [False, False, False, True, False, False]
 
 
 def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
@@ -61,7 +61,7 @@ def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
     adversary = Attack(Variance(), Adam(0.02, 5), cell=True)(
         committee, None, [crystal(rng, (4, 4, 4))], rng
     )[0]
-    course = AttackTrace.of(committee, adversary)
+    trace = AttackTrace.of(committee, adversary)
     assert np.abs(adversary.cells[-1] - adversary.cells[0]).max() > 0.01
     for step in (0, 2, 5):
         geometry = Geometry(
@@ -70,11 +70,11 @@ def test_every_step_of_a_moving_cell_is_in_its_own_cell(rng):
             cell=adversary.cells[step],
             pbc=True,
         )
-        np.testing.assert_array_equal(course.geometries[step].cell, adversary.cells[step])
+        np.testing.assert_array_equal(trace.geometries[step].cell, adversary.cells[step])
         np.testing.assert_allclose(
-            course.energies[:, step], committee.predict([geometry]).energy[:, 0], rtol=1e-9
+            trace.energies[:, step], committee.predict([geometry]).energy[:, 0], rtol=1e-9
         )
-    np.testing.assert_array_equal(course.geometries[course.kept].cell, adversary.geometry.cell)
+    np.testing.assert_array_equal(trace.geometries[trace.kept].cell, adversary.geometry.cell)
     cells = adversary.cells.copy()
     cells[4:] = np.inf
     assert len(AttackTrace.of(committee, dataclasses.replace(adversary, cells=cells, kept=3))) == 4

@@ -59,10 +59,10 @@ def by_hand(geometries, species, periodic=False):
 
 def test_soap_is_dscribes_with_the_papers_settings(rng):
     geometries = [ammonia(rng) for _ in range(4)]
-    found = Soap()(geometries)
-    assert found.shape == (4, (2 * 5) * (2 * 5 + 1) // 2 * 7)
-    np.testing.assert_allclose(found, by_hand(geometries, ["H", "N"]), rtol=1e-12)
-    np.testing.assert_array_equal(Soap()(geometries[:1]), found[:1])
+    vectors = Soap()(geometries)
+    assert vectors.shape == (4, (2 * 5) * (2 * 5 + 1) // 2 * 7)
+    np.testing.assert_allclose(vectors, by_hand(geometries, ["H", "N"]), rtol=1e-12)
+    np.testing.assert_array_equal(Soap()(geometries[:1]), vectors[:1])
     crystal = helpers.crystal(rng, (2, 2, 2))
     np.testing.assert_allclose(
         Soap()([crystal]), by_hand([crystal], ["C"], periodic=True), rtol=1e-12
@@ -109,15 +109,15 @@ def test_what_soap_refuses(rng):
 
 
 def check(maps):
-    found, right, few = map(np.array, maps)
-    assert found.shape == (12, 2)
+    layout, right, few = map(np.array, maps)
+    assert layout.shape == (12, 2)
     assert few.shape == (5, 2)
     assert np.isfinite(few).all()
-    np.testing.assert_array_equal(found, right)
-    centres = found[:6].mean(0), found[6:].mean(0)
+    np.testing.assert_array_equal(layout, right)
+    centres = layout[:6].mean(0), layout[6:].mean(0)
     within = max(
         np.linalg.norm(part - centre, axis=1).max()
-        for part, centre in zip((found[:6], found[6:]), centres, strict=True)
+        for part, centre in zip((layout[:6], layout[6:]), centres, strict=True)
     )
     assert np.linalg.norm(centres[0] - centres[1]) > 2 * within
 

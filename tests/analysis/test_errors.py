@@ -29,13 +29,13 @@ def test_rmse_is_of_the_mean_energy(rng):
 def test_sigma_and_error_of_structures_of_different_sizes(rng):
     committee = helpers.pair_committee()
     geometries = [helpers.molecule(rng, 3), helpers.molecule(rng, 5)]
-    said = committee.predict(geometries)
+    prediction = committee.predict(geometries)
     from agal_toolkit.dataset import Dataset
     from agal_toolkit.geometry import Labels
 
     data = Dataset(geometries, [Labels(energy=0.0, forces=np.ones((n, 3))) for n in (3, 5)])
     sigma, error = sigma_and_error(committee, data)
-    forces = said.forces.numpy()
+    forces = prediction.forces.numpy()
     for i, part in enumerate((slice(0, 3), slice(3, 8))):
         assert sigma[i] == pytest.approx(np.sqrt(forces[:, part].var(0, ddof=1).mean()))
         assert error[i] == pytest.approx(np.sqrt(((forces[:, part].mean(0) - 1.0) ** 2).mean()))
@@ -53,8 +53,9 @@ def test_a_grid_runs_along_x_first():
 def test_a_surface_is_the_prediction_at_each_point():
     committee, grid = helpers.mlp_committee(), Grid(points=5)
     surface = Surface.of(committee, grid)
-    said = committee.predict(grid.geometries)
-    np.testing.assert_allclose(surface.energy.ravel(), said.energy.mean(0).numpy())
+    prediction = committee.predict(grid.geometries)
+    np.testing.assert_allclose(surface.energy.ravel(), prediction.energy.mean(0).numpy())
     np.testing.assert_allclose(
-        surface.sigma.ravel() ** 2, force_variance(said, committee.batch(grid.geometries)).numpy()
+        surface.sigma.ravel() ** 2,
+        force_variance(prediction, committee.batch(grid.geometries)).numpy(),
     )

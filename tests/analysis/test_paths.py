@@ -2,62 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-
 import helpers
 import numpy as np
 import pytest
+from ammonia_springs import GROUND, SpringEnergy
 from ase.calculators.lj import LennardJones
 from ase.mep import NEB
 from ase.optimize import FIRE
 
-from agal_toolkit.analysis.paths import (
-    CommitteePaths,
-    NoMinimum,
-    NudgedElasticBand,
-    ReactionPath,
-    relaxed,
-)
-from agal_toolkit.committee import Committee
-from agal_toolkit.dataset import Dataset
+from agal_toolkit.analysis.paths import NudgedElasticBand, relaxed
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import Differentiable, PotentialCalculator
 from agal_toolkit.references import DoubleWell, LabelCalculator
 from studies.ammonia.inversion import inversion_path
-from studies.ammonia.plane import Ground, ammonia, coordinates
 
 LEFT, SADDLE, RIGHT = np.sort(
     np.roots([40, 0, -20, 2])
 )  # where the slope of 10x^4 - 10x^2 + 2x is zero
-
-
-@dataclass(frozen=True)
-class Springs:
-    """Springs of ammonia, nitrogen first: N-H of length 1.02 and H-H too short to be flat."""
-
-    bond: float = 30.0
-    side: float = 5.0
-
-    def __call__(self, batch):
-        x = batch.positions.reshape(-1, 4, 3)
-        bonds = (x[:, 1:] - x[:, :1]).norm(dim=-1)
-        sides = (x[:, [1, 2, 3]] - x[:, [2, 3, 1]]).norm(dim=-1)
-        return (0.5 * self.bond * (bonds - 1.02) ** 2 + 0.5 * self.side * (sides - 1.62) ** 2).sum(
-            -1
-        )
-
-    @property
-    def barrier(self):
-        """Of the planar molecule with the best radius, by hand."""
-        radius = (self.bond * 1.02 + np.sqrt(3) * self.side * 1.62) / (self.bond + 3 * self.side)
-        return (
-            1.5 * self.bond * (radius - 1.02) ** 2
-            + 1.5 * self.side * (np.sqrt(3) * radius - 1.62) ** 2
-        )
-
-
-GROUND = ammonia(1.0, 1.0, Ground(0.38, 0.94))
 
 
 def mueller_brown(geometry):
@@ -79,9 +40,9 @@ def mueller_brown(geometry):
 
 def test_a_straight_path_over_a_known_barrier():
     well, counted = DoubleWell(), helpers.Counted(helpers.well_potential())
-    heard = []
+    reports = []
     first, last = points([[LEFT, 0.0], [RIGHT, 0.0]])
-    path = NudgedElasticBand(fmax=1e-4, spring=5.0)(counted, first, last, report=heard.append)
+    path = NudgedElasticBand(fmax=1e-4, spring=5.0)(counted, first, last, report=reports.append)
     assert path.converged
     assert path.positions.shape == (11, 1, 2)
     assert path.barrier == pytest.approx(
@@ -94,8 +55,8 @@ def test_a_straight_path_over_a_known_barrier():
     np.testing.assert_allclose(path.lengths[-1], RIGHT - LEFT, atol=1e-6)
     # The ends once, the images that move once before the first step and once after each.
     assert counted.calls == 2 + 9 * (1 + path.steps)
-    assert heard[-1].done == path.steps
-    assert heard[-1].total == 1000
+    assert reports[-1].done == path.steps
+    assert reports[-1].total == 1000
 
 
 def test_a_bent_path_over_a_published_saddle():
@@ -119,7 +80,7 @@ def test_a_bent_path_over_a_published_saddle():
 @pytest.mark.parametrize("climb", [False, True])
 def test_against_ases_band(climb):
     """The same steps as an NEB of ASE whose images have a calculator each."""
-    potential = Differentiable(Springs())
+    potential = Differentiable(SpringEnergy())
     first = relaxed(potential, GROUND)
     last = first.moved(first.positions @ np.diag([1.0, 1.0, -1.0]) + [0.1, 0.0, 0.0])
     path = NudgedElasticBand(images=5, climb=climb, fmax=0.05)(potential, first, last)
@@ -138,66 +99,8 @@ def test_against_ases_band(climb):
     )
 
 
-def test_nitrogen_inverts_over_the_plane(tmp_path):
-    path = inversion_path(
-        Differentiable(Springs()), ground=GROUND, band=NudgedElasticBand(fmax=1e-3)
-    )
-    assert path.converged
-    assert path.barrier == pytest.approx(Springs().barrier, abs=1e-5)
-    np.testing.assert_allclose(path.energies, path.energies[::-1], atol=1e-6)
-    heights = [coordinates(geometry)[0] for geometry in path.images]
-    np.testing.assert_allclose(heights, -np.array(heights)[::-1], atol=1e-4)
-    assert np.all(np.diff(heights) < 0)
-    assert np.argmax(path.energies) == 5
-    assert abs(heights[5]) < 1e-6
-    np.testing.assert_allclose(
-        path.positions.mean(1), np.tile(GROUND.positions.mean(0), (11, 1)), atol=1e-6
-    )
-    path.images.write(tmp_path / "path.extxyz")
-    assert ReactionPath(
-        Dataset.read(tmp_path / "path.extxyz"), True, path.steps
-    ).barrier == pytest.approx(path.barrier, abs=1e-7)
-
-
-def test_a_committees_paths_and_where_they_start():
-    members = [Springs(30.0, 5.0), Springs(24.0, 7.0)]
-    committee = Committee([Differentiable(energy) for energy in members])
-    band = NudgedElasticBand(images=5, fmax=1e-3)
-    paths = CommitteePaths.of(committee, partial(inversion_path, ground=GROUND, band=band))
-    np.testing.assert_allclose(paths.barriers, [energy.barrier for energy in members], atol=1e-5)
-    assert paths.mean.barrier == pytest.approx(Springs(27.0, 6.0).barrier, abs=1e-5)
-    again = band(
-        committee.mean, paths.mean.images[0], paths.mean.images[-1], start=list(paths.mean.images)
-    )
-    assert again.converged
-    assert again.steps == 0
-    assert again.barrier == pytest.approx(paths.mean.barrier, abs=1e-12)
-
-
-def test_a_member_without_a_minimum_takes_no_path_from_the_others():
-    def find(potential):
-        if len(found) == 2:  # the second member, after the mean and the first
-            found.append(None)
-            raise NoMinimum("it falls apart")
-        found.append(
-            inversion_path(potential, ground=GROUND, band=NudgedElasticBand(images=3, fmax=1e-2))
-        )
-        return found[-1]
-
-    found = []
-    paths = CommitteePaths.of(
-        Committee([Differentiable(Springs(bond)) for bond in (30.0, 24.0, 27.0)]), find
-    )
-    assert paths.members == (found[1], None, found[3])
-    assert np.isnan(paths.barriers).tolist() == [
-        False,
-        True,
-        False,
-    ]
-
-
 def test_a_calculator_says_the_same_as_a_potential():
-    potential = Differentiable(Springs())
+    potential = Differentiable(SpringEnergy())
     band = NudgedElasticBand(images=3, fmax=0.05)
     one, other = (
         inversion_path(model, ground=GROUND, band=band)
@@ -211,7 +114,7 @@ def test_unmovable_particles_stay(rng):
         positions=GROUND.positions, numbers=GROUND.numbers, movable=[True, False, True, True]
     )
     path = inversion_path(
-        Differentiable(Springs()), ground=fixed, band=NudgedElasticBand(images=3, fmax=0.05)
+        Differentiable(SpringEnergy()), ground=fixed, band=NudgedElasticBand(images=3, fmax=0.05)
     )
     ends = path.positions[[0, -1], 1]
     np.testing.assert_allclose(path.positions[0, 1], GROUND.positions[1])

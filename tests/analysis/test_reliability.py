@@ -10,19 +10,19 @@ from agal_toolkit.uncertainty.calibration import Samples
 from agal_toolkit.uncertainty.power_law import PowerLaw
 
 
-def known(rng, a=1.5, b=0.8, structures=40, each=60, members=5):
+def power_law_samples(rng, a=1.5, b=0.8, structures=40, count=60, members=5):
     """Errors of size a sigma^b."""
-    sigma = np.exp(rng.uniform(-2, 2, structures * each))
+    sigma = np.exp(rng.uniform(-2, 2, structures * count))
     return Samples(
         sigma,
         rng.normal(size=(members, len(sigma))) * a * sigma**b,
-        np.repeat(np.arange(structures), each),
+        np.repeat(np.arange(structures), count),
     )
 
 
 def test_the_right_law_is_told_from_raw_values(rng):
-    found = known(rng)
-    right, raw = reliability(found, PowerLaw(1.5, 0.8)), reliability(found, PowerLaw())
+    data = power_law_samples(rng)
+    right, raw = reliability(data, PowerLaw(1.5, 0.8)), reliability(data, PowerLaw())
     assert right.spread.value == pytest.approx(1.0, abs=0.02)
     assert right.slope.value == pytest.approx(1.0, abs=0.03)
     assert right.within_1.value == pytest.approx(0.683, abs=0.01)
@@ -36,7 +36,7 @@ def test_the_right_law_is_told_from_raw_values(rng):
 
 
 def test_structures_that_err_together_widen_intervals(rng):
-    one = known(rng, b=1.0, each=30)
+    one = power_law_samples(rng, b=1.0, count=30)
     shared = rng.normal(size=(5, 40)).repeat(30, axis=1)
     together = Samples(one.sigma, shared * 1.5 * one.sigma, one.owner)
     width = [
@@ -60,17 +60,17 @@ def test_bins_hold_equal_numbers_and_root_mean_squares():
 
 
 def test_coverage_of_errors_as_large_as_sigma():
-    said = coverage(np.ones(5), np.ones((1, 5)))
-    assert set(said) == {0.0, 1.0}
-    assert said[67] == 0.0
-    assert said[68] == 1.0
+    shares = coverage(np.ones(5), np.ones((1, 5)))
+    assert set(shares) == {0.0, 1.0}
+    assert shares[67] == 0.0
+    assert shares[68] == 1.0
 
 
 @pytest.mark.parametrize("sigma", [[1.0, 2.0], [1.0, np.nan, 1.0], [1.0, 0.0, 1.0]])
 def test_what_cannot_be_judged(sigma):
-    found = Samples(np.array(sigma), np.ones((2, len(sigma))), np.arange(len(sigma)))
+    data = Samples(np.array(sigma), np.ones((2, len(sigma))), np.arange(len(sigma)))
     with pytest.raises(ValueError, match="give more structures, or drop broken ones"):
-        reliability(found, PowerLaw(), bins=3)
+        reliability(data, PowerLaw(), bins=3)
 
 
 def test_shares_are_told_from_counts(rng):

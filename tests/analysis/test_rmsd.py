@@ -29,12 +29,12 @@ def scipys(fixed, moving):
 
 def brute(one, other, mirrored=False):
     """The smallest over every permutation that keeps the elements."""
-    found = np.inf
+    smallest = np.inf
     for order in map(list, itertools.permutations(range(len(one)))):
         if np.array_equal(other.numbers[order], one.numbers):
             for image in (np.eye(3), MIRROR) if mirrored else (np.eye(3),):
-                found = min(found, scipys(one.positions, other.positions[order] @ image))
-    return found
+                smallest = min(smallest, scipys(one.positions, other.positions[order] @ image))
+    return smallest
 
 
 def drawn(rng, numbers):
@@ -144,10 +144,10 @@ def test_in_two_dimensions_against_every_angle(rng):
         -2,
     )
     smallest = np.sqrt(((other @ turned - one) ** 2).sum((1, 2)).min() / 5)
-    found = AlignedRmsd(permutations=False)(
+    distance = AlignedRmsd(permutations=False)(
         *(Geometry(positions=x, numbers=[6] * 5) for x in (one, other))
     )
-    assert found == pytest.approx(smallest, rel=1e-5)
+    assert distance == pytest.approx(smallest, rel=1e-5)
     assert np.linalg.det(rotation(other, one)) == pytest.approx(1.0)
 
 

@@ -39,13 +39,13 @@ def pixels(axes):
 def test_atoms_are_where_they_are_seen_from_above(axes, figure):
     plots.molecule(axes, AMMONIA, view=FROM_ABOVE)
     figure.canvas.draw()
-    found = balls(axes)
+    circles = balls(axes)
     centred = (AMMONIA.positions - AMMONIA.positions.mean(0))[:, :2]
-    nitrogen = found[found[:, 2] > (NITROGEN + HYDROGEN) / 2]
-    assert len(found) == 4
+    nitrogen = circles[circles[:, 2] > (NITROGEN + HYDROGEN) / 2]
+    assert len(circles) == 4
     assert len(nitrogen) == 1
     np.testing.assert_allclose(nitrogen[0, :2], centred[0], atol=1e-6)
-    assert np.linalg.norm(found[:, None, :2] - centred, axis=-1).min(0) == pytest.approx(
+    assert np.linalg.norm(circles[:, None, :2] - centred, axis=-1).min(0) == pytest.approx(
         0, abs=1e-6
     )
     assert nitrogen[0, 2] == pytest.approx(NITROGEN, abs=1e-4)
@@ -61,9 +61,9 @@ def test_the_nearest_is_painted_last(axes, view, last):
 
 def test_from_the_side_z_is_up(axes):
     plots.molecule(axes, AMMONIA, view=(0.0, 30.0))
-    found = balls(axes)
-    heavy = found[:, 2] > (NITROGEN + HYDROGEN) / 2
-    np.testing.assert_allclose(found[heavy][0, 1] - found[~heavy][:, 1], 0.37, atol=1e-6)
+    circles = balls(axes)
+    heavy = circles[:, 2] > (NITROGEN + HYDROGEN) / 2
+    np.testing.assert_allclose(circles[heavy][0, 1] - circles[~heavy][:, 1], 0.37, atol=1e-6)
 
 
 def test_a_rotation_is_a_view_too(new_axes):
@@ -74,18 +74,18 @@ def test_a_rotation_is_a_view_too(new_axes):
 
 
 def test_colours_of_elements_or_ones_own(new_axes):
-    elements, named, own = new_axes(), new_axes(), new_axes()
+    elements, named, rgb = new_axes(), new_axes(), new_axes()
     plots.molecule(elements, AMMONIA)
     plots.molecule(named, AMMONIA, colours=["red", "lime", "lime", "lime"])
-    plots.molecule(own, AMMONIA, colours=[[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
+    plots.molecule(rgb, AMMONIA, colours=[[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0]])
     blue, red = (balls(axes)[np.argmax(balls(axes)[:, 2]), 3:6] for axes in (elements, named))
     assert blue.argmax() == element_colours(AMMONIA)[0].argmax()
     assert red[0] > 0.8
     assert red[1:].max() < 0.2
-    np.testing.assert_array_equal(balls(named), balls(own))
+    np.testing.assert_array_equal(balls(named), balls(rgb))
     for wrong in (["red", "red"], np.zeros((3, 3))):
         with pytest.raises(ValueError, match=r"needs \(4, 3\) and 4"):
-            plots.molecule(own, AMMONIA, colours=wrong)
+            plots.molecule(rgb, AMMONIA, colours=wrong)
 
 
 def test_what_is_far_is_paler(axes):
@@ -133,11 +133,11 @@ def test_a_ghost_may_be_translucent(new_axes):
         outline=False,
         view=np.eye(3),
     )
-    found = balls(axes)
-    assert len(found) == 8
+    circles = balls(axes)
+    assert len(circles) == 8
     assert len(axes.collections) == 1
     np.testing.assert_array_equal(
-        found[:, 6] < 0.5, found[:, 0] < 1.5
+        circles[:, 6] < 0.5, circles[:, 0] < 1.5
     )  # the ghost is in the middle
 
 

@@ -79,11 +79,11 @@ def test_it_is_looked_at_from_a_side_that_turns_with_it(rng):
     turn = bearing(geometry)
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
     assert np.linalg.det(turn) == pytest.approx(1.0)
-    about = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    about *= np.sign(np.linalg.det(about))
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    turn *= np.sign(np.linalg.det(turn))
     seen = [
         np.abs((g.positions - g.positions.mean(0)) @ bearing(g).T)
-        for g in (geometry, geometry.moved(geometry.positions @ about.T))
+        for g in (geometry, geometry.moved(geometry.positions @ turn.T))
     ]
     assert np.ptp(seen[0][:, 2]) <= np.ptp(seen[0][:, 0]) + 0.3
     assert seen[0].shape == seen[1].shape

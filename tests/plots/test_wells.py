@@ -27,9 +27,9 @@ def test_the_energy_scale_is_the_same_for_all(axes, generations, drawn, new_axes
     grid = Grid(points=12)
     pictures = []
     for shift in (0.0, 100.0):
-        own = new_axes()
-        plots.energy_surface(own, grid, Surface.of(generations[0].committee, grid).energy + shift)
-        pictures.append(drawn(own, "x", "y"))
+        panel = new_axes()
+        plots.energy_surface(panel, grid, Surface.of(generations[0].committee, grid).energy + shift)
+        pictures.append(drawn(panel, "x", "y"))
     assert not np.array_equal(*pictures)
     plots.uncertainty_surface(axes, generations[0], Surface.of(generations[0].committee, grid))
     drawn(axes, "x", "y")

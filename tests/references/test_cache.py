@@ -15,8 +15,8 @@ CRYSTAL = Geometry(positions=[[0.1, 0.2, 0.3]], numbers=[8], cell=np.eye(3), pbc
 @pytest.fixture
 def counted(tmp_path):
     """A label function that counts how often it is asked."""
-    (tmp_path / "asked").mkdir()
-    return Counted(tmp_path / "asked")
+    (tmp_path / "calls").mkdir()
+    return Counted(tmp_path / "calls")
 
 
 def files(folder, pattern):
@@ -46,7 +46,7 @@ def test_what_is_kept_is_not_asked_again(tmp_path, counted):
     geometries = points([[0.25, 0.0], [0.5, 1.0]])
     first = dict(Reference(counted)(geometries, cache))
     second = dict(Reference(counted)(geometries[::-1], cache, events.append))
-    assert counted.asked() == [0.25, 0.5]
+    assert counted.calls() == [0.25, 0.5]
     assert [first[i].energy for i in (0, 1)] == [second[i].energy for i in (1, 0)]
     assert [(event.done, event.total, event.error, event.cached) for event in events] == [
         (1, 2, None, True),
@@ -59,7 +59,7 @@ def test_other_settings_are_other_labels(tmp_path, counted):
     cache, geometries = Cache(tmp_path / "labels"), points([0.25, 0.0])
     for scale in (1.0, 2.0, 1.0):
         list(Reference(Counted(counted.folder, scale=scale))(geometries, cache))
-    assert counted.asked() == [0.25, 0.25]
+    assert counted.calls() == [0.25, 0.25]
     kept = [
         json.loads(path.read_text())["settings"]["scale"]
         for path in (tmp_path / "labels").glob("*/settings.json")
@@ -97,7 +97,7 @@ def test_a_listener_that_raises_finds_the_label_on_disk(tmp_path, counted):
             )
         )
     assert len(files(tmp_path / "labels", "*.npz")) == 1
-    assert counted.asked() == [0.25]
+    assert counted.calls() == [0.25]
 
 
 def test_failures_are_kept_and_asked_again_on_request(tmp_path, counted):
@@ -107,11 +107,11 @@ def test_failures_are_kept_and_asked_again_on_request(tmp_path, counted):
         assert isinstance(failure, LabelFailed)
         assert "did not converge" in str(failure)
         assert "label_functions.py" in failure.traceback
-    assert counted.asked() == [GOOD, RAISES]
+    assert counted.calls() == [GOOD, RAISES]
     assert cache.retry() == 1
     assert cache.retry() == 0
     list(Reference(counted)(geometries, cache))
-    assert counted.asked() == [GOOD, RAISES, RAISES]
+    assert counted.calls() == [GOOD, RAISES, RAISES]
 
 
 def test_labels_replace_a_failure(tmp_path):
@@ -131,7 +131,7 @@ def test_accept_judges_kept_labels_too(tmp_path, counted):
     )[0]
     assert str(refused) == "refused: not today"
     assert dict(Reference(counted)(geometries, cache))[0].energy == 0.25**2 / 2
-    assert counted.asked() == [0.25]
+    assert counted.calls() == [0.25]
 
 
 @pytest.mark.parametrize("kept", [0, 10, 300])
@@ -179,12 +179,12 @@ def test_a_folder_that_cannot_be_written_costs_no_label(tmp_path, counted):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="give the cache a folder that can be written to"):
         list(Reference(counted)(points([0.25, 0.0]), Cache(tmp_path / "file" / "labels")))
-    assert counted.asked() == []
+    assert counted.calls() == []
 
 
 def test_without_a_folder_nothing_is_kept(counted):
     cache, geometries = Cache(None), points([0.25, 0.0])
     for _ in range(2):
         list(Reference(counted)(geometries, cache))
-    assert counted.asked() == [0.25, 0.25]
+    assert counted.calls() == [0.25, 0.25]
     assert cache.retry() == 0

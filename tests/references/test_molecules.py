@@ -87,12 +87,12 @@ def test_what_a_conformer_refuses(monkeypatch, capfd):
 
 def test_relaxed_in_a_plane():
     start = points([[0.9, 0.4]], by="hand")[0]
-    found = optimised(DoubleWell(), start, fmax=1e-6)
-    x, y = found.positions[0]
+    relaxed = optimised(DoubleWell(), start, fmax=1e-6)
+    x, y = relaxed.positions[0]
     assert 40 * x**3 - 20 * x + 2 == pytest.approx(0.0, abs=1e-5)
     assert x > 0.5
     assert y == pytest.approx(0.0, abs=1e-6)
-    assert dict(found.origin) == {"by": "optimised"}
+    assert dict(relaxed.origin) == {"by": "optimised"}
     assert start.positions[0, 0] == 0.9
 
 
@@ -103,11 +103,11 @@ def test_fixed_atoms_and_charges_are_honoured():
         charge=-2,
         movable=[False, True],
     )
-    found = optimised(Spring(), start)
-    assert not found.positions[0].any()
-    assert found.movable.tolist() == [False, True]
-    assert found.charge == -2
-    assert np.linalg.norm(found.positions[1]) == pytest.approx(0.8, abs=1e-4)
+    relaxed = optimised(Spring(), start)
+    assert not relaxed.positions[0].any()
+    assert relaxed.movable.tolist() == [False, True]
+    assert relaxed.charge == -2
+    assert np.linalg.norm(relaxed.positions[1]) == pytest.approx(0.8, abs=1e-4)
 
 
 def test_too_few_steps_are_said():
@@ -124,16 +124,16 @@ def test_too_few_steps_are_said():
 def test_a_label_function_as_a_potential(rng):
     """Through ASE and back, for a model surface and for ions at one place."""
     some = points(rng.uniform(-1, 1, (5, 2)))
-    said, right = (
+    prediction, right = (
         CalculatorPotential(LabelCalculator(DoubleWell()))(Batch.of(some)),
         helpers.well_potential()(Batch.of(some)),
     )
-    torch.testing.assert_close(said.energy, right.energy)
-    torch.testing.assert_close(said.forces, right.forces)
+    torch.testing.assert_close(prediction.energy, right.energy)
+    torch.testing.assert_close(prediction.forces, right.forces)
     pair = {"positions": [[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], "numbers": [1, 1]}
     ions = [Geometry(**pair, charge=charge) for charge in (0, 1, 0)]
-    said = CalculatorPotential(LabelCalculator(Spring()))(Batch.of(ions))
-    np.testing.assert_allclose(said.energy.numpy(), [Spring()(ion).energy for ion in ions])
+    prediction = CalculatorPotential(LabelCalculator(Spring()))(Batch.of(ions))
+    np.testing.assert_allclose(prediction.energy.numpy(), [Spring()(ion).energy for ion in ions])
 
 
 def test_a_charge_changed_in_info_is_noticed():

@@ -81,11 +81,11 @@ def test_a_mixture_of_moods_costs_only_those_that_misbehave(pool):
 
 def test_labels_are_those_of_this_process_and_workers_stay(pool):
     geometries = points(np.random.default_rng(0).normal(size=(10, 2)))
-    there = dict(Reference(DoubleWell(), executor=pool)(geometries))
-    here = dict(Reference(DoubleWell())(geometries))
+    in_processes = dict(Reference(DoubleWell(), executor=pool)(geometries))
+    in_thread = dict(Reference(DoubleWell())(geometries))
     for index in range(10):
-        assert there[index].energy == here[index].energy
-        np.testing.assert_array_equal(there[index].forces, here[index].forces)
+        assert in_processes[index].energy == in_thread[index].energy
+        np.testing.assert_array_equal(in_processes[index].forces, in_thread[index].forces)
     before = {labels.energy for _, labels in Reference(environment, SETTINGS, pool)(geometries)}
     after = {labels.energy for _, labels in Reference(environment, SETTINGS, pool)(geometries)}
     assert after <= before

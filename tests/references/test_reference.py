@@ -77,7 +77,7 @@ def test_equal_geometries_are_asked_once_and_answered_each(tmp_path, executor):
     label, events = Counted(tmp_path), []
     geometries = points([[0.25, 0], [RAISES, 0], [0.25, 0], [RAISES, 0]])
     results = list(Reference(label, executor=executor)(geometries, report=events.append))
-    assert label.asked() == [0.25, RAISES]
+    assert label.calls() == [0.25, RAISES]
     assert sorted(index for index, _ in results) == [0, 1, 2, 3]
     by_index = dict(results)
     assert by_index[0].energy == by_index[2].energy
@@ -107,14 +107,14 @@ def test_a_label_that_failed_is_asked_again(tmp_path):
     ((index, labels),) = reference(points([0.25, 0.0]), report=events.append)
     assert index == 0
     assert labels.energy == 0.25**2 / 2
-    assert reference.label.asked() == [0.25] * 3
+    assert reference.label.calls() == [0.25] * 3
     assert [event.error for event in events] == [None]
 
 
 def test_retries_run_out(tmp_path):
     reference = Reference(Counted(tmp_path, failures=2), retries=1)
     assert "not this time" in str(dict(reference(points([0.25, 0.0])))[0])
-    assert reference.label.asked() == [0.25] * 2
+    assert reference.label.calls() == [0.25] * 2
 
 
 def test_a_retry_does_not_hold_up_the_others(tmp_path):
@@ -131,15 +131,15 @@ def test_refused_labels_are_failures_and_not_asked_again(tmp_path):
     assert isinstance(results[0], Labels)
     assert isinstance(results[1], Refused)
     assert results[1].reason == "a force of 5 exceeds 1"
-    assert label.asked() == [0, 0.25]
+    assert label.calls() == [0, 0.25]
 
 
 def test_nothing_is_asked_before_it_is_wanted_in_this_thread(tmp_path):
     label = Counted(tmp_path)
     labels = Reference(label)(points([[0.25, 0], [0.5, 0]]))
-    assert label.asked() == []
+    assert label.calls() == []
     next(labels)
-    assert label.asked() == [0.25]
+    assert label.calls() == [0.25]
     labels.close()
 
 

@@ -86,9 +86,9 @@ def test_two_methods_are_a_committee(rng):
         [LabelCalculator(XTB("GFN1-xTB")), LabelCalculator(XTB("GFN2-xTB"))]
     )
     batch = committee.batch([water(rng)])
-    said = committee(batch)
-    assert force_variance(said, batch).sqrt().item() > 0.02
-    assert said.forces[1].numpy() == pytest.approx(
+    prediction = committee(batch)
+    assert force_variance(prediction, batch).sqrt().item() > 0.02
+    assert prediction.forces[1].numpy() == pytest.approx(
         XTB("GFN2-xTB")(
             Geometry(positions=batch.positions.numpy(), numbers=batch.numbers.numpy())
         ).forces

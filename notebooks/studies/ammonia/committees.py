@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from agal_toolkit.analysis.paths import CommitteePaths, NoMinimum, NudgedElasticBand, ReactionPath
+from agal_toolkit.analysis.paths import NudgedElasticBand, ReactionPath
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.dynamics import Frames, Watch, nvt
 from agal_toolkit.events import Report, ignore
 from agal_toolkit.geometry import Geometry
+from agal_toolkit.references.molecules import NoMinimum
 
-from .inversion import inversion_path
+from .inversion import CommitteePaths, inversion_path
 from .plane import Ground, PlaneSurface
 from .recipes import KCAL, Preset
 from .stability import physical, stable_interval

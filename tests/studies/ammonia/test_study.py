@@ -10,13 +10,13 @@ import pytest
 import torch
 from ammonia_springs import Springs
 
-from agal_toolkit.analysis.paths import NoMinimum
 from agal_toolkit.attack import Adam
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Labels
 from agal_toolkit.loop.run_directory import RunDirectoryError
 from agal_toolkit.potentials import Differentiable
+from agal_toolkit.references.molecules import NoMinimum
 from agal_toolkit.training.loss import EpochOrder
 from studies.ammonia import committees as ammonia_committees
 from studies.ammonia import convergence as ammonia_convergence
