@@ -44,6 +44,14 @@ def test_the_loop_of_the_readme_runs(page):
     assert page["attack"].cell
 
 
+def test_the_readme_stays_short():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.encode()) <= 12_000
+    assert len(text.splitlines()) <= 150
+    blocks = re.findall(r"^```\w+\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert max(len(line) for block in blocks for line in block.splitlines()) <= 88
+
+
 @pytest.mark.parametrize(
     "name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/results/README.md"]
 )
