@@ -7,19 +7,9 @@ from .mlp import MLP
 from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, Recorded, derive
 from .schnet import SchNet
 
+# fmt: off
 __all__ = [
-    "MLP",
-    "Baseline",
-    "CalculatorPotential",
-    "DensityNet",
-    "Differentiable",
-    "Members",
-    "NoGraph",
-    "Potential",
-    "PotentialCalculator",
-    "Recorded",
-    "SchNet",
-    "Separate",
-    "Stacked",
-    "derive",
+    "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Members", "NoGraph",
+    "Potential", "PotentialCalculator", "Recorded", "SchNet", "Separate", "Stacked", "derive",
 ]
+# fmt: on

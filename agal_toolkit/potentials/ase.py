@@ -77,7 +77,7 @@ class CalculatorPotential:
 
 
 def _stress(atoms: Atoms, d: int) -> np.ndarray:
-    """Return the stress (d, d), NaN for open structures and calculators without one."""
+    """The stress (d, d), NaN for open structures and calculators without one."""
     if d == 3 and atoms.pbc.all():
         try:
             return atoms.get_stress(voigt=False, apply_constraint=False)

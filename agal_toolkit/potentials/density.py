@@ -20,7 +20,7 @@ from torch.nn.functional import silu
 from ..batch import Batch
 from .elements import Elements
 from .envelope import envelope
-from .neighbours import nan_where_invalid, neighbours
+from .neighbours import Pairs, nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 
 DEGREES = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # l of each of the nine harmonics up to l = 2
@@ -70,10 +70,8 @@ class DensityNet(SlopedEnergy):
     ) -> None:
         super().__init__()
         if min(radial, channels, hidden) < 1 or layers < 0 or not cutoff > 0:
-            raise ValueError(
-                f"radial={radial}, channels={channels} and hidden={hidden} must be at least 1,"
-                f" layers={layers} not negative, cutoff={cutoff} positive"
-            )
+            sizes = f"radial={radial}, channels={channels} and hidden={hidden} must be at least 1"
+            raise ValueError(f"{sizes}, layers={layers} not negative, cutoff={cutoff} positive")
         self.elements, self.cutoff = Elements(elements, "DensityNet"), float(cutoff)
         self.radial, self.channels = radial, channels
         self.register_buffer("degrees", torch.tensor(DEGREES), persistent=False)
@@ -91,9 +89,8 @@ class DensityNet(SlopedEnergy):
         self.first = normal(kinds, 4 * channels, hidden, scale=1 / math.sqrt(4 * channels))
         self.first_bias = zeros()
         scale = 1 / math.sqrt(hidden)
-        self.inner = nn.ParameterList(
-            [normal(kinds, hidden, hidden, scale=scale) for _ in range(layers)]
-        )
+        inner = [normal(kinds, hidden, hidden, scale=scale) for _ in range(layers)]
+        self.inner = nn.ParameterList(inner)
         self.inner_bias = nn.ParameterList([zeros() for _ in range(layers)])
         self.last = normal(kinds, hidden, 1, scale=scale)
 
@@ -105,9 +102,8 @@ class DensityNet(SlopedEnergy):
         kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
         # L = 1 where all members see the same positions and cell, L = M where they do not
         cell = batch.cell if batch.cell.ndim == 3 else batch.cell[:1]
-        shared = batch.positions.stride(0) == 0 and (
-            batch.cell.ndim == 3 or batch.cell.stride(0) == 0
-        )
+        same_cell = batch.cell.ndim == 3 or batch.cell.stride(0) == 0
+        shared = batch.positions.stride(0) == 0 and same_cell
         seen = batch.at(batch.positions[:1], cell) if shared else batch
         vectors = pairs.vectors(seen)
         lengths = pairs.distances(vectors, seen)
@@ -115,7 +111,7 @@ class DensityNet(SlopedEnergy):
         directions = (vectors / lengths.unsqueeze(-1)).to(dtype)
         terms, term_slopes = self._pair_terms(directions, lengths.to(dtype))
         parity = 1 - 2 * (self.degrees % 2).to(dtype)
-        A = self._density(terms, parity, kinds, pairs.first, pairs.second)
+        A = self._density(terms, parity, kinds, pairs)
         # The members' part, with its slope in A by a reverse pass
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
@@ -130,7 +126,7 @@ class DensityNet(SlopedEnergy):
         dE_dx = vectors.new_zeros(len(dE_dA), *batch.positions.shape[-2:])
         dE_dstrain = vectors.new_zeros(len(dE_dA), len(batch), *batch.cell.shape[-2:])
         for z in range(len(self.elements)):
-            padded = _PaddedNeighbours.of(pairs.first, pairs.second, kinds == z, filler)
+            padded = _PaddedNeighbours.of(pairs, kinds == z, filler)
             if not padded.pair.numel():
                 continue
             dE_dv = padded.slopes(dE_dA[:, :, z], parity, term_slopes).to(vectors.dtype)
@@ -166,18 +162,15 @@ class DensityNet(SlopedEnergy):
         angular = (R * inverse)[..., None, :, None] * across.unsqueeze(-2)
         return terms, radial + angular
 
-    def _density(
-        self, terms: Tensor, parity: Tensor, kinds: Tensor, first: Tensor, second: Tensor
-    ) -> Tensor:
+    def _density(self, terms: Tensor, parity: Tensor, kinds: Tensor, pairs: Pairs) -> Tensor:
         """Return A (L, N, S, n, 9); each pair counts for both of its atoms."""
-        elements = len(self.elements)
+        elements, first, second = len(self.elements), pairs.first, pairs.second
         A = terms.new_zeros(len(terms), len(kinds) * elements, *terms.shape[2:])
         A = A.index_add(1, first * elements + kinds[second], terms)
         A = A.index_add(1, second * elements + kinds[first], terms * parity)
         return A.view(len(terms), len(kinds), elements, *terms.shape[2:])
 
     def _atoms(self, A: Tensor, kinds: Tensor) -> Tensor:
-        """Return the energies of atoms (M, N)."""
         members, atoms = A.shape[:2]
         energies = A.new_zeros(members, atoms)
         channels = A.flatten(2, 3)  # (M, N, S n, 9)
@@ -212,29 +205,18 @@ class _PaddedNeighbours:
     """The neighbours of one element of each of N atoms, padded to the same number K.
 
     Sums over pairs become products of matrices: as rows for each pair, the slopes of all members
-    would be by far the largest arrays.
-
-    Attributes:
-        pair: (N, K) index of the pair; padding points at a pair of finite length, because 0 * NaN
-            is NaN.
-        other: (N, K) index of the neighbour.
-        reversed: (N, K) True where the atom is the second of its pair.
-        mask: (N, K) True where the entry is a neighbour, False where it is padding.
+    would be by far the largest arrays. Padding points at a pair of finite length: 0 * NaN is NaN.
     """
 
-    pair: Tensor
-    other: Tensor
-    reversed: Tensor
-    mask: Tensor
+    pair: Tensor  # (N, K) index of the pair
+    other: Tensor  # (N, K) index of the neighbour
+    reversed: Tensor  # (N, K) True where the atom is the second of its pair
+    mask: Tensor  # (N, K) False where the entry is padding
 
     @classmethod
-    def of(
-        cls, first: Tensor, second: Tensor, chosen: Tensor, filler: Tensor | int
-    ) -> _PaddedNeighbours:
-        """Collect the `chosen` (N,) neighbours of all atoms from pairs (P,).
-
-        `filler` is the pair at which padding points.
-        """
+    def of(cls, pairs: Pairs, chosen: Tensor, filler: Tensor | int) -> _PaddedNeighbours:
+        """Collect the `chosen` (N,) neighbours of all atoms; padding points at pair `filler`."""
+        first, second = pairs.first, pairs.second
         centre, other = torch.cat([first, second]), torch.cat([second, first])
         entries = torch.nonzero(chosen[other]).flatten()
         entries = entries[torch.argsort(centre[entries], stable=True)]
@@ -251,10 +233,7 @@ class _PaddedNeighbours:
         )
 
     def vectors(self, vectors: Tensor) -> Tensor:
-        """Return the vectors (L, N, K, d) to the neighbours from those of pairs (L, P, d).
-
-        Padding holds any finite vector.
-        """
+        """Return vectors (L, N, K, d) to the neighbours from the pairs' (L, P, d); padding too."""
         picked = vectors[:, self.pair.flatten()].unflatten(1, self.pair.shape)
         return torch.where(self.reversed[..., None], -picked, picked)
 

@@ -26,9 +26,8 @@ class Elements(nn.Module):
         super().__init__()
         plain = [int(z) for z in numbers]
         if not plain or len(set(plain)) < len(plain) or not all(0 <= z <= 118 for z in plain):
-            raise ValueError(
-                f"elements are {plain}: give each atomic number that structures hold once"
-            )
+            remedy = "give each atomic number that structures hold once"
+            raise ValueError(f"elements are {plain}: {remedy}")
         self.numbers, self._network = tuple(plain), network
         rows = torch.full((119,), -1)
         rows[plain] = torch.arange(len(plain))
@@ -47,10 +46,8 @@ class Elements(nn.Module):
         if (kinds < 0).any():
             missing = ", ".join(chemical_symbols[z] for z in numbers[kinds < 0].unique().tolist())
             needed = sorted({*self.numbers, *numbers.tolist()})
-            raise ValueError(
-                f"this network has never seen {missing}; it knows {self}: build and train"
-                f" {self._network}({needed}, ...)"
-            )
+            wrong = f"this network has never seen {missing}; it knows {self}"
+            raise ValueError(f"{wrong}: build and train {self._network}({needed}, ...)")
         return kinds
 
     def __repr__(self) -> str:

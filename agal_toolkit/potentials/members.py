@@ -61,7 +61,7 @@ class Stacked:
 
 
 def _chosen(indices: Any, size: int) -> NDArray:
-    """Return the chosen ones of `size` members as positive indices (k,)."""
+    """The chosen ones of `size` members as positive indices (k,)."""
     return np.atleast_1d(np.arange(size)[indices])
 
 
@@ -81,11 +81,10 @@ class Separate:
             raise ValueError("a committee needs at least one potential")
         for index, potential in enumerate(potentials):
             if isinstance(potential, Sized):
-                raise ValueError(
-                    f"potential {index} is a {type(potential).__name__} of {len(potential)}"
-                    " members, not one potential: give its members one by one,"
-                    " [Committee(members[[m]]).mean for m in range(len(members))]"
-                )
+                wrong = f"potential {index} is a {type(potential).__name__} of {len(potential)}"
+                remedy = "[Committee(members[[m]]).mean for m in range(len(members))]"
+                one = "members, not one potential: give its members one by one"
+                raise ValueError(f"{wrong} {one}, {remedy}")
         self.potentials = tuple(potentials)
         self.device = torch.device(device)
 
@@ -93,14 +92,11 @@ class Separate:
         return len(self.potentials)
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
-        predictions = [
-            potential(batch.member(m), graph=graph) for m, potential in enumerate(self.potentials)
-        ]
-        return Prediction(
-            torch.stack([p.energy for p in predictions]),
-            torch.stack([p.forces for p in predictions]),
-            torch.stack([p.stress for p in predictions]),
-        )
+        members = enumerate(self.potentials)
+        predictions = [potential(batch.member(m), graph=graph) for m, potential in members]
+        energy = torch.stack([p.energy for p in predictions])
+        forces = torch.stack([p.forces for p in predictions])
+        return Prediction(energy, forces, torch.stack([p.stress for p in predictions]))
 
     def __getitem__(self, indices: ArrayLike) -> Separate:
         return Separate([self.potentials[i] for i in _chosen(indices, len(self))], self.device)

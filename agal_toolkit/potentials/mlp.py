@@ -44,9 +44,8 @@ class MLP(SlopedEnergy):
     ) -> None:
         super().__init__()
         if layers < 2 or width < 1:
-            raise ValueError(
-                f"layers={layers} and width={width}: a network has at least two layers and one unit"
-            )
+            wrong = f"layers={layers} and width={width}"
+            raise ValueError(f"{wrong}: a network has at least two layers and one unit")
         sizes = [dimension] + [width] * (layers - 1) + [1]
         self.dimension, self.width = dimension, width
         members = [_xavier(sizes, int(seed)) for seed in seeds]
@@ -67,10 +66,7 @@ class MLP(SlopedEnergy):
         return torch.baddbmm(last_bias, hidden, last).squeeze(-1)
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return energies (M, B), dE/dx and dE/d strain by a written derivative.
-
-        It needs a third of autograd's kernels.
-        """
+        """Return energies (M, B), dE/dx and dE/d strain, with a third of autograd's kernels."""
         x, parameters = self._input(batch), (*self.weights, *self.biases)
         if torch.is_grad_enabled() or x.device.type != "cpu":
             energy, dE_dx = _Slopes.apply(x, *parameters)
@@ -85,11 +81,9 @@ class MLP(SlopedEnergy):
 
     def _input(self, batch: Batch) -> Tensor:
         if len(batch) != len(batch.owner) or batch.dimension != self.dimension:
-            raise ValueError(
-                f"this network takes single particles in {self.dimension} dimensions, the batch has"
-                f" {len(batch.owner)} particles in {len(batch)} geometries of {batch.dimension}"
-                " dimensions"
-            )
+            takes = f"this network takes single particles in {self.dimension} dimensions"
+            particles = f"{len(batch.owner)} particles in {len(batch)} geometries"
+            raise ValueError(f"{takes}, the batch has {particles} of {batch.dimension} dimensions")
         return batch.positions.to(self.weights[0].dtype)
 
     def __repr__(self) -> str:
@@ -164,10 +158,7 @@ class _Slopes(torch.autograd.Function):
 
 
 def _xavier(sizes: Sequence[int], seed: int) -> list[Tensor]:
-    """Return Xavier-uniform weights (in, out) of one member.
-
-    They are drawn in float32, so that every precision starts alike.
-    """
+    """Return Xavier-uniform weights (in, out) of one member, drawn in float32 for any dtype."""
     generator = torch.Generator().manual_seed(seed)
     layers = []
     for fan_in, fan_out in itertools.pairwise(sizes):

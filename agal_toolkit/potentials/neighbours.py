@@ -31,11 +31,8 @@ class Pairs:
     """P pairs of particles, each once; of two opposite images of a particle itself, one is a pair.
 
     Attributes:
-        first: (P,) int64 particles of the batch.
-        second: (P,) int64 particles of the same geometry; equal to `first` for a particle and its
-            image.
-        shift: (P, d) float64, whole numbers of cell vectors to add to the second particle; None if
-            all are zero.
+        first, second: (P,) int64 particles of one geometry; equal for a particle and its image.
+        shift: (P, d) float64, whole cell vectors to add to the second; None if all are zero.
     """
 
     first: Tensor
@@ -78,10 +75,9 @@ class Pairs:
             b = int(batch.owner[self.first[pair]])
             start = int((batch.owner < b).sum())
             i, j = int(self.first[pair]) - start, int(self.second[pair]) - start
-            raise ValueError(
-                f"particles {i} and {j} of geometry {b} of the batch are at the same place: move"
-                " them apart, or drop such structures (MinDistance does among candidates)"
-            )
+            wrong = f"particles {i} and {j} of geometry {b} of the batch are at the same place"
+            remedy = "move them apart, or drop such structures (MinDistance does among candidates)"
+            raise ValueError(f"{wrong}: {remedy}")
         return r
 
 
@@ -163,18 +159,13 @@ def _all(members: Tensor, owner: Tensor, counts: Tensor, chosen: Tensor, cutoff:
     second = first + 1 + torch.arange(len(first), device=owner.device) - before[first]
     r = members.index_select(1, second) - members.index_select(1, first)
     near = ~(r.square().sum(-1) > cutoff**2).all(0)
-    if near.all():
-        return Pairs(first, second)
-    return Pairs(first[near], second[near])
+    return Pairs(first, second) if near.all() else Pairs(first[near], second[near])
 
 
 def _listed(
     library: NeighborList, members: NDArray, cells: NDArray, pbc: NDArray, name: str
 ) -> NDArray:
-    """Return first, second and shift (P, 2 + d) int64 of the pairs of one geometry.
-
-    They are those of all `members` (m, n, d) in `cells` (m or 1, d, d); `name` is for errors.
-    """
+    """First, second, shift (P, 2 + d) of pairs of `members` (m, n, d) in `cells` (m or 1, d, d)."""
     d = members.shape[-1]
     cells = np.broadcast_to(cells, (max(len(members), len(cells)), d, d))
     members = np.broadcast_to(members, (len(cells), *members.shape[1:]))
@@ -189,10 +180,9 @@ def _listed(
             continue
         extents = np.linalg.svd(cell[pbc], compute_uv=False)
         if pbc.any() and extents.min() <= FLAT * min(library.cutoff, extents.max()):
-            raise ValueError(
-                f"the periodic cell vectors {cell[pbc].round(6).tolist()} of {name} lie in one"
-                " plane or line: give a cell with a volume, or pbc=False"
-            )
+            wrong = f"the periodic cell vectors {cell[pbc].round(6).tolist()} of {name}"
+            remedy = "give a cell with a volume, or pbc=False"
+            raise ValueError(f"{wrong} lie in one plane or line: {remedy}")
         points, box, periodic = np.zeros((len(x), 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
         points[:, :d], box[:d, :d], periodic[:d] = x, cell, pbc
         pairs, shift = library.compute(points, box, periodic, "PS")

@@ -26,10 +26,8 @@ class NoGraph(RuntimeError):
     """A potential cannot give a differentiable prediction."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(
-            f"{name} cannot be differentiated twice: use the gradient HessianVector(), which needs"
-            " forces only (or FiniteDifference())"
-        )
+        remedy = "use the gradient HessianVector(), which needs forces only (or FiniteDifference())"
+        super().__init__(f"{name} cannot be differentiated twice: {remedy}")
 
 
 class Potential(Protocol):
@@ -78,9 +76,8 @@ class SlopedEnergy(nn.Module, ABC):
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a written ``backward`` of which torch keeps no graph.
 
-    torch's ``once_differentiable`` refuses only where the incoming slope is itself to be
-    differentiated. The slope of a sum is a constant, and its second derivative would silently be
-    zero.
+    torch's ``once_differentiable`` accepts a constant incoming slope, as that of a sum: its second
+    derivative would silently be zero.
     """
 
     @wraps(backward)
@@ -178,11 +175,7 @@ class Recorded:
 
 @dataclass(frozen=True)
 class Differentiable:
-    """A potential from a differentiable energy.
-
-    Attributes:
-        energy: maps a batch to energies (B,) in torch, twice differentiable.
-    """
+    """A potential from an `energy`, which maps a batch to (B,) in torch, twice differentiable."""
 
     energy: Energy
 
@@ -192,11 +185,7 @@ class Differentiable:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Energies of isolated atoms, subtracted in float64 so that a network learns small numbers.
-
-    Attributes:
-        energies: eV for each atomic number.
-    """
+    """`energies` of isolated atoms in eV, by atomic number, subtracted in float64."""
 
     energies: Mapping[int, float] = field(default_factory=dict)
 
@@ -220,7 +209,7 @@ class Baseline:
         Args:
             numbers: atomic numbers of each structure.
             energies: (n,) total energies, eV.
-            toward: eV of isolated atoms for each atomic number; zero where it has none.
+            toward: eV of isolated atoms for each atomic number; zero where not given.
             ridge: weight of the pull, relative to the number of structures.
         """
         elements = np.unique(np.concatenate(numbers))
@@ -247,10 +236,8 @@ class Baseline:
         if missing and self.energies:
             names = ", ".join(chemical_symbols[z] for z in sorted(missing))
             present = ", ".join(chemical_symbols[z] for z in self.energies)
-            raise ValueError(
-                f"no baseline energy for {names}; the model knows {present}: add such structures to"
-                " the training data"
-            )
+            wrong = f"no baseline energy for {names}; the model knows {present}"
+            raise ValueError(f"{wrong}: add such structures to the training data")
         return batch.sum(table.to(batch.numbers.device)[batch.numbers])
 
     def __repr__(self) -> str:

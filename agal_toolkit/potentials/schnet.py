@@ -22,7 +22,7 @@ from .envelope import envelope
 from .neighbours import nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 from .schnet_filters import FilterTable
-from .schnet_passes import EnergySlopes, PairSums, evaluate, unpack
+from .schnet_passes import EnergySlopes, Neighbourhood, evaluate, unpack
 
 
 class SchNet(SlopedEnergy):
@@ -70,19 +70,15 @@ class SchNet(SlopedEnergy):
     ) -> None:
         super().__init__()
         if min(features, gaussians) < 2 or min(filters, interactions) < 1 or not cutoff > 0:
-            raise ValueError(
-                f"features={features} and gaussians={gaussians} must be at least 2,"
-                f" filters={filters} and interactions={interactions} at least 1, cutoff={cutoff}"
-                " positive"
-            )
+            two = f"features={features} and gaussians={gaussians} must be at least 2"
+            one = f"filters={filters} and interactions={interactions} at least 1"
+            raise ValueError(f"{two}, {one}, cutoff={cutoff} positive")
         self.elements, self.cutoff = Elements(elements, "SchNet"), float(cutoff)
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
         rows = [torch.randn(len(self.elements), features, generator=g) for g in generators]
         self.embedding = nn.Parameter(torch.stack(rows).to(dtype))
-        blocks = [
-            Interaction(generators, features, filters, gaussians, cutoff, dtype)
-            for _ in range(interactions)
-        ]
+        sizes = features, filters, gaussians, cutoff, dtype
+        blocks = [Interaction(generators, *sizes) for _ in range(interactions)]
         self.interactions = nn.ModuleList(blocks)
         self.inner, self.inner_bias = _dense(generators, features, features // 2, dtype)
         self.outer, self.outer_bias = _dense(generators, features // 2, 1, dtype)
@@ -113,13 +109,12 @@ class SchNet(SlopedEnergy):
         vectors = pairs.vectors(batch)
         lengths = pairs.distances(vectors, batch)
         distances = lengths.to(self.embedding.dtype)
-        sums = PairSums(pairs.first, pairs.second, len(kinds), len(distances))
-        inputs = distances, self.cutoff, kinds, sums
+        near = Neighbourhood(pairs, self.cutoff, kinds, len(distances))
         if torch.is_grad_enabled():
-            atoms, dE_dr = EnergySlopes.apply(*inputs, *self._ordered())
+            atoms, dE_dr = EnergySlopes.apply(distances, near, *self._ordered())
         else:
             table = self._filter_table()
-            atoms, dE_dr, _ = evaluate(*inputs, self._ordered(), keep=False, table=table)
+            atoms, dE_dr, _ = evaluate(distances, near, self._ordered(), keep=False, table=table)
         energies = batch.sum(atoms + nan_where_invalid(batch).to(atoms.dtype))
         # along each pair's vector, which begins at the first atom and ends at the second
         dE_dvector = vectors * (dE_dr / lengths).unsqueeze(-1)
@@ -136,11 +131,7 @@ class SchNet(SlopedEnergy):
         return cast("list[Interaction]", list(self.interactions))
 
     def _filter_table(self) -> FilterTable | None:
-        """Return a table of the filters, or None.
-
-        None in float64, where the network itself is wanted, while a weight learns, and where no
-        table agrees with the network.
-        """
+        """Return a table; None in float64, while a weight learns, or if none is accurate enough."""
         weights = [p for block in self._blocks for p in block.parameters()]
         # torch counts no changes of inference tensors
         learning = any(p.requires_grad or p.is_inference() for p in weights)
@@ -178,8 +169,7 @@ class Interaction(nn.Module):
 
     Attributes:
         centres, widths: (M, 1, G), angstrom.
-        first, first_bias, second, second_bias: the filter's layers, (M, G, K), (M, 1, K), (M, K,
-            K), (M, 1, K).
+        first, first_bias, second, second_bias: layers of the filter, (M, G, K) and (M, K, K).
         send: A of the equations, (M, F, K).
         receive, receive_bias: B and b, (M, K, F), (M, 1, F).
         update, update_bias: C and c, (M, F, F), (M, 1, F).
@@ -215,20 +205,14 @@ class Interaction(nn.Module):
 def _dense(
     generators: Sequence[torch.Generator], fan_in: int, fan_out: int, dtype: torch.dtype
 ) -> tuple[nn.Parameter, nn.Parameter]:
-    """Return Xavier-uniform weights (M, in, out) and zero biases (M, 1, out).
-
-    They are drawn in float32, so that every precision starts alike.
-    """
+    """Return Xavier-uniform weights (M, in, out), drawn in float32, and zero biases."""
     limit = math.sqrt(6.0 / (fan_in + fan_out))
-    weights = torch.stack(
-        [(torch.rand(fan_in, fan_out, generator=g) * 2 - 1) * limit for g in generators]
-    )
-    biases = torch.zeros(len(weights), 1, fan_out, dtype=dtype)
-    return nn.Parameter(weights.to(dtype)), nn.Parameter(biases)
+    rows = [(torch.rand(fan_in, fan_out, generator=g) * 2 - 1) * limit for g in generators]
+    biases = torch.zeros(len(rows), 1, fan_out, dtype=dtype)
+    return nn.Parameter(torch.stack(rows).to(dtype)), nn.Parameter(biases)
 
 
 def _ssp(z: Tensor) -> Tensor:
-    """Return the shifted softplus."""
     return softplus(z) - math.log(2.0)
 
 

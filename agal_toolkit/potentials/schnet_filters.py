@@ -22,9 +22,7 @@ from torch.nn.functional import embedding_bag
 
 from .envelope import Envelope
 
-# Exponents of Gaussians end here, below all rounding: exponentials that underflow are ten times
-# slower.
-SMALLEST_EXPONENT = -50.0
+SMALLEST_EXPONENT = -50.0  # below all rounding; exponentials that underflow are ten times slower
 CELLS, FINEST = 256, 4096  # between knots of a table, at first and at most
 ROUNDING = 2e-6  # relative to the largest filter or slope: what products in float32 leave
 
@@ -46,23 +44,15 @@ class Weights(NamedTuple):
 
 
 class SavedFilter(NamedTuple):
-    """Intermediate values of :func:`filters` that its reverse pass needs, with P or 2 P rows.
+    """Intermediate values of :func:`filters` that its reverse pass needs, with P or 2 P rows."""
 
-    Attributes:
-        gaussians: (M, 2P, G).
-        hidden: (M, 2P, K), output of the first layer.
-        first_sigmoid, first_dot: (M, P, K), slope of the activation and of its argument.
-        second_sigmoid, second_dot: (M, P, K), the same in the second layer.
-        bare: (M, P, K), b of the equations.
-    """
-
-    gaussians: Tensor
-    hidden: Tensor
-    first_sigmoid: Tensor
-    first_dot: Tensor
-    second_sigmoid: Tensor
+    gaussians: Tensor  # (M, 2P, G)
+    hidden: Tensor  # (M, 2P, K), output of the first layer
+    first_sigmoid: Tensor  # (M, P, K), as all that follow: slope of the activation
+    first_dot: Tensor  # slope of its argument
+    second_sigmoid: Tensor  # the same in the second layer
     second_dot: Tensor
-    bare: Tensor
+    bare: Tensor  # b of the equations
 
 
 def softplus(z: Tensor, out: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -110,9 +100,8 @@ def filters(
     bare, second_sigmoid = softplus(z[:, :pairs].add_(w.second_bias))
     # envelope: dW/dr = f b' + f' b
     dW_dr = (second_sigmoid * second_dot).mul_(envelope.value).addcmul_(bare, envelope.slope)
-    saved = SavedFilter(
-        gaussians, hidden, first_sigmoid, first_dot, second_sigmoid, second_dot, bare
-    )
+    slopes = first_sigmoid, first_dot, second_sigmoid, second_dot
+    saved = SavedFilter(gaussians, hidden, *slopes, bare)
     return bare * envelope.value, dW_dr, saved
 
 
@@ -134,8 +123,7 @@ def filters_backward(
         dL_dW: (M, P, K); it is overwritten.
         dE_dW: (M, P, K), slope of the energy; the loss's slope in dW/dr is this times `v`.
         v: (M, P, 1), the loss's slopes in dE/dr.
-        moving: whether the slope in distances is wanted.
-        learning: whether those in parameters are.
+        moving, learning: whether slopes in distances and parameters are wanted.
     """
     pairs, dL_dr = distances.shape[1], None
     if moving:  # through f and f' of W = f b and dW/dr = f b' + f' b
@@ -187,7 +175,6 @@ class FilterTable:
         cutoff: angstrom.
 
     Attributes:
-        cells: number of cells between knots.
         agrees: False where the filters are too narrow for :data:`FINEST` cells.
     """
 
@@ -217,10 +204,8 @@ class FilterTable:
             self.rows.append((solve @ torch.stack(conditions, dim=2)).float().flatten(0, 2))
             exact = filters(w, between, Envelope.of(between, self.cutoff))[:2]
             read = self.read(t, *self.place(between.float()))
-            agrees &= all(
-                bool((a - b).abs().max() <= ROUNDING * a.abs().max())
-                for a, b in zip(exact, read, strict=True)
-            )
+            for a, b in zip(exact, read, strict=True):
+                agrees &= bool((a - b).abs().max() <= ROUNDING * a.abs().max())
         return agrees
 
     def place(self, distances: Tensor) -> tuple[Tensor, Tensor]:

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from .envelope import Envelope
+from .neighbours import Pairs
 from .protocol import differentiable_once
 from .schnet_filters import (
     FilterTable,
@@ -39,20 +40,21 @@ from .schnet_filters import (
 )
 
 
-class PairSums:
-    """Index arithmetic of sums over neighbours, for P pairs of N atoms and M members.
+class Neighbourhood:
+    """P pairs closer than `cutoff` of N atoms, whose `kinds` (N,) are rows of the embedding.
 
-    Each pair counts in both directions: (M, 2, P, K) holds what the second atom of each pair sends
-    to the first, then what the first sends to the second.
+    It sums over neighbours for M members. Each pair counts in both directions: (M, 2, P, K) holds
+    what the second atom of each pair sends to the first, then what the first sends to the second.
     """
 
-    def __init__(self, first: Tensor, second: Tensor, atoms: int, members: int) -> None:
+    def __init__(self, pairs: Pairs, cutoff: float, kinds: Tensor, members: int) -> None:
+        self.cutoff, self.kinds, self.members = cutoff, kinds, members
+        first, second = pairs.first, pairs.second
         self.senders, receivers = torch.cat([second, first]), torch.cat([first, second])
         offsets = len(receivers) * torch.arange(members, device=first.device).unsqueeze(-1)
-        counts = torch.bincount(receivers, minlength=atoms)
+        counts = torch.bincount(receivers, minlength=len(kinds))
         self.order = (receivers.argsort(stable=True) + offsets).flatten()
         self.starts = (counts.cumsum(0) - counts + offsets).flatten()
-        self.members = members
 
     def send(self, atoms: Tensor) -> Tensor:
         """Return the senders' rows (M, 2, P, K) of `atoms` (M, N, K)."""
@@ -74,23 +76,17 @@ def pair_products(a: Tensor, b: Tensor) -> Tensor:
 class EnergySlopes(torch.autograd.Function):
     """Energies of atoms (M, N) and the slopes of their sum in the distances (M, P).
 
-    Arguments: distances (M, P), cutoff, the embedding's row for each atom (N,), :class:`PairSums`,
-    then the parameters: embedding, eleven of each interaction in the order of :class:`Weights`, and
-    weight and bias of the two layers of the energy.
+    Arguments: distances (M, P), :class:`Neighbourhood`, then the parameters: embedding, eleven of
+    each interaction in the order of :class:`Weights`, and weight and bias of the energy's layers.
     """
 
     @staticmethod
     def forward(
-        ctx: Any,
-        distances: Tensor,
-        cutoff: float,
-        kinds: Tensor,
-        sums: PairSums,
-        *parameters: Tensor,
+        ctx: Any, distances: Tensor, near: Neighbourhood, *parameters: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Evaluate, and save what the derivative needs."""
-        E, dE_dr, saved = evaluate(distances, cutoff, kinds, sums, parameters, keep=True)
-        ctx.settings = cutoff, kinds, sums
+        E, dE_dr, saved = evaluate(distances, near, parameters, keep=True)
+        ctx.near = near
         ctx.save_for_backward(distances, *parameters, *saved)
         return E, dE_dr
 
@@ -99,18 +95,11 @@ class EnergySlopes(torch.autograd.Function):
     def backward(ctx: Any, dL_dE: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
         """Differentiate once; the result keeps no graph."""
         distances, *saved = ctx.saved_tensors
-        cutoff, kinds, sums = ctx.settings
-        count = len(ctx.needs_input_grad) - 4
-        dL_dr, dL_dparameters = differentiate(
-            *(distances, cutoff, kinds, sums),
-            saved[:count],
-            saved[count:],
-            dL_dE.unsqueeze(-1),
-            v.unsqueeze(-1),
-            moving=ctx.needs_input_grad[0],
-            learning=any(ctx.needs_input_grad[4:]),
-        )
-        return dL_dr, None, None, None, *dL_dparameters
+        moving, _, *learning = ctx.needs_input_grad
+        parameters, saved = saved[: len(learning)], saved[len(learning) :]
+        loss = dL_dE.unsqueeze(-1), v.unsqueeze(-1), moving, any(learning)
+        dL_dr, dL_dparameters = differentiate(distances, ctx.near, parameters, saved, *loss)
+        return dL_dr, None, *dL_dparameters
 
 
 def unpack(parameters: Sequence[Tensor]) -> tuple[Tensor, list[Weights], Sequence[Tensor]]:
@@ -150,9 +139,7 @@ def _unpack_saved(saved: Sequence[Tensor]) -> list[tuple[SavedInteraction, Saved
 
 def evaluate(
     distances: Tensor,
-    cutoff: float,
-    kinds: Tensor,
-    sums: PairSums,
+    near: Neighbourhood,
     parameters: Sequence[Tensor],
     keep: bool,
     table: FilterTable | None = None,
@@ -160,16 +147,15 @@ def evaluate(
     """Return energies of atoms (M, N), dE/dr (M, P), and values for :func:`differentiate`.
 
     Args:
-        distances: (M, P).
-        cutoff, kinds, sums, parameters: as of :class:`EnergySlopes`.
+        distances, near, parameters: as of :class:`EnergySlopes`.
         keep: whether the values for the derivative are wanted.
         table: filters to be read instead of computed, without `keep` only.
     """
     embedding, blocks, (inner, inner_bias, outer, outer_bias) = unpack(parameters)
-    envelope = Envelope.of(distances, cutoff) if table is None else None
+    envelope = Envelope.of(distances, near.cutoff) if table is None else None
     place = () if table is None else table.place(distances)
     # Up: the interactions
-    x, up = embedding.index_select(1, kinds), []
+    x, up = embedding.index_select(1, near.kinds), []
     for t, w in enumerate(blocks):
         if envelope is not None:
             W, dW_dr, saved_filter = filters(w, distances, envelope)
@@ -177,8 +163,8 @@ def evaluate(
             assert table is not None
             (W, dW_dr), saved_filter = table.read(t, *place), None
         # in the first interaction y has one row for each element
-        y = torch.bmm(x, w.send) if t else torch.bmm(embedding, w.send).index_select(1, kinds)
-        m = sums.receive(sums.send(y).mul_(W.unsqueeze(1)))
+        y = torch.bmm(x, w.send) if t else torch.bmm(embedding, w.send).index_select(1, near.kinds)
+        m = near.receive(near.send(y).mul_(W.unsqueeze(1)))
         h, sigmoid = softplus(torch.baddbmm(w.receive_bias, m, w.receive))
         x_in, x = x, torch.baddbmm(x, h, w.update).add_(w.update_bias)
         if keep:
@@ -197,12 +183,12 @@ def evaluate(
         w = blocks[t]
         dE_dz = torch.bmm(dE_dx, w.update.mT).mul_(sigmoid)
         dE_dm = torch.bmm(dE_dz, w.receive.mT)
-        dE_dm_sent = sums.send(dE_dm)
-        dE_dW = pair_products(dE_dm_sent, sums.send(y))
+        dE_dm_sent = near.send(dE_dm)
+        dE_dW = pair_products(dE_dm_sent, near.send(y))
         dE_dr += (dE_dW * dW_dr).sum(-1)
         dE_dx_out, dE_dy = dE_dx, dE_dm  # the embedding needs no slope: dE_dy is unused at t = 0
         if t:
-            dE_dy = sums.receive(dE_dm_sent.mul_(W.unsqueeze(1)))
+            dE_dy = near.receive(dE_dm_sent.mul_(W.unsqueeze(1)))
             dE_dx = torch.baddbmm(dE_dx, dE_dy, w.send.mT)
         if keep:
             saved += [x_in, y, m, sigmoid, h, dE_dx_out, dE_dz, dE_dm, dE_dy, dE_dW, W, dW_dr]
@@ -212,9 +198,7 @@ def evaluate(
 
 def differentiate(
     distances: Tensor,
-    cutoff: float,
-    kinds: Tensor,
-    sums: PairSums,
+    near: Neighbourhood,
     parameters: Sequence[Tensor],
     saved: Sequence[Tensor],
     dL_dE: Tensor,
@@ -225,26 +209,24 @@ def differentiate(
     """Return the slopes of a loss L in distances (M, P) and in all parameters.
 
     Args:
-        distances, cutoff, kinds, sums, parameters: as of :func:`evaluate`.
-        saved: what it returned for this function.
+        distances, near, parameters, saved: as of :func:`evaluate`.
         dL_dE: (M, N, 1), the loss's slopes in the atoms' energies.
         v: (M, P, 1), the loss's slopes in dE/dr.
-        moving: whether the slope in distances is wanted, else it is None.
-        learning: whether those in parameters are, else they are None.
+        moving, learning: whether slopes in distances and parameters are wanted, else None.
     """
     embedding, blocks, (inner, _, outer, _) = unpack(parameters)
     x_last, h_last, sigmoid_last, dE_dz_last = saved[:4]
-    saved_blocks, envelope = _unpack_saved(saved), Envelope.of(distances, cutoff)
+    saved_blocks, envelope = _unpack_saved(saved), Envelope.of(distances, near.cutoff)
     # Up: derivatives along v. Distances move, so filters do; the embedding does not.
     x_dot, up = None, []
     for w, (s, _) in zip(blocks, saved_blocks, strict=True):
         W_dot = s.dW_dr * v
-        y_sent, y_sent_dot, x_in_dot = sums.send(s.y), None, x_dot
+        y_sent, y_sent_dot, x_in_dot = near.send(s.y), None, x_dot
         messages = y_sent * W_dot.unsqueeze(1)
         if x_dot is not None:
-            y_sent_dot = sums.send(torch.bmm(x_dot, w.send))
+            y_sent_dot = near.send(torch.bmm(x_dot, w.send))
             messages.addcmul_(y_sent_dot, s.W.unsqueeze(1))
-        m_dot = sums.receive(messages)
+        m_dot = near.receive(messages)
         z_dot = torch.bmm(m_dot, w.receive)
         h_dot = z_dot * s.sigmoid
         if x_dot is None:
@@ -284,14 +266,14 @@ def differentiate(
                 dL_dx.sum(1, keepdim=True),
             ]
         # Messages: to the filters, then to their senders
-        dL_dm_sent, dE_dm_sent = sums.send(dL_dm), sums.send(s.dE_dm)
+        dL_dm_sent, dE_dm_sent = near.send(dL_dm), near.send(s.dE_dm)
         dL_dW = pair_products(dL_dm_sent, y_sent)
         if y_sent_dot is not None:
             dL_dW.addcmul_(dE_dm_sent[:, 1], y_sent_dot[:, 0])
             dL_dW.addcmul_(dE_dm_sent[:, 0], y_sent_dot[:, 1])
         if t or learning:
             dL_dm_sent.mul_(s.W.unsqueeze(1)).addcmul_(dE_dm_sent, W_dot.unsqueeze(1))
-            dL_dy = sums.receive(dL_dm_sent)
+            dL_dy = near.receive(dL_dm_sent)
             if x_in_dot is not None:
                 if learning:
                     dL_dsend = torch.bmm(s.x.mT, dL_dy).baddbmm_(x_in_dot.mT, s.dE_dy)
@@ -299,9 +281,9 @@ def differentiate(
                 dL_dx = torch.baddbmm(dL_dx, dL_dy, w.send.mT)
             else:  # the first interaction: one row of y for each element
                 rows = embedding.new_zeros(*embedding.shape[:2], dL_dy.shape[-1])
-                dL_dy = rows.index_add_(1, kinds, dL_dy)
+                dL_dy = rows.index_add_(1, near.kinds, dL_dy)
                 block_grads.insert(0, torch.bmm(embedding.mT, dL_dy))
-                embedding_grad = [torch.bmm(dL_dy, w.send.mT).index_add_(1, kinds, dL_dx)]
+                embedding_grad = [torch.bmm(dL_dy, w.send.mT).index_add_(1, near.kinds, dL_dx)]
         from_filter, filter_grads = filters_backward(
             w, distances, envelope, saved_filter, dL_dW, s.dE_dW, v, moving, learning
         )

@@ -1,14 +1,10 @@
 """A potential as a torch-sim model, and replicas that torch-sim's integrators move as one batch.
 
 Velocity Verlet and the half step of the Nose-Hoover chain are torch-sim 0.3's. Its
-``nvt_nose_hoover`` has one chain for a whole batch, so that it fails for two or more systems (its
-issue 262), and counts 3n degrees of freedom although the centre of mass rests, which heats ammonia
-by a third: here every replica has its own chain and its real degrees of freedom.
-
-Its barostats are not used. ``npt_nose_hoover`` also has a single chain, moves positions by the
-momenta before the half kick, halves the kinetic pressure (its pull request 520), and its conserved
-quantity drifts however short the step; ``npt_langevin`` drives the volume by one component of the
-stress and draws from the global random numbers.
+``nvt_nose_hoover`` has one chain for a whole batch, fails for two or more systems (its issue 262)
+and counts the resting centre of mass, which heats ammonia by a third: here every replica has its
+own chain and degrees of freedom. Its barostats are not used: ``npt_nose_hoover`` halves the kinetic
+pressure (its pull request 520), ``npt_langevin`` draws from the global random numbers.
 """
 
 from __future__ import annotations
@@ -22,12 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
-from torch_sim.integrators.md import (
-    MDState,
-    NoseHooverChain,
-    construct_nose_hoover_chain,
-    velocity_verlet,
-)
+from torch_sim.integrators import md
+from torch_sim.integrators.md import MDState
 from torch_sim.models.interface import ModelInterface
 from torch_sim.quantities import calc_kinetic_energy
 from torch_sim.state import SimState
@@ -36,8 +28,7 @@ from ..batch import Batch, Prediction
 from ..geometry import Geometry
 from .protocol import Potential
 
-CHAIN = 3
-"""Thermostats in a Nose-Hoover chain (Cezar 2025)."""
+CHAIN = 3  # thermostats in a Nose-Hoover chain (Cezar 2025)
 
 
 class PotentialModel(ModelInterface):
@@ -49,8 +40,7 @@ class PotentialModel(ModelInterface):
         device: of the potential.
 
     Attributes:
-        batch: the latest batch.
-        prediction: the latest prediction, without a graph.
+        batch, prediction: the latest ones, without a graph.
     """
 
     batch: Batch
@@ -110,8 +100,7 @@ class Replicas(MDState):
         total_charge, multiplicity: (B,) of the systems.
         kT: (B,) eV, of the thermostat.
         freedom: (B,) degrees of freedom.
-        chain_positions: (B, CHAIN) of the thermostats, without dimension.
-        chain_momenta: (B, CHAIN), eV times torch-sim's unit of time.
+        chain_positions, chain_momenta: (B, CHAIN), a number, and eV times torch-sim's unit of time.
     """
 
     periodic: Tensor
@@ -202,7 +191,7 @@ Integrator = Callable[[Replicas], Replicas]
 def verlet(model: PotentialModel, timestep: float) -> Integrator:
     """Return torch-sim's ``velocity_verlet`` as an integrator, `timestep` in its unit of time."""
     # annotated for tensors and torch-sim's state, it takes numbers and keeps the state's class
-    step: Any = velocity_verlet
+    step: Any = md.velocity_verlet
     return lambda state: step(state, timestep, model)
 
 
@@ -216,8 +205,8 @@ def nose_hoover(model: PotentialModel, timestep: float, damping: float) -> Integ
         timestep: torch-sim's unit of time.
         damping: relaxation time of the thermostat, same unit.
     """
-    new_chain: Any = construct_nose_hoover_chain  # takes numbers, is annotated for tensors
-    chain_state: Any = NoseHooverChain
+    new_chain: Any = md.construct_nose_hoover_chain  # takes numbers, is annotated for tensors
+    chain_state: Any = md.NoseHooverChain
     chain, step = new_chain(timestep, CHAIN, 1, 1, damping), verlet(model, timestep)
 
     def thermostat(state: Replicas) -> Replicas:

@@ -217,14 +217,14 @@ def test_what_is_on_disk_is_read_not_run(right, tmp_path):
 def test_a_longer_run_goes_on(tmp_path, right):
     label = Asked()
     run(helpers.small_loop(label), tmp_path / "run", 1)
-    asked, events = len(label.log), []
+    calls, events = len(label.log), []
     run(helpers.small_loop(label), tmp_path / "run", 3, events.append)
     assert {e.generation for e in events if isinstance(e, Stage) and e.status == "started"} == {
         1,
         2,
     }
     assert sum(isinstance(e, Epoch) for e in events) == 12
-    assert len(label.log) - asked == sum(len(g.labelled) for g in right[1][1:])
+    assert len(label.log) - calls == sum(len(g.labelled) for g in right[1][1:])
     assert len(set(label.log)) == len(label.log)
     assert helpers.contents(tmp_path / "run") == helpers.contents(right[0])
 
@@ -608,19 +608,20 @@ def test_labelled_data_are_ordered_by_candidate_not_by_arrival(right):
 
 
 def asked_and_told(loop, directory, count):
-    told = None
+    generation = None
     for _ in range(count):
         proposal = loop.ask(
-            helpers.first_data(), directory, after=told if directory is None else None
+            helpers.first_data(), directory, after=generation if directory is None else None
         )
-        told = loop.tell(proposal, [WELL(g) for g in proposal.geometries], directory)
-        yield told
+        generation = loop.tell(proposal, [WELL(g) for g in proposal.geometries], directory)
+        yield generation
 
 
 @pytest.mark.parametrize("kept", [True, False], ids=["directory", "memory"])
 def test_ask_and_tell_is_generations(kept, right, tmp_path):
-    told = list(asked_and_told(helpers.small_loop(Asked()), tmp_path / "run" if kept else None, 3))
-    assert all(equal(a, b) for a, b in zip(told, right[1], strict=True))
+    folder = tmp_path / "run" if kept else None
+    generations = list(asked_and_told(helpers.small_loop(Asked()), folder, 3))
+    assert all(equal(a, b) for a, b in zip(generations, right[1], strict=True))
     if kept:
         mine = helpers.contents(tmp_path / "run")
         assert mine == helpers.contents(right[0])  # told labels are in the cache too
@@ -643,9 +644,9 @@ def test_answers_may_be_missing_or_failures():
         ValueError("the beam was off"),
         WELL(proposal.geometries[3]),
     ]
-    told = loop.tell(proposal, answers)
-    assert len(told.labelled) == 2
-    assert dict(told.failures) == {
+    generation = loop.tell(proposal, answers)
+    assert len(generation.labelled) == 2
+    assert dict(generation.failures) == {
         1: "no answer",
         2: "the beam was off",
     }
@@ -696,7 +697,7 @@ def test_a_structure_keeps_its_place_in_the_split_in_later_generations(right):
         np.testing.assert_array_equal(valid[:, :20], splits[0][1])
 
 
-def told(tmp_path, *answers):
+def answered(tmp_path, *answers):
     """A proposal of a small loop with answers for its first geometries, None for the others."""
     loop, data = helpers.small_loop(), helpers.first_data()
     proposal = loop.ask(data, tmp_path / "run")
@@ -705,7 +706,7 @@ def told(tmp_path, *answers):
 
 
 def test_told_labels_survive_a_retry(tmp_path):
-    loop, data, proposal, answers = told(tmp_path)
+    loop, data, proposal, answers = answered(tmp_path)
     answers[1:] = [WELL(g) for g in proposal.geometries[1:]]
     loop.tell(proposal, answers, tmp_path / "run")
     assert loop.retry(tmp_path / "run") == 1
@@ -719,14 +720,14 @@ def test_told_labels_survive_a_retry(tmp_path):
 
 
 def test_a_generation_is_told_once(tmp_path):
-    loop, _, proposal, answers = told(tmp_path)
+    loop, _, proposal, answers = answered(tmp_path)
     loop.tell(proposal, answers, tmp_path / "run")
     with pytest.raises(ValueError, match=r"generation 1 has its labels already.*retry"):
         loop.tell(proposal, [WELL(g) for g in proposal.geometries], tmp_path / "run")
 
 
 def test_answers_that_are_no_labels_are_refused_before_anything_is_written(tmp_path):
-    loop, _, proposal, answers = told(tmp_path, -3.8)
+    loop, _, proposal, answers = answered(tmp_path, -3.8)
     with pytest.raises(TypeError, match=r"answer 0 is a float: give Labels"):
         loop.tell(proposal, answers, tmp_path / "run")
     assert not (tmp_path / "run" / "generation_000" / "labels.npz").exists()

@@ -35,18 +35,22 @@ def test_a_calculator_says_the_same_as_a_potential(rng):
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     atoms.rattle(0.1, rng=rng)
     cluster = Atoms("Cu4", positions=rng.uniform(0, 5, (4, 3)))
-    said = CalculatorPotential(EMT())(Batch.of([atoms, cluster]))
+    prediction = CalculatorPotential(EMT())(Batch.of([atoms, cluster]))
     at = 0
-    for i, each in enumerate((atoms, cluster)):
-        each.calc = EMT()
-        assert float(said.energy[i]) == pytest.approx(each.get_potential_energy(), abs=1e-12)
-        np.testing.assert_allclose(
-            said.forces[at : at + len(each)].numpy(), each.get_forces(), atol=1e-12
+    for i, structure in enumerate((atoms, cluster)):
+        structure.calc = EMT()
+        assert float(prediction.energy[i]) == pytest.approx(
+            structure.get_potential_energy(), abs=1e-12
         )
-        at += len(each)
-    np.testing.assert_allclose(said.stress[0].numpy(), atoms.get_stress(voigt=False), atol=1e-12)
-    assert said.stress[1].isnan().all()
-    assert said.energy.dtype == torch.float64
+        np.testing.assert_allclose(
+            prediction.forces[at : at + len(structure)].numpy(), structure.get_forces(), atol=1e-12
+        )
+        at += len(structure)
+    np.testing.assert_allclose(
+        prediction.stress[0].numpy(), atoms.get_stress(voigt=False), atol=1e-12
+    )
+    assert prediction.stress[1].isnan().all()
+    assert prediction.energy.dtype == torch.float64
 
 
 def test_a_calculator_without_stress_has_none():
@@ -57,9 +61,9 @@ def test_a_calculator_without_stress_has_none():
             super().calculate(*args, **kwargs)
             self.results.pop("stress", None)
 
-    said = CalculatorPotential(NoStress())(Batch.of([bulk("Ar", cubic=True)]))
-    assert said.stress.isnan().all()
-    assert not said.forces.isnan().any()
+    prediction = CalculatorPotential(NoStress())(Batch.of([bulk("Ar", cubic=True)]))
+    assert prediction.stress.isnan().all()
+    assert not prediction.forces.isnan().any()
 
 
 def test_a_calculator_has_no_graph():
@@ -79,8 +83,8 @@ def test_fixed_atoms_still_feel_forces(rng):
     geometry = Geometry(
         positions=[[0.0, 0.0, 0.0], [1.3, 0.0, 0.0]], numbers=[18, 18], movable=[False, True]
     )
-    said = CalculatorPotential(LennardJones())(Batch.of([geometry]))
-    assert said.forces[0].abs().max() > 0.1
+    prediction = CalculatorPotential(LennardJones())(Batch.of([geometry]))
+    assert prediction.forces[0].abs().max() > 0.1
 
 
 def test_the_calculator_of_a_potential_against_ases_differences(rng):
@@ -182,7 +186,7 @@ def test_a_calculator_is_told_charge_and_multiplicity():
     class Told(LennardJones):
         def calculate(self, atoms, *args, **kwargs):
             super().calculate(atoms, *args, **kwargs)
-            told.append(
+            calls.append(
                 (
                     atoms.info["charge"],
                     atoms.info["multiplicity"],
@@ -191,9 +195,9 @@ def test_a_calculator_is_told_charge_and_multiplicity():
                 )
             )
 
-    told = []
+    calls = []
     CalculatorPotential(Told())(Batch.of(ions()))
-    assert told == [(0, 1, 0.0, 0.0), (1, 2, 1.0, 1.0), (0, 3, 0.0, 2.0), (0, 1, 0.0, 0.0)]
+    assert calls == [(0, 1, 0.0, 0.0), (1, 2, 1.0, 1.0), (0, 3, 0.0, 2.0), (0, 1, 0.0, 0.0)]
 
 
 def test_xtb_sees_the_ion():
@@ -203,9 +207,9 @@ def test_xtb_sees_the_ion():
     ammonium = molecule("CH4")
     ammonium.numbers[0] = 7
     batch = Batch.of([Geometry(positions=ammonium.positions, numbers=ammonium.numbers, charge=1)])
-    said = CalculatorPotential(tblite.TBLite(method="GFN1-xTB", verbosity=0))(batch)
+    prediction = CalculatorPotential(tblite.TBLite(method="GFN1-xTB", verbosity=0))(batch)
     ammonium.calc = tblite.TBLite(method="GFN1-xTB", charge=1, verbosity=0)
-    assert float(said.energy[0]) == pytest.approx(ammonium.get_potential_energy(), abs=1e-6)
+    assert float(prediction.energy[0]) == pytest.approx(ammonium.get_potential_energy(), abs=1e-6)
 
 
 @pytest.mark.parametrize("replicas", [1, 3])
@@ -242,6 +246,6 @@ def test_threads_do_not_mix_what_a_calculator_remembers():
     potential = CalculatorPotential(Slow())
     batches = [Batch.of([Atoms("Ar", positions=[[float(k), 0, 0]])]) for k in range(8)]
     with ThreadPoolExecutor(4) as pool:
-        said = list(pool.map(potential, batches))
-    assert [float(each.energy) for each in said] == list(range(8))
-    assert [float(each.forces[0, 0]) for each in said] == list(range(8))
+        predictions = list(pool.map(potential, batches))
+    assert [float(prediction.energy) for prediction in predictions] == list(range(8))
+    assert [float(prediction.forces[0, 0]) for prediction in predictions] == list(range(8))

@@ -61,7 +61,7 @@ GEOMETRIES = {
 GEOMETRY = pytest.mark.parametrize("name", GEOMETRIES)
 
 
-def said_of(geometry, module=None):
+def prediction_of(geometry, module=None):
     return Stacked(network() if module is None else module)(Batch.of([geometry]))
 
 
@@ -120,7 +120,7 @@ def by_hand(module, m, geometry) -> float:
 def test_energies_are_those_of_the_equations(name, rng):
     geometry, module = GEOMETRIES[name](rng), network()
     np.testing.assert_allclose(
-        said_of(geometry, module).energy[:, 0].numpy(),
+        prediction_of(geometry, module).energy[:, 0].numpy(),
         [by_hand(module, m, geometry) for m in range(2)],
         rtol=1e-10,
     )
@@ -137,9 +137,9 @@ def test_forces_are_slopes(name, rng):
     geometry = GEOMETRIES[name](rng)
     module = network()
     slope = helpers.slope(
-        lambda x: float(said_of(geometry.moved(x), module).energy[1, 0]), geometry.positions
+        lambda x: float(prediction_of(geometry.moved(x), module).energy[1, 0]), geometry.positions
     )
-    np.testing.assert_allclose(said_of(geometry, module).forces[1].numpy(), -slope, atol=1e-8)
+    np.testing.assert_allclose(prediction_of(geometry, module).forces[1].numpy(), -slope, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", ["crystal", "cell of one atom"])
@@ -155,7 +155,7 @@ def test_stress_is_the_slope_in_strain_over_volume(name, rng):
             ).energy[0, 0]
         )
 
-    stress = said_of(geometry, module).stress[0, 0].numpy()
+    stress = prediction_of(geometry, module).stress[0, 0].numpy()
     np.testing.assert_allclose(
         stress,
         helpers.slope(energy, np.zeros((3, 3))) / abs(np.linalg.det(geometry.cell)),
@@ -175,10 +175,12 @@ def test_hessian_vector_is_autograd(cell, dtype, limit, rng):
     )
     loss = Variance()(exact, None)
     _, right = Autograd()(exact, loss, batch, delta)
-    _, found = HessianVector()(committee, loss, batch, delta)
+    _, computed = HessianVector()(committee, loss, batch, delta)
     for key in ("shift", "strain")[: 1 + cell]:
         assert (
-            float((getattr(found, key) - getattr(right, key)).norm() / getattr(right, key).norm())
+            float(
+                (getattr(computed, key) - getattr(right, key)).norm() / getattr(right, key).norm()
+            )
             < limit
         )
 
@@ -186,12 +188,12 @@ def test_hessian_vector_is_autograd(cell, dtype, limit, rng):
 def test_members_see_positions_of_their_own(rng):
     module = network((1, 2, 3))
     batch = Batch.of([GEOMETRIES["crystal"](rng), GEOMETRIES["ammonia"](rng)])
-    own = torch.stack([batch.positions + 0.02 * m for m in range(3)]) + torch.tensor(
+    moved = torch.stack([batch.positions + 0.02 * m for m in range(3)]) + torch.tensor(
         rng.normal(0, 0.02, (3, *batch.positions.shape))
     )
-    together = Stacked(module)(batch.at(own))
+    together = Stacked(module)(batch.at(moved))
     for m in range(3):
-        alone = Stacked(module)(batch.at(own[m]))
+        alone = Stacked(module)(batch.at(moved[m]))
         torch.testing.assert_close(together.energy[m], alone.energy[m])
         torch.testing.assert_close(together.forces[m], alone.forces[m])
         torch.testing.assert_close(together.stress[m], alone.stress[m], equal_nan=True)
@@ -199,21 +201,21 @@ def test_members_see_positions_of_their_own(rng):
 
 def test_a_member_alone_says_the_same(rng):
     geometry = GEOMETRIES["crystal"](rng)
-    both = said_of(geometry)
+    both = prediction_of(geometry)
     for m in range(2):
         one = Stacked(network())[[m]](Batch.of([geometry]))
         torch.testing.assert_close(one.forces[0], both.forces[m])
     torch.testing.assert_close(
-        said_of(geometry, DensityNet([13], [7], dtype=torch.float64)).energy,
-        said_of(geometry, DensityNet([13], [3, 7], dtype=torch.float64)).energy[1:],
+        prediction_of(geometry, DensityNet([13], [7], dtype=torch.float64)).energy,
+        prediction_of(geometry, DensityNet([13], [3, 7], dtype=torch.float64)).energy[1:],
     )
 
 
 @GEOMETRY
 def test_places_turns_and_order_do_not_matter(name, rng):
     geometry, module = GEOMETRIES[name](rng), network()
-    said, turn, order = (
-        said_of(geometry, module),
+    prediction, turn, order = (
+        prediction_of(geometry, module),
         Rotation.random(random_state=1).as_matrix(),
         rng.permutation(len(geometry)),
     )
@@ -223,10 +225,10 @@ def test_places_turns_and_order_do_not_matter(name, rng):
         cell=geometry.cell @ turn,
         pbc=geometry.pbc,
     )
-    other = said_of(moved, module)
-    np.testing.assert_allclose(other.energy.numpy(), said.energy.numpy(), rtol=1e-9)
+    other = prediction_of(moved, module)
+    np.testing.assert_allclose(other.energy.numpy(), prediction.energy.numpy(), rtol=1e-9)
     np.testing.assert_allclose(
-        other.forces.numpy(), (said.forces.numpy() @ turn)[:, order], atol=1e-8
+        other.forces.numpy(), (prediction.forces.numpy() @ turn)[:, order], atol=1e-8
     )
 
 
@@ -234,40 +236,42 @@ def test_a_supercell_is_so_many_cells(rng):
     atoms = bulk("Al", a=3.4)
     atoms.rattle(0.1, rng=rng)
     large = make_supercell(atoms, [[2, 1, 0], [0, 1, 0], [0, 0, 3]])
-    one, many = said_of(Geometry.from_ase(atoms)), said_of(Geometry.from_ase(large))
+    one, many = prediction_of(Geometry.from_ase(atoms)), prediction_of(Geometry.from_ase(large))
     torch.testing.assert_close(many.energy, 6 * one.energy)
     torch.testing.assert_close(many.stress, one.stress)
 
 
 def test_nothing_jumps_at_the_cutoff():
     module, r = network(), np.linspace(CUTOFF - 2e-3, CUTOFF + 2e-3, 41)
-    said = Stacked(module)(
+    prediction = Stacked(module)(
         Batch.of([Geometry(positions=[[0, 0, 0], [x, 0, 0]], numbers=[7, 1]) for x in r])
     )
-    beyond = said.energy[:, r > CUTOFF]
-    assert (said.energy - beyond[:, :1]).abs().max() < 1e-6
-    assert said.forces.abs().max() < 1e-4
-    assert said.forces.view(2, -1, 2, 3)[:, r > CUTOFF].abs().max() == 0
+    beyond = prediction.energy[:, r > CUTOFF]
+    assert (prediction.energy - beyond[:, :1]).abs().max() < 1e-6
+    assert prediction.forces.abs().max() < 1e-4
+    assert prediction.forces.view(2, -1, 2, 3)[:, r > CUTOFF].abs().max() == 0
 
 
 def test_single_precision_is_near_and_formed_in_double(rng):
     geometry = GEOMETRIES["crystal"](rng)
     far = geometry.moved(geometry.positions + 1e5)
-    exact, single = said_of(geometry), said_of(geometry, network(dtype=torch.float32))
+    exact, single = prediction_of(geometry), prediction_of(geometry, network(dtype=torch.float32))
     assert (single.forces - exact.forces).abs().max() < 1e-4 * exact.forces.abs().max()
     assert (
-        said_of(far, network(dtype=torch.float32)).forces - exact.forces
+        prediction_of(far, network(dtype=torch.float32)).forces - exact.forces
     ).abs().max() < 1e-4 * exact.forces.abs().max()
 
 
 def test_it_learns(rng):
     geometries = [rattled(molecule("NH3"), rng) for _ in range(24)]
-    said = Committee([Differentiable(helpers.Springs(4.0, 1.4))]).predict(geometries)
+    prediction = Committee([Differentiable(helpers.Springs(4.0, 1.4))]).predict(geometries)
     data = Dataset(
         geometries,
         [
             Labels(energy=float(e), forces=f)
-            for e, f in zip(said.energy[0], said.forces[0].numpy().reshape(24, 4, 3), strict=True)
+            for e, f in zip(
+                prediction.energy[0], prediction.forces[0].numpy().reshape(24, 4, 3), strict=True
+            )
         ],
     )
     trainer = TorchTrainer(
@@ -307,17 +311,17 @@ def test_what_the_network_refuses(rng):
             r"never seen C; it knows H, N, Al: build and train DensityNet\(\[1, 6, 7, 13\], ...\)"
         ),
     ):
-        said_of(rattled(molecule("CH4"), rng))
+        prediction_of(rattled(molecule("CH4"), rng))
 
 
 def test_what_is_no_number_stays_in_its_geometry(rng):
     good, bad = GEOMETRIES["crystal"](rng), GEOMETRIES["ammonia"](rng)
     positions = torch.tensor(np.concatenate([good.positions, bad.positions]))
     positions[-1, 0] = torch.nan
-    said = Stacked(network())(Batch.of([good, bad]).at(positions))
-    torch.testing.assert_close(said.energy[:, 0], said_of(good).energy[:, 0])
-    assert said.energy[:, 1].isnan().all()
-    assert said.forces[:, : len(good)].isfinite().all()
+    prediction = Stacked(network())(Batch.of([good, bad]).at(positions))
+    torch.testing.assert_close(prediction.energy[:, 0], prediction_of(good).energy[:, 0])
+    assert prediction.energy[:, 1].isnan().all()
+    assert prediction.forces[:, : len(good)].isfinite().all()
 
 
 def test_neither_stress_nor_gradients_spread_what_is_no_number(rng):
@@ -327,9 +331,11 @@ def test_neither_stress_nor_gradients_spread_what_is_no_number(rng):
     positions = batch.positions.clone()
     positions[0] = torch.nan
     positions.requires_grad_()
-    said = Stacked(network())(batch.at(positions), graph=True)
-    torch.testing.assert_close(said.stress[:, 1], said_of(good).stress[:, 0])
-    own = said.forces[:, len(bad) :].square().sum() + said.stress[:, 1].square().sum()
-    (slope,) = torch.autograd.grad(own, positions)
+    prediction = Stacked(network())(batch.at(positions), graph=True)
+    torch.testing.assert_close(prediction.stress[:, 1], prediction_of(good).stress[:, 0])
+    squares = (
+        prediction.forces[:, len(bad) :].square().sum() + prediction.stress[:, 1].square().sum()
+    )
+    (slope,) = torch.autograd.grad(squares, positions)
     assert slope[len(bad) :].isfinite().all()
     assert slope[len(bad) :].abs().max() > 0

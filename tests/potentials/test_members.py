@@ -66,21 +66,21 @@ def test_all_members_say_what_each_says_alone(members):
 def test_each_member_may_see_positions_of_its_own(members, rng):
     several, geometries = members
     batch = Batch.of(geometries)
-    own = batch.positions + torch.tensor(rng.normal(0, 0.1, (3, *batch.positions.shape)))
-    together = several(batch.at(own))
+    moved = batch.positions + torch.tensor(rng.normal(0, 0.1, (3, *batch.positions.shape)))
+    together = several(batch.at(moved))
     for m in range(3):
-        close(several(batch.at(own[m]))[[m]], together[[m]])
+        close(several(batch.at(moved[m]))[[m]], together[[m]])
 
 
 def test_members_are_indexed_like_arrays(members):
     several, geometries = members
     batch = Batch.of(geometries)
-    said = several(batch)
+    prediction = several(batch)
     for index in ([2, 0], slice(1, None), np.array([True, False, True]), 1, -1):
         chosen = np.atleast_1d(np.arange(3)[index])
         part = several[index]
         assert len(part) == len(chosen)
-        close(part(batch), said[chosen])
+        close(part(batch), prediction[chosen])
 
 
 def test_chosen_members_have_weights_of_their_own():
@@ -95,8 +95,8 @@ def test_chosen_members_have_weights_of_their_own():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_network_answers_in_its_own_precision(dtype, rng):
     batch = Batch.of(points(rng.uniform(-1, 1, (4, 2))))
-    said = helpers.mlp_committee(dtype=dtype)(batch)
-    assert said.energy.dtype == said.forces.dtype == said.stress.dtype == dtype
+    prediction = helpers.mlp_committee(dtype=dtype)(batch)
+    assert prediction.energy.dtype == prediction.forces.dtype == prediction.stress.dtype == dtype
 
 
 def test_precisions_agree(rng):
@@ -121,8 +121,8 @@ def test_a_baseline_is_added_in_double_precision():
 
 def test_a_graph_reaches_each_members_parameters(rng):
     several = helpers.mlp_committee().members
-    said = several(Batch.of(points(rng.uniform(-1, 1, (4, 2)))), graph=True)
-    slopes = torch.autograd.grad(said.forces[1].square().sum(), list(several.module.weights))
+    prediction = several(Batch.of(points(rng.uniform(-1, 1, (4, 2)))), graph=True)
+    slopes = torch.autograd.grad(prediction.forces[1].square().sum(), list(several.module.weights))
     assert all(not g[0].any() and g[1].any() and not g[2].any() for g in slopes)
 
 
@@ -130,8 +130,10 @@ def test_periodic_members_share_cells_or_have_their_own(rng):
     several = helpers.pair_committee().members
     batch = Batch.of([helpers.crystal(rng, (4, 4, 4))])
     alone = several(batch)
-    own = several(batch.at(batch.positions.expand(3, -1, -1), batch.cell.expand(3, -1, -1, -1)))
-    torch.testing.assert_close(own.stress, alone.stress, rtol=1e-12, atol=1e-14)
+    expanded = several(
+        batch.at(batch.positions.expand(3, -1, -1), batch.cell.expand(3, -1, -1, -1))
+    )
+    torch.testing.assert_close(expanded.stress, alone.stress, rtol=1e-12, atol=1e-14)
     assert alone.stress.shape == (3, 1, 3, 3)
     assert not alone.stress.isnan().any()
 

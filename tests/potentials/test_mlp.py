@@ -34,11 +34,11 @@ def test_members_are_the_published_network(layers, rng):
         for bias in module.biases:
             bias.copy_(torch.tensor(rng.normal(size=bias.shape)))
     batch = Batch.of(points(rng.normal(size=(5, 3))))
-    said = Stacked(module)(batch)
+    prediction = Stacked(module)(batch)
     for m in range(3):
         energy, forces = by_hand(module, m, batch.positions.numpy())
-        np.testing.assert_allclose(said.energy[m].numpy(), energy, rtol=1e-12)
-        np.testing.assert_allclose(said.forces[m].numpy(), forces, rtol=1e-12)
+        np.testing.assert_allclose(prediction.energy[m].numpy(), energy, rtol=1e-12)
+        np.testing.assert_allclose(prediction.forces[m].numpy(), forces, rtol=1e-12)
 
 
 @pytest.mark.parametrize("layers", [2, 3, 4])

@@ -111,10 +111,10 @@ def expected(geometry: Geometry, cutoff: float = CUTOFF) -> np.ndarray:
 
 def check(geometries, cutoff=CUTOFF):
     batch = Batch.of(geometries)
-    for found, geometry in zip(
+    for listed, geometry in zip(
         directed(neighbours(batch, cutoff), batch, cutoff), geometries, strict=True
     ):
-        np.testing.assert_allclose(found, expected(geometry, cutoff), atol=1e-9)
+        np.testing.assert_allclose(listed, expected(geometry, cutoff), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", GEOMETRIES)
@@ -179,25 +179,25 @@ def test_a_list_holds_for_members_that_see_different_positions(cells, rng):
         )
     ]
     batch = Batch.of(geometries)
-    own = batch.positions + torch.tensor(rng.normal(0, 0.3, (3, *batch.positions.shape)))
-    own[2] = own[0]
+    displaced = batch.positions + torch.tensor(rng.normal(0, 0.3, (3, *batch.positions.shape)))
+    displaced[2] = displaced[0]
     cell = batch.cell
     if cells:
         cell = batch.cell @ (
             torch.eye(3, dtype=torch.float64)
             + torch.tensor(rng.normal(0, 0.05, (3, len(batch), 3, 3)))
         )
-    pairs = neighbours(batch.at(own, cell), CUTOFF)
+    pairs = neighbours(batch.at(displaced, cell), CUTOFF)
     for m in range(3):
-        mine = batch.at(own, cell).member(m)
-        for b, found in enumerate(directed(pairs, mine)):
+        mine = batch.at(displaced, cell).member(m)
+        for b, listed in enumerate(directed(pairs, mine)):
             moved = Geometry(
-                positions=own[m][batch.owner == b].numpy(),
+                positions=displaced[m][batch.owner == b].numpy(),
                 numbers=geometries[b].numbers,
                 cell=mine.cell[b].numpy(),
                 pbc=geometries[b].pbc,
             )
-            np.testing.assert_allclose(found, expected(moved), atol=1e-9)
+            np.testing.assert_allclose(listed, expected(moved), atol=1e-9)
 
 
 class Turning(module.NeighborList):
@@ -222,11 +222,13 @@ def test_a_pair_of_two_members_counts_once_whatever_its_direction(rng, monkeypat
 
 def test_vectors_of_members(rng):
     batch = Batch.of([GEOMETRIES["cell of one atom"](rng), GEOMETRIES["molecule"](rng)])
-    own = batch.positions + torch.tensor(rng.normal(0, 0.1, (2, *batch.positions.shape)))
-    pairs = neighbours(batch.at(own), CUTOFF)
-    assert len(pairs.vectors(batch.at(own))) == 2
+    moved = batch.positions + torch.tensor(rng.normal(0, 0.1, (2, *batch.positions.shape)))
+    pairs = neighbours(batch.at(moved), CUTOFF)
+    assert len(pairs.vectors(batch.at(moved))) == 2
     for m in range(2):
-        torch.testing.assert_close(pairs.vectors(batch.at(own))[m], pairs.vectors(batch.at(own[m])))
+        torch.testing.assert_close(
+            pairs.vectors(batch.at(moved))[m], pairs.vectors(batch.at(moved[m]))
+        )
 
 
 def test_vectors_follow_positions_and_cell(rng):
@@ -249,21 +251,21 @@ def test_what_is_no_number_stays_in_its_geometry(name, rng):
     strange = batch.owner[pairs.first[r.isnan()]]
     assert len(strange)
     assert (strange == 1).all()
-    found = directed(pairs, batch.at(positions))
+    listed = directed(pairs, batch.at(positions))
     for b in (0, 2):
-        np.testing.assert_allclose(found[b], expected(geometries[b]), atol=1e-9)
+        np.testing.assert_allclose(listed[b], expected(geometries[b]), atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["cluster", "crystal", "cell of one atom", "slab"])
 def test_what_is_no_number_in_one_member_leaves_the_others_their_images(name, rng):
     geometry = GEOMETRIES[name](rng)
     batch = Batch.of([geometry])
-    own = batch.positions.repeat(3, 1, 1)
-    own[1, 0, 0], own[2, -1] = torch.nan, torch.inf
-    pairs = neighbours(batch.at(own), CUTOFF)
+    moved = batch.positions.repeat(3, 1, 1)
+    moved[1, 0, 0], moved[2, -1] = torch.nan, torch.inf
+    pairs = neighbours(batch.at(moved), CUTOFF)
     np.testing.assert_allclose(directed(pairs, batch)[0], expected(geometry), atol=1e-9)
     for m, atom in ((1, 0), (2, len(geometry) - 1)):
-        lost = ~pairs.vectors(batch.at(own))[m].isfinite().all(-1)
+        lost = ~pairs.vectors(batch.at(moved))[m].isfinite().all(-1)
         assert set(pairs.first[lost].tolist()) | set(pairs.second[lost].tolist()) == set(
             range(len(geometry))
         )

@@ -78,9 +78,9 @@ PROBLEMS = {
 def test_forces_are_slopes(name, rng):
     potential, geometries = PROBLEMS[name](rng)
     batch = Batch.of(geometries)
-    said = potential(batch)
-    assert said.energy.shape == (len(batch),)
-    assert said.forces.shape == batch.positions.shape
+    prediction = potential(batch)
+    assert prediction.energy.shape == (len(batch),)
+    assert prediction.forces.shape == batch.positions.shape
 
     def energy(positions):
         return float(potential(batch.at(torch.tensor(positions))).energy.sum())
@@ -88,7 +88,7 @@ def test_forces_are_slopes(name, rng):
     expected = -helpers.slope(energy, batch.positions.numpy())
     assert np.abs(expected).max() > 1e-3
     np.testing.assert_allclose(
-        said.forces.numpy(), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max()
+        prediction.forces.numpy(), expected, rtol=1e-6, atol=1e-7 * np.abs(expected).max()
     )
 
 
@@ -218,23 +218,26 @@ def test_an_atom_that_is_nowhere_has_no_energy_whoever_its_neighbours_are(networ
     module = network([1, 7], [1, 2], **sizes)
     alone = Geometry(positions=np.zeros((1, 3)), numbers=[7], cell=cell, pbc=cell is not None)
     batch = Batch.of([alone, helpers.ammonia(), alone])
-    own = batch.positions.repeat(2, 1, 1)
-    own[1, 0, 2], own[0, -1, 0] = torch.nan, torch.inf
+    moved = batch.positions.repeat(2, 1, 1)
+    moved[1, 0, 2], moved[0, -1, 0] = torch.nan, torch.inf
     for frozen in (False, True):
-        right, said = (
-            Stacked(module.requires_grad_(not frozen))(batch.at(x)) for x in (batch.positions, own)
+        right, prediction = (
+            Stacked(module.requires_grad_(not frozen))(batch.at(x))
+            for x in (batch.positions, moved)
         )
-        assert said.energy.isnan().tolist() == [[False, False, True], [True, False, False]]
-        keep = ~said.energy.isnan()
-        torch.testing.assert_close(said.energy[keep], right.energy[keep])
-        torch.testing.assert_close(said.forces[:, 1:5], right.forces[:, 1:5])
+        assert prediction.energy.isnan().tolist() == [[False, False, True], [True, False, False]]
+        keep = ~prediction.energy.isnan()
+        torch.testing.assert_close(prediction.energy[keep], right.energy[keep])
+        torch.testing.assert_close(prediction.forces[:, 1:5], right.forces[:, 1:5])
 
 
 def test_derivatives_inside_no_grad(rng):
     batch = Batch.of([helpers.molecule(rng)])
     with torch.no_grad():
-        said = derive(helpers.PairEnergy(), batch, graph=False)
-    torch.testing.assert_close(said.forces, Differentiable(helpers.PairEnergy())(batch).forces)
+        prediction = derive(helpers.PairEnergy(), batch, graph=False)
+    torch.testing.assert_close(
+        prediction.forces, Differentiable(helpers.PairEnergy())(batch).forces
+    )
 
 
 def test_no_graph_names_the_remedy():

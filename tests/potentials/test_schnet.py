@@ -19,7 +19,7 @@ from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet_fi
 from agal_toolkit.potentials.envelope import Envelope
 from agal_toolkit.potentials.neighbours import neighbours
 from agal_toolkit.potentials.schnet_filters import FilterTable, Weights, filters, softplus
-from agal_toolkit.potentials.schnet_passes import EnergySlopes, PairSums, unpack
+from agal_toolkit.potentials.schnet_passes import EnergySlopes, Neighbourhood, unpack
 
 CUTOFF = 3.0
 
@@ -111,9 +111,9 @@ def by_hand(module: SchNet, m: int, geometry: Geometry) -> float:
 
 def test_energies_are_those_of_the_published_equations(rng):
     geometries, module = everything(rng), network((1, 2, 3))
-    said = Stacked(module)(Batch.of(geometries))
+    prediction = Stacked(module)(Batch.of(geometries))
     right = [[by_hand(module, m, geometry) for geometry in geometries] for m in range(3)]
-    np.testing.assert_allclose(said.energy.numpy(), right, rtol=1e-11)
+    np.testing.assert_allclose(prediction.energy.numpy(), right, rtol=1e-11)
     assert np.ptp(right, axis=0).min() > 1e-3
 
 
@@ -124,9 +124,9 @@ def test_open_geometries_are_those_of_the_published_equations(rng):
         GEOMETRIES["longer than the cutoff"](rng),
         Geometry(positions=np.zeros((1, 3)), numbers=[7]),
     ]
-    said = Stacked(module)(Batch.of(geometries))
+    prediction = Stacked(module)(Batch.of(geometries))
     np.testing.assert_allclose(
-        said.energy.numpy(),
+        prediction.energy.numpy(),
         [[by_hand(module, m, geometry) for geometry in geometries] for m in range(2)],
         rtol=1e-11,
     )
@@ -139,11 +139,11 @@ def test_members_may_share_positions_without_an_axis_for_them(rng):
 
 def test_an_atom_alone_has_an_energy_and_no_forces():
     module, atom = network(), Geometry(positions=np.zeros((1, 3)), numbers=[7])
-    said = Stacked(module)(Batch.of([atom]))
+    prediction = Stacked(module)(Batch.of([atom]))
     np.testing.assert_allclose(
-        said.energy[:, 0].numpy(), [by_hand(module, m, atom) for m in range(2)], rtol=1e-12
+        prediction.energy[:, 0].numpy(), [by_hand(module, m, atom) for m in range(2)], rtol=1e-12
     )
-    assert not said.forces.any()
+    assert not prediction.forces.any()
 
 
 @pytest.mark.parametrize(
@@ -170,16 +170,16 @@ def test_forces_stress_and_their_gradients_are_those_of_the_plain_energy(interac
     )
 
     def everything_of(potential):
-        said = derive(potential, batch.at(x, cell), graph=True, members=2)
+        prediction = derive(potential, batch.at(x, cell), graph=True, members=2)
         loss = (
-            (said.energy * energy).sum()
-            + (said.forces * forces).sum()
-            + (said.stress * stress).nansum()
+            (prediction.energy * energy).sum()
+            + (prediction.forces * forces).sum()
+            + (prediction.stress * stress).nansum()
         )
         return (
-            said.energy,
-            said.forces,
-            said.stress,
+            prediction.energy,
+            prediction.forces,
+            prediction.stress,
             *torch.autograd.grad(
                 loss, [x, cell, *net.parameters()], allow_unused=True, materialize_grads=True
             ),
@@ -198,9 +198,9 @@ def test_the_written_passes_are_derivatives(learning, rng):
     pairs = neighbours(batch, CUTOFF)
     distances = pairs.distances(pairs.vectors(batch), batch).expand(2, -1).clone().requires_grad_()
     parameters = [p.requires_grad_(learning) for p in net._ordered()]
-    about = CUTOFF, net.elements(batch.numbers), PairSums(pairs.first, pairs.second, 4, 2)
+    near = Neighbourhood(pairs, CUTOFF, net.elements(batch.numbers), 2)
     assert torch.autograd.gradcheck(
-        lambda r, *p: EnergySlopes.apply(r, *about, *p), (distances, *parameters)
+        lambda r, *p: EnergySlopes.apply(r, near, *p), (distances, *parameters)
     )
 
 
@@ -221,7 +221,7 @@ def test_a_frozen_network_reads_what_it_would_compute(name, rng):
     )
     assert single._table is not None
     for key in ("energy", "forces", "stress"):
-        a, b, c = (getattr(said, key).double() for said in (computed, read, exact))
+        a, b, c = (getattr(prediction, key).double() for prediction in (computed, read, exact))
         scale = c.abs().nan_to_num().max()
         assert torch.equal(a.isnan(), b.isnan())
         assert (
@@ -267,11 +267,11 @@ def test_no_table_is_read_that_does_not_agree(rng, monkeypatch):
 def test_a_network_made_in_inference_mode_predicts(rng):
     with torch.inference_mode():
         module = network(dtype=torch.float32).requires_grad_(False)
-        said = Stacked(module)(Batch.of([ammonia(np.random.default_rng(0))])).energy
+        prediction = Stacked(module)(Batch.of([ammonia(np.random.default_rng(0))])).energy
     right = Stacked(network(dtype=torch.float32))(
         Batch.of([ammonia(np.random.default_rng(0))])
     ).energy
-    torch.testing.assert_close(said.clone(), right)
+    torch.testing.assert_close(prediction.clone(), right)
 
 
 def test_a_table_is_made_anew_when_weights_change(rng):
@@ -377,8 +377,8 @@ def test_hessian_vector_is_autograd(names, dtype, limit, rng):
     batch = exact.batch([GEOMETRIES[name](rng) for name in names])
     loss, still = Variance()(exact, None), Delta(torch.zeros_like(batch.positions))
     _, right = Autograd()(exact, loss, batch, still)
-    _, found = HessianVector()(committee, loss, batch, still)
-    assert (found.shift - right.shift).norm() < limit * right.shift.norm()
+    _, computed = HessianVector()(committee, loss, batch, still)
+    assert (computed.shift - right.shift).norm() < limit * right.shift.norm()
     if dtype == torch.float64:
         HessianVector().check(committee, batch)
 
@@ -413,11 +413,11 @@ def test_what_is_no_number_stays_in_its_geometry(name, rng):
     batch = Batch.of(geometries)
     positions = batch.positions.clone()
     positions[0, 1] = torch.nan
-    said, right = Stacked(network())(batch.at(positions)), predictions(geometries)
-    assert said.energy[:, 0].isnan().all()
-    torch.testing.assert_close(said.energy[:, 1:], right.energy[:, 1:])
+    prediction, right = Stacked(network())(batch.at(positions)), predictions(geometries)
+    assert prediction.energy[:, 0].isnan().all()
+    torch.testing.assert_close(prediction.energy[:, 1:], right.energy[:, 1:])
     torch.testing.assert_close(
-        said.forces[:, len(geometries[0]) :], right.forces[:, len(geometries[0]) :]
+        prediction.forces[:, len(geometries[0]) :], right.forces[:, len(geometries[0]) :]
     )
 
 
@@ -512,13 +512,13 @@ def test_energies_are_twice_differentiable_at_the_cutoff():
         x[:, 1, 0] = torch.tensor(r)
         batch = Batch.of([Geometry(positions=pair, numbers=[1, 7]) for pair in x.numpy()])
         r = batch.positions.clone().requires_grad_()
-        said = Stacked(module)(batch.at(r), graph=True)
-        (second,) = torch.autograd.grad(said.forces[0, 1::2, 0].sum(), r)
+        prediction = Stacked(module)(batch.at(r), graph=True)
+        (second,) = torch.autograd.grad(prediction.forces[0, 1::2, 0].sum(), r)
         far = Stacked(module)(batch.at(9 * batch.positions)).energy
         return np.stack(
             [
-                (said.energy - far)[0].detach().numpy(),
-                said.forces[0, 1::2, 0].detach().numpy(),
+                (prediction.energy - far)[0].detach().numpy(),
+                prediction.forces[0, 1::2, 0].detach().numpy(),
                 second[1::2, 0].numpy(),
             ]
         )
@@ -536,10 +536,10 @@ def test_no_pair_is_lost_at_the_cutoff(rng):
         Stacked(network()),
         Batch.of([GEOMETRIES["crystal"](rng), GEOMETRIES["longer than the cutoff"](rng)]),
     )
-    own = batch.positions + torch.tensor(rng.normal(0, 0.2, (2, *batch.positions.shape)))
-    together = potential(batch.at(own))
+    moved = batch.positions + torch.tensor(rng.normal(0, 0.2, (2, *batch.positions.shape)))
+    together = potential(batch.at(moved))
     for m in range(2):
-        alone = potential[[m]](batch.at(own[m]))
+        alone = potential[[m]](batch.at(moved[m]))
         torch.testing.assert_close(together.energy[[m]], alone.energy, rtol=1e-13, atol=1e-13)
         torch.testing.assert_close(together.forces[[m]], alone.forces, rtol=1e-11, atol=1e-13)
         torch.testing.assert_close(

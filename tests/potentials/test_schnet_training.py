@@ -23,7 +23,7 @@ class Heard(list):
 
 
 def fitted(geometries, labels, **changes):
-    data, heard = Dataset(geometries, labels), Heard()
+    data, events = Dataset(geometries, labels), Heard()
     settings = {"epochs": 25, "learning_rate": 5e-3, "batch_size": 5, **changes}
     trainer = TorchTrainer(
         network=partial(
@@ -33,16 +33,18 @@ def fitted(geometries, labels, **changes):
     )
     weights = np.ones((2, len(data)))
     members = trainer.fit(
-        data, weights, np.zeros_like(weights, dtype=bool), np.random.default_rng(0), heard
+        data, weights, np.zeros_like(weights, dtype=bool), np.random.default_rng(0), events
     )
-    return trainer, members, [event.train.mean() for event in heard], data
+    return trainer, members, [event.train.mean() for event in events], data
 
 
 def pair_labels(geometry: Geometry) -> Labels:
-    said = Differentiable(helpers.PairEnergy(cutoff=2.8))(Batch.of([geometry]))
-    stress = said.stress[0].numpy() if geometry.pbc.all() else None
+    prediction = Differentiable(helpers.PairEnergy(cutoff=2.8))(Batch.of([geometry]))
+    stress = prediction.stress[0].numpy() if geometry.pbc.all() else None
     return Labels(
-        energy=float(said.energy) - 100.0 * len(geometry), forces=said.forces.numpy(), stress=stress
+        energy=float(prediction.energy) - 100.0 * len(geometry),
+        forces=prediction.forces.numpy(),
+        stress=stress,
     )
 
 
@@ -54,12 +56,12 @@ def test_a_fit_to_molecules_lowers_the_loss(rng, tmp_path):
     ]
     trainer, members, losses, data = fitted(geometries, [pair_labels(g) for g in geometries])
     assert losses[-1] < 0.2 * losses[0]
-    said = members(Batch.of(data))
+    prediction = members(Batch.of(data))
     assert "Baseline(H -100" in repr(members)
-    assert abs(float(said.energy.mean()) + 400) < 5
+    assert abs(float(prediction.energy.mean()) + 400) < 5
     trainer.save(members, tmp_path)
     again = trainer.load(tmp_path)
-    assert torch.equal(again(Batch.of(data)).forces, said.forces)
+    assert torch.equal(again(Batch.of(data)).forces, prediction.forces)
 
 
 def test_a_fit_with_stress_learns_it(rng):

@@ -48,15 +48,15 @@ def test_energies_forces_and_stress_are_the_potentials(rng, periodic):
     geometries = [
         helpers.crystal(rng, (4, 4, 4)) if periodic else helpers.molecule(rng, n) for n in (4, 6)
     ]
-    said = PotentialModel(potential)(
+    prediction = PotentialModel(potential)(
         ts.io.atoms_to_state([g.to_ase() for g in geometries], torch.device("cpu"), torch.float64)
     )
     expected = potential(Batch.of(geometries))
     for name in ("energy", "forces", "stress"):
         torch.testing.assert_close(
-            said[name], getattr(expected, name), rtol=1e-12, atol=1e-12, equal_nan=True
+            prediction[name], getattr(expected, name), rtol=1e-12, atol=1e-12, equal_nan=True
         )
-    assert said["stress"].isfinite().all() == periodic
+    assert prediction["stress"].isfinite().all() == periodic
 
 
 def test_open_and_periodic_replicas_mix_and_some_of_them_can_be_picked(rng):

@@ -120,9 +120,9 @@ def test_the_reported_losses_are_equation_8(rng):
     prediction = members(Batch.of(data))
     energy = (prediction.energy.detach().numpy() - data.energies) ** 2
     forces = ((prediction.forces.detach().numpy() - np.concatenate(data.forces)) ** 2).mean(-1)
-    each = 0.3 * energy + 2.0 * forces
-    np.testing.assert_allclose(events[0].train, each[:, :20].mean(1), rtol=1e-6)
-    np.testing.assert_allclose(events[0].valid, each[:, 20:].mean(1), rtol=1e-6)
+    losses = 0.3 * energy + 2.0 * forces
+    np.testing.assert_allclose(events[0].train, losses[:, :20].mean(1), rtol=1e-6)
+    np.testing.assert_allclose(events[0].valid, losses[:, 20:].mean(1), rtol=1e-6)
 
 
 # -- weights
@@ -179,10 +179,12 @@ def test_a_members_own_weights_scale_its_losses(rng):
     weights[0, :3], weights[1, 2:5] = [0.0, 2.0, 3.0], [3.0, 0.0, 1.0]
     members = fit(trainer, data, weights, valid, report=events.append)
     prediction = members(Batch.of(data))
-    each = (prediction.energy.detach().numpy() - data.energies) ** 2 + (
+    losses = (prediction.energy.detach().numpy() - data.energies) ** 2 + (
         (prediction.forces.detach().numpy() - np.concatenate(data.forces)) ** 2
     ).mean(-1)
-    np.testing.assert_allclose(events[0].train, (each * weights).sum(1) / weights.sum(1), rtol=1e-6)
+    np.testing.assert_allclose(
+        events[0].train, (losses * weights).sum(1) / weights.sum(1), rtol=1e-6
+    )
 
 
 # -- what is kept
@@ -432,9 +434,9 @@ def test_an_old_checkpoint_is_called_old(rng, tmp_path):
     fit(replace(TRAINER, epochs=2, checkpoint=0.0), data, *split(20), scratch=tmp_path)
     with np.load(tmp_path / "fit.npz") as stored:
         arrays = dict(stored)
-    about = json.loads(str(arrays["about"]))
-    del about["fit"]
-    np.savez(tmp_path / "fit.npz", **{**arrays, "about": np.array(json.dumps(about))})
+    record = json.loads(str(arrays["about"]))
+    del record["fit"]
+    np.savez(tmp_path / "fit.npz", **{**arrays, "about": np.array(json.dumps(record))})
     with pytest.raises(ValueError, match="was written by an older version"):
         fit(replace(TRAINER, epochs=2), data, *split(20), scratch=tmp_path)
 
@@ -507,9 +509,9 @@ def test_parameters_for_other_elements_or_cutoffs_are_refused(network, tmp_path)
             ),
         ):
             other.load(tmp_path)
-    about = json.loads((tmp_path / "members.json").read_text())
-    del about["network"]
-    (tmp_path / "members.json").write_text(json.dumps(about))
+    record = json.loads((tmp_path / "members.json").read_text())
+    del record["network"]
+    (tmp_path / "members.json").write_text(json.dumps(record))
     assert same(trainer([1, 7]).load(tmp_path), members), "files of before there was a description"
 
 

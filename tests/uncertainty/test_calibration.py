@@ -51,7 +51,7 @@ def test_no_other_law_of_the_form_is_likelier(form, rng):
     sigma, errors = drawn(rng, 0.7, 0.8, n=300)
     errors = errors * rng.standard_t(3, size=errors.shape)  # nothing rests on errors being normal
     law = PowerLaw.fit(sigma, errors, form)
-    found = np.array([np.log(law.scale), law.exponent])
+    fitted = np.array([np.log(law.scale), law.exponent])
     free = np.array([True, form == "power"])
     best = min(
         (
@@ -65,9 +65,9 @@ def test_no_other_law_of_the_form_is_likelier(form, rng):
         ),
         key=lambda result: result.fun,
     )
-    assert law.nll == pytest.approx(nll(found, sigma, errors), abs=1e-12)
+    assert law.nll == pytest.approx(nll(fitted, sigma, errors), abs=1e-12)
     assert law.nll <= best.fun + 1e-12
-    np.testing.assert_allclose(found[free], best.x[free], atol=1e-5)
+    np.testing.assert_allclose(fitted[free], best.x[free], atol=1e-5)
 
 
 def test_units_change_the_scale_only(rng):
@@ -186,24 +186,24 @@ def test_samples_are_components_and_values_per_atom(rng):
 
 def test_a_calibration_speaks_of_atoms_structures_and_virials(rng):
     prediction, data = committee_and_data(rng)
-    found = Calibration.fit(prediction, data, "linear")
+    fitted = Calibration.fit(prediction, data, "linear")
     batch = helpers.Batch.of(list(data))
-    components = found.forces.at(prediction.forces.numpy().std(0, ddof=1))
-    np.testing.assert_allclose(found.atomic_variance(prediction).numpy(), (components**2).sum(-1))
+    components = fitted.forces.at(prediction.forces.numpy().std(0, ddof=1))
+    np.testing.assert_allclose(fitted.atomic_variance(prediction).numpy(), (components**2).sum(-1))
     np.testing.assert_allclose(
-        found.energy_sigma(prediction, batch).numpy(),
-        found.energy.at(samples(prediction, data, "energy").sigma),
+        fitted.energy_sigma(prediction, batch).numpy(),
+        fitted.energy.at(samples(prediction, data, "energy").sigma),
     )
     np.testing.assert_allclose(
-        found.virial_sigma(prediction, batch).numpy().ravel(),
-        found.virial.at(samples(prediction, data, "virial").sigma),
+        fitted.virial_sigma(prediction, batch).numpy().ravel(),
+        fitted.virial.at(samples(prediction, data, "virial").sigma),
     )
-    assert not found.notes
-    low, high = found.forces.at([found.forces.low, found.forces.high])
-    assert found.outside(float(low + high) / 2) is None
-    assert "outside the calibrated range" in found.outside(2 * float(high))
+    assert not fitted.notes
+    low, high = fitted.forces.at([fitted.forces.low, fitted.forces.high])
+    assert fitted.outside(float(low + high) / 2) is None
+    assert "outside the calibrated range" in fitted.outside(2 * float(high))
     assert (
-        found.outside(2 * float(high), components=9) is None
+        fitted.outside(2 * float(high), components=9) is None
     )  # a norm over nine components is three times as large
 
 
@@ -212,11 +212,11 @@ def test_open_structures_have_no_virial(rng):
     open_data = Dataset(
         list(data), [Labels(energy=label.energy, forces=label.forces) for label in data.labels]
     )
-    found = Calibration.fit(prediction, open_data, "linear")
-    assert found.virial is None
-    assert found.energy is not None
+    fitted = Calibration.fit(prediction, open_data, "linear")
+    assert fitted.virial is None
+    assert fitted.energy is not None
     with pytest.raises(ValueError, match="no law for virial: calibrate on data"):
-        found.virial_sigma(prediction, helpers.Batch.of(list(data)))
+        fitted.virial_sigma(prediction, helpers.Batch.of(list(data)))
     with pytest.raises(ValueError, match="no structure has a labelled stress"):
         samples(prediction, open_data, "virial")
 

@@ -83,8 +83,8 @@ def test_variances_keep_their_graph(rng):
     )
 
     def variance(x):
-        there = batch.at(torch.tensor(x))
-        return float(force_variance(committee(there), there).sum())
+        point = batch.at(torch.tensor(x))
+        return float(force_variance(committee(point), point).sum())
 
     np.testing.assert_allclose(
         slope.numpy(), helpers.slope(variance, batch.positions.numpy()), rtol=1e-6
