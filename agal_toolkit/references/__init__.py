@@ -1,6 +1,4 @@
-"""References turn geometries into labels: a label function, a pool that can kill it, and a cache
-that remembers.
-"""
+"""References turn geometries into labels: label functions, pools that can kill them, a cache."""
 
 from __future__ import annotations
 
@@ -14,21 +12,10 @@ from .processes import processes
 from .pyscf import DFT
 from .reference import Reference
 
+# fmt: off
 __all__ = [
-    "AMOEBA",
-    "DFT",
-    "ORCA",
-    "XTB",
-    "Cache",
-    "CalculatorLabels",
-    "DoubleWell",
-    "LabelCalculator",
-    "LabelFailed",
-    "NotConverged",
-    "Reference",
-    "Refused",
-    "basin",
-    "conformer",
-    "optimised",
+    "AMOEBA", "DFT", "ORCA", "XTB", "Cache", "CalculatorLabels", "DoubleWell", "LabelCalculator",
+    "LabelFailed", "NotConverged", "Reference", "Refused", "basin", "conformer", "optimised",
     "processes",
 ]
+# fmt: on

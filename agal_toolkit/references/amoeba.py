@@ -1,9 +1,9 @@
 """Water by AMOEBA: polarisable, flexible, many-body, and fast enough to be a study's truth.
 
-Every size has the same Hamiltonian: the real-space cutoff, the Ewald coefficient and the accuracy
-of the induced dipoles are fixed, dispersion beyond the cutoff is integrated, and a cell with an
-edge too short for the cutoff is labelled as its supercell along that edge and divided. OpenMM has
-no virial; stress is six central differences of the energy in strain.
+Every size has the same Hamiltonian: cutoff, Ewald coefficient and accuracy of the dipoles are
+fixed, dispersion beyond the cutoff is integrated, and a cell with an edge too short for the cutoff
+is labelled as its supercell and divided. OpenMM has no virial; stress is six central differences of
+the energy in strain.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ase import units
 from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
-from .outcomes import NotConverged
+from .outcomes import INSTALL, NotConverged
 
 if TYPE_CHECKING:
     from openmm import Context, System
@@ -42,15 +42,11 @@ class AMOEBA:
 
     Attributes:
         cutoff: Of direct space and of van der Waals, angstrom.
-        ewald: Coefficient of the Ewald sum, 1/angstrom; erfc(ewald cutoff) of a charge's direct sum
-            is left out.
+        ewald: Coefficient of the Ewald sum, 1/angstrom; it leaves out erfc(ewald cutoff).
         spacing: Largest spacing of the reciprocal grid, angstrom.
         dipoles: Largest change of the induced dipoles in their last iteration, debye.
         strain: Of the differences that give the stress.
         stress: Compute the stress, twelve more energies.
-
-    Raises:
-        ValueError: settings out of range.
     """
 
     cutoff: float = 6.0
@@ -107,20 +103,15 @@ def whole(geometry: Geometry) -> NDArray:
     """Return (n, 3) positions with each hydrogen beside its oxygen.
 
     Raises:
-        ValueError: not periodic in three dimensions, atoms that are not O H H, O H H, ..., a
-            hydrogen far from its oxygen, or overlapping atoms.
+        ValueError: no periodic cell, other atoms than O H H, O H H, ..., or a broken molecule.
     """
     if geometry.dimension != 3 or not geometry.pbc.all():
-        raise ValueError(
-            f"AMOEBA labels water in a periodic cell and {geometry!r} is something else: give a"
-            " cell and pbc=True"
-        )
+        remedy = "give a cell and pbc=True"
+        raise ValueError(f"AMOEBA labels water in a periodic cell, not {geometry!r}: {remedy}")
     n = len(geometry)
     if n % 3 or not np.array_equal(geometry.numbers, np.tile([8, 1, 1], n // 3)):
-        raise ValueError(
-            f"AMOEBA knows waters in the order O H H, O H H, ...: sort the atoms of {geometry!r},"
-            " or use another reference"
-        )
+        remedy = f"sort the atoms of {geometry!r}, or use another reference"
+        raise ValueError(f"AMOEBA knows waters in the order O H H, O H H, ...: {remedy}")
     x = geometry.positions.reshape(-1, 3, 3)
     bonds = x[:, 1:] - x[:, :1]
     fractional = bonds @ np.linalg.inv(geometry.cell)
@@ -128,10 +119,10 @@ def whole(geometry: Geometry) -> NDArray:
     lengths = np.linalg.norm(bonds, axis=-1)
     if lengths.max() > BOUND or lengths.min() < CLOSEST:
         worst = int(np.argmax(np.abs(lengths - 1).max(1)))
+        one, other = lengths[worst]
         raise ValueError(
-            f"water {worst} of {geometry!r} has O-H distances of {lengths[worst, 0]:.2f} and"
-            f" {lengths[worst, 1]:.2f} angstrom: drop the geometry (MinDistance, or a guard on"
-            " covalent distances), or sort the atoms molecule by molecule"
+            f"water {worst} of {geometry!r} has O-H distances of {one:.2f} and {other:.2f} angstrom"
+            ": drop the geometry (MinDistance, or a guard), or sort the atoms by molecule"
         )
     return np.concatenate([x[:, :1], x[:, :1] + bonds], axis=1).reshape(n, 3)
 
@@ -162,11 +153,7 @@ def reciprocal_grid(edges: NDArray, spacing: float) -> list[int]:
 def _state(
     context: Context, cell: NDArray, positions: NDArray, forces: bool
 ) -> tuple[float, NDArray]:
-    """Energy, eV, and forces (n, 3), eV/angstrom, or (0, 3) without `forces`.
-
-    Raises:
-        NotConverged: the induced dipoles, or anything else that OpenMM refuses.
-    """
+    """Energy, eV, and forces (n, 3), eV/angstrom, or (0, 3) without `forces`."""
     import openmm
 
     unit: Any = openmm.unit  # its prefixed units are made at run time
@@ -176,10 +163,9 @@ def _state(
             context.setPositions((positions + OFFSET) / 10)
             state = context.getState(getEnergy=True, getForces=forces)
     except openmm.OpenMMException as error:
-        raise NotConverged(
-            f"AMOEBA has no energy for {len(positions)} atoms in a cell of {np.diag(cell).round(2)}"
-            f" angstrom ({error}): drop the geometry if molecules overlap"
-        ) from error
+        size = f"{len(positions)} atoms in a cell of {np.diag(cell).round(2)} angstrom"
+        remedy = "drop the geometry if molecules overlap"
+        raise NotConverged(f"AMOEBA has no energy for {size} ({error}): {remedy}") from error
     kilojoule = unit.kilojoule_per_mole
     energy = state.getPotentialEnergy().value_in_unit(kilojoule) * ENERGY
     if not forces:
@@ -208,9 +194,7 @@ def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Syst
         import openmm
         from openmm import app
     except ImportError as error:
-        raise ImportError(
-            "AMOEBA() needs OpenMM, which is missing: pip install 'agal_toolkit[references]'"
-        ) from error
+        raise ImportError(f"AMOEBA() needs OpenMM, which is missing: {INSTALL}") from error
     unit: Any = openmm.unit  # its prefixed units are made at run time
     force_field: Any = app.ForceField("amoeba2018.xml")
     topology = app.Topology()
@@ -223,18 +207,11 @@ def waters(settings: AMOEBA, molecules: int, grid: tuple[int, int, int]) -> Syst
     edge = (2.2 * settings.cutoff / 10 + 1) * np.eye(3)  # each geometry sets its own cell
     topology.setPeriodicBoxVectors(edge * unit.nanometer)
     cutoff = settings.cutoff / 10 * unit.nanometer
-    system = force_field.createSystem(
-        topology,
-        nonbondedMethod=app.PME,
-        nonbondedCutoff=cutoff,
-        vdwCutoff=cutoff,
-        constraints=None,
-        rigidWater=False,
-        polarization="mutual",
-        mutualInducedTargetEpsilon=settings.dipoles,
-        useDispersionCorrection=True,
-        removeCMMotion=False,
-    )
+    periodic = {"nonbondedMethod": app.PME, "nonbondedCutoff": cutoff, "vdwCutoff": cutoff}
+    flexible = {"constraints": None, "rigidWater": False, "removeCMMotion": False}
+    dipoles = {"polarization": "mutual", "mutualInducedTargetEpsilon": settings.dipoles}
+    options = {**periodic, **flexible, **dipoles, "useDispersionCorrection": True}
+    system = force_field.createSystem(topology, **options)
     # terms of molecules other than water are empty, and compiling them takes fifteen seconds
     terms = {
         "CustomCompoundBondForce": "getNumBonds",

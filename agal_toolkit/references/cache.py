@@ -37,11 +37,7 @@ class Cache:
     folder: str | os.PathLike | None
 
     def read(self, settings: str, geometry: Geometry) -> Outcome | None:
-        """Return what is kept for `geometry` under the digest `settings`; None if nothing is.
-
-        Raises:
-            ValueError: the file is damaged; the message names it.
-        """
+        """Return what is kept under the digest `settings`, or None; ValueError if it is damaged."""
         if self.folder is None:
             return None
         labels, failed = self._paths(settings, geometry)
@@ -50,21 +46,14 @@ class Cache:
         return _read_failure(failed) if failed.exists() else None
 
     def write(self, settings: str, geometry: Geometry, outcome: Outcome) -> None:
-        """Keep `outcome`; labels replace an earlier failure.
-
-        Raises:
-            OSError: the folder cannot be written to; the message names it.
-        """
+        """Keep `outcome`; labels replace an earlier failure."""
         if self.folder is None:
             return
         labels, failed = self._paths(settings, geometry)
         if isinstance(outcome, LabelFailed):
-            record = {
-                "reason": outcome.reason,
-                "traceback": outcome.traceback,
-                "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                "origin": dict(geometry.origin),
-            }
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            record = {"reason": outcome.reason, "traceback": outcome.traceback}
+            record |= {"time": now, "origin": dict(geometry.origin)}
             with _writing(failed) as part:
                 part.write_text(json.dumps(record, indent=1, default=str))
             return
@@ -78,10 +67,7 @@ class Cache:
     def describe(self, settings: str, description: Mapping[str, Any]) -> None:
         """Write the JSON `description` of the digest `settings` beside the labels, once.
 
-        Called before labels are computed, so that an unwritable folder costs none.
-
-        Raises:
-            OSError: the folder cannot be written to; the message names it.
+        Called before labels are computed, so that a folder that cannot be written to costs none.
         """
         if self.folder is None:
             return
@@ -98,7 +84,6 @@ class Cache:
         return len(failed)
 
     def _paths(self, settings: str, geometry: Geometry) -> tuple[Path, Path]:
-        """The files for the labels of `geometry` and for its failure."""
         assert self.folder is not None
         stem = Path(self.folder) / settings / geometry.digest()
         return stem.with_suffix(".npz"), stem.with_suffix(".failed.json")
@@ -111,9 +96,8 @@ def _writing(path: Path) -> Iterator[Path]:
         with atomic_write(path) as part:
             yield part
     except OSError as error:
-        raise OSError(
-            f"cannot write {path} ({error}): give the cache a folder that can be written to"
-        ) from error
+        remedy = "give the cache a folder that can be written to"
+        raise OSError(f"cannot write {path} ({error}): {remedy}") from error
 
 
 def _damaged(path: Path, error: Exception) -> ValueError:

@@ -17,17 +17,13 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
-from ase.calculators.calculator import (
-    BaseCalculator,
-    CalculationFailed,
-    PropertyNotImplementedError,
-    SCFError,
-)
+from ase.calculators import calculator as ase
+from ase.calculators.calculator import BaseCalculator
 from ase.data import chemical_symbols
 
 from ..geometry import Geometry, Labels
 from .molecules import check_electrons, check_molecule
-from .outcomes import NotConverged
+from .outcomes import INSTALL, OTHER_SPIN, NotConverged
 
 
 @dataclass(frozen=True)
@@ -39,8 +35,7 @@ class CalculatorLabels:
         settings: Keyword arguments of `make`; with its name they identify the labels.
         charge: The keyword argument of `make` for the total charge; None if it takes none.
         spin: The keyword argument of `make` for the multiplicity 2S + 1; None if it takes none.
-        directory: The keyword argument of `make` for the working folder, for calculators that write
-            files. Each structure gets a new folder, which is removed afterwards.
+        directory: The keyword argument of `make` for a working folder, new for each structure.
         scratch: Where these folders are made; None is the system's folder for temporary files.
     """
 
@@ -61,10 +56,9 @@ class CalculatorLabels:
         """
         state = f"{geometry!r}, charge {geometry.charge}, multiplicity {geometry.multiplicity}"
         arguments = dict(self.settings)
-        for name, keyword, value, usual in (
-            ("charge", self.charge, geometry.charge, 0),
-            ("spin", self.spin, geometry.multiplicity, 1),
-        ):
+        charge = ("charge", self.charge, geometry.charge, 0)
+        spin = ("spin", self.spin, geometry.multiplicity, 1)
+        for name, keyword, value, usual in (charge, spin):
             if keyword is not None:
                 arguments[keyword] = value
             elif value != usual:
@@ -77,22 +71,21 @@ class CalculatorLabels:
             try:
                 return _labels(calculator, geometry)
             except Exception as error:
-                failed = isinstance(error, (NotConverged, SCFError, CalculationFailed))
-                raise (NotConverged if failed else RuntimeError)(
-                    f"{type(calculator).__name__} did not finish {state} ({type(error).__name__}:"
-                    f" {error}){_end_of_output(folder)}: give another multiplicity, allow more"
-                    " iterations, or drop the geometry (MinDistance before labelling)"
-                ) from error
+                failed = isinstance(error, (NotConverged, ase.SCFError, ase.CalculationFailed))
+                kind = NotConverged if failed else RuntimeError
+                wrong = f"{type(calculator).__name__} did not finish {state}"
+                reason = f"({type(error).__name__}: {error}){_end_of_output(folder)}"
+                remedy = f"allow more iterations, {OTHER_SPIN}"
+                raise kind(f"{wrong} {reason}: {remedy}") from error
 
 
 def _labels(calculator: BaseCalculator, geometry: Geometry) -> Labels:
-    """What `calculator` computes for `geometry`."""
     atoms = geometry.to_ase()
     atoms.calc = calculator
     stress = None
     # first: some programs compute the stress only on request, and energy and forces along with it
     if geometry.dimension == 3 and geometry.pbc.all():
-        with suppress(PropertyNotImplementedError):
+        with suppress(ase.PropertyNotImplementedError):
             stress = atoms.get_stress(voigt=False, apply_constraint=False)
     energy = atoms.get_potential_energy()
     forces = atoms.get_forces(apply_constraint=False)[:, : geometry.dimension]
@@ -120,9 +113,6 @@ class XTB:
         accuracy: Of integrals and self-consistency; smaller is tighter, 1 is tblite's default.
         temperature: Of the electrons, K; it smooths the crossing of levels.
         iterations: Largest number of iterations of the self-consistent charges.
-
-    Raises:
-        ValueError: a setting out of range.
     """
 
     method: Literal["GFN1-xTB", "GFN2-xTB"] = "GFN2-xTB"
@@ -140,36 +130,26 @@ class XTB:
         """Return energy and forces, and stress if `geometry` is periodic.
 
         Raises:
-            ValueError: periodic in some directions only, an impossible charge or multiplicity,
-                overlapping atoms, or an element without parameters.
+            ValueError: periodic in some directions only, an element without parameters, or as
+                :func:`check_electrons`.
             NotConverged: the self-consistent charges.
             ImportError: tblite is missing.
         """
         if geometry.pbc.any() != geometry.pbc.all():
-            raise ValueError(
-                f"{geometry!r} is periodic in some directions only, and XTB() labels molecules and"
-                " crystals: use a large cell and pbc=True"
-            )
+            remedy = "use a large cell and pbc=True"
+            raise ValueError(f"{geometry!r} is periodic in some directions only: {remedy}")
         check_electrons(geometry, "XTB()")
         heaviest = geometry.numbers.max()
         if heaviest > 86:
-            element = chemical_symbols[heaviest]
-            raise ValueError(
-                f"{self.method} has no parameters for {element}: use another reference"
-            )
+            wrong = f"{self.method} has no parameters for {chemical_symbols[heaviest]}"
+            raise ValueError(f"{wrong}: use another reference")
         try:
             from tblite.ase import TBLite
         except ImportError as error:
-            raise ImportError(
-                "XTB() needs tblite: pip install 'agal_toolkit[references]'"
-            ) from error
-        settings = {
-            "method": self.method,
-            "accuracy": self.accuracy,
-            "electronic_temperature": self.temperature,
-            "max_iterations": self.iterations,
-            "verbosity": 0,
-        }
+            raise ImportError(f"XTB() needs tblite: {INSTALL}") from error
+        settings = {"method": self.method, "accuracy": self.accuracy, "verbosity": 0}
+        settings["electronic_temperature"] = self.temperature
+        settings["max_iterations"] = self.iterations
         return CalculatorLabels(TBLite, settings, charge="charge", spin="multiplicity")(geometry)
 
 
@@ -188,9 +168,6 @@ class ORCA:
         blocks: Further lines of the input.
         cores: Processes of one calculation.
         scratch: Where working folders are made; None is the system's folder for temporary files.
-
-    Raises:
-        ValueError: a `method` without EnGrad, fewer than one core.
     """
 
     command: str = field(default="orca", compare=False)
@@ -209,7 +186,7 @@ class ORCA:
         """Return energy and forces.
 
         Raises:
-            FileNotFoundError: there is no such program.
+            FileNotFoundError: `command` does not exist.
             ValueError: no isolated molecule, see :func:`check_molecule`.
             NotConverged: ORCA's field.
             RuntimeError: ORCA ended without a gradient; the message has the end of its output.
@@ -217,14 +194,10 @@ class ORCA:
         check_molecule(geometry, "ORCA")
         program = shutil.which(self.command)
         if program is None:
-            raise FileNotFoundError(
-                f"there is no program {self.command!r}: install ORCA and give its full path,"
-                " ORCA(command='/opt/orca/orca'), or use DFT()"
-            )
-        settings = {
-            "orcasimpleinput": self.method,
-            "orcablocks": "\n".join(filter(None, [f"%pal nprocs {self.cores} end", self.blocks])),
-        }
+            remedy = "install ORCA and give its full path, ORCA(command='/opt/orca/orca')"
+            raise FileNotFoundError(f"there is no program {self.command!r}: {remedy}, or use DFT()")
+        blocks = "\n".join(filter(None, [f"%pal nprocs {self.cores} end", self.blocks]))
+        settings = {"orcasimpleinput": self.method, "orcablocks": blocks}
         make = partial(_orca, shlex.quote(str(Path(program).resolve())))
         label = CalculatorLabels(make, settings, "charge", "mult", "directory", self.scratch)
         return label(geometry)

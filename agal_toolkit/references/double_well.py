@@ -27,9 +27,6 @@ class DoubleWell:
 
     Attributes:
         y_power: p, even and at least 2.
-
-    Raises:
-        ValueError: `y_power` is odd, below 2 or not an integer.
     """
 
     y_power: int = 2
@@ -37,10 +34,8 @@ class DoubleWell:
     def __post_init__(self) -> None:
         p = self.y_power
         if isinstance(p, bool) or not isinstance(p, int) or p < 2 or p % 2:
-            raise ValueError(
-                f"y_power is {p!r}, expected an even integer of at least 2: otherwise E has no"
-                " minimum along y"
-            )
+            expected = "expected an even integer of at least 2, so that E has a minimum along y"
+            raise ValueError(f"y_power is {p!r}, {expected}")
 
     def energy(self, positions: Array) -> Array:
         """Return energies (...) at `positions` (..., 2), numpy or torch (differentiable)."""
@@ -53,17 +48,11 @@ class DoubleWell:
         return np.stack([-(40 * x**3 - 20 * x + 2), -4 * p * y ** (p - 1)], axis=-1)
 
     def __call__(self, geometry: Geometry) -> Labels:
-        """Return energy and forces of one particle in two dimensions.
-
-        Raises:
-            ValueError: another number of particles or dimensions.
-        """
+        """Return energy and forces of one particle in two dimensions."""
         x = geometry.positions
         if x.shape != (1, 2):
-            raise ValueError(
-                f"positions have shape {x.shape}, expected (1, 2): the double well labels one"
-                " particle in two dimensions, as geometry.points makes them"
-            )
+            remedy = "make particles in two dimensions with geometry.points"
+            raise ValueError(f"positions have shape {x.shape}, expected (1, 2): {remedy}")
         return Labels(energy=self.energy(x)[0], forces=self.forces(x))
 
 
@@ -85,8 +74,6 @@ def basin(
     drawn = rng.uniform(-limit, limit, size=(count, 2))
     kept = drawn[well.energy(drawn) < threshold]
     if not len(kept):
-        raise ValueError(
-            f"none of {count} draws in [-{limit}, {limit}]^2 lies below {threshold}: draw more, or"
-            " raise the threshold"
-        )
+        wrong = f"none of {count} draws in [-{limit}, {limit}]^2 lies below {threshold}"
+        raise ValueError(f"{wrong}: draw more, or raise the threshold")
     return points(kept, by="uniform draw")

@@ -12,27 +12,20 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 
 from ..geometry import Geometry
-from .outcomes import Label, LabelFailed, Outcome, Outcomes, Reply, outcome, reply
+from .outcomes import IMPORTABLE, Label, LabelFailed, Outcome, Outcomes, Reply, outcome, reply
 
 # The executor's own errors: what the label function raises is in the reply.
 _UNUSABLE = (BrokenExecutor, pickle.PicklingError, AttributeError, TypeError, ImportError)
 
 
 def through(
-    executor: Executor,
-    label: Label,
-    geometries: Sequence[Geometry],
-    timeout: float | None = None,
+    executor: Executor, label: Label, geometries: Sequence[Geometry], timeout: float | None = None
 ) -> Outcomes:
     """Yield (index, outcome) for all `geometries` as they arrive from `executor`.
 
-    Args:
-        executor: Of concurrent.futures, or one that behaves like it.
-        label: Geometry -> Labels.
-        geometries: The structures to label.
-        timeout: Seconds from when the executor reports that a task runs. Executors that never do
-            (dask) have no limit here. If abandoned tasks occupy the executor, tasks that cannot
-            start within `timeout` fail too.
+    `timeout` counts seconds from when the executor reports that a task runs; executors that never
+    do (dask) have no limit here. If abandoned tasks occupy the executor, tasks that cannot start
+    within `timeout` fail too.
 
     Raises:
         RuntimeError: the executor cannot run the label function, or broke.
@@ -64,10 +57,9 @@ def _outcome(future: Future[Reply], executor: Executor) -> Outcome:
         raise error
     reason = f"{type(error).__name__}: {error}"
     if isinstance(error, _UNUSABLE):
-        raise RuntimeError(
-            f"{type(executor).__name__} could not run the label function ({reason}): put it into a"
-            " module that can be imported; processes(n) survives a label that crashes"
-        ) from error
+        wrong = f"{type(executor).__name__} could not run the label function ({reason})"
+        remedy = f"{IMPORTABLE}; processes(n) survives a label that crashes"
+        raise RuntimeError(f"{wrong}: {remedy}") from error
     return LabelFailed(f"the executor gave it up ({reason})")
 
 
@@ -94,14 +86,11 @@ class _Clock:
         if progress or starting or over:
             self._progress = now
         if over:
-            return [
-                (future, f"no answer within {limit}; it could not be stopped") for future in over
-            ]
+            reason = f"no answer within {limit}; it could not be stopped"
+            return [(future, reason) for future in over]
         occupied = not running and any(not future.done() for future in self._abandoned)
         if occupied and now - self._progress > self.timeout:
-            reason = (
-                f"not begun within {limit}: labels that do not answer occupy the executor;"
-                " processes(n) would stop them"
-            )
+            cause = "labels that do not answer occupy the executor"
+            reason = f"not begun within {limit}: {cause}; processes(n) would stop them"
             return [(future, reason) for future in pending if future.cancel()]
         return []

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Geometry
 from ..potentials.ase import GeometryCalculator
-from .outcomes import Label
+from .outcomes import INSTALL, Label
 
 if TYPE_CHECKING:
     from ase.optimize.optimize import Optimizer
@@ -22,16 +22,10 @@ CLOSEST = 0.2
 
 
 def check_molecule(geometry: Geometry, name: str) -> None:
-    """Refuse what no reference for isolated molecules could compute; `name` is for the error.
-
-    Raises:
-        ValueError: periodic, or as :func:`check_electrons`.
-    """
+    """Refuse periodic structures, and as :func:`check_electrons`; `name` is for the error."""
     if geometry.pbc.any():
-        raise ValueError(
-            f"{name} labels isolated molecules and {geometry!r} is periodic: use a reference for"
-            " crystals and liquids, or pbc=False"
-        )
+        remedy = "use a reference for crystals and liquids, or pbc=False"
+        raise ValueError(f"{name} labels isolated molecules, not periodic {geometry!r}: {remedy}")
     check_electrons(geometry, name)
 
 
@@ -43,10 +37,8 @@ def check_electrons(geometry: Geometry, name: str) -> None:
             multiplicity, or atoms closer than 0.2 angstrom, images included.
     """
     if geometry.dimension != 3 or not geometry.numbers.all():
-        raise ValueError(
-            f"{name} labels atoms in three dimensions and {geometry!r} is something else: give"
-            " atomic numbers and (n, 3) positions"
-        )
+        remedy = "give atomic numbers and (n, 3) positions"
+        raise ValueError(f"{name} labels atoms in three dimensions, not {geometry!r}: {remedy}")
     charge, multiplicity = geometry.charge, geometry.multiplicity
     electrons, unpaired = int(geometry.numbers.sum()) - charge, multiplicity - 1
     if electrons < 1:
@@ -54,26 +46,20 @@ def check_electrons(geometry: Geometry, name: str) -> None:
         raise ValueError(f"{geometry!r} with charge {charge} has no electrons left: {remedy}")
     if unpaired > electrons or (electrons - unpaired) % 2:
         possible = 2 if electrons % 2 else 1
-        raise ValueError(
-            f"{electrons} electrons cannot have multiplicity {multiplicity}, but {possible},"
-            f" {possible + 2}, ...: give {geometry!r} another multiplicity or charge"
-        )
+        wrong = f"{electrons} electrons cannot have multiplicity {multiplicity}, but {possible}"
+        remedy = f"give {geometry!r} another multiplicity or charge"
+        raise ValueError(f"{wrong}, {possible + 2}, ...: {remedy}")
     distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
     close = np.argwhere(np.triu(distances < CLOSEST, 1))
     if len(close):
         i, j = close[0]
-        raise ValueError(
-            f"atoms {i} and {j} of {geometry!r} are {distances[i, j]:.3g} angstrom apart, on top of"
-            " each other: drop the geometry (MinDistance before labelling)"
-        )
+        wrong = f"atoms {i} and {j} of {geometry!r} are {distances[i, j]:.3g} angstrom apart"
+        remedy = "drop the geometry (MinDistance before labelling)"
+        raise ValueError(f"{wrong}, on top of each other: {remedy}")
 
 
 class LabelCalculator(GeometryCalculator):
-    """A label function as an ASE calculator; charge and multiplicity are those in ``atoms.info``.
-
-    Args:
-        label: Geometry -> Labels.
-    """
+    """A label function as an ASE calculator; charge and multiplicity are in ``atoms.info``."""
 
     def __init__(self, label: Label) -> None:
         super().__init__()
@@ -97,16 +83,9 @@ class NoMinimum(RuntimeError):
 
 
 def relaxed_positions(
-    calculator: Calculator,
-    geometry: Geometry,
-    optimiser: type[Optimizer],
-    fmax: float,
-    steps: int,
+    calculator: Calculator, geometry: Geometry, optimiser: type[Optimizer], fmax: float, steps: int
 ) -> NDArray:
-    """Relax `geometry` at a fixed cell until no force on a movable atom exceeds `fmax`.
-
-    Returns:
-        (n, d) positions, angstrom.
+    """Return (n, d) positions, relaxed at a fixed cell to forces of at most `fmax`.
 
     Raises:
         NoMinimum: larger forces are left after `steps`.
@@ -115,22 +94,17 @@ def relaxed_positions(
     atoms.calc = calculator
     if not optimiser(atoms, logfile=None).run(fmax=fmax, steps=steps):
         left = np.linalg.norm(atoms.get_forces(), axis=1).max()
-        raise NoMinimum(
-            f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom, expected"
-            f" {fmax}: allow more steps, start closer, or check if it falls apart"
-        )
+        wrong = f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom"
+        remedy = "allow more steps, start closer, or check if it falls apart"
+        raise NoMinimum(f"{wrong}, expected {fmax}: {remedy}")
     return atoms.positions[:, : geometry.dimension]
 
 
 def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int = 200) -> Geometry:
     """Return `geometry` relaxed with ASE's BFGS at a fixed cell.
 
-    Args:
-        label: Geometry -> Labels, a :class:`DFT` for example.
-        geometry: The start.
-        fmax: Largest force that may be left on a movable atom, eV/angstrom; the default is tight
-            enough for a Hessian.
-        steps: Largest number of steps.
+    No force on a movable atom exceeds `fmax`, eV/angstrom; its default is tight enough for a
+    Hessian.
 
     Raises:
         NoMinimum: larger forces are left after `steps`.
@@ -144,11 +118,8 @@ def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int =
 def conformer(smiles: str, seed: int = 0) -> Geometry:
     """Return a first structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
 
-    Charge and multiplicity are those of the SMILES, all unpaired electrons parallel.
-
-    Args:
-        smiles: For example "N" for ammonia; hydrogens are added.
-        seed: Of the embedding, at least 0.
+    Hydrogens are added to `smiles`, "N" for ammonia. Charge and multiplicity are those of the
+    SMILES, all unpaired electrons parallel. `seed` is that of the embedding, at least 0.
 
     Raises:
         ValueError: a SMILES that RDKit cannot read or embed, or atoms that MMFF94 does not know.
@@ -158,8 +129,7 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
         from rdkit import Chem, rdBase
         from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
     except ImportError as error:
-        install = "pip install 'agal_toolkit[references]'"
-        raise ImportError(f"conformer() needs RDKit, which is missing: {install}") from error
+        raise ImportError(f"conformer() needs RDKit, which is missing: {INSTALL}") from error
     remedy = "hand in a geometry of your own"
     with rdBase.BlockLogs():
         molecule = Chem.MolFromSmiles(smiles)

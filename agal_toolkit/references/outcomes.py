@@ -13,14 +13,15 @@ from typing import Any
 from ..geometry import Geometry, Labels
 
 Label = Callable[[Geometry], Labels]
+INSTALL = "pip install 'agal_toolkit[references]'"
+OTHER_SPIN = "give another multiplicity, or drop the geometry (MinDistance before labelling)"
+IMPORTABLE = "put it into a module that can be imported"
 
 
 class LabelFailed(Exception):
-    """The label function gave no usable labels for one geometry.
+    """No usable labels for one geometry: the reason, and the label function's traceback as text.
 
-    Attributes:
-        reason: What went wrong, in a sentence.
-        traceback: Of the label function, as text; empty if it did not raise (a timeout, a crash).
+    The traceback is empty if the label function did not raise (a timeout, a crash).
     """
 
     def __init__(self, reason: str, traceback: str = "") -> None:
@@ -60,10 +61,8 @@ def reply(label: Label, fields: Mapping[str, Any]) -> Reply:
         geometry = Geometry(**fields)
         labels = label(geometry)
         if not isinstance(labels, Labels):
-            kind = type(labels).__name__
-            raise TypeError(
-                f"the label function returned {kind}, expected Labels(energy=..., forces=...)"
-            )
+            expected = "expected Labels(energy=..., forces=...)"
+            raise TypeError(f"the label function returned {type(labels).__name__}, {expected}")
         labels.check(geometry)
     except Exception as error:
         return LabelFailed(f"{type(error).__name__}: {error}", traceback.format_exc())

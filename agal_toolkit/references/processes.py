@@ -19,7 +19,7 @@ from math import inf
 from multiprocessing.connection import wait
 
 from ..geometry import Geometry
-from .outcomes import Label, LabelFailed, Outcome, Outcomes, outcome
+from .outcomes import IMPORTABLE, Label, LabelFailed, Outcome, Outcomes, outcome
 from .worker import BEGUN, INTERRUPTED, UNUSABLE, Message, Worker, portable
 
 STARTUP = 300.0  # seconds a worker may take to start and to import the label function
@@ -64,15 +64,11 @@ class Processes:
     ) -> Outcomes:
         """Yield (index, outcome) for all `geometries` as they arrive.
 
-        Args:
-            label: A function of an importable module, or a picklable callable.
-            geometries: The structures to label.
-            timeout: Seconds one label may take, not counting the start of its worker.
+        A label may take `timeout` seconds, not counting the start of its worker.
 
         Raises:
             TypeError: `label` cannot be sent to another process.
             RuntimeError: the pool is already running, or a worker cannot start or import `label`.
-            KeyboardInterrupt: `label` raised it.
         """
         code = portable(label)
         if not self._running.acquire(blocking=False):
@@ -101,7 +97,6 @@ class Processes:
             self._running.release()
 
     def _idle(self, busy: dict[Worker, _Task]) -> Worker:
-        """Return an idle worker, or a new one."""
         for worker in [worker for worker in self._workers if worker not in busy]:
             if worker.alive():
                 return worker
@@ -123,10 +118,8 @@ class Processes:
         if message is not None:
             kind, content = message
             if kind == UNUSABLE:
-                raise RuntimeError(
-                    f"a worker process cannot import the label function ({content}): put it into a"
-                    " module that can be imported"
-                )
+                wrong = f"a worker process cannot import the label function ({content})"
+                raise RuntimeError(f"{wrong}: {IMPORTABLE}")
             return outcome(content)
         late = worker.alive() and time.monotonic() >= task.deadline
         self._drop(worker)
@@ -134,19 +127,14 @@ class Processes:
         if task.begun:
             return LabelFailed(f"no answer within {timeout:g} s" if late else f"the process {died}")
         event = f"was not ready within {STARTUP:.0f} s" if late else f"{died} before it could begin"
-        raise RuntimeError(
-            f"a worker process {event}: a script must start processes below `if __name__ =="
-            " '__main__':`"
-        )
+        remedy = "a script must start processes below `if __name__ == '__main__':`"
+        raise RuntimeError(f"a worker process {event}: {remedy}")
 
 
 def processes(n: int, threads: int = 1) -> Processes:
     """Return a pool of `n` processes with `threads` threads each, which can kill hanging labels.
 
     It may serve as a context manager, and is closed at exit at the latest.
-
-    Raises:
-        ValueError: `n` or `threads` is below 1.
     """
     return Processes(n, threads)
 

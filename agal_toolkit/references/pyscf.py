@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
 from .molecules import check_molecule
-from .outcomes import NotConverged
+from .outcomes import INSTALL, OTHER_SPIN, NotConverged
 
 if TYPE_CHECKING:
     from pyscf.gto import Mole
@@ -45,18 +45,14 @@ class DFT:
         basis: A basis of PySCF.
         dispersion: The functional whose D3(BJ) parameters are used (Grimme 2011,
             doi:10.1002/jcc.21759; two-body, as ORCA's D3BJ); None leaves dispersion out.
-        grid: PySCF's level, 0 to 9, of the integration grid, pruned as in NWChem. Level 4 has 60 x
-            434 points for H, 90 x 590 for C, N and O; turning ammonia changes its energy by 1e-6
-            eV.
+        grid: PySCF's level, 0 to 9, of the integration grid, pruned as in NWChem; at level 4,
+            turning ammonia changes its energy by 1e-6 eV.
         conv_tol: Largest change of the energy in the last cycle, hartree.
         conv_tol_grad: Largest norm of the orbital gradient, hartree; forces are then converged to
             about 1e-6 eV/angstrom.
         max_cycle: Largest number of cycles of DIIS, and then of the second-order method that
             continues if DIIS has not converged.
         threads: Of PySCF in this process; None leaves the choice to OMP_NUM_THREADS.
-
-    Raises:
-        ValueError: a setting out of range.
     """
 
     functional: str = "b88,p86vwn"
@@ -78,8 +74,7 @@ class DFT:
         """Return energy and forces.
 
         Raises:
-            ValueError: a periodic or flat geometry, an impossible charge or multiplicity,
-                overlapping atoms, or an element without basis or dispersion parameters.
+            ValueError: as :func:`check_molecule`, or an element without basis or D3 parameters.
             NotConverged: the self-consistent field.
             ImportError: PySCF or s-dftd3 is missing.
         """
@@ -100,25 +95,20 @@ class DFT:
         D3 are central differences of its analytic gradient.
 
         Raises:
-            ValueError, NotConverged, ImportError: as for labels; ValueError also if all electrons
-                have one spin.
+            ValueError, NotConverged, ImportError: as for labels, or all electrons have one spin.
         """
         check_molecule(geometry, "DFT")
         if geometry.multiplicity - 1 == geometry.numbers.sum() - geometry.charge:
-            raise ValueError(
-                f"PySCF has no Hessian where all electrons have one spin, as in {geometry!r}: take"
-                " differences of forces"
-            )
+            wrong = f"PySCF has no Hessian where all electrons have one spin, as in {geometry!r}"
+            raise ValueError(f"{wrong}: take differences of forces")
         n, step = len(geometry), 1e-3
         curvature = np.zeros((3 * n, 3 * n))
         if self.dispersion is not None:
             for row in range(3 * n):
                 shift = np.zeros((n, 3))
                 shift.flat[row] = step
-                ahead, behind = (
-                    self._dispersion(geometry.moved(geometry.positions + sign * shift))[1]
-                    for sign in (1, -1)
-                )
+                ends = [geometry.moved(geometry.positions + sign * shift) for sign in (1, -1)]
+                ahead, behind = (self._dispersion(end)[1] for end in ends)
                 curvature[row] = (ahead - behind).ravel() / (2 * step / units.Bohr)
         with _threads(self.threads):
             hessian = self._converged(geometry).Hessian().kernel()
@@ -126,7 +116,6 @@ class DFT:
         return (curvature + curvature.T) / 2 * CURVATURE
 
     def _molecule(self, geometry: Geometry) -> Mole:
-        """PySCF's molecule with its basis."""
         from pyscf import gto
 
         symbols = [chemical_symbols[z] for z in geometry.numbers]
@@ -134,41 +123,27 @@ class DFT:
         try:
             bases = {element: gto.basis.load(self.basis, element) for element in elements}
         except Exception as error:
-            raise ValueError(
-                f"PySCF has no basis {self.basis!r} for one of {', '.join(elements)}: choose"
-                " another with DFT(basis=...)"
-            ) from error
+            wrong = f"PySCF has no basis {self.basis!r} for one of {', '.join(elements)}"
+            raise ValueError(f"{wrong}: choose another with DFT(basis=...)") from error
         cores = {element: gto.basis.load_ecp(self.basis, element) for element in elements}
-        molecule = gto.Mole(
-            atom=list(zip(symbols, geometry.positions / units.Bohr, strict=True)),
-            unit="Bohr",
-            basis=bases,
-            ecp={element: core for element, core in cores.items() if core},
-            charge=geometry.charge,
-            spin=geometry.multiplicity - 1,
-            verbose=0,
-        )
+        cores = {element: core for element, core in cores.items() if core}
+        state = {"charge": geometry.charge, "spin": geometry.multiplicity - 1}
+        atoms = list(zip(symbols, geometry.positions / units.Bohr, strict=True))
+        molecule = gto.Mole(atom=atoms, unit="Bohr", basis=bases, ecp=cores, verbose=0, **state)
         molecule.build(dump_input=False, parse_arg=False)
         if molecule.nelec[0] > molecule.nao:
-            raise ValueError(
-                f"{geometry!r} has {molecule.nelec[0]} electrons of one spin, {self.basis}"
-                f" {molecule.nao} functions for them: choose a larger basis"
-            )
+            wrong = f"{geometry!r} has {molecule.nelec[0]} electrons of one spin"
+            available = f"{self.basis} {molecule.nao} functions for them"
+            raise ValueError(f"{wrong}, {available}: choose a larger basis")
         return molecule
 
     def _converged(self, geometry: Geometry) -> Any:
-        """PySCF's mean field, converged."""
         from pyscf import dft
 
         kind = dft.RKS if geometry.multiplicity == 1 else dft.UKS
-        scf = kind(self._molecule(geometry)).set(
-            xc=self.functional,
-            conv_tol=self.conv_tol,
-            conv_tol_grad=self.conv_tol_grad,
-            max_cycle=self.max_cycle,
-            init_guess="minao",
-            chkfile=None,
-        )
+        limits = {"conv_tol": self.conv_tol, "conv_tol_grad": self.conv_tol_grad}
+        options = {**limits, "max_cycle": self.max_cycle, "init_guess": "minao", "chkfile": None}
+        scf = kind(self._molecule(geometry)).set(xc=self.functional, **options)
         # PySCF opens a checkpoint file before chkfile=None takes effect, and leaves it open
         checkpoint = vars(scf).pop("_chkfile", None)
         if checkpoint is not None:
@@ -182,12 +157,9 @@ class DFT:
             second_order.kernel(scf.mo_coeff, scf.mo_occ)
             scf = second_order.undo_soscf()
         if not scf.converged:
-            raise NotConverged(
-                f"the self-consistent field of {geometry!r}, charge {geometry.charge}, multiplicity"
-                f" {geometry.multiplicity}, did not converge in {self.max_cycle} cycles: give"
-                " another multiplicity, raise max_cycle, or drop the geometry (MinDistance before"
-                " labelling)"
-            )
+            state = f"charge {geometry.charge}, multiplicity {geometry.multiplicity}"
+            wrong = f"did not converge in {self.max_cycle} cycles: raise max_cycle, {OTHER_SPIN}"
+            raise NotConverged(f"the self-consistent field of {geometry!r}, {state}, {wrong}")
         return scf
 
     def _dispersion(self, geometry: Geometry) -> tuple[float, NDArray]:
@@ -197,10 +169,8 @@ class DFT:
         try:
             from dftd3.interface import DispersionModel, RationalDampingParam
         except ImportError as error:
-            raise ImportError(
-                "D3 comes from s-dftd3, which is missing: pip install 'agal_toolkit[references]',"
-                " or DFT(dispersion=None)"
-            ) from error
+            remedy = f"{INSTALL}, or DFT(dispersion=None)"
+            raise ImportError(f"D3 comes from s-dftd3, which is missing: {remedy}") from error
         heaviest, remedy = geometry.numbers.max(), "leave dispersion out with DFT(dispersion=None)"
         if heaviest > HEAVIEST:
             raise ValueError(f"D3 has no parameters for {chemical_symbols[heaviest]}: {remedy}")
@@ -219,7 +189,5 @@ def _threads(count: int | None) -> Any:
     try:
         from pyscf import lib
     except ImportError as error:
-        raise ImportError(
-            "DFT() needs PySCF, which is missing: pip install 'agal_toolkit[references]'"
-        ) from error
+        raise ImportError(f"DFT() needs PySCF, which is missing: {INSTALL}") from error
     return lib.with_omp_threads(count)

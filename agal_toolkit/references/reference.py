@@ -45,13 +45,11 @@ class Reference:
             (cannot), or None for this thread, or, with a timeout, for one process during a call.
         timeout: Seconds one label may take, not counting the start of its process.
         retries: How many more times a failed label is tried, after the others.
-        accept: (geometry, labels) -> None, or the reason why these labels are refused (a force too
-            large, say). An exception it raises is raised.
+        accept: (geometry, labels) -> None, or the reason why these labels are refused.
 
     Raises:
-        ValueError: `settings` missing or not finite, `timeout` or `retries` out of range, a timeout
-            with a ProcessPoolExecutor (which reports tasks as running that are still queued).
-        TypeError: `settings` without JSON, `label` not callable, `executor` of another type.
+        ValueError: `settings` missing, `timeout` or `retries` out of range, or a timeout with a
+            ProcessPoolExecutor, which reports queued tasks as running.
     """
 
     label: Label
@@ -66,10 +64,8 @@ class Reference:
             kind = type(self.label).__name__
             raise TypeError(f"label is a {kind}, expected a callable: Geometry -> Labels")
         if self.settings is None and not is_frozen(self.label):
-            raise ValueError(
-                "a label function needs settings that identify its labels: Reference(label,"
-                " settings={'code': ..., 'version': ...}), or make it a frozen dataclass"
-            )
+            remedy = "give settings={'code': ..., 'version': ...}, or make it a frozen dataclass"
+            raise ValueError(f"a label function needs settings that identify its labels: {remedy}")
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"timeout is {self.timeout}, expected seconds above 0, or None")
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
@@ -83,7 +79,6 @@ class Reference:
         self._settings()
 
     def _settings(self) -> dict[str, Any]:
-        """The fields of a label that is a frozen dataclass and the given settings, as JSON."""
         fields = parameters(self.label, "label") if is_frozen(self.label) else {}
         return fields | to_settings(self.settings or {})
 
@@ -99,12 +94,7 @@ class Reference:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Everything that changes results as JSON: :attr:`description` and `accept`.
-
-        Raises:
-            ValueError: `label` or `accept` is a lambda.
-            TypeError: `accept` is no function, partial or frozen dataclass with JSON parameters.
-        """
+        """Everything that changes results as JSON: :attr:`description` and `accept`."""
         return {**self.description, "accept": to_settings(self.accept, "accept")}
 
     def remember(
@@ -201,7 +191,6 @@ class Reference:
 
     @contextmanager
     def _compute(self) -> Iterator[Compute]:
-        """The function that computes labels by the executor."""
         if isinstance(self.executor, Processes):
             yield partial(self.executor.run, self.label, timeout=self.timeout)
         elif self.executor is not None:

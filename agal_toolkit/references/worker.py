@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from ..geometry import Geometry
-from .outcomes import Label, reply
+from .outcomes import IMPORTABLE, Label, reply
 
 # A message is (kind, content): a label begins, it was interrupted, its function cannot be imported
 # (content: the error), or it is done (content: the reply).
@@ -38,18 +38,14 @@ def portable(label: Label) -> bytes:
     Raises:
         TypeError: it cannot be pickled, or a new process could not import it.
     """
-    remedy = "put it into a module that can be imported, and import it from there"
+    name, remedy = f"the label function {label!r}", f"{IMPORTABLE}, and import it from there"
     try:
         code = pickle.dumps(label)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise TypeError(
-            f"the label function {label!r} cannot be sent to another process ({error}): {remedy}"
-        ) from error
+        raise TypeError(f"{name} cannot be sent to another process ({error}): {remedy}") from error
     if b"__main__" in code and getattr(sys.modules["__main__"], "__file__", None) is None:
-        raise TypeError(
-            f"the label function {label!r} is defined in a notebook, which another process cannot"
-            f" import: {remedy}"
-        )
+        notebook = "is defined in a notebook, which another process cannot import"
+        raise TypeError(f"{name} {notebook}: {remedy}")
     return code
 
 

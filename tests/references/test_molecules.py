@@ -163,15 +163,15 @@ OH = {"positions": [[0.0, 0.0, 0.0], [0.0, 0.0, 0.97]], "numbers": [8, 1]}
         (
             {"cell": np.eye(3), "pbc": True},
             (
-                r"Ours labels isolated molecules and Geometry\(HO, 3d, periodic\) is periodic: use"
+                r"Ours labels isolated molecules, not periodic Geometry\(HO, 3d, periodic\): use"
                 r" .*, or pbc=False"
             ),
         ),
         (
             {"positions": [[0.0, 0.0], [0.0, 1.0]]},
-            r"Ours labels atoms in three dimensions .*: give atomic numbers and \(n, 3\) positions",
+            r"^Ours labels atoms in three dimensions.*: give atomic numbers and \(n, 3\) positions",
         ),
-        ({"numbers": [8, 0]}, r"Ours labels atoms in three dimensions .*: give atomic numbers"),
+        ({"numbers": [8, 0]}, r"Ours labels atoms in three dimensions, .*: give atomic numbers"),
         ({"charge": 9}, r"Geometry\(HO, 3d\) with charge 9 has no electrons left"),
         (
             {"multiplicity": 1},

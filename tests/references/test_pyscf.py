@@ -174,7 +174,7 @@ def test_a_field_that_does_not_converge_is_a_failure_that_names_the_geometry():
         NotConverged,
         match=(
             r"field of Geometry\(H3N, 3d, from {'by': 'hand'}\), charge 0, multiplicity 1, did not"
-            r" converge in 2 cycles: give"
+            r" converge in 2 cycles: raise"
         ),
     ):
         hurried(AMMONIA)

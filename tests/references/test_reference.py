@@ -243,7 +243,7 @@ def test_an_executor_that_cannot_run_the_label_says_so():
 
 
 def test_a_function_needs_settings():
-    with pytest.raises(ValueError, match=r"Reference\(label, settings="):
+    with pytest.raises(ValueError, match=r"give settings=\{'code': "):
         Reference(squared)
     with pytest.raises(ValueError, match="frozen dataclass"):
         Reference(DoubleWell)
