@@ -14,16 +14,9 @@ from .molecule import Molecule
 from .monitor import Monitor
 from .target_panel import Delivery, TargetPanel
 
-__all__ = [
-    "Atlas",
-    "AttackExplorer",
-    "AttackPlayer",
-    "Background",
-    "CommitteeView",
-    "Delivery",
-    "Molecule",
-    "Monitor",
-    "TargetPanel",
-]
+# fmt: off
+__all__ = ["Atlas", "AttackExplorer", "AttackPlayer", "Background", "CommitteeView", "Delivery",
+           "Molecule", "Monitor", "TargetPanel"]
+# fmt: on
 
 register()

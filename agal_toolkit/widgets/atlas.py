@@ -24,8 +24,8 @@ from ..geometry import Geometry
 from ..plots.scene import formula
 from ..plots.style import CYCLE
 from .clickable import MISSING, clickable
-from .molecule import Molecule
-from .panel import Panel
+from .molecule import Molecule, same_atoms
+from .panel import Panel, value_of
 from .picture import DPI, DRAWING, Coalesced, escape_dollars
 
 _MAP, _VIEW = (4.6, 4.5), (3.4, 2.9)  # inches
@@ -42,12 +42,11 @@ class Atlas(Panel):
         groups: (n,) names of the sets they belong to, for colours and legend.
         energies: name -> (n,) energies in `unit`, NaN where not known; each is a row of the table.
         colours: group -> colour; missing groups take the next colour of a cycle.
-        axes: names of the map's axes.
-        unit: of the energies.
-
-    Raises:
-        ValueError: different numbers of points, structures, groups or energies.
+        axes, unit: names of the map's axes, and the unit of the energies.
     """
+
+    _settles = True
+    chosen = value_of("_slider", "Index of the structure in view; set it to show another.")
 
     def __init__(
         self,
@@ -70,10 +69,8 @@ class Atlas(Panel):
         self._figure = Figure(figsize=_MAP, dpi=DPI, facecolor="white")
         self._draw_map(self._figure)
         self._map = clickable(self._figure, self.click)
-        self._slider = ipywidgets.IntSlider(
-            min=0, max=max(len(geometries) - 1, 1), description="structure"
-        )
-        self._slider.layout.width, self._slider.disabled = "400px", len(geometries) == 1
+        last, look = len(geometries) - 1, {"description": "structure", "layout": {"width": "400px"}}
+        self._slider = ipywidgets.IntSlider(min=0, max=max(last, 1), disabled=last == 0, **look)
         self._hint = ipywidgets.Label(f"{MISSING}: choose with the slider")
         if self._map.clickable:
             self._hint.value = "click on a point to see it"
@@ -83,18 +80,9 @@ class Atlas(Panel):
         viewing = ipywidgets.HBox([self._map, beside], layout=wrapped)
         self._showing = Coalesced(self._show_chosen)
         size = (_MAP[0] + _VIEW[0], _MAP[1])
-        super().__init__([choosing, viewing], size, helpers=[self._showing])
+        super().__init__([choosing, viewing], size, [self._showing])
         self._slider.observe(lambda _: self._showing.request(), "value")
         self._show_chosen()
-
-    @property
-    def chosen(self) -> int:
-        """Index of the structure in view; set it to show another."""
-        return self._slider.value
-
-    @chosen.setter
-    def chosen(self, index: int) -> None:
-        self._slider.value = index
 
     def click(self, x: float, y: float) -> None:
         """Show the structure nearest to a place on the map."""
@@ -119,18 +107,13 @@ class Atlas(Panel):
     def _superposed(self, geometry: Geometry) -> Geometry:
         """Return a molecule turned onto the previous one if both have the same atoms in order."""
         previous = self._molecule.geometry
-        if (
-            previous is None
-            or previous.pbc.any()
-            or geometry.pbc.any()
-            or len(geometry) < 2
-            or not np.array_equal(previous.numbers, geometry.numbers)
-        ):
+        if geometry.pbc.any() or len(geometry) < 2:
+            return geometry
+        if previous is None or not same_atoms(previous, geometry):
             return geometry
         return AlignedRmsd(permutations=False).superpose(previous, geometry)
 
     def _facts(self, index: int) -> dict[str, str]:
-        """Return name -> text of everything that is known of a structure."""
         geometry = self.geometries[index]
         facts = {"structure": f"{index}, {formula(geometry)}", "group": self.groups[index]}
         for name, values in self.energies.items():
@@ -160,7 +143,6 @@ class Atlas(Panel):
         axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns, **style)
 
     def _draw_static(self, figure: Figure) -> None:
-        """Draw the map, the structure and its table."""
         ratios = [_MAP[0], _VIEW[0]]
         left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)[0]
         self._draw_map(left)
@@ -174,10 +156,6 @@ class Atlas(Panel):
             right.text(0.06, y, escape_dollars(name), fontsize=8.5, color="0.45", va="top")
             right.text(0.42, y, escape_dollars(value), fontsize=8.5, va="top")
 
-    def _static_picture(self) -> bytes:
-        self.settle()
-        return super()._static_picture()
-
     def _check(self) -> None:
         n = len(self.geometries)
         shapes = {f"energies of {name}": values.shape for name, values in self.energies.items()}
@@ -186,19 +164,13 @@ class Atlas(Panel):
         if self.points.shape != (n, 2):
             wrong["points"] = self.points.shape
         if wrong or not n or not np.isfinite(self.points).all():
-            raise ValueError(
-                f"{n} structures with {wrong or 'points that are not all finite'}: give each"
-                " structure a point (x, y), a group and an energy of every kind"
-            )
+            need = "give each structure a point (x, y), a group and an energy of every kind"
+            raise ValueError(f"{n} structures with {wrong or 'points that are not finite'}: {need}")
 
 
 def _table(facts: Mapping[str, str]) -> str:
-    """Return names and values as an HTML table."""
-    grey, plain = "padding:0 10px 0 0;color:#777", "padding:0"
-    rows = "".join(
-        f'<tr><td style="{grey}">{escape(name)}</td><td style="{plain}">{escape(value)}</td></tr>'
-        for name, value in facts.items()
-    )
+    row = '<tr><td style="padding:0 10px 0 0;color:#777">{}</td><td style="padding:0">{}</td></tr>'
+    rows = "".join(row.format(escape(name), escape(value)) for name, value in facts.items())
     return f'<table style="line-height:1.35;font-size:13px">{rows}</table>'
 
 

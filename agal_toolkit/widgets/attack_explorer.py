@@ -1,8 +1,7 @@
 """A map of a two-dimensional surface on which a person drops points that an attack then pushes.
 
-A push runs in a :class:`~agal_toolkit.widgets.background.Background` and is drawn live; the next
-drop cancels it. The committee is evaluated on a grid once, so a slider costs a drawing and not a
-prediction.
+A push runs in the background and is drawn live; the next drop cancels it. The committee is
+evaluated on a grid once, so a slider costs a drawing and not a prediction.
 """
 
 from __future__ import annotations
@@ -43,25 +42,17 @@ _TITLES = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncert
 
 
 class AttackExplorer(RunPanel):
-    """A map of an attack's loss; the attack pushes a point that is dropped on it.
+    """A map of an attack's loss; the attack pushes a point that a click drops on it.
 
-    A click drops a point, as do :meth:`drop` and the button for all training points. Its path is
-    drawn while it is computed. The sliders change the attack and repeat the last drop.
+    The path is drawn while it is computed. The sliders change the attack and repeat the last drop.
 
     Args:
         committee: committee of potentials of one particle in the plane.
         dataset: its training data; drawn, and used by the objective's partition function.
         attack: initial settings; None means ``Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))``.
-        limit: the map spans [-limit, limit] in both coordinates.
+        limit, points: the map's :class:`~agal_toolkit.analysis.grids.Grid`.
         truth: labels of the surface, for the true energy along a path.
-        points: points of the map's grid along each side.
         seconds: shortest time in which a path is drawn; 0 draws as fast as it is computed.
-
-    Attributes:
-        background: the latest push; None before the first drop.
-
-    Raises:
-        ValueError: data that are not single particles in the plane.
     """
 
     background: Background[Iterate] | None = None
@@ -79,10 +70,8 @@ class AttackExplorer(RunPanel):
     ) -> None:
         if not is_surface(dataset):
             content = repr(dataset[0]) if len(dataset) else "nothing"
-            raise ValueError(
-                "this map shows single particles in the plane, the data set holds"
-                f" {content}: give the data that the committee learned from"
-            )
+            need = "give single particles in the plane"
+            raise ValueError(f"the data set of this map holds {content}: {need}")
         self._committee, self._dataset, self._truth = committee, dataset, truth
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
         self._seconds, self._on_grid = seconds, Surface.of(committee, Grid(limit, points))
@@ -106,11 +95,9 @@ class AttackExplorer(RunPanel):
         by_slider = f"{MISSING}: place a point with x and y"
         self._hint.value = by_slider if placing else "click on the map to drop a point"
         pictures = ipywidgets.HBox([self._map, self._curves])
-        super().__init__(
-            [choosing, pictures, *placing, pressing, setting, self._walk],
-            (2 * _SIZE[0], _SIZE[1]),
-            [self._repaint, self._retrace, self._curves],
-        )
+        children = [choosing, pictures, *placing, pressing, setting, self._walk]
+        helpers = [self._repaint, self._retrace, self._curves]
+        super().__init__(children, (2 * _SIZE[0], _SIZE[1]), helpers)
 
     # -- pushing
 
@@ -154,13 +141,11 @@ class AttackExplorer(RunPanel):
         return self._begin(list(self._dataset), start=self._given.start)
 
     def step(self) -> Self:
-        """Compute one step and pause: of the present push, or of the last drop from its start.
-
-        Before any drop, push the first training point.
-        """
+        """Compute one step of the present push, or of the last drop from its start, and pause."""
         if self.background is not None and self.background.alive:
             return super().step()
-        return self._begin(self._seeds or [self._dataset[0]], self._start, by_hand=True)
+        first = [self._dataset[0]]  # before any drop
+        return self._begin(self._seeds or first, self._start, by_hand=True)
 
     def wait(self, timeout: float | None = None) -> Self:
         """Block until the push has ended or is paused and is drawn."""
@@ -197,7 +182,6 @@ class AttackExplorer(RunPanel):
             self._begin(self._seeds, self._start)
 
     def _on_state(self, background: Background[Iterate]) -> None:
-        """Show that the latest push has started, waits or has ended."""
         if background is not self.background:
             return
         state, count = background.state, len(background.records)
@@ -288,7 +272,6 @@ class AttackExplorer(RunPanel):
         return energy, sigma, true.reshape(shape)
 
     def _redraw_figure(self) -> None:
-        """Draw the map and the paths on the panel's figure."""
         with DRAWING:
             self._draw_map(self._figure)
             self._path_artists = self._draw_path(self._figure.axes[0])
@@ -325,9 +308,8 @@ class AttackExplorer(RunPanel):
     # -- controls
 
     def _choosing(self) -> ipywidgets.HBox:
-        self._surface = ipywidgets.ToggleButtons(
-            options=[LOSS, ENERGY, SIGMA], style={"button_width": "100px"}
-        )
+        surfaces, style = [LOSS, ENERGY, SIGMA], {"button_width": "100px"}
+        self._surface = ipywidgets.ToggleButtons(options=surfaces, style=style)
         self._surface.observe(lambda _: self._repaint.request(), "value")
         self._hint = ipywidgets.Label()
         return row(self._surface, self._hint)
@@ -343,11 +325,8 @@ class AttackExplorer(RunPanel):
         side = {"min": -limit, "max": limit, "step": 0.05, "layout": Layout(width="240px")}
         self._x = FloatSlider(value=-0.7, description="x", **side)
         self._y = FloatSlider(value=0.0, description="y", **side)
-
-        def drop() -> None:
-            self.drop(self._x.value, self._y.value)
-
-        return row(self._x, self._y, button("drop", "crosshairs", drop, width=90))
+        drop = button("drop", "crosshairs", lambda: self.drop(self._x.value, self._y.value), 90)
+        return row(self._x, self._y, drop)
 
     def _setting(self) -> ipywidgets.VBox:
         objective, minimizer = self._given.objective, self._given.minimizer
@@ -370,10 +349,9 @@ class AttackExplorer(RunPanel):
         return ipywidgets.VBox([attack, row(self._bounded, self._radius)])
 
     def _on_walk(self, change: Any) -> None:
-        if self._walk.disabled or self.background is None:
-            return
-        self._follows = change["new"] >= len(self.background.records) - 1
-        self._retrace.request()
+        if not self._walk.disabled and self.background is not None:
+            self._follows = change["new"] >= len(self.background.records) - 1
+            self._retrace.request()
 
     def _on_setting(self, change: Any) -> None:
         if change["owner"] is self._kT and self._surface.value == LOSS:
@@ -395,6 +373,5 @@ def _log_slider(
     shown = default if value is None else value
     low, high = min(decades[0], np.log10(shown)), max(decades[1], np.log10(shown))
     look = {"step": 0.05, "readout_format": ".3g", **_look("275px", "92px")}
-    return FloatLogSlider(
-        value=shown, min=low, max=high, description=name, disabled=value is None, **look
-    )
+    named = {"description": name, "disabled": value is None}
+    return FloatLogSlider(value=shown, min=low, max=high, **named, **look)

@@ -1,8 +1,7 @@
 """Attacks on molecules, step by step: the distorting structure beside the committee's predictions.
 
-The committee evaluates all steps of an attack once, when the attack is first chosen; a step of the
-slider then costs a mark and a message to the one 3D view. The reference labels the kept structure
-in a thread of its own.
+The committee evaluates an attack once, when it is first chosen; a step of the slider then costs a
+mark and a message to the 3D view. The reference labels the kept structure in a thread of its own.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from ..loop.generation import Proposal
 from ..plots.molecules import heat
 from ..plots.scene import formula
 from .molecule import Molecule
-from .panel import Panel, row
+from .panel import Panel, row, value_of
 from .picture import Coalesced, MarkedPicture, MoveMark
 
 UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}  # of each in one eV
@@ -50,10 +49,10 @@ class AttackPlayer(Panel):
         truth: returns the reference's labels of a kept structure, in the background, or None.
         zero: energy that is shown as zero, eV, for example of the ground state.
         unit: of energies, "eV" or "kcal/mol"; forces are shown in it per angstrom.
-
-    Raises:
-        ValueError: no adversaries, or another unit.
     """
+
+    chosen = value_of("_choice", "Index of the adversary in view; set it to choose another.")
+    step = value_of("_slider", "Step of the attack in view; set it to go there.")
 
     def __init__(
         self,
@@ -104,24 +103,6 @@ class AttackPlayer(Panel):
         return player
 
     @property
-    def chosen(self) -> int:
-        """Index of the adversary in view; set it to choose another."""
-        return self._choice.value
-
-    @chosen.setter
-    def chosen(self, index: int) -> None:
-        self._choice.value = index
-
-    @property
-    def step(self) -> int:
-        """Step of the attack in view; set it to go there."""
-        return self._slider.value
-
-    @step.setter
-    def step(self, step: int) -> None:
-        self._slider.value = step
-
-    @property
     def trace(self) -> AttackTrace:
         """The committee's predictions along the chosen attack, computed once."""
         return self._trace_of(self.chosen)
@@ -139,7 +120,6 @@ class AttackPlayer(Panel):
             return self._traces[index]
 
     def _choose(self) -> None:
-        """Show the kept step of the chosen attack."""
         with self._lock:
             index = self._index = self.chosen
             try:
@@ -147,9 +127,8 @@ class AttackPlayer(Panel):
                 self._molecule.frames(trace.geometries, ghost=trace.geometries[0])
                 last, self._at = len(trace) - 1, trace.kept
             except Exception as error:
-                self._trace, last, self._at = None, 1, 0
+                self._trace, last, self._at, self._scale_bar.value = None, 1, 0, ""
                 self._molecule.clear()
-                self._scale_bar.value = ""
                 self._fail(error)
             self._slider.max = self._play.max = last
             self._slider.value, self._slider.disabled = self._at, self._trace is None
@@ -159,7 +138,6 @@ class AttackPlayer(Panel):
             self._ask.request()
 
     def _show_step(self) -> None:
-        """Show the step of the slider."""
         with self._lock:
             trace = self._trace
             if trace is None:
@@ -179,7 +157,6 @@ class AttackPlayer(Panel):
                 self._fail(error)
 
     def _ask_reference(self) -> None:
-        """Label the kept structure of the chosen attack."""
         index = self.chosen
         assert self._truth is not None
         try:
@@ -267,10 +244,11 @@ class AttackPlayer(Panel):
         ratios = [_VIEW[0], _CURVES[0]]
         left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=ratios)[0]
         self._molecule.draw(left.add_axes((0.0, 0.04, 1.0, 0.86)))
-        step = f"step {self._at} of {len(trace) - 1}; pale: the start"
-        most = f"{trace.atomic.max() * self._scale:.2g} {self._unit}/Å"
-        colours = f"\nred: force uncertain by up to {most}" if self._coloured else ""
-        title = f"{formula(trace.geometries[0])}, {step}{colours}"
+        title = f"{formula(trace.geometries[0])}, step {self._at} of {len(trace) - 1}"
+        title += "; pale: the start"
+        if self._coloured:
+            most = f"{trace.atomic.max() * self._scale:.2g} {self._unit}/Å"
+            title += f"\nred: force uncertain by up to {most}"
         left.text(0.5, 0.985, title, ha="center", va="top", fontsize=9)
         for artist in self._draw_curves(right)(self._at):
             artist.set_animated(False)
@@ -287,20 +265,15 @@ class AttackPlayer(Panel):
         ]
         layout = {"width": "330px", "display": None if len(options) > 1 else "none"}
         style = {"description_width": "52px"}
-        self._choice: Any = ipywidgets.Dropdown(
-            options=options, description="attack", style=style, layout=layout
-        )
-        self._colouring = ipywidgets.ToggleButtons(
-            options=[ELEMENTS, SIGMA],
-            style={"button_width": "110px"},
-            tooltips=["colours of the elements", "of the force on each atom"],
-        )
+        look: dict[str, Any] = {"description": "attack", "style": style, "layout": layout}
+        self._choice: Any = ipywidgets.Dropdown(options=options, **look)
+        colours = {"options": [ELEMENTS, SIGMA], "style": {"button_width": "110px"}}
+        colours["tooltips"] = ["colours of the elements", "of the force on each atom"]
+        self._colouring = ipywidgets.ToggleButtons(**colours)
         self._scale_bar = ipywidgets.HTML(layout={"height": "30px"})
         self._play = ipywidgets.Play(min=0, max=1, interval=150)
-        style, layout = {"description_width": "40px"}, {"width": "560px"}
-        self._slider = ipywidgets.IntSlider(
-            min=0, max=1, description="step", style=style, layout=layout
-        )
+        look = {"style": {"description_width": "40px"}, "layout": {"width": "560px"}}
+        self._slider = ipywidgets.IntSlider(min=0, max=1, description="step", **look)
         ipywidgets.jslink((self._play, "value"), (self._slider, "value"))
         self._numbers = ipywidgets.HTML()
         view = ipywidgets.VBox([self._molecule, self._colouring, self._scale_bar])
@@ -311,9 +284,7 @@ class AttackPlayer(Panel):
 def _mark(curves: Sequence[tuple[Axes, NDArray, Any]]) -> MoveMark:
     """Draw a dotted line and a dot on each curve; return what moves them to a step."""
     dot = {"ms": 6, "mec": "white", "mew": 0.9, "zorder": 7, "animated": True}
-    dots = [
-        axes.plot([0], curve[:1], "o", color=colour, **dot)[0] for axes, curve, colour in curves
-    ]
+    dots = [axes.plot([0], y[:1], "o", color=colour, **dot)[0] for axes, y, colour in curves]
     lines = [axes.axvline(0, color="0.2", lw=0.9, ls=":", animated=True) for axes, _, _ in curves]
 
     def move(step: int) -> list[Artist]:
@@ -326,7 +297,6 @@ def _mark(curves: Sequence[tuple[Axes, NDArray, Any]]) -> MoveMark:
 
 
 def _colour_bar(top: float, unit: str) -> str:
-    """Return HTML of a bar of colours from zero to `top`."""
     colours = ", ".join(to_hex(colour) for colour in heat(np.linspace(0, 1, 7), 1.0))
     look = f"border:1px solid #888;background:linear-gradient(90deg, {colours})"
     text = "display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px;margin-top:6px"

@@ -9,6 +9,7 @@ is passed on and the run continues.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -20,6 +21,8 @@ from traitlets import Enum, HasTraits
 from ..events import Report
 
 T = TypeVar("T")
+Call = Callable[[Any], None]
+Kinds = tuple[type, ...]
 STATES = ("idle", "running", "pausing", "paused", "stopping", "stopped", "done", "failed")
 IDLE, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, DONE, FAILED = STATES
 LIVE = (RUNNING, PAUSING, PAUSED, STOPPING)
@@ -30,19 +33,24 @@ class _Cancelled(BaseException):
     """Ends a computation from its listener; not an Exception, so ``except Exception`` passes it."""
 
 
+def _ignore(_: Any) -> None:
+    pass
+
+
 @dataclass
 class Subscriber:
     """A callable that receives a run's messages, see :meth:`Background.subscribe`.
 
     Attributes:
+        call, kinds, failed: see there.
         period: shortest time between two calls for messages of one kind, seconds.
         error: exception of the last call; None when it succeeded.
     """
 
-    call: Callable[[Any], None]
+    call: Call
     period: float
-    kinds: tuple[type, ...]
-    failed: Callable[[Exception], None] | None
+    kinds: Kinds
+    failed: Call
     error: Exception | None = None
     _held: list[Any] = field(default_factory=list)
     _kind: type | None = None
@@ -50,16 +58,13 @@ class Subscriber:
 
     def offer(self, message: Any) -> None:
         """Deliver a message now, or hold it in place of an older one of its kind."""
-        if self.kinds and not isinstance(message, self.kinds):
+        wanted, same = isinstance(message, self.kinds), type(message) is self._kind
+        if not (wanted and same):
             self.flush()
-            return
-        if type(message) is not self._kind:
-            self.flush()
-        elif time.monotonic() < self._next:
+        if wanted:
             self._held = [message]
-            return
-        self._held = [message]
-        self.flush()
+            if not same or time.monotonic() >= self._next:
+                self.flush()
 
     def flush(self) -> None:
         """Deliver the message that is held, if any."""
@@ -71,23 +76,18 @@ class Subscriber:
                 self.error = None
             except Exception as error:
                 self.error = error
-                self._report(error)
+                try:
+                    self.failed(error)
+                except Exception as second:
+                    self.error = second
             self._next = time.monotonic() + self.period
-
-    def _report(self, error: Exception) -> None:
-        try:
-            if self.failed is not None:
-                self.failed(error)
-        except Exception as second:
-            self.error = second
 
 
 class Background(HasTraits, Generic[T]):
     """Runs a generator of records in a worker thread.
 
     Attributes:
-        state: one of `STATES`; "pausing" and "stopping" last until the computation reports its next
-            event. A trait, so it can be observed.
+        state: one of `STATES`, observable; "pausing" and "stopping" last until the next event.
         error: exception that ended a "failed" run; :meth:`wait` raises it again.
 
     Args:
@@ -129,24 +129,18 @@ class Background(HasTraits, Generic[T]):
             return self._worked + (time.monotonic() - self._since if working else 0.0)
 
     def subscribe(
-        self,
-        call: Callable[[Any], None],
-        hz: float | None = None,
-        *,
-        kinds: tuple[type, ...] = (),
-        failed: Callable[[Exception], None] | None = None,
+        self, call: Call, hz: float = math.inf, *, kinds: Kinds = (object,), failed: Call = _ignore
     ) -> Subscriber:
         """Call `call(message)` in the worker for every event and record.
 
         Args:
             call: function of a message; if it raises, the run continues.
-            hz: largest number of calls per second for messages of one kind; a newer message
-                replaces one that is held. A message of another kind is delivered at once, and what
-                is held before another kind, a pause or an end is always delivered.
-            kinds: types of messages to deliver; empty means all.
+            hz: largest number of calls per second for messages of one kind: later ones are held,
+                a newer in place of an older, until another kind, a pause or the end.
+            kinds: types of messages to deliver.
             failed: function that receives an exception of `call`.
         """
-        subscriber = Subscriber(call, 0.0 if hz is None else 1.0 / hz, kinds, failed)
+        subscriber = Subscriber(call, 1.0 / hz, kinds, failed)
         self._subscribers.append(subscriber)
         return subscriber
 
@@ -161,11 +155,7 @@ class Background(HasTraits, Generic[T]):
         return self._begin(stepping=False)
 
     def step(self) -> Background[T]:
-        """Run until one more record is finished, then pause.
-
-        Raises:
-            RuntimeError: the last run is still stopping.
-        """
+        """Run until one more record is finished, then pause; start like :meth:`start`."""
         return self._begin(stepping=True)
 
     def pause(self) -> Background[T]:
@@ -200,14 +190,11 @@ class Background(HasTraits, Generic[T]):
         Raises:
             BaseException: the error of a failed run.
         """
-        end = None if timeout is None else time.monotonic() + timeout
+        end = math.inf if timeout is None else time.monotonic() + timeout
         try:
-            while (
-                self.state != PAUSED
-                and (end is None or time.monotonic() < end)
-                and not self._ended.wait(_SLICE)
-            ):
-                pass
+            while self.state != PAUSED and time.monotonic() < end:
+                if self._ended.wait(_SLICE):
+                    break
         except KeyboardInterrupt:
             self.stop()
             while not self._ended.wait(_SLICE):
@@ -271,7 +258,7 @@ class Background(HasTraits, Generic[T]):
             ended.set()
 
     def _listen(self, event: Any) -> None:
-        """Deliver an event of the computation; hold or end it here if that was asked for."""
+        """Deliver an event of the computation, then hold or end it here if requested."""
         if not self._stop.is_set():
             self._deliver(event)
         self._checkpoint()

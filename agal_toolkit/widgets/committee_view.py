@@ -30,10 +30,8 @@ class CommitteeView(Panel):
         self, committee: Committee, grid: Grid = Grid(points=60), dataset: Dataset | None = None
     ) -> None:
         self._surface, self._dataset = Surface.of(committee, grid), dataset
-        most = max(len(committee), 1)
-        self._member = ipywidgets.IntSlider(
-            value=1, min=1, max=most, description="member", layout={"width": "320px"}
-        )
+        look = {"description": "member", "layout": {"width": "320px"}}
+        self._member = ipywidgets.IntSlider(value=1, min=1, max=max(len(committee), 1), **look)
         self._picture = Picture(self._draw_static, _SIZE)
         self._member.observe(lambda _: self._picture.request(), "value")
         super().__init__([self._member, self._picture], _SIZE, helpers=[self._picture])
@@ -42,10 +40,8 @@ class CommitteeView(Panel):
         return self.settle()._picture.value
 
     def _draw_static(self, figure: Figure) -> None:
-        """Draw all members small above the chosen one, the mean and the uncertainty."""
         surface, member = self._surface, self._member.value - 1
-        energies = surface.prediction.energy.numpy()
-        energies = energies.reshape(-1, *surface.energy.shape)
+        energies = surface.prediction.energy.numpy().reshape(-1, *surface.energy.shape)
         top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.25, 3.0])[:, 0]
         small = np.atleast_1d(top.subplots(1, max(len(energies), 5)))
         top.subplots_adjust(left=0.02, right=0.98, top=0.82, bottom=0.02, wspace=0.06)
@@ -61,8 +57,8 @@ class CommitteeView(Panel):
             plots.energy_surface(axes, surface.grid, energy)
             bottom.axes[-1].set_ylabel("")  # the next axes leave no room for the bar's label
         plots.sigma_surface(sigma, surface)
-        titles = {f"member {member + 1}": chosen, "mean": mean, "uncertainty": sigma}
-        for title, axes in titles.items():
+        titles = (f"member {member + 1}", "mean", "uncertainty")
+        for title, axes in zip(titles, (chosen, mean, sigma), strict=True):
             axes.set_title(title, fontsize=10)
             if self._dataset is not None:
                 plots.structures(axes, self._dataset)

@@ -6,9 +6,6 @@ them to a running one. The objects know nothing of it. Attacks and loops show th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
-
 import numpy as np
 from IPython import get_ipython
 from matplotlib.axes import Axes
@@ -30,8 +27,7 @@ _GRID = Grid(points=60)
 
 def on_plane(committee: Committee) -> bool:
     """Return whether the members' network is of one particle in a plane."""
-    members = committee.members
-    network = members.module if isinstance(members, Stacked) else None
+    network = committee.members.module if isinstance(committee.members, Stacked) else None
     return isinstance(network, MLP) and network.dimension == 2
 
 
@@ -102,25 +98,18 @@ def generation_png(generation: Generation) -> bytes:
     return png(draw, (8.0, 6.6))
 
 
-PICTURES: Mapping[type, Callable[[Any], bytes | None]] = {
-    Committee: committee_png,
-    Dataset: dataset_png,
-    Generation: generation_png,
-}
+PICTURES = {Committee: committee_png, Dataset: dataset_png, Generation: generation_png}
 
 
 def register() -> None:
     """Hand the pictures to the running IPython; do nothing in a plain interpreter."""
     shell = get_ipython()
-    if shell is None:
-        return
-    formatter = shell.display_formatter.formatters["image/png"]
-    for kind, draw in PICTURES.items():
-        formatter.for_type(kind, draw)
+    if shell is not None:
+        for kind, draw in PICTURES.items():
+            shell.display_formatter.formatters["image/png"].for_type(kind, draw)
 
 
 def _draw_errors(axes: Axes, generation: Generation) -> None:
-    """Draw uncertainty against true error of the new structures, which are not in the training."""
     sigma, error = sigma_and_error(generation.committee, generation.labelled)
     plots.sigma_against_error(axes, sigma, error, unit=force_unit(generation.dataset))
     for line in axes.lines[:1]:

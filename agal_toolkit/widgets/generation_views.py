@@ -31,33 +31,24 @@ class GenerationView(Protocol):
     Attributes:
         titles: titles of the two pictures.
         zero: energy that counts as zero in pictures of labels, eV.
-        unit: unit of energies in pictures of labels, eV; 1 for a model surface.
-        unit_name: name of that unit.
+        unit, unit_name: unit of these energies, in eV (1 for a model surface), and its name.
     """
 
-    @property
-    def titles(self) -> tuple[str, str]: ...
-    @property
-    def zero(self) -> float: ...
-    @property
-    def unit(self) -> float: ...
-    @property
-    def unit_name(self) -> str: ...
+    titles: tuple[str, str]
+    zero: float
+    unit: float
+    unit_name: str
 
     def prepare(self, generations: Sequence[Generation]) -> None:
         """Compute what :meth:`draw` needs of these generations; may take long."""
 
     def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
-        """Draw the last of one loop's generations, beside earlier ones where that helps.
-
-        `paths` asks for the paths of the attacks.
-        """
+        """Draw the last of one loop's generations; `paths` asks for the paths of the attacks."""
 
 
 def is_surface(geometries: Iterable[Geometry]) -> bool:
     """Return whether all structures (at least one) are single particles in the plane."""
-    shapes = {geometry.positions.shape for geometry in geometries}
-    return shapes == {(1, 2)}
+    return {geometry.positions.shape for geometry in geometries} == {(1, 2)}
 
 
 def cached_per_generation(compute: Callable[[Generation], T]) -> Callable[[Generation], T]:
@@ -73,19 +64,13 @@ def cached_per_generation(compute: Callable[[Generation], T]) -> Callable[[Gener
 
 
 class PlaneView:
-    """Mean energy and uncertainty of a particle in the plane, with the structures.
+    """Mean energy and uncertainty of a particle in the plane, on a grid, with the structures."""
 
-    Args:
-        grid: grid on which the committee is evaluated.
-    """
-
-    titles = ("mean energy", "uncertainty")
+    titles: tuple[str, str] = ("mean energy", "uncertainty")
     zero, unit, unit_name = 0.0, 1.0, ""
 
     def __init__(self, grid: Grid = Grid(points=60)) -> None:
-        self.surface = cached_per_generation(
-            lambda generation: Surface.of(generation.committee, grid)
-        )
+        self.surface = cached_per_generation(lambda turn: Surface.of(turn.committee, grid))
 
     def prepare(self, generations: Sequence[Generation]) -> None:
         """Evaluate the last committee on the grid."""
@@ -106,13 +91,9 @@ class PlaneView:
 
 
 class StructuresView:
-    """Energies of known and new structures, and uncertainties of the candidates.
+    """Energies of known and new structures, and uncertainties of the candidates."""
 
-    Args:
-        zero: energy that counts as zero in pictures of labels, eV.
-    """
-
-    titles = ("energies", "candidates")
+    titles: tuple[str, str] = ("energies", "candidates")
     unit, unit_name = 1.0, "eV"
 
     def __init__(self, zero: float = 0.0) -> None:
@@ -161,7 +142,6 @@ def force_unit(geometries: Iterable[Geometry]) -> str:
 
 
 def _candidate_sigma(generation: Generation) -> NDArray:
-    """Return (candidates,) the root of the force variance."""
     committee = generation.committee
     geometries = [candidate.geometry for candidate in generation.candidates]
     if not geometries:

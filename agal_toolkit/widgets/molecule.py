@@ -27,14 +27,12 @@ from numpy.typing import ArrayLike, NDArray
 from .. import plots
 from ..geometry import Geometry
 from ..plots.scene import GHOST, STICK, Scene, bearing, scenes
-from .picture import DPI, Picture, bundle, draw_or_explain, error_html
+from .panel import placeholder
+from .picture import DPI, Picture, Size, bundle, draw_or_explain, error_html
 
 _EXTENSION = "nglview-js-widgets"
 _EDGE = 0.02  # angstrom, radius of a cell's edge
-_MISSING = (
-    "nglview is not installed, so this picture cannot be turned: pip install nglview, then restart"
-    " the kernel"
-)
+_MISSING = "To turn this picture, install nglview (pip install nglview) and restart the kernel."
 
 # Runs in nglview's view and makes it show `scene`. Buffers go to the viewer, not to nglview's
 # components, which would synchronise each of them between the kernel and all views of a page.
@@ -57,13 +55,13 @@ if (old) {
     this.setSize(...scene.size);
     this.stage.setParameters({clipDist: 0.5, fogNear: 60, ambientIntensity: 0.45, tooltip: false});
 }
-if (!old || old.aim !== scene.aim) {
+if (!old || old.number !== scene.number) {
     const narrow = Math.min(1, viewer.width / viewer.height);
     const half = Math.PI * viewer.perspectiveCamera.fov / 360;
     const d = scene.reach / Math.sin(half) / narrow;
     this.stage.viewerControls.orient(scene.turn.map((entry, k) => k < 15 ? entry * d : entry));
 }
-this.agal = {buffers, aim: scene.aim};
+this.agal = {buffers, number: scene.number};
 viewer.requestRender();
 """
 
@@ -80,21 +78,19 @@ class _Shown(NamedTuple):
 class Molecule(ipywidgets.VBox):
     """A view of one structure; a new structure of the same atoms leaves the camera where it is.
 
-    Methods may be called from any thread and return at once.
+    Methods may be called from any thread and return at once. Where nglview is missing, `live` is
+    False and a picture is drawn.
 
     Args:
         size: width and height in inches, `DPI` pixels each.
-
-    Attributes:
-        live: whether nglview shows the structure; False is a picture.
     """
 
-    def __init__(self, size: tuple[float, float] = (3.6, 3.2)) -> None:
+    def __init__(self, size: Size = (3.6, 3.2)) -> None:
         self._size, self._lock = size, threading.RLock()
         self._shown: _Shown | None = None
         self._frames: tuple[Geometry, ...] = ()
         self._ghost: Geometry | None = None  # of the frames
-        self._turn, self._reach, self._aim = np.eye(3), 0.0, 0
+        self._turn, self._reach, self._camera_number = np.eye(3), 0.0, 0
         self.live = importlib.util.find_spec("nglview") is not None
         self._view: Any = _nglview(size, self._answer) if self.live else Picture(self._draw, size)
         missing = [] if self.live else [ipywidgets.HTML(error_html(_MISSING))]
@@ -121,9 +117,6 @@ class Molecule(ipywidgets.VBox):
             colours: (n, 3) red, green and blue of the atoms, 0 to 1, for example from
                 :func:`~agal_toolkit.plots.molecules.heat`; None takes those of the elements.
             labels: (n,) text at the atoms.
-
-        Raises:
-            ValueError: colours or labels of another number of atoms, or more than three dimensions.
         """
         with self._lock:
             visible = scenes(geometry, ghost, colours, labels)
@@ -145,15 +138,10 @@ class Molecule(ipywidgets.VBox):
         """Take structures of the same atoms for :meth:`seek`, and show the first.
 
         Their cells may differ. The camera is placed so that all of them are in view.
-
-        Raises:
-            ValueError: no structures, or structures of different atoms.
         """
-        if not geometries or not all(_same_atoms(geometries[0], other) for other in geometries):
-            raise ValueError(
-                f"{len(geometries)} structures cannot be the frames of one view: give at least one,"
-                " all of the same atoms in the same order"
-            )
+        if not geometries or not all(same_atoms(geometries[0], other) for other in geometries):
+            need = "give at least one, all of the same atoms in the same order"
+            raise ValueError(f"{len(geometries)} structures cannot be frames of one view: {need}")
         with self._lock:
             visible = [scene for geometry in geometries for scene in scenes(geometry, ghost)]
             self._look(geometries[0], ghost, max(scene.reach for scene in visible))
@@ -162,11 +150,7 @@ class Molecule(ipywidgets.VBox):
             return self.seek(0)
 
     def seek(self, frame: int, colours: ArrayLike | None = None) -> Molecule:
-        """Show a structure of :meth:`frames` with atoms in `colours`.
-
-        Raises:
-            IndexError: `frame` is not below the number of frames.
-        """
+        """Show a structure of :meth:`frames` with atoms in `colours`."""
         with self._lock:
             return self.show(self._frames[frame], self._ghost, colours)
 
@@ -178,63 +162,51 @@ class Molecule(ipywidgets.VBox):
             plots.molecule(axes, *shown, outline=False, view=turn, limit=reach, bar=True)
             return
         axes.axis("off")
-        centred = {"ha": "center", "va": "center", "transform": axes.transAxes}
-        axes.text(0.5, 0.5, "no structure", color="0.55", fontsize=9, **centred)
+        placeholder(axes, "no structure")
 
     def _draw(self, figure: Figure) -> None:
         self.draw(figure.add_axes((0.0, 0.0, 1.0, 1.0)))
 
     def _look(self, geometry: Geometry, ghost: Geometry | None, reach: float) -> None:
         """Turn the camera to new atoms, or step back from atoms that flew apart."""
-        if not _same_atoms(self.geometry, geometry):
+        if not same_atoms(self.geometry, geometry):
             self._turn = bearing(geometry if ghost is None else ghost)
-            self._reach, self._aim = 1.05 * max(reach, 1.2), self._aim + 1
+            self._reach = 1.05 * max(reach, 1.2)
         elif reach > self._reach:
-            self._reach, self._aim = 1.1 * reach, self._aim + 1
-
-    def _update(self, visible: Sequence[Scene]) -> None:
-        if self.live:
-            self._send_scenes(visible)
+            self._reach = 1.1 * reach
         else:
-            self._view.request()
+            return
+        self._camera_number += 1
 
     def _answer(self, _: Any, message: Any, __: Any) -> None:
         """Send the scene to a view that was loaded on a page."""
         if isinstance(message, dict) and message.get("type") == "request_loaded":
             with self._lock:
                 if self._shown is not None:
-                    self._send_scenes(scenes(*self._shown))
+                    self._update(scenes(*self._shown))
 
-    def _send_scenes(self, visible: Sequence[Scene]) -> None:
-        scene = {
-            "parts": [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(visible)],
-            "turn": _camera(self._turn),
-            "reach": self._reach,
-            "aim": self._aim,
-            "size": _pixels(self._size),
-        }
-        message = {
-            "type": "call_method",
-            "target": "Widget",
-            "methodName": "executeCode",
-            "args": [f"const scene = {json.dumps(scene)};{_SHOW}"],
-            "kwargs": {},
-            "reconstruc_color_scheme": False,  # nglview spells it so
-        }
-        self._view.send(message)
+    def _update(self, visible: Sequence[Scene]) -> None:
+        if not self.live:
+            self._view.request()
+            return
+        parts = [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(visible)]
+        camera = {"turn": _camera(self._turn), "reach": self._reach, "number": self._camera_number}
+        scene = {"parts": parts, **camera, "size": _pixels(self._size)}
+        code = f"const scene = {json.dumps(scene)};{_SHOW}"
+        call = {"type": "call_method", "target": "Widget", "methodName": "executeCode"}
+        # nglview spells it so
+        self._view.send({**call, "args": [code], "kwargs": {}, "reconstruc_color_scheme": False})
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         picture = draw_or_explain(self._draw, self._size)[0]
         return bundle(super()._repr_mimebundle_(**options), picture)
 
 
-def _same_atoms(one: Geometry | None, other: Geometry) -> bool:
+def same_atoms(one: Geometry | None, other: Geometry) -> bool:
     """Return whether elements, their order and periodic directions agree; cells may differ."""
-    return (
-        one is not None
-        and np.array_equal(one.numbers, other.numbers)
-        and np.array_equal(one.pbc, other.pbc)
-    )
+    if one is None:
+        return False
+    return np.array_equal(one.numbers, other.numbers) and np.array_equal(one.pbc, other.pbc)
 
 
 def _part(scene: Scene, opacity: float) -> dict[str, Any]:
@@ -267,14 +239,13 @@ def _camera(turn: NDArray) -> list[float]:
     return matrix.T.ravel().tolist()
 
 
-def _nglview(size: tuple[float, float], answer: Any) -> ipywidgets.DOMWidget:
+def _nglview(size: Size, answer: Any) -> ipywidgets.DOMWidget:
     """Return an empty view that calls `answer` with messages from its front-ends."""
     version = _installed()
     # nglview 4.0.1 announces front-end 4.0 and installs 3.1.5, so JupyterLab refuses to load it.
     if version is not None and "nglview" not in sys.modules:
-        announced = types.ModuleType("nglview._frontend")
+        sys.modules["nglview._frontend"] = announced = types.ModuleType("nglview._frontend")
         announced.__dict__["__frontend_version__"] = version
-        sys.modules["nglview._frontend"] = announced
     with capture_output(stdout=False, stderr=False):  # importing nglview displays an empty widget
         import nglview
     names = ("_view_module_version", "_model_module_version")
@@ -286,7 +257,7 @@ def _nglview(size: tuple[float, float], answer: Any) -> ipywidgets.DOMWidget:
     return view
 
 
-def _pixels(size: tuple[float, float]) -> list[str]:
+def _pixels(size: Size) -> list[str]:
     return [f"{round(inches * DPI)}px" for inches in size]
 
 

@@ -1,10 +1,9 @@
 """A panel that runs loops and shows their generations while they run.
 
 The loops take turns in one :class:`~agal_toolkit.widgets.background.Background`; the panel only
-listens. It draws finished records and one tracker of the events, so it may be displayed before,
-during and after the run, more than once, and is complete after a page is reloaded. Buttons only set
-the run's events. The computations behind the maps have a thread beside the run, which continues,
-pauses and stops meanwhile.
+listens. It draws finished records and a tracker of events, so it may be displayed before, during
+and after the run, more than once, and survives a reload of the page. Buttons only set the run's
+events. The computations behind the maps have a thread of their own.
 """
 
 from __future__ import annotations
@@ -20,18 +19,8 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from .. import plots
 from ..events import Epoch, Report, Step
 from ..loop.generation import Generation
-from .background import (
-    DONE,
-    FAILED,
-    IDLE,
-    LIVE,
-    PAUSED,
-    PAUSING,
-    RUNNING,
-    STOPPED,
-    STOPPING,
-    Background,
-)
+from . import background as run
+from .background import LIVE, Background
 from .generation_views import GenerationView, PlaneView, view_of
 from .panel import RunPanel, button, placeholder, row
 from .picture import DPI, Coalesced, Picture
@@ -42,22 +31,22 @@ Generations = Callable[[Report], Iterator[Generation]]
 _WIDTH = 8.2  # inches; fits a notebook in a window of 1280 pixels with the file browser open
 _BADGE = "color:white;border-radius:4px;padding:2px 10px;font-weight:600"
 _STYLES = {  # state -> colour of the badge, style of the progress bar
-    IDLE: ("#7f8c8d", ""),
-    RUNNING: ("#1e8449", ""),
-    PAUSING: ("#b9770e", "info"),
-    PAUSED: ("#b9770e", "info"),
-    STOPPING: ("#b03a2e", "warning"),
-    STOPPED: ("#b03a2e", "warning"),
-    DONE: ("#2471a3", "success"),
-    FAILED: ("#922b21", "danger"),
+    run.IDLE: ("#7f8c8d", ""),
+    run.RUNNING: ("#1e8449", ""),
+    run.PAUSING: ("#b9770e", "info"),
+    run.PAUSED: ("#b9770e", "info"),
+    run.STOPPING: ("#b03a2e", "warning"),
+    run.STOPPED: ("#b03a2e", "warning"),
+    run.DONE: ("#2471a3", "success"),
+    run.FAILED: ("#922b21", "danger"),
 }
-_STARTABLE = (IDLE, STOPPED, FAILED)
-_USABLE = {  # button -> states in which it can be pressed
-    "Start": _STARTABLE,
-    "Pause": (RUNNING,),
-    "Resume": (PAUSING, PAUSED),
-    "Step": (*_STARTABLE, PAUSED),
-    "Stop": (RUNNING, PAUSING, PAUSED),
+_STARTABLE = (run.IDLE, run.STOPPED, run.FAILED)
+_BUTTONS = {  # name -> icon, style, tooltip, states in which it can be pressed
+    "Start": ("play", "success", "run the loops; after a stop, continue from disk", _STARTABLE),
+    "Pause": ("pause", "", "hold at the next event", (run.RUNNING,)),
+    "Resume": ("play", "", "continue", (run.PAUSING, run.PAUSED)),
+    "Step": ("step-forward", "", "run one more generation, then pause", (*_STARTABLE, run.PAUSED)),
+    "Stop": ("stop", "danger", "end at the next event", (run.RUNNING, run.PAUSING, run.PAUSED)),
 }
 
 
@@ -68,14 +57,9 @@ class Monitor(RunPanel):
         loops: name -> function of a listener that returns the generations, for example
             ``{"adversarial": lambda report: until(loop.generations(data, folder, report),
             count=6)}``. The loops take turns, one generation each.
-        generations: number of generations of each loop, for the progress and the time left; None
-            when only the loops know.
-        view: pictures of one generation; None chooses them by the data.
+        generations: number planned for each loop, for progress and time left; None if unknown.
+        view: pictures of one generation; None chooses them by the data of the first.
         metric: metric of the learning curve; None takes the first.
-
-    Attributes:
-        background: the run.
-        view: pictures of one generation; None until the first one if it was not given.
     """
 
     background: Background[Turn]
@@ -118,11 +102,10 @@ class Monitor(RunPanel):
     @property
     def runs(self) -> dict[str, tuple[Generation, ...]]:
         """Finished generations of each loop."""
-        turns = self.background.records
-        return {
-            name: tuple(turn.generation for turn in turns if turn.strategy == name)
-            for name in self._loops
-        }
+        finished = {name: [] for name in self._loops}
+        for turn in self.background.records:
+            finished[turn.strategy].append(turn.generation)
+        return {name: tuple(generations) for name, generations in finished.items()}
 
     @property
     def shown(self) -> Generation | None:
@@ -135,9 +118,9 @@ class Monitor(RunPanel):
 
     def finish(self) -> Self:
         """Start or resume the run, wait for its end (or a pause or stop), and return the panel."""
-        if self.state in (IDLE, STOPPED):
+        if self.state in (run.IDLE, run.STOPPED):
             self.start()
-        elif self.state == PAUSED:
+        elif self.state == run.PAUSED:
             self.resume()
         return self.wait()
 
@@ -181,12 +164,12 @@ class Monitor(RunPanel):
             axes.set_title(f"{title}, {strategy}", fontsize=10)
 
     def _draw_curves(self, figure: Figure) -> None:
+        counted, sampled = "labelled structures", "sampled energies"
         errors, counts, energies = panels = figure.subplots(1, 3)
         figure.subplots_adjust(left=0.1, right=0.985, top=0.88, bottom=0.22, wspace=0.42)
         runs = {name: generations for name, generations in self.runs.items() if generations}
         if not runs:
-            titles = ("test error", "labelled structures", "sampled energies")
-            for axes, title in zip(panels, titles, strict=True):
+            for axes, title in zip(panels, ("test error", counted, sampled), strict=True):
                 _announce(axes, title, "after the first\ngeneration")
             return
         firsts = [generations[0] for generations in runs.values()]
@@ -208,9 +191,9 @@ class Monitor(RunPanel):
         for axes in panels if len(runs) == 1 else (errors, energies):
             if axes.get_legend() is not None:
                 axes.get_legend().remove()
-        title = f"energies ({unit})" if unit else "sampled energies"
-        for axes, text in ((counts, "labelled structures"), (energies, title)):
-            axes.set_title(text, fontsize=9)
+        sampled = f"energies ({unit})" if unit else sampled
+        for axes, title in ((counts, counted), (energies, sampled)):
+            axes.set_title(title, fontsize=9)
             axes.set_ylabel("")
         last = max(self._generations or 0, *(len(generations) for generations in runs.values()))
         for axes in panels:
@@ -248,24 +231,18 @@ class Monitor(RunPanel):
     # -- controls
 
     def _steering_row(self) -> ipywidgets.HBox:
-        start, stop = "run the loops; after a stop, continue from disk", "end at the next event"
-        step = "run one more generation, then pause"
+        calls = (self.start, self.pause, self.resume, self.step, self.stop)
         self._buttons = {
-            "Start": button("Start", "play", self.start, style="success", tooltip=start),
-            "Pause": button("Pause", "pause", self.pause, tooltip="hold at the next event"),
-            "Resume": button("Resume", "play", self.resume, tooltip="continue"),
-            "Step": button("Step", "step-forward", self.step, tooltip=step),
-            "Stop": button("Stop", "stop", self.stop, style="danger", tooltip=stop),
+            name: button(name, icon, call, style=style, tooltip=tooltip)
+            for call, (name, (icon, style, tooltip, _)) in zip(calls, _BUTTONS.items(), strict=True)
         }
         self._badge = ipywidgets.HTML(layout=ipywidgets.Layout(margin="0 0 0 10px"))
         return row(*self._buttons.values(), self._badge)
 
     def _progress_rows(self) -> ipywidgets.VBox:
-        def bar() -> ipywidgets.FloatProgress:
-            layout = ipywidgets.Layout(width="230px", height="22px")
-            return ipywidgets.FloatProgress(min=0.0, max=1.0, layout=layout)
-
-        self._outer, self._inner = bar(), bar()
+        layout = {"width": "230px", "height": "22px"}
+        bars = (ipywidgets.FloatProgress(min=0.0, max=1.0, layout=layout) for _ in range(2))
+        self._outer, self._inner = bars
         self._where, self._stage, self._time = (ipywidgets.Label() for _ in range(3))
         self._where.layout.width, self._time.layout.width = "230px", "330px"
         overall, inside = row(self._outer, self._where, self._time), row(self._inner, self._stage)
@@ -273,12 +250,11 @@ class Monitor(RunPanel):
 
     def _looking_row(self) -> ipywidgets.HBox:
         def checkbox(value: bool, description: str, width: str) -> ipywidgets.Checkbox:
-            look = {"layout": ipywidgets.Layout(width=width), "indent": False}
+            look = {"layout": {"width": width}, "indent": False}
             return ipywidgets.Checkbox(value=value, description=description, **look)
 
-        self._strategy = ipywidgets.ToggleButtons(
-            options=list(self._loops), style={"button_width": "104px"}
-        )
+        style, names = {"button_width": "104px"}, list(self._loops)
+        self._strategy = ipywidgets.ToggleButtons(options=names, style=style)
         limits = {"value": 1, "min": 1, "max": 1, "layout": ipywidgets.Layout(width="300px")}
         self._slider = ipywidgets.IntSlider(description="generation", disabled=True, **limits)
         self._newest = checkbox(True, "newest", "80px")
@@ -286,17 +262,21 @@ class Monitor(RunPanel):
         self._slider.observe(self._on_look, "value")
         self._paths.observe(self._on_look, "value")
         self._strategy.observe(self._on_strategy, "value")
-        self._newest.observe(lambda change: change["new"] and self._show_newest(), "value")
+        self._newest.observe(self._on_newest, "value")
         chooser = [self._strategy] if len(self._loops) > 1 else []
         return row(*chooser, self._slider, self._newest, self._paths)
 
     def _on_look(self, _: Any) -> None:
         """Draw what a person looks at; the run draws its own changes."""
-        if self._following:
-            return
-        if self._slider.value < self._slider.max:
-            self._newest.value = False
-        self._preparing.request()
+        if not self._following:
+            if self._slider.value < self._slider.max:
+                self._newest.value = False
+            self._preparing.request()
+
+    def _on_newest(self, change: Any) -> None:
+        if change["new"]:
+            self._fit_to_run()
+            self._preparing.request()
 
     def _on_strategy(self, _: Any) -> None:
         if not self._following:
@@ -316,10 +296,6 @@ class Monitor(RunPanel):
             self._fit()
         finally:
             self._following = False
-
-    def _show_newest(self) -> None:
-        self._fit_to_run()
-        self._preparing.request()
 
     def _prepare_maps(self) -> None:
         """Compute for the maps without the lock of all drawings, then draw them."""
@@ -342,7 +318,7 @@ class Monitor(RunPanel):
             self._preparing.request()
         self._curves.redraw()
 
-    def _on_message(self, message: Any) -> None:
+    def _on_message(self, _: Any) -> None:
         self._show_progress()
         self._clear_past_trouble()
 
@@ -350,7 +326,7 @@ class Monitor(RunPanel):
         self._show_error(error, "this panel could not follow the run, which goes on: ")
 
     def _clear_past_trouble(self) -> None:
-        if self.state != FAILED and all(s.error is None for s in self._subscribers):
+        if self.state != run.FAILED and all(s.error is None for s in self._subscribers):
             self._clear_error()
 
     def _on_state(self, change: Any) -> None:
@@ -362,7 +338,7 @@ class Monitor(RunPanel):
     def _show_progress(self) -> None:
         tracker, seconds = self._tracker, self.background.seconds
         live, left = self.background.alive, tracker.left(seconds)
-        self._outer.value = tracker.share if self._generations else float(self.state == DONE)
+        self._outer.value = tracker.share if self._generations else float(self.state == run.DONE)
         self._inner.value = tracker.inside if live else 0.0
         self._where.value = tracker.overall()
         self._stage.value = tracker.detail() if live else ""
@@ -374,15 +350,14 @@ class Monitor(RunPanel):
         state = self.background.state
         colour, self._outer.bar_style = _STYLES[state]
         self._badge.value = f'<span style="background:{colour};{_BADGE}">{state}</span>'
-        for name, states in _USABLE.items():
+        for name, (_, _, _, states) in _BUTTONS.items():
             self._buttons[name].disabled = state not in states
         self._show_progress()
-        if state == FAILED and self.background.error is not None:
+        if state == run.FAILED and self.background.error is not None:
             self._show_error(self.background.error, "the run failed: ")
 
 
 def _announce(axes: Axes, title: str, text: str) -> None:
-    """Draw empty axes with a text that tells when they will be filled."""
     axes.set(xticks=[], yticks=[])
     axes.set_title(title, fontsize=9)
     placeholder(axes, text)

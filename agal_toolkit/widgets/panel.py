@@ -12,39 +12,44 @@ from collections.abc import Callable, Iterable
 from typing import Any, Self
 
 import ipywidgets
+from ipywidgets import Widget
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .background import IDLE, STOPPED, Background
-from .picture import Coalesced, Picture, bundle, draw_or_explain, error_html
+from .picture import Coalesced, Picture, Size, bundle, draw_or_explain, error_html
+
+Press = Callable[[], Any]
 
 
 def button(
-    name: str,
-    icon: str,
-    call: Callable[[], Any],
-    *,
-    width: int = 92,
-    style: str = "",
-    tooltip: str | None = None,
+    name: str, icon: str, call: Press, width: int = 92, style: str = "", tooltip: str | None = None
 ) -> ipywidgets.Button:
     """Return a button of `width` pixels that calls `call()`."""
-    look = {"icon": icon, "button_style": style, "layout": ipywidgets.Layout(width=f"{width}px")}
+    look = {"icon": icon, "button_style": style, "layout": {"width": f"{width}px"}}
     widget = ipywidgets.Button(description=name, tooltip=tooltip, **look)
     widget.on_click(lambda _: call())
     return widget
 
 
-def row(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
+def row(*widgets: Widget) -> ipywidgets.HBox:
     """Return controls side by side; they wrap where the page is narrow."""
-    layout = ipywidgets.Layout(align_items="center", flex_flow="row wrap")
-    return ipywidgets.HBox(widgets, layout=layout)
+    return ipywidgets.HBox(widgets, layout={"align_items": "center", "flex_flow": "row wrap"})
 
 
 def placeholder(axes: Axes, text: str, colour: str = "0.55", size: float = 9) -> None:
     """Write a text in the middle of empty axes."""
     place = {"ha": "center", "va": "center", "transform": axes.transAxes}
     axes.text(0.5, 0.5, text, color=colour, fontsize=size, **place)
+
+
+def value_of(control: str, doc: str) -> Any:
+    """Return a property of a panel that reads and sets the value of one of its controls."""
+
+    def assign(panel: Panel, value: Any) -> None:
+        getattr(panel, control).value = value
+
+    return property(lambda panel: getattr(panel, control).value, assign, doc=doc)
 
 
 class Panel(ipywidgets.VBox):
@@ -56,11 +61,10 @@ class Panel(ipywidgets.VBox):
         helpers: work that :meth:`settle` waits for, in this order.
     """
 
+    _settles = False  # whether the static picture waits until everything is drawn
+
     def __init__(
-        self,
-        children: Iterable[ipywidgets.Widget],
-        size: tuple[float, float],
-        helpers: Iterable[Coalesced | Picture] = (),
+        self, children: Iterable[Widget], size: Size, helpers: Iterable[Coalesced | Picture] = ()
     ) -> None:
         self._size, self._helpers = size, tuple(helpers)
         self._trouble = ipywidgets.HTML()
@@ -85,7 +89,8 @@ class Panel(ipywidgets.VBox):
         raise NotImplementedError
 
     def _static_picture(self) -> bytes:
-        """Return the PNG that readers without a kernel see."""
+        if self._settles:
+            self.settle()
         return draw_or_explain(self._draw_static, self._size)[0]
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
@@ -93,13 +98,9 @@ class Panel(ipywidgets.VBox):
 
 
 class RunPanel(Panel):
-    """A panel that steers one :class:`~agal_toolkit.widgets.background.Background` at a time.
+    """A panel that steers one :class:`~agal_toolkit.widgets.background.Background` at a time."""
 
-    Attributes:
-        background: the run; None before there is one.
-    """
-
-    background: Any  # a Background, or None
+    background: Any  # a Background, or None before there is one
 
     @property
     def state(self) -> str:
@@ -127,10 +128,7 @@ class RunPanel(Panel):
         return self._steer(Background.stop)
 
     def wait(self, timeout: float | None = None) -> Self:
-        """Block until the run has ended or is paused and, unless it was stopped, all is drawn.
-
-        See :meth:`Background.wait` for interrupts and for what it raises.
-        """
+        """Wait like :meth:`Background.wait` and, unless the run was stopped, until all is drawn."""
         end = math.inf if timeout is None else time.monotonic() + timeout
         self._steer(lambda run: run.wait(timeout))
         return self if self.state == STOPPED else self.settle(end - time.monotonic())

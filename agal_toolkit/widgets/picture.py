@@ -24,14 +24,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-Draw = Callable[[Figure], None]
+Draw = Callable[[Figure], Any]
+Size = tuple[float, float]  # width and height, inches
 MoveMark = Callable[[int], Sequence[Artist]]
 DPI = 100
 DRAWING = threading.RLock()  # matplotlib shares font and text caches between figures
 _ERROR_COLOUR = "#922b21"
 
 
-def png(draw: Draw, size: tuple[float, float]) -> bytes:
+def png(draw: Draw, size: Size) -> bytes:
     """Return the PNG of a figure of `size` inches that `draw` fills; white in any theme."""
     with DRAWING:
         figure = Figure(figsize=size, dpi=DPI, facecolor="white")
@@ -40,7 +41,7 @@ def png(draw: Draw, size: tuple[float, float]) -> bytes:
         return encoded(figure)
 
 
-def draw_or_explain(draw: Draw, size: tuple[float, float]) -> tuple[bytes, Exception | None]:
+def draw_or_explain(draw: Draw, size: Size) -> tuple[bytes, Exception | None]:
     """Return :func:`png` and None; when drawing fails, a picture of the error and the error."""
     try:
         return png(draw, size), None
@@ -130,15 +131,12 @@ class Coalesced:
 class Picture(ipywidgets.Image):
     """A drawing function and its latest PNG.
 
-    Attributes:
-        error: what the last drawing raised; None when it succeeded.
-
     Args:
-        draw: draws on an empty figure.
+        draw: draws on an empty figure; `error` is what it raised last, None when it succeeded.
         size: width and height in inches, `DPI` pixels each; narrower on a narrower page.
     """
 
-    def __init__(self, draw: Draw, size: tuple[float, float]) -> None:
+    def __init__(self, draw: Draw, size: Size) -> None:
         self.error: Exception | None = None
         self._draw, self._size = draw, size
         self._redrawing = Coalesced(self.redraw)
@@ -162,29 +160,20 @@ class Picture(ipywidgets.Image):
         return bundle(super()._repr_mimebundle_(**options), self.value)
 
 
-class MarkedPicture(ipywidgets.Image):
+class MarkedPicture(Picture):
     """A figure drawn once, over which a mark moves: a step costs the mark and a PNG.
 
-    Attributes:
-        error: what the last drawing raised; None when it succeeded.
-
-    Args:
-        draw: draws on an empty figure and returns a function that moves the mark's artists to a
-            step and returns them. They are animated, so that the figure is drawn without them.
-        size: width and height in inches, `DPI` pixels each; narrower on a narrower page.
+    `draw` returns a function that moves the mark's artists to a step and returns them. They are
+    animated, so that the figure is drawn without them.
     """
 
-    def __init__(self, draw: Callable[[Figure], MoveMark], size: tuple[float, float]) -> None:
-        self.error: Exception | None = None
-        self._draw, self._size = draw, size
-        super().__init__(format="png", layout=picture_layout(size[0]))
-        self.redraw(0)
+    _move_mark: MoveMark
 
-    def redraw(self, step: int) -> None:
+    def redraw(self, step: int = 0) -> None:
         """Draw everything, with the mark at `step`, in this thread."""
         with DRAWING:
             figure = Figure(figsize=self._size, dpi=DPI, facecolor="white")
-            self._canvas, self._move_mark = FigureCanvasAgg(figure), lambda _: ()
+            self._canvas = FigureCanvasAgg(figure)
             try:
                 self._move_mark, self.error = self._draw(figure), None
                 self._canvas.draw()
@@ -204,6 +193,3 @@ class MarkedPicture(ipywidgets.Image):
             stream = io.BytesIO()
             imsave(stream, self._canvas.buffer_rgba(), format="png", dpi=DPI)
             self.value = stream.getvalue()
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return bundle(super()._repr_mimebundle_(**options), self.value)

@@ -7,7 +7,7 @@ from disk.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ _STAGES = {  # stage -> its name, its typical share of a generation's time
     "labels": ("labelling", 0.02),
     "metrics": ("testing", 0.01),
 }
+_SHARES = {stage: share for stage, (_, share) in _STAGES.items()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +48,11 @@ class ProgressTracker:
     Attributes:
         strategies: names of the loops, which take turns.
         generations: number planned for each strategy; None when only the loops know.
-        strategy: strategy at work.
-        index: index of its generation.
+        strategy, index: strategy at work and index of its generation.
         stage: stage of that generation; empty between two stages.
-        done: steps of the stage that are done.
-        total: steps of the stage; 0 where it does not count.
-        what: name of a step.
+        done, total, what: steps of the stage that are done, all (0 if unknown), and a step's name.
         turns: number of finished generations of all strategies.
-        epochs: epochs of the latest training.
-        steps: steps of the latest attack.
+        epochs, steps: events of the latest training and of the latest attack.
     """
 
     strategies: Sequence[str]
@@ -70,9 +67,7 @@ class ProgressTracker:
     epochs: list[Epoch] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
     # stage -> share of a generation's time, measured once a generation is finished
-    _shares: Mapping[str, float] = field(
-        default_factory=lambda: {stage: share for stage, (_, share) in _STAGES.items()}
-    )
+    _shares: dict[str, float] = field(default_factory=_SHARES.copy)
     # finished stages of the generation at work, and whether each was read from disk
     _finished: dict[str, bool] = field(default_factory=dict)
     _read: float = 0.0  # work of finished generations that was read from disk
@@ -110,8 +105,7 @@ class ProgressTracker:
                 self._count(message.what, message.done, message.total)
 
     def _enter(self, stage: str) -> None:
-        self.stage = stage
-        self._count("", 0, 0)
+        self.stage, self.what, self.done, self.total = stage, "", 0, 0
 
     def _count(self, what: str, done: int, total: int) -> None:
         self.what, self.done, self.total = what, done, total

@@ -27,7 +27,7 @@ from .. import plots
 from ..attack import Attack, TargetError
 from ..committee import Committee
 from ..events import Report, Step
-from ..geometry import Geometry, Labels, as_geometry
+from ..geometry import Geometry, as_geometry
 from ..plots.molecules import heat
 from .attack_player import Truth
 from .background import DONE, LIVE, PAUSED, STOPPING, Background
@@ -37,10 +37,9 @@ from .picture import Coalesced, Picture
 
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
 _MEV = 1000.0  # in one eV
-_COLOURS = (
-    '<div style="font-size:12px;color:#555;line-height:1.2;text-align:center">yellow to red:'
-    " uncertainty, up to twice the target</div>"
-)
+Trace = dict[int, float]  # steps of an attack -> mean uncertainty
+_COLOURS = "yellow to red: uncertainty, up to twice the target"
+_SMALL = "font-size:12px;color:#555;line-height:1.2;text-align:center"
 
 
 @dataclass(eq=False)
@@ -50,11 +49,10 @@ class Delivery:
     Attributes:
         target: target of the attack, eV/angstrom.
         seed: index of the structure that was attacked.
-        geometry: the structure found.
+        geometry: the structure that the attack kept.
         predicted: its calibrated uncertainty, averaged over atoms, eV/angstrom.
         reached: whether the target was reached within the attack's tolerances.
-        found: root mean square error of the members, averaged over atoms, eV/angstrom; None before
-            the truth has answered or where it failed.
+        actual: members' root mean square error, averaged over atoms, eV/angstrom; None if unknown.
         trouble: error of the truth, if any.
     """
 
@@ -63,7 +61,7 @@ class Delivery:
     geometry: Geometry
     predicted: float
     reached: bool
-    found: float | None = None
+    actual: float | None = None
     trouble: str = ""
 
 
@@ -74,19 +72,13 @@ class TargetPanel(RunPanel):
         committee: calibrated committee.
         seeds: structures to attack, one after the other.
         truth: function that returns the labels of a structure.
-        attack: attack whose objective is a :class:`~agal_toolkit.attack.TargetError`; the slider
-            sets its target.
+        attack: attack with a :class:`~agal_toolkit.attack.TargetError`, whose target is the slider.
         heldout: error of the members on unattacked structures, eV/angstrom; unit of the slider.
-        deliveries: earlier deliveries to continue from.
-
-    Attributes:
-        deliveries: all deliveries so far.
-
-    Raises:
-        ValueError: no seeds, a committee without calibration, or another objective.
+        deliveries: earlier deliveries to continue from; the attribute holds all so far.
     """
 
     background: Background[tuple[Delivery, int]]
+    _settles = True
 
     def __init__(
         self,
@@ -97,17 +89,11 @@ class TargetPanel(RunPanel):
         heldout: float,
         deliveries: Sequence[Delivery] = (),
     ) -> None:
-        goal, calibration = attack.objective, committee.calibration
-        if (
-            not isinstance(goal, TargetError)
-            or goal.quantity != "forces"
-            or goal.raw
-            or attack.cell
-        ):
-            raise ValueError(
-                "a target panel shows calibrated errors of forces in a cell that stays: give an"
-                f" attack without cell=True for a TargetError of forces, not {goal!r}"
-            )
+        goal, calibration, cell = attack.objective, committee.calibration, attack.cell
+        if not isinstance(goal, TargetError) or goal.quantity != "forces" or goal.raw or cell:
+            need = f"give a TargetError of forces and no cell=True, not {goal!r}"
+            shown = "calibrated errors of forces in a cell that stays"
+            raise ValueError(f"a target panel shows {shown}: {need}")
         if not len(seeds) or calibration is None or not heldout > 0:
             raise ValueError(
                 f"a target panel needs seeds ({len(seeds)} given), a calibrated committee"
@@ -119,21 +105,19 @@ class TargetPanel(RunPanel):
         self.background = Background(self._attack_next)
         self._objective, self._calibration, self._truth = goal, calibration, truth
         self._present_target = 1.5 * heldout  # of the present attack
-        self._trace: dict[int, float] = {}  # its steps -> mean uncertainty
-        # trace, step and structure to show next
-        self._latest: tuple[dict[int, float], int, Geometry] | None = None
+        self._trace: Trace = {}  # of the present attack
+        self._latest: tuple[Trace, int, Geometry] | None = None  # with step and structure, to show
         self._writing = threading.Lock()  # two threads write the list, and the later must win
         self._molecule = Molecule(_VIEW)
         self._molecule.layout.flex = "0 0 auto"
         self._curves = Picture(self._draw_curves, _CURVES)
         self._follow, self._ask = Coalesced(self._show_latest, 0.05), Coalesced(self._ask_truth)
         self._list = ipywidgets.HTML()
-        view = ipywidgets.VBox([self._molecule, ipywidgets.HTML(_COLOURS)])
-        super().__init__(
-            [self._controls(), ipywidgets.HBox([view, self._curves]), self._list],
-            (_VIEW[0] + _CURVES[0], _CURVES[1]),
-            [self._follow, self._ask, self._curves],
-        )
+        legend = ipywidgets.HTML(f'<div style="{_SMALL}">{_COLOURS}</div>')
+        view = ipywidgets.VBox([self._molecule, legend])
+        children = [self._controls(), ipywidgets.HBox([view, self._curves]), self._list]
+        helpers = [self._follow, self._ask, self._curves]
+        super().__init__(children, (_VIEW[0] + _CURVES[0], _CURVES[1]), helpers)
         self.background.observe(self._on_state, "state")
         self.background.subscribe(self._on_step, kinds=(Step,), failed=self._show_error)
         self._on_slider()
@@ -181,9 +165,9 @@ class TargetPanel(RunPanel):
         attack = replace(self.attack, objective=replace(self._objective, target=target))
         rng = np.random.default_rng([2025, index, round(_MEV * target)])
         (adversary,) = attack(self.committee, None, [self.seeds[index]], rng, report)
-        predicted = float(self._sigma(adversary.geometry).mean())
-        arrived = adversary.geometry, predicted, adversary.reached
-        yield Delivery(target, index, *arrived), adversary.kept
+        geometry, reached = adversary.geometry, adversary.reached
+        predicted = float(self._sigma(geometry).mean())
+        yield Delivery(target, index, geometry, predicted, reached), adversary.kept
 
     def _on_step(self, step: Step) -> None:
         geometry = self.seeds[self._next].moved(step.positions)
@@ -191,10 +175,7 @@ class TargetPanel(RunPanel):
         self._follow.request()
 
     def _on_state(self, change: Any) -> None:
-        """Begin or end an attack; nothing of one that was stopped is kept.
-
-        This runs under the run's lock, so it must not wait for another.
-        """
+        """Begin or end an attack; it runs under the run's lock, so it must not wait for another."""
         old, new = change["old"], change["new"]
         if old not in LIVE:
             self._present_target, self._trace = self.target, {}
@@ -219,19 +200,19 @@ class TargetPanel(RunPanel):
     def _ask_truth(self) -> None:
         """Ask the truth about every delivery that it has not answered yet."""
         for delivery in self.deliveries:
-            if delivery.found is None and not delivery.trouble:
+            if delivery.actual is None and not delivery.trouble:
                 try:
-                    labels = self._truth(delivery.geometry)
-                    if labels is None or labels.forces is None:
-                        raise ValueError("the truth has no forces for this structure")
-                    delivery.found = self._error(delivery.geometry, labels)
+                    delivery.actual = self._error(delivery.geometry)
                 except Exception as error:
                     delivery.trouble = f"{type(error).__name__}: {error}"
                 self._curves.redraw()
                 self._write_list()
 
-    def _error(self, geometry: Geometry, labels: Labels) -> float:
+    def _error(self, geometry: Geometry) -> float:
         """Return the root mean square error of the members, averaged over atoms."""
+        labels = self._truth(geometry)
+        if labels is None or labels.forces is None:
+            raise ValueError("the truth has no forces for this structure")
         errors = self.committee.predict([geometry]).forces.numpy() - labels.forces
         return float(np.sqrt(np.square(errors).sum(-1).mean(0)).mean())
 
@@ -263,9 +244,9 @@ class TargetPanel(RunPanel):
         figure.subplots_adjust(left=0.115, right=0.985, top=0.96, bottom=0.15, wspace=0.4)
         self._draw_trace(left)
         if self.deliveries:
-            rows = [(d.target, d.found, d.predicted) for d in self.deliveries]
-            target, found, predicted = _MEV * np.array(rows, dtype=float).T  # None becomes NaN
-            plots.promises(right, target, found, predicted, "meV/Å")
+            rows = [(d.target, d.actual, d.predicted) for d in self.deliveries]
+            target, actual, predicted = _MEV * np.array(rows, dtype=float).T  # None becomes NaN
+            plots.promises(right, target, actual, predicted, "meV/Å")
             right.set_aspect("auto")
         else:
             right.axis("off")
@@ -287,14 +268,9 @@ class TargetPanel(RunPanel):
         widths = [_VIEW[0], _CURVES[0]]
         [[left, right]] = figure.subfigures(1, 2, width_ratios=widths, squeeze=False)
         self._molecule.draw(left.add_axes((0.0, 0.0, 1.0, 0.9)))
-        target = f"target {_MEV * self._present_target:.0f} meV/Å"
-        text = f"{target}\nyellow to red: uncertainty, up to twice that"
+        text = f"target {_MEV * self._present_target:.0f} meV/Å\n{_COLOURS}"
         left.text(0.5, 0.98, text, ha="center", va="top", fontsize=9)
         self._draw_curves(right)
-
-    def _static_picture(self) -> bytes:
-        self.settle()
-        return super()._static_picture()
 
     # -- controls
 
@@ -302,10 +278,9 @@ class TargetPanel(RunPanel):
         heldout = _MEV * self.heldout
         limits = {"min": 0.5 * heldout, "max": 4 * heldout, "value": 1.5 * heldout}
         limits["step"] = 10 ** np.floor(np.log10(heldout / 30))
-        look = {"style": {"description_width": "45px"}, "layout": ipywidgets.Layout(width="380px")}
-        self._slider = ipywidgets.FloatSlider(
-            description="target", readout_format=".3g", **limits, **look
-        )
+        look = {"style": {"description_width": "45px"}, "layout": {"width": "380px"}}
+        look |= {"description": "target", "readout_format": ".3g"}
+        self._slider = ipywidgets.FloatSlider(**limits, **look)
         self._slider.observe(lambda _: self._on_slider(), "value")
         self._multiple = ipywidgets.HTML()
         self._go = button("Attack", "crosshairs", self.start, width=110, style="danger")
@@ -323,12 +298,9 @@ class TargetPanel(RunPanel):
 
 def _described(delivery: Delivery) -> str:
     """Return one line of the list, in HTML."""
-    if delivery.found is not None:
-        found = f"<b>found {_MEV * delivery.found:.0f}</b> meV/Å"
-    else:
-        found = escape(delivery.trouble) or "asking the truth …"
+    answer = escape(delivery.trouble) or "asking the truth …"
+    if delivery.actual is not None:
+        answer = f"<b>found {_MEV * delivery.actual:.0f}</b> meV/Å"
+    target = f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}"
     reached = "" if delivery.reached else ", not reached"
-    return (
-        f"structure {delivery.seed + 1}: target {_MEV * delivery.target:.0f}, predicted"
-        f" {_MEV * delivery.predicted:.0f}{reached}, {found}"
-    )
+    return f"{target}, predicted {_MEV * delivery.predicted:.0f}{reached}, {answer}"

@@ -84,16 +84,16 @@ def test_the_camera_stays_while_the_atoms_are_the_same(view, rng):
     view, sent = view
     for _ in range(3):
         view.show(ammonia().moved(ammonia().positions + rng.normal(0, 0.02, (4, 3))))
-    assert len({scene["aim"] for scene in sent}) == 1
+    assert len({scene["number"] for scene in sent}) == 1
     assert len({tuple(scene["turn"]) for scene in sent}) == 1
     view.show(
         ammonia().moved(3.0 * ammonia().positions)
     )  # it flew apart: a step back, from the same side
-    assert sent[-1]["aim"] != sent[0]["aim"]
+    assert sent[-1]["number"] != sent[0]["number"]
     assert sent[-1]["reach"] > 2.0
     assert sent[-1]["turn"] == sent[0]["turn"]
     view.show(molecule(rng))
-    assert sent[-1]["aim"] != sent[-2]["aim"]
+    assert sent[-1]["number"] != sent[-2]["number"]
     assert sent[-1]["turn"] != sent[-2]["turn"]
 
 
@@ -109,10 +109,10 @@ def test_frames(view):
     view, sent = view
     frames = [ammonia().moved(ammonia().positions * stretch) for stretch in (1.0, 1.5, 2.5)]
     view.frames(frames, ghost=frames[0])
-    aim = sent[-1]["aim"]
+    number = sent[-1]["number"]
     assert sent[-1]["reach"] > 2.5  # the last is seen, too
     view.seek(2)
-    assert sent[-1]["aim"] == aim
+    assert sent[-1]["number"] == number
     assert view.geometry is frames[2]
     with pytest.raises(IndexError):
         view.seek(3)
@@ -128,7 +128,7 @@ def test_frames_of_a_cell_that_moves(view, rng):
     view.frames([first, strained], ghost=first)
     view.seek(1)
     assert view.geometry is strained
-    assert sent[0]["aim"] == sent[1]["aim"]
+    assert sent[0]["number"] == sent[1]["number"]
     assert sent[0]["parts"][0]["sticks"]["position1"] != sent[1]["parts"][0]["sticks"]["position1"]
 
 

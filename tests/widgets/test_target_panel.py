@@ -65,7 +65,7 @@ def test_a_press_sends_the_next_structure_to_the_target_and_asks_the_truth(
     assert first.reached
     assert first.predicted == pytest.approx(0.02, rel=0.05)
     errors = committee.predict([first.geometry]).forces.numpy() - truth(first.geometry).forces
-    assert first.found == pytest.approx(np.sqrt((errors**2).sum(-1).mean(0)).mean())
+    assert first.actual == pytest.approx(np.sqrt((errors**2).sum(-1).mean(0)).mean())
     np.testing.assert_array_equal(panel._molecule.geometry.positions, first.geometry.positions)
     assert panel._molecule._shown.colours is not None
     assert first.predicted in [pytest.approx(value, rel=1e-6) for value in panel._trace.values()]
@@ -151,9 +151,9 @@ def test_what_the_truth_cannot_say_is_shown_and_does_not_stop_others(committee, 
     )
     panel.start().settle()
     panel.start().settle()
-    assert panel.deliveries[0].found is None
+    assert panel.deliveries[0].actual is None
     assert "taken apart" in panel._list.value
-    assert panel.deliveries[1].found is not None
+    assert panel.deliveries[1].actual is not None
 
 
 def test_an_attack_that_fails_says_so_in_its_place(committee, seeds, truth):
@@ -193,7 +193,7 @@ def test_what_cannot_be_aimed_is_refused(committee, seeds, truth):
 
 
 def test_a_delivery_waits_for_its_label(seeds):
-    assert Delivery(0.1, 0, seeds[0], 0.1, True).found is None
+    assert Delivery(0.1, 0, seeds[0], 0.1, True).actual is None
 
 
 @pytest.mark.parametrize(
