@@ -127,11 +127,12 @@ class TargetPanel(RunPanel):
 
     @property
     def target(self) -> float:
-        """Target of the slider, eV/angstrom; set it to move the slider."""
+        """Target of the slider, eV/angstrom."""
         return self._slider.value / _MEV
 
     @target.setter
     def target(self, value: float) -> None:
+        """Move the slider."""
         self._slider.value = value * _MEV
 
     @property
