@@ -74,8 +74,7 @@ class NudgedElasticBand:
     The paper gives the number of images and the optimiser; the other settings are ours.
 
     Attributes:
-        images: Number of images, ends included; an odd number leaves one in the middle, which on a
-            path with mirror symmetry is the transition state.
+        images: Number of images, ends included; an odd number has one in the middle.
         climb: After the band has converged, its highest image climbs to the saddle.
         fmax: Largest force on a particle of a converged band, eV/angstrom.
         spring: Constant of the springs between images, eV/angstrom^2.
