@@ -17,11 +17,12 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 from ase import Atoms
-from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
+from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from .geometry import Geometry, Labels, as_geometry
+from .ase_labels import LabelKeys, read_npz, read_structures
+from .geometry import OURS, Geometry, Labels, as_geometry
 
 TRAIN, CALIBRATION = "train", "calibration"
 PARTICLES = 4096  # evaluated in one call: enough to be quick, and a bound on memory
@@ -59,6 +60,9 @@ class Dataset(Sequence[Geometry]):
             counts = f"{len(geometries)} geometries, {len(labels)} labels and {len(roles)} roles"
             raise ValueError(f"{counts}: give one of each for every structure")
         for index, (geometry, label) in enumerate(zip(geometries, labels, strict=True)):
+            if not isinstance(label, Labels):
+                remedy = "give Labels(energy=..., forces=...), and no structure without labels"
+                raise TypeError(f"label {index} is a {type(label).__name__}: {remedy}")
             label.check(geometry, f"geometry {index}")
         if not set(roles) <= {TRAIN, CALIBRATION}:
             expected = f"expected {TRAIN!r} or {CALIBRATION!r}"
@@ -100,6 +104,12 @@ class Dataset(Sequence[Geometry]):
     def generations(self) -> NDArray:
         """(n,) the generation that acquired each structure; 0 for the initial data."""
         return np.array([g.origin.get("generation", 0) for g in self.geometries], dtype=int)
+
+    @property
+    def weights(self) -> NDArray:
+        """(n,) ``config_weight`` of the file that each structure comes from; 1 without one."""
+        info = [geometry.origin.get("info", {}) for geometry in self.geometries]
+        return np.array([float(values.get("config_weight", 1.0)) for values in info])
 
     def of_role(self, role: str) -> Dataset:
         """Return the structures of one role."""
@@ -155,26 +165,31 @@ class Dataset(Sequence[Geometry]):
         energy: str | None = None,
         forces: str | None = None,
         stress: str | None = None,
+        *,
+        virial: str | None = None,
+        units: str | Mapping[str, str] | None = None,
     ) -> Dataset:
         """Return ASE structures as a data set.
 
-        Labels come from the attached calculator, or from the keys of ``info`` (energy, stress) and
-        ``arrays`` (forces) that are named.
+        Labels come from the attached calculator, or from the keys of ``info``, ``arrays`` or the
+        calculator's results that are named. Once energy and forces are named, a stress that is not
+        named is not read.
+
+        Args:
+            frames: the structures.
+            energy, forces, stress: keys of the labels.
+            virial: key of -stress times volume, eV, instead of a stress.
+            units: the unit of energies, whose forces are per angstrom ("kcal/mol", "Hartree", ...),
+                or units of "energy", "length", "forces" and "stress"; eV and angstrom by default.
 
         Raises:
             ValueError: a structure without energy or forces (the error lists its keys), or one
                 whose calculator last computed another structure.
         """
         frames = list(frames)
-        geometries = []
-        for index, atoms in enumerate(frames):
-            try:
-                geometries.append(as_geometry(atoms))
-            except ValueError as error:
-                raise ValueError(f"structure {index}: {error}") from None
-        keys = (energy, forces, stress)
-        labels = [_labels_of(atoms, index, *keys) for index, atoms in enumerate(frames)]
-        return cls(geometries, labels, [atoms.info.get("role", TRAIN) for atoms in frames])
+        keys = LabelKeys(energy, forces, stress, virial, units or {})
+        geometries, labels = read_structures(frames, keys)
+        return cls(geometries, labels, [a.info.get(OURS["role"], TRAIN) for a in frames])
 
     def to_ase(self) -> list[Atoms]:
         """Return ASE structures with a SinglePointCalculator; ``info`` has role and origin."""
@@ -189,7 +204,8 @@ class Dataset(Sequence[Geometry]):
             if label.stress is not None and geometry.dimension == 3:
                 results["stress"] = full_3x3_to_voigt_6_stress(label.stress)
             atoms.calc = SinglePointCalculator(atoms, **results)
-            atoms.info.update(role=role, origin=dict(geometry.origin))
+            atoms.info.update({OURS["role"]: role, OURS["origin"]: dict(geometry.origin)})
+            atoms.info.update(geometry.origin.get("info", {}))
             frames.append(atoms)
         return frames
 
@@ -200,32 +216,49 @@ class Dataset(Sequence[Geometry]):
         energy: str | None = None,
         forces: str | None = None,
         stress: str | None = None,
+        *,
+        virial: str | None = None,
+        units: str | Mapping[str, str] | None = None,
     ) -> Dataset:
-        """Read a file of any format that ASE reads; the keys are those of :meth:`from_ase`.
+        """Read a file of any format that ASE reads, or an npz file of rMD17 or sGDML.
 
-        An empty file is an empty data set.
+        The keys and units are those of :meth:`from_ase`. An empty file is an empty data set.
         """
         from ase.io import read  # takes half a second to import
 
-        if Path(path).is_file() and _is_empty(Path(path)):
+        path = Path(path)
+        if path.suffix == ".npz":
+            pairs = read_npz(path, units)
+            return cls([geometry for geometry, _ in pairs], [labels for _, labels in pairs])
+        if path.is_file() and _is_empty(path):
             return cls()
         frames = read(path, index=":")
         for atoms in frames:
-            if "origin" in atoms.info:
-                atoms.info["origin"] = _each_string(_unquoted, atoms.info["origin"])
-        return cls.from_ase(frames, energy, forces, stress)
+            if OURS["origin"] in atoms.info:
+                origin = atoms.info[OURS["origin"]]
+                atoms.info[OURS["origin"]] = _each_string(_unquoted, origin)
+        return cls.from_ase(frames, energy, forces, stress, virial=virial, units=units)
 
     def write(self, path: str | Path) -> None:
-        """Write everything to an extended-xyz file; coordinates are rounded to 1e-8.
+        """Write everything to an extended-xyz file, or to an ASE trajectory ("data.traj").
 
-        Strings of origins that JSON would escape are percent-encoded, because ASE's parser drops
-        backslashes; :meth:`read` decodes them.
+        Coordinates are rounded to 1e-8 in extended xyz. Strings of origins that JSON would escape
+        are percent-encoded there, because ASE's parser drops backslashes; :meth:`read` decodes.
+
+        Raises:
+            ValueError: another ending of the file's name.
         """
         from ase.io import write
 
-        frames = self.to_ase()
+        frames, suffixes = self.to_ase(), Path(path).suffixes
+        if suffixes[-1:] == [".traj"]:
+            write(path, frames, format="traj")
+            return
+        if not {".xyz", ".extxyz"} & set(suffixes[-2:]):
+            remedy = "give a name that ends with .extxyz, .xyz or .traj"
+            raise ValueError(f"data sets are not written as {Path(path).name}: {remedy}")
         for atoms in frames:
-            atoms.info["origin"] = _each_string(_quoted, atoms.info["origin"])
+            atoms.info[OURS["origin"]] = _each_string(_quoted, atoms.info[OURS["origin"]])
         write(path, frames, format="extxyz")
 
 
@@ -259,42 +292,6 @@ def _unquoted(text: str) -> str:
     if not text.startswith(QUOTED):
         return text
     return unquote(text.removeprefix(QUOTED), errors="surrogatepass")
-
-
-def _labels_of(
-    atoms: Atoms, index: int, energy: str | None, forces: str | None, stress: str | None
-) -> Labels:
-    """Return the labels of one ASE structure."""
-    results = {} if atoms.calc is None else atoms.calc.results
-    results = {key: value for key, value in results.items() if value is not None}
-    used = energy is None or forces is None or (stress is None and "stress" in results)
-    if atoms.calc is not None and used and atoms.calc.check_state(atoms):
-        raise ValueError(
-            f"structure {index} shares its calculator with others, or moved since: the results of"
-            f" {type(atoms.calc).__name__} belong to another structure; give each structure a"
-            " SinglePointCalculator, name all labels with energy=, forces= and stress=, or let a"
-            " Reference label them"
-        )
-    try:
-        e = results["energy"] if energy is None else atoms.info[energy]
-        f = results["forces"] if forces is None else atoms.arrays[forces]
-        s = results.get("stress") if stress is None else atoms.info[stress]
-    except KeyError as missing:
-        raise ValueError(
-            f"structure {index} has no {missing}: its calculator holds {sorted(results)}, its info"
-            f" {sorted(atoms.info)}, its arrays {sorted(atoms.arrays)}: name the right keys with"
-            " energy=, forces= and stress="
-        ) from None
-    if np.size(s) == 6:
-        s = voigt_6_to_full_3x3_stress(s)
-    elif np.size(s) == 9:
-        s = np.reshape(s, (3, 3))
-    if np.ndim(f) == 2:
-        f = np.asarray(f)[:, : int(atoms.info.get("dimension", 3))]  # without padding
-    try:
-        return Labels(energy=e, forces=f, stress=s)
-    except ValueError as error:
-        raise ValueError(f"structure {index}: {error}") from None
 
 
 def chunks(sizes: Sequence[int], room: int = PARTICLES) -> list[slice]:

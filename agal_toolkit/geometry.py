@@ -17,7 +17,13 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.data import atomic_masses
 from numpy.typing import ArrayLike, NDArray
+
+# keys of ``atoms.info`` that hold what ASE has no place for; other programs' keys mean other things
+OURS = {"role": "agal_role", "origin": "agal_origin", "dimension": "agal_dimension"}
+# where charges and spin multiplicities stand in files of other programs
+CHARGES, MULTIPLICITIES = ("charge", "total_charge"), ("multiplicity", "spin", "total_spin")
 
 
 def _read_only(values: ArrayLike, dtype: type, shape: tuple[int, ...], name: str) -> NDArray:
@@ -31,6 +37,13 @@ def _read_only(values: ArrayLike, dtype: type, shape: tuple[int, ...], name: str
         raise ValueError(f"{name} holds {value} at index {bad}: remove or repair this structure")
     array.setflags(write=False)
     return array
+
+
+def _whole(value: float, name: str) -> int:
+    """Return a number that is whole to 1e-6 as an integer."""
+    if not np.isfinite(value) or abs(value - round(value)) > 1e-6:
+        raise ValueError(f"{name} is {value}: give a whole number")
+    return round(value)
 
 
 def _plain(value: Any) -> Any:
@@ -94,8 +107,8 @@ class Geometry:
                 (d,),
                 "pbc",
             ),
-            "charge": int(charge),
-            "multiplicity": int(multiplicity),
+            "charge": _whole(charge, "charge"),
+            "multiplicity": _whole(multiplicity, "multiplicity"),
             "movable": _read_only(
                 np.ones(n) if movable is None else movable, bool, (n,), "movable"
             ),
@@ -148,10 +161,13 @@ class Geometry:
     def from_ase(cls, atoms: Atoms, **origin: Any) -> Geometry:
         """Return an ASE structure as a geometry.
 
-        Charge and multiplicity are read from ``atoms.info``, `movable` from FixAtoms.
+        Charge and multiplicity are read from ``atoms.info`` ("charge" or "total_charge",
+        "multiplicity", "spin" or "total_spin"), and from initial charges and magnetic moments;
+        `movable` from FixAtoms. Texts and weights of ``atoms.info`` are kept in ``origin["info"]``.
 
         Raises:
-            ValueError: a constraint other than FixAtoms, which attacks could not keep.
+            ValueError: a constraint other than FixAtoms, which attacks could not keep; masses of
+                isotopes; charges or spins that are not whole or contradict each other.
         """
         from ase.constraints import FixAtoms  # takes half a second to import
 
@@ -161,17 +177,25 @@ class Geometry:
                 name = type(constraint).__name__
                 raise ValueError(f"constraint {name} is not supported: use FixAtoms, or remove it")
             movable[constraint.index] = False
-        stored = atoms.info.get("origin", {})
-        d = int(atoms.info.get("dimension", 3))
+        if atoms.has("masses") and not np.allclose(
+            atoms.get_masses(), atomic_masses[atoms.numbers], rtol=1e-3
+        ):
+            remedy = "remove them with atoms.set_masses('defaults')"
+            raise ValueError(f"masses of isotopes would not reach dynamics: {remedy}")
+        origin = {**atoms.info.get(OURS["origin"], {}), **origin}
+        kept = {key: value for key, value in atoms.info.items() if _is_kept(key, value)}
+        if kept:
+            origin["info"] = {**kept, **origin.get("info", {})}
+        d = int(atoms.info.get(OURS["dimension"], 3))
         return cls(
             positions=atoms.positions[:, :d],
             numbers=atoms.numbers,
             cell=atoms.cell.array[:d, :d],
             pbc=atoms.pbc[:d],
-            charge=atoms.info.get("charge", 0),
-            multiplicity=atoms.info.get("multiplicity", 1),
+            charge=_state(atoms, CHARGES),
+            multiplicity=_state(atoms, MULTIPLICITIES),
             movable=movable,
-            origin={**(stored if isinstance(stored, Mapping) else {"by": str(stored)}), **origin},
+            origin=origin,
         )
 
     def to_ase(self) -> Atoms:
@@ -187,10 +211,12 @@ class Geometry:
         fixed = [] if self.movable.all() else [FixAtoms(np.flatnonzero(~self.movable))]
         info = {"charge": self.charge, "multiplicity": self.multiplicity}
         if d != 3:
-            info["dimension"] = d
+            info[OURS["dimension"]] = d
         return Atoms(
             self.numbers, positions=positions, cell=cell, pbc=pbc, info=info, constraint=fixed
         )
+
+    from_atoms, to_atoms = from_ase, to_ase  # the names of version 0.1
 
     def __repr__(self) -> str:
         formula = Atoms(self.numbers).get_chemical_formula()
@@ -198,6 +224,33 @@ class Geometry:
         periodic = ", periodic" if self.pbc.any() else ""
         origin = f", from {dict(self.origin)}" if self.origin else ""
         return f"Geometry({name}, {self.dimension}d{periodic}{origin})"
+
+
+def _is_kept(key: str, value: Any) -> bool:
+    """Return whether an entry of ``atoms.info`` is a text or a weight, and no label."""
+    if key in (*OURS.values(), *CHARGES, *MULTIPLICITIES):
+        return False
+    return isinstance(value, str) or key in ("config_weight", "weight")
+
+
+def _state(atoms: Atoms, names: tuple[str, ...]) -> int:
+    """Return the charge or the multiplicity of an ASE structure.
+
+    Raises:
+        ValueError: places that contradict each other.
+    """
+    spin = names == MULTIPLICITIES
+    found = {f"info[{name!r}]": atoms.info[name] for name in names if name in atoms.info}
+    if spin:  # fairchem's files write a spin of 0 where it is not known
+        found = {place: value for place, value in found.items() if place != "info['spin']" or value}
+    array = "initial_magmoms" if spin else "initial_charges"
+    if atoms.has(array) and np.any(atoms.arrays[array]):
+        total = float(np.sum(atoms.arrays[array]))
+        found[array] = abs(total) + 1 if spin else total
+    values = {place: _whole(float(value), place) for place, value in found.items()}
+    if len(set(values.values())) > 1:
+        raise ValueError(f"{values} contradict each other: remove the wrong ones")
+    return next(iter(values.values()), 1 if spin else 0)
 
 
 def as_geometry(structure: Geometry | Atoms) -> Geometry:
@@ -251,13 +304,17 @@ class Labels:
         object.__setattr__(self, "forces", _read_only(forces, float, shape, "forces"))
         if stress is not None:
             stress = _read_only(stress, float, (shape[1], shape[1]), "stress")
+            if np.abs(stress - stress.T).max() > 1e-3 * np.abs(stress).max():
+                raise ValueError(
+                    f"stress is not symmetric: {stress.tolist()}; give a stress tensor"
+                )
         object.__setattr__(self, "stress", stress)
 
     def check(self, geometry: Geometry, name: str = "the geometry") -> Labels:
-        """Return these labels if their shapes belong to `geometry`, whose `name` is for the error.
+        """Return these labels if they can belong to `geometry`, whose `name` is for the error.
 
         Raises:
-            ValueError: forces and positions have different shapes.
+            ValueError: forces and positions have different shapes; a stress without a cell.
         """
         forces, positions = self.forces.shape, geometry.positions.shape
         if forces != positions:
@@ -265,4 +322,6 @@ class Labels:
                 f"forces of {name} have shape {forces}, its positions {positions}: give one force"
                 " per coordinate"
             )
+        if self.stress is not None and not geometry.pbc.any():
+            raise ValueError(f"{name} is open and its labels have a stress: give stress=None")
         return self

@@ -210,11 +210,14 @@ def test_an_empty_file_is_an_empty_data_set(name, tmp_path):
         Dataset.read(tmp_path / "other.extxyz")
 
 
+SYMMETRIC = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
+
+
 def test_other_peoples_keys_are_mapped(tmp_path, rng):
     frames = []
     for energy in (-1.5, -2.5):
         atoms = molecule("H2O", cell=[9.0, 9.0, 9.0], pbc=True)
-        atoms.info.update(REF_energy=energy, REF_stress=np.arange(9.0).reshape(3, 3) / 100)
+        atoms.info.update(REF_energy=energy, REF_stress=SYMMETRIC / 100)
         atoms.arrays["REF_forces"] = rng.normal(size=(3, 3))
         frames.append(atoms)
     ase.io.write(tmp_path / "ref.extxyz", frames, format="extxyz")
@@ -223,7 +226,7 @@ def test_other_peoples_keys_are_mapped(tmp_path, rng):
     )
     assert data.energies.tolist() == [-1.5, -2.5]
     np.testing.assert_allclose(data.forces[1], frames[1].arrays["REF_forces"], atol=1e-7)
-    np.testing.assert_allclose(data.labels[0].stress, np.arange(9.0).reshape(3, 3) / 100)
+    np.testing.assert_allclose(data.labels[0].stress, SYMMETRIC / 100)
 
 
 def test_a_stress_of_six_numbers_is_voigt(rng):
@@ -243,20 +246,168 @@ def test_missing_keys_are_named_with_those_that_are_there():
     with pytest.raises(
         ValueError,
         match=(
-            r"structure 0 has no 'energy': its calculator holds \[\], its info"
-            r" \['REF_energy'\].*name the right keys with energy=, forces= and stress="
+            r"structure 0 has no 'energy': its info \['REF_energy'\], its arrays"
+            r" \['numbers', 'positions'\], its calculator \[\]; name the right keys"
         ),
     ):
         Dataset.from_ase([atoms])
-    with pytest.raises(
-        ValueError, match=r"structure 0 has no 'REF_forces'.*its arrays \['numbers', 'positions'\]"
-    ):
+    with pytest.raises(ValueError, match=r"structure 0 has no 'REF_forces'"):
         Dataset.from_ase([atoms], "REF_energy", "REF_forces")
     atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((3, 3)))
-    with pytest.raises(ValueError, match="structure 0 has no 'virial'"):
-        Dataset.from_ase([atoms], stress="virial")
+    with pytest.raises(ValueError, match="structure 0 has no 'dft_stress'"):
+        Dataset.from_ase([atoms], stress="dft_stress")
     with pytest.raises(ValueError, match=r"structure 1: energy is nan: remove or repair"):
         Dataset.from_ase([atoms, _with(np.nan)])
+
+
+XYZ = """1
+Lattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.5 {} pbc="T T T"
+Cu 0 0 0 0.1 0 0
+"""
+
+
+def read(tmp_path, text, **keys):
+    (tmp_path / "file.xyz").write_text(text)
+    return Dataset.read(tmp_path / "file.xyz", **keys)
+
+
+def test_keys_that_ase_moves_to_the_calculator_are_found(tmp_path):
+    data = read(tmp_path, XYZ.format(""), energy="energy", forces="forces")
+    assert data.energies.tolist() == [-1.5]
+    assert data.forces[0].tolist() == [[0.1, 0.0, 0.0]]
+    assert data.labels[0].stress is None
+
+
+def test_labels_of_two_theories_do_not_mix():
+    atoms = bulk("Cu", cubic=True)
+    atoms.info["REF_energy"], atoms.arrays["REF_forces"] = -2.0, np.ones((4, 3))
+    calculator = {"energy": -1.0, "forces": np.zeros((4, 3)), "stress": np.ones(6)}
+    atoms.calc = SinglePointCalculator(atoms, **calculator)
+    assert Dataset.from_ase([atoms]).labels[0].stress is not None
+    (labels,) = Dataset.from_ase([atoms], "REF_energy", "REF_forces").labels
+    assert (labels.energy, labels.stress) == (-2.0, None)
+    with pytest.raises(ValueError, match="energy= is named and forces= is not: name both"):
+        Dataset.from_ase([atoms], energy="REF_energy")
+    with pytest.raises(ValueError, match="forces= is named and energy= is not"):
+        Dataset.from_ase([atoms], forces="REF_forces")
+
+
+def test_a_virial_is_minus_stress_times_volume(tmp_path):
+    text = XYZ.format('virial="-0.64 0 0 0 -0.64 0 0 0 -0.64"')
+    stress = read(tmp_path, text, virial="virial").labels[0].stress
+    np.testing.assert_allclose(stress, 0.01 * np.eye(3), atol=1e-12)
+    with pytest.raises(ValueError, match="names a virial, -stress times volume: give virial="):
+        read(tmp_path, text, stress="virial")
+    with pytest.warns(UserWarning, match=r"\['virial'\] is not read: name it with virial="):
+        assert read(tmp_path, text).labels[0].stress is None
+
+
+def test_a_structure_of_a_mixed_file_may_lack_a_stress():
+    crystal, water = bulk("Cu"), molecule("H2O")
+    for atoms in (crystal, water):
+        atoms.info["e"], atoms.arrays["f"] = 0.0, np.zeros((len(atoms), 3))
+    crystal.info["s"] = np.eye(3)
+    labels = Dataset.from_ase([water, crystal], "e", "f", "s").labels
+    assert labels[0].stress is None
+    assert labels[1].stress.tolist() == np.eye(3).tolist()
+
+
+def test_forces_belong_to_the_free_energy():
+    atoms = molecule("H2O")
+    results = {"energy": -1.0, "free_energy": -1.2, "forces": np.zeros((3, 3))}
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    assert Dataset.from_ase([atoms]).energies.tolist() == [-1.2]
+    assert Dataset.from_ase([atoms], "energy", "forces").energies.tolist() == [-1.0]
+
+
+@pytest.mark.parametrize(
+    ("given", "energy", "force", "length"),
+    [
+        ("Hartree", 27.211386, 27.211386, 1.0),
+        ("kcal/mol", 0.0433641, 0.0433641, 1.0),
+        ({"energy": "Hartree", "forces": "Hartree/Bohr"}, 27.211386, 51.422067, 1.0),
+        ({"energy": "kJ/mol", "length": "nm"}, 0.0103643, 0.00103643, 10.0),
+        ({"forces": "meV/angstrom"}, 1.0, 1e-3, 1.0),
+    ],
+)
+def test_units_of_labels_and_lengths(given, energy, force, length, tmp_path):
+    data = read(tmp_path, XYZ.format(""), units=given)
+    np.testing.assert_allclose(data.energies, [-1.5 * energy], rtol=1e-5)
+    np.testing.assert_allclose(data.forces[0][0, 0], 0.1 * force, rtol=1e-5)
+    np.testing.assert_allclose(data[0].cell, 4 * length * np.eye(3))
+
+
+def test_a_virial_follows_its_units(tmp_path):
+    text = XYZ.format('virial="-0.64 0 0 0 -0.64 0 0 0 -0.64"')
+    data = read(tmp_path, text, virial="virial", units={"energy": "Hartree", "length": "Bohr"})
+    np.testing.assert_allclose(data.labels[0].stress, 0.01 * 183.6315 * np.eye(3), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("hartrees", "unit 'hartrees' is not known: use one of eV"),
+        ({"energies": "eV"}, r"units has \['energies'\]: give energy, length, forces or stress"),
+    ],
+)
+def test_unknown_units_are_refused(given, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, XYZ.format(""), units=given)
+
+
+@pytest.mark.parametrize("kind", ["rMD17", "sGDML"])
+def test_npz_files_of_public_data(kind, tmp_path, rng):
+    x, e, f = rng.normal(size=(2, 3, 3)), np.array([-10.0, -11.0]), rng.normal(size=(2, 3, 3))
+    if kind == "rMD17":
+        arrays = {"nuclear_charges": [8, 1, 1], "coords": x, "energies": e, "forces": f}
+    else:
+        arrays = {"z": [8, 1, 1], "R": x, "E": e[:, None], "F": f}
+    np.savez(tmp_path / "data.npz", **arrays)
+    with pytest.raises(ValueError, match=r"does not say its units: give units="):
+        Dataset.read(tmp_path / "data.npz")
+    data = Dataset.read(tmp_path / "data.npz", units="kcal/mol")
+    np.testing.assert_allclose(data.energies, e * 0.0433641, rtol=1e-5)
+    np.testing.assert_allclose(data.forces[1], f[1] * 0.0433641, rtol=1e-5)
+    assert data[0].numbers.tolist() == [8, 1, 1]
+    if kind == "sGDML":
+        np.savez(tmp_path / "own.npz", **arrays, e_unit="eV", r_unit="Ang")
+        assert Dataset.read(tmp_path / "own.npz").energies.tolist() == e.tolist()
+    np.savez(tmp_path / "other.npz", x=x)
+    with pytest.raises(ValueError, match=r"holds the arrays \['x'\], expected"):
+        Dataset.read(tmp_path / "other.npz", units="eV")
+
+
+def test_other_peoples_info_is_not_ours_and_comes_back(tmp_path):
+    atoms = molecule("H2O")
+    atoms.info.update(role="test", dimension=2, config_type="gas", config_weight=0.5)
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((3, 3)))
+    data = Dataset.from_ase([atoms])
+    assert data.roles == ("train",)
+    assert data[0].dimension == 3
+    assert data.weights.tolist() == [0.5]
+    data.write(tmp_path / "data.extxyz")
+    (frame,) = ase.io.read(tmp_path / "data.extxyz", index=":")
+    assert (frame.info["config_type"], frame.info["role"]) == ("gas", "test")
+    assert Dataset.read(tmp_path / "data.extxyz").weights.tolist() == [0.5]
+
+
+def test_trajectories_are_written_and_other_endings_refused(tmp_path, rng):
+    data = periodic(rng)
+    data.write(tmp_path / "data.traj")
+    again = Dataset.read(tmp_path / "data.traj")
+    assert again.roles == data.roles
+    assert [dict(g.origin) for g in again] == [dict(g.origin) for g in data]
+    np.testing.assert_allclose(again.labels[1].stress, data.labels[1].stress)
+    for name in ("data.db", "data.json", "data"):
+        with pytest.raises(ValueError, match=r"give a name that ends with \.extxyz, \.xyz or"):
+            data.write(tmp_path / name)
+
+
+def test_what_are_no_labels_is_named():
+    with pytest.raises(TypeError, match="label 0 is a NoneType: give Labels"):
+        Dataset([molecule("H2O")], [None])
+    with pytest.raises(TypeError, match="label 0 is a tuple: give Labels"):
+        Dataset([molecule("H2O")], [(0, None)])
 
 
 def _with(energy):
@@ -416,14 +567,6 @@ def test_labels_of_another_structure_are_not_taken(rng):
         atoms.info.update(e=1.0, s=np.eye(3))
         atoms.arrays["f"] = np.ones((4, 3))
     assert "stress" in calculator.results
-    for keys in (
-        {"energy": "e"},
-        {"energy": "e", "stress": "s"},
-        {"forces": "f", "stress": "s"},
-        {"energy": "e", "forces": "f"},
-    ):
-        with pytest.raises(ValueError, match="structure 0 shares its calculator"):
-            Dataset.from_ase(frames, **keys)
     assert Dataset.from_ase(frames, "e", "f", "s").energies.tolist() == [1.0, 1.0]
     del calculator.results["stress"]
     assert Dataset.from_ase(frames, "e", "f").labels[0].stress is None

@@ -166,7 +166,7 @@ def test_ase_and_back_is_exact(values):
 
 def test_from_ase_reads_charge_constraints_and_origin():
     atoms = molecule("H2O")
-    atoms.info.update(charge=-1, multiplicity=2, origin={"by": "file"})
+    atoms.info.update(charge=-1, multiplicity=2, agal_origin={"by": "file"})
     atoms.set_constraint([FixAtoms([0]), FixAtoms(mask=[False, False, True])])
     geometry = Geometry.from_ase(atoms, generation=2)
     assert (geometry.charge, geometry.multiplicity) == (-1, 2)
@@ -175,10 +175,81 @@ def test_from_ase_reads_charge_constraints_and_origin():
     assert as_geometry(geometry) is geometry
 
 
-def test_a_foreign_origin_is_kept_as_text():
+@pytest.mark.parametrize(
+    ("info", "charges", "moments", "state"),
+    [
+        ({}, None, [1.0, 1.0], (0, 3)),
+        ({"charge": 0, "spin": 3}, None, [0, 0], (0, 3)),
+        ({"total_charge": 1, "total_spin": 2}, None, [0, 0], (1, 2)),
+        ({"charge": -1.0 + 1e-9, "multiplicity": 2.0}, None, [0, 0], (-1, 2)),
+        ({}, [0.5, 0.5], [0.5, 0.5], (1, 2)),
+        ({"charge": 1, "multiplicity": 2}, [0.5, 0.5], [1.0, 0.0], (1, 2)),
+        ({"spin": 0}, None, [0, 0], (0, 1)),
+        ({}, [-0.8, 0.8], [1.0, -1.0], (0, 1)),
+    ],
+)
+def test_charge_and_spin_are_read_from_the_usual_places(info, charges, moments, state):
+    atoms = molecule("O2")
+    atoms.set_initial_magnetic_moments(moments)
+    atoms.set_initial_charges(charges)
+    atoms.info.update(info)
+    geometry = Geometry.from_ase(atoms)
+    assert (geometry.charge, geometry.multiplicity) == state
+
+
+@pytest.mark.parametrize(
+    ("info", "charges", "moments", "message"),
+    [
+        ({"charge": -0.9}, None, [0, 0], r"info\['charge'\] is -0.9: give a whole number"),
+        ({"spin": 2.9}, None, [0, 0], r"info\['spin'\] is 2.9: give a whole number"),
+        ({}, [0.3, 0.3], [0, 0], r"initial_charges is 0\.6: give a whole number"),
+        ({}, None, [1.15, 1.15], r"initial_magmoms is 3\.3: give a whole number"),
+        ({"charge": 1, "total_charge": 0}, None, [0, 0], "contradict each other"),
+        ({"multiplicity": 1}, None, [1, 1], "contradict each other: remove the wrong ones"),
+    ],
+)
+def test_states_that_cannot_be_told_are_refused(info, charges, moments, message):
+    atoms = molecule("O2")
+    atoms.set_initial_magnetic_moments(moments)
+    atoms.set_initial_charges(charges)
+    atoms.info.update(info)
+    with pytest.raises(ValueError, match=message):
+        Geometry.from_ase(atoms)
+
+
+@pytest.mark.parametrize("wrong", [{"charge": 0.5}, {"charge": np.nan}, {"multiplicity": 1.9999}])
+def test_charges_are_not_truncated(wrong):
+    with pytest.raises(ValueError, match="give a whole number"):
+        Geometry(**TWO, **wrong)
+    assert Geometry(**TWO, charge=-0.9999999999).charge == -1
+
+
+def test_masses_of_isotopes_are_refused():
+    atoms = molecule("H2")
+    atoms.set_masses([1.008, 1.008])
+    assert len(Geometry.from_ase(atoms)) == 2
+    atoms.set_masses([2.014, 2.014])
+    with pytest.raises(ValueError, match=r"masses of isotopes .*set_masses\('defaults'\)"):
+        Geometry.from_ase(atoms)
+
+
+def test_texts_and_weights_of_other_files_are_kept():
     atoms = molecule("H2O")
-    atoms.info["origin"] = "somebody's MD"
-    assert dict(Geometry.from_ase(atoms).origin) == {"by": "somebody's MD"}
+    foreign = {"config_type": "water", "config_weight": 0.5, "role": "test", "origin": "MD"}
+    atoms.info.update(foreign, dimension="2D", REF_energy=-3.0)
+    geometry = Geometry.from_ase(atoms)
+    assert geometry.dimension == 3
+    assert geometry.origin["info"] == {**foreign, "dimension": "2D"}
+
+
+def test_a_stress_is_symmetric_and_has_a_cell():
+    forces = np.zeros((2, 3))
+    with pytest.raises(ValueError, match="stress is not symmetric"):
+        Labels(energy=0.0, forces=forces, stress=[[0, 1, 0], [0, 0, 0], [0, 0, 0]])
+    labels = Labels(energy=0.0, forces=forces, stress=np.eye(3))
+    with pytest.raises(ValueError, match="is open and its labels have a stress"):
+        labels.check(Geometry(**TWO))
+    assert labels.check(Geometry(**TWO, cell=np.eye(3), pbc=True)) is labels
 
 
 def test_other_constraints_and_other_things_are_refused():

@@ -16,7 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from ..batch import Batch, Prediction
-from ..geometry import Geometry
+from ..geometry import OURS, Geometry
 from .protocol import NoGraph, Potential
 
 # A calculator remembers one geometry: threads take turns with it.
@@ -88,7 +88,7 @@ def _stress(atoms: Atoms, d: int) -> np.ndarray:
 
 def _state(atoms: Atoms) -> tuple[int, int, int]:
     """Return charge, multiplicity and dimension, which :meth:`Geometry.to_ase` puts in ``info``."""
-    defaults = {"charge": 0, "multiplicity": 1, "dimension": 3}
+    defaults = {"charge": 0, "multiplicity": 1, OURS["dimension"]: 3}
     charge, multiplicity, dimension = (int(atoms.info.get(*item)) for item in defaults.items())
     return charge, multiplicity, dimension
 

@@ -1,0 +1,220 @@
+"""Labels of ASE structures and files: where they stand, and in which units.
+
+Labels are read from the attached calculator, or from the keys that are named. As soon as energy or
+forces are named, nothing unnamed is taken from a calculator, whose results may be another theory's.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms, units
+from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
+
+from .geometry import OURS, Geometry, Labels, as_geometry
+
+UNITS: Mapping[str, float] = {
+    "eV": 1.0,
+    "meV": 1e-3,
+    "Hartree": units.Hartree,
+    "Ha": units.Hartree,
+    "Ry": units.Rydberg,
+    "kcal/mol": units.kcal / units.mol,
+    "kJ/mol": units.kJ / units.mol,
+    "angstrom": 1.0,
+    "Ang": 1.0,
+    "Å": 1.0,
+    "A": 1.0,
+    "Bohr": units.Bohr,
+    "nm": units.nm,
+    "GPa": units.GPa,
+    "kbar": 1e3 * units.bar,
+    "bar": units.bar,
+}
+NPZ = {  # rMD17 and sGDML: numbers, positions, energies, forces
+    ("nuclear_charges", "coords", "energies", "forces"): "rMD17",
+    ("z", "R", "E", "F"): "sGDML",
+}
+
+
+def unit(name: str) -> float:
+    """Return a unit in eV and angstrom: a name of :data:`UNITS`, or two of them with a slash.
+
+    Raises:
+        ValueError: an unknown unit.
+    """
+    for text in (name, name.strip()):
+        if text in UNITS:
+            return UNITS[text]
+    above, slash, below = name.rpartition("/")
+    if not slash:
+        raise ValueError(f"unit {name!r} is not known: use one of {', '.join(UNITS)}")
+    return unit(above) / unit(below)
+
+
+@dataclass(frozen=True)
+class LabelKeys:
+    """Where labels stand, and their units.
+
+    Attributes:
+        energy, forces, stress, virial: keys of ``info``, ``arrays`` or the calculator's results.
+        units: one unit of energy, whose forces are per angstrom; or a mapping of "energy",
+            "length" (of positions and cell), "forces" and "stress" to units.
+    """
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+    virial: str | None = None
+    units: str | Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.energy is None) != (self.forces is None):
+            one, other = ("energy", "forces") if self.forces is None else ("forces", "energy")
+            raise ValueError(
+                f"{one}= is named and {other}= is not: name both, or labels of two theories mix"
+            )
+        if self.stress is not None and self.virial is not None:
+            raise ValueError("stress= and virial= are both named: give the one that the file has")
+        if "virial" in (self.stress or "").lower():
+            raise ValueError(
+                f"stress={self.stress!r} names a virial, -stress times volume: give virial= instead"
+            )
+        scales = {"energy": self.units} if isinstance(self.units, str) else dict(self.units)
+        strange = set(scales) - {"energy", "length", "forces", "stress"}
+        if strange:
+            raise ValueError(f"units has {sorted(strange)}: give energy, length, forces or stress")
+        object.__setattr__(self, "units", {key: unit(name) for key, name in scales.items()})
+
+    @property
+    def length(self) -> float:
+        """The unit of positions and cell, angstrom."""
+        return self.units.get("length", 1.0)
+
+    def labels(self, atoms: Atoms, name: str) -> Labels:
+        """Return the labels of one structure, whose `name` is for errors.
+
+        Raises:
+            ValueError: no energy or forces (the error lists the keys), values that are not finite,
+                or a calculator that last computed another structure.
+        """
+        results = {} if atoms.calc is None else atoms.calc.results
+        results = {key: value for key, value in results.items() if value is not None}
+        from_calculator = self.energy is None and bool(results)
+        if from_calculator and atoms.calc.check_state(atoms):
+            raise ValueError(
+                f"{name} shares its calculator with others, or moved since: the results of"
+                f" {type(atoms.calc).__name__} belong to another structure; give each structure a"
+                " SinglePointCalculator, name all labels with energy=, forces= and stress=, or let"
+                " a Reference label them"
+            )
+        stores = {"info": atoms.info, "arrays": atoms.arrays, "calculator": results}
+
+        def at(key: str) -> Any:
+            for store in stores.values():
+                if key in store:
+                    return store[key]
+            places = ", ".join(f"its {place} {sorted(store)}" for place, store in stores.items())
+            raise ValueError(
+                f"{name} has no {key!r}: {places}; name the right keys with energy=, forces=,"
+                " stress= or virial="
+            )
+
+        # forces are the slope of the free energy where a calculator tells it from the energy
+        own = "free_energy" if "free_energy" in results else "energy"
+        energy = at(own if self.energy is None else self.energy)
+        forces = at("forces" if self.forces is None else self.forces)
+        stress = self._stress(atoms, stores, results if from_calculator else {})
+        dimension = int(atoms.info.get(OURS["dimension"], 3))
+        if np.ndim(forces) == 2:
+            forces = np.asarray(forces)[:, :dimension]  # without padding
+        scale = self.units.get("energy", 1.0)
+        force_scale = self.units.get("forces", scale / self.length)
+        try:
+            values = {"energy": np.multiply(energy, scale), "stress": stress}
+            return Labels(forces=np.multiply(forces, force_scale), **values)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+
+    def _stress(
+        self, atoms: Atoms, stores: Mapping[str, Mapping], results: Mapping
+    ) -> NDArray | None:
+        """Return the stress (3, 3), or None if a structure has none or is open."""
+        key = self.stress or self.virial
+        held = [store[key] for store in stores.values() if key is not None and key in store]
+        value = held[0] if held else results.get("stress") if key is None else None
+        if value is None or (key is None and not atoms.pbc.any()):
+            return None
+        tensor = np.asarray(value, dtype=float)
+        tensor = voigt_6_to_full_3x3_stress(tensor) if tensor.size == 6 else tensor.reshape(3, 3)
+        if self.virial is None:
+            return tensor * self.units.get("stress", 1.0)
+        volume = abs(np.linalg.det(atoms.cell.array * self.length))
+        if not volume:
+            raise ValueError("a virial needs a cell with a volume: give the cell, or no virial=")
+        return -tensor * self.units.get("energy", 1.0) / volume
+
+
+def read_structures(
+    frames: Sequence[Atoms], keys: LabelKeys
+) -> tuple[list[Geometry], list[Labels]]:
+    """Return geometries and labels of ASE structures.
+
+    Raises:
+        ValueError: as :meth:`LabelKeys.labels`; or a named stress that no structure has.
+    """
+    geometries = []
+    for index, atoms in enumerate(frames):
+        try:
+            geometry = as_geometry(atoms)
+            if keys.length != 1.0:
+                cell = geometry.cell * keys.length
+                values = {"positions": geometry.positions * keys.length, "cell": cell}
+                geometry = Geometry(**{**geometry.to_dict(), **values})
+        except ValueError as error:
+            raise ValueError(f"structure {index}: {error}") from None
+        geometries.append(geometry)
+    labels = [keys.labels(atoms, f"structure {index}") for index, atoms in enumerate(frames)]
+    key = keys.stress or keys.virial
+    if key is not None and frames and all(label.stress is None for label in labels):
+        raise ValueError(f"structure 0 has no {key!r}, nor has any other: name the right key")
+    unread = sorted({k for a in frames for k in a.info if "virial" in k.lower() and k != key})
+    if unread and all(label.stress is None for label in labels):
+        warnings.warn(f"{unread} is not read: name it with virial=", stacklevel=3)
+    return geometries, labels
+
+
+def read_npz(path: Path, given: str | Mapping[str, str] | None) -> list[tuple[Geometry, Labels]]:
+    """Return the structures of an rMD17 or sGDML file.
+
+    Raises:
+        ValueError: other arrays, or a file that does not say its units when none are given.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        arrays = {name: stored[name] for name in stored.files if stored[name].dtype != object}
+    names = next((names for names in NPZ if set(names) <= set(arrays)), None)
+    if names is None:
+        wanted = " or ".join(map(str, NPZ))
+        raise ValueError(f"{path} holds the arrays {sorted(arrays)}, expected {wanted}")
+    if given is None and "e_unit" in arrays:
+        length = str(arrays["r_unit"]) if "r_unit" in arrays else "Ang"
+        given = {"energy": str(arrays["e_unit"]), "length": length}
+    if given is None:
+        raise ValueError(f'{path} does not say its units: give units=, "kcal/mol" for rMD17')
+    keys = LabelKeys(units=given)
+    numbers, positions, energies, forces = (arrays[name] for name in names)
+    scale = keys.units.get("energy", 1.0)
+    force_scale = keys.units.get("forces", scale / keys.length)
+    return [
+        (
+            Geometry(positions=x * keys.length, numbers=numbers),
+            Labels(energy=np.ravel(e)[0] * scale, forces=f * force_scale),
+        )
+        for x, e, f in zip(positions, energies, forces, strict=True)
+    ]
