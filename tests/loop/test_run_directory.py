@@ -304,11 +304,12 @@ def test_geometries_are_packed_and_unpacked(rng):
 
 def test_a_dataset_is_packed_and_unpacked(rng):
     given = geometries(rng)
+    stress = rng.normal(size=(3, 3))
     data = Dataset(
         given,
         [
             Labels(energy=1 / 3, forces=rng.normal(size=(3, 3))),
-            Labels(energy=-7548.1, forces=np.ones((1, 3)), stress=rng.normal(size=(3, 3))),
+            Labels(energy=-7548.1, forces=np.ones((1, 3)), stress=stress + stress.T),
         ],
         ["train", "calibration"],
     )
