@@ -19,28 +19,16 @@ from numpy.typing import NDArray
 
 from .geometry import OURS, Geometry, Labels, as_geometry
 
+# fmt: off
 UNITS: Mapping[str, float] = {
-    "eV": 1.0,
-    "meV": 1e-3,
-    "Hartree": units.Hartree,
-    "Ha": units.Hartree,
-    "Ry": units.Rydberg,
-    "kcal/mol": units.kcal / units.mol,
-    "kJ/mol": units.kJ / units.mol,
-    "angstrom": 1.0,
-    "Ang": 1.0,
-    "Å": 1.0,
-    "A": 1.0,
-    "Bohr": units.Bohr,
-    "nm": units.nm,
-    "GPa": units.GPa,
-    "kbar": 1e3 * units.bar,
-    "bar": units.bar,
+    "eV": 1.0, "meV": 1e-3, "Hartree": units.Hartree, "Ha": units.Hartree, "Ry": units.Rydberg,
+    "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol,
+    "angstrom": 1.0, "Ang": 1.0, "A": 1.0, "Bohr": units.Bohr, "nm": units.nm,
+    "GPa": units.GPa, "kbar": 1e3 * units.bar, "bar": units.bar,
 }
-NPZ = {  # rMD17 and sGDML: numbers, positions, energies, forces
-    ("nuclear_charges", "coords", "energies", "forces"): "rMD17",
-    ("z", "R", "E", "F"): "sGDML",
-}
+# fmt: on
+# arrays of rMD17 and of sGDML files: numbers, positions, energies, forces
+NPZ = (("nuclear_charges", "coords", "energies", "forces"), ("z", "R", "E", "F"))
 
 
 def unit(name: str) -> float:
@@ -49,9 +37,8 @@ def unit(name: str) -> float:
     Raises:
         ValueError: an unknown unit.
     """
-    for text in (name, name.strip()):
-        if text in UNITS:
-            return UNITS[text]
+    if name in UNITS:
+        return UNITS[name]
     above, slash, below = name.rpartition("/")
     if not slash:
         raise ValueError(f"unit {name!r} is not known: use one of {', '.join(UNITS)}")
@@ -200,8 +187,7 @@ def read_npz(path: Path, given: str | Mapping[str, str] | None) -> list[tuple[Ge
         arrays = {name: stored[name] for name in stored.files if stored[name].dtype != object}
     names = next((names for names in NPZ if set(names) <= set(arrays)), None)
     if names is None:
-        wanted = " or ".join(map(str, NPZ))
-        raise ValueError(f"{path} holds the arrays {sorted(arrays)}, expected {wanted}")
+        raise ValueError(f"{path} holds the arrays {sorted(arrays)}, expected {NPZ[0]} or {NPZ[1]}")
     if given is None and "e_unit" in arrays:
         length = str(arrays["r_unit"]) if "r_unit" in arrays else "Ang"
         given = {"energy": str(arrays["e_unit"]), "length": length}
