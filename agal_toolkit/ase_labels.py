@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -45,44 +45,54 @@ def unit(name: str) -> float:
     return unit(above) / unit(below)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class LabelKeys:
     """Where labels stand, and their units.
 
     Attributes:
         energy, forces, stress, virial: keys of ``info``, ``arrays`` or the calculator's results.
-        units: one unit of energy, whose forces are per angstrom; or a mapping of "energy",
-            "length" (of positions and cell), "forces" and "stress" to units.
+        scales: units of "energy", "length" (of positions and cell), "forces" and "stress", given as
+            names, or as one name of a unit of energy whose forces are per angstrom.
     """
 
-    energy: str | None = None
-    forces: str | None = None
-    stress: str | None = None
-    virial: str | None = None
-    units: str | Mapping[str, str] = field(default_factory=dict)
+    energy: str | None
+    forces: str | None
+    stress: str | None
+    virial: str | None
+    scales: Mapping[str, float]
 
-    def __post_init__(self) -> None:
-        if (self.energy is None) != (self.forces is None):
-            one, other = ("energy", "forces") if self.forces is None else ("forces", "energy")
+    def __init__(
+        self,
+        energy: str | None = None,
+        forces: str | None = None,
+        stress: str | None = None,
+        virial: str | None = None,
+        units: str | Mapping[str, str] | None = None,
+    ) -> None:
+        if (energy is None) != (forces is None):
+            one, other = ("energy", "forces") if forces is None else ("forces", "energy")
             raise ValueError(
                 f"{one}= is named and {other}= is not: name both, or labels of two theories mix"
             )
-        if self.stress is not None and self.virial is not None:
+        if stress is not None and virial is not None:
             raise ValueError("stress= and virial= are both named: give the one that the file has")
-        if "virial" in (self.stress or "").lower():
+        if "virial" in (stress or "").lower():
             raise ValueError(
-                f"stress={self.stress!r} names a virial, -stress times volume: give virial= instead"
+                f"stress={stress!r} names a virial, -stress times volume: give virial= instead"
             )
-        scales = {"energy": self.units} if isinstance(self.units, str) else dict(self.units)
-        strange = set(scales) - {"energy", "length", "forces", "stress"}
+        names = {"energy": units} if isinstance(units, str) else dict(units or {})
+        strange = set(names) - {"energy", "length", "forces", "stress"}
         if strange:
             raise ValueError(f"units has {sorted(strange)}: give energy, length, forces or stress")
-        object.__setattr__(self, "units", {key: unit(name) for key, name in scales.items()})
+        scales = {key: unit(name) for key, name in names.items()}
+        values = (energy, forces, stress, virial, scales)
+        for field, value in zip(fields(self), values, strict=True):
+            object.__setattr__(self, field.name, value)
 
     @property
     def length(self) -> float:
         """The unit of positions and cell, angstrom."""
-        return self.units.get("length", 1.0)
+        return self.scales.get("length", 1.0)
 
     def labels(self, atoms: Atoms, name: str) -> Labels:
         """Return the labels of one structure, whose `name` is for errors.
@@ -94,7 +104,7 @@ class LabelKeys:
         results = {} if atoms.calc is None else atoms.calc.results
         results = {key: value for key, value in results.items() if value is not None}
         from_calculator = self.energy is None and bool(results)
-        if from_calculator and atoms.calc.check_state(atoms):
+        if atoms.calc is not None and from_calculator and atoms.calc.check_state(atoms):
             raise ValueError(
                 f"{name} shares its calculator with others, or moved since: the results of"
                 f" {type(atoms.calc).__name__} belong to another structure; give each structure a"
@@ -121,8 +131,8 @@ class LabelKeys:
         dimension = int(atoms.info.get(OURS["dimension"], 3))
         if np.ndim(forces) == 2:
             forces = np.asarray(forces)[:, :dimension]  # without padding
-        scale = self.units.get("energy", 1.0)
-        force_scale = self.units.get("forces", scale / self.length)
+        scale = self.scales.get("energy", 1.0)
+        force_scale = self.scales.get("forces", scale / self.length)
         try:
             values = {"energy": np.multiply(energy, scale), "stress": stress}
             return Labels(forces=np.multiply(forces, force_scale), **values)
@@ -141,11 +151,11 @@ class LabelKeys:
         tensor = np.asarray(value, dtype=float)
         tensor = voigt_6_to_full_3x3_stress(tensor) if tensor.size == 6 else tensor.reshape(3, 3)
         if self.virial is None:
-            return tensor * self.units.get("stress", 1.0)
+            return tensor * self.scales.get("stress", 1.0)
         volume = abs(np.linalg.det(atoms.cell.array * self.length))
         if not volume:
             raise ValueError("a virial needs a cell with a volume: give the cell, or no virial=")
-        return -tensor * self.units.get("energy", 1.0) / volume
+        return -tensor * self.scales.get("energy", 1.0) / volume
 
 
 def read_structures(
@@ -195,8 +205,8 @@ def read_npz(path: Path, given: str | Mapping[str, str] | None) -> list[tuple[Ge
         raise ValueError(f'{path} does not say its units: give units=, "kcal/mol" for rMD17')
     keys = LabelKeys(units=given)
     numbers, positions, energies, forces = (arrays[name] for name in names)
-    scale = keys.units.get("energy", 1.0)
-    force_scale = keys.units.get("forces", scale / keys.length)
+    scale = keys.scales.get("energy", 1.0)
+    force_scale = keys.scales.get("forces", scale / keys.length)
     return [
         (
             Geometry(positions=x * keys.length, numbers=numbers),

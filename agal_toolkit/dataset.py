@@ -187,7 +187,7 @@ class Dataset(Sequence[Geometry]):
                 whose calculator last computed another structure.
         """
         frames = list(frames)
-        keys = LabelKeys(energy, forces, stress, virial, units or {})
+        keys = LabelKeys(energy, forces, stress, virial, units)
         geometries, labels = read_structures(frames, keys)
         return cls(geometries, labels, [a.info.get(OURS["role"], TRAIN) for a in frames])
 
@@ -232,7 +232,7 @@ class Dataset(Sequence[Geometry]):
             return cls([geometry for geometry, _ in pairs], [labels for _, labels in pairs])
         if path.is_file() and _is_empty(path):
             return cls()
-        frames = read(path, index=":")
+        frames: list[Atoms] = read(path, index=":")  # type: ignore[assignment]  # ":" gives a list
         for atoms in frames:
             if OURS["origin"] in atoms.info:
                 origin = atoms.info[OURS["origin"]]

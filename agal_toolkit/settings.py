@@ -13,7 +13,7 @@ import json
 import math
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from functools import partial
 from importlib.metadata import version
 from pathlib import PurePath
@@ -26,7 +26,8 @@ import torch
 
 def is_frozen(value: object) -> bool:
     """Return whether `value` is an instance of a frozen dataclass."""
-    return is_dataclass(value) and not isinstance(value, type) and value.__dataclass_params__.frozen
+    params = getattr(type(value), "__dataclass_params__", None)
+    return params is not None and params.frozen
 
 
 def name_of(function: Callable) -> str:

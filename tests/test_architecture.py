@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -24,7 +25,7 @@ SOURCES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py
 # level.
 LEVELS = [
     {"geometry", "settings", "events", "files"},
-    {"batch"},
+    {"batch", "ase_labels"},
     {"dataset", "potentials"},
     {"references", "uncertainty", "dynamics", "training"},
     {"committee"},
@@ -149,6 +150,31 @@ def test_the_arrows_are_enforced():
         "agal_toolkit.potentials.members",
         "agal_toolkit.uncertainty.variance",
     }
+
+
+def test_the_package_knows_no_study():
+    for path, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.split(".")[0] == "studies" for name in names), path
+
+
+def test_a_public_name_is_defined_once():
+    """A name in stored settings has no module, and a reader looks for one thing under one name."""
+    places: dict[str, list[str]] = {}
+    for module, tree in MODULES.items():
+        for node in public(tree.body):
+            places.setdefault(node.name, []).append(module)
+    assert not {name: where for name, where in places.items() if len(where) > 1}
+
+
+def test_the_package_is_thin():
+    lines = {path: len(path.read_text().splitlines()) for path in SOURCES}
+    assert sum(lines.values()) <= 15_000
+    assert len(lines) <= 95
+    assert median(lines.values()) <= 150
+    assert not {path.name: count for path, count in lines.items() if count > 400}
 
 
 # -- importing

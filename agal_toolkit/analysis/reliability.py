@@ -141,7 +141,7 @@ def binned(sigma: NDArray, errors: NDArray, bins: int) -> NDArray:
     """Return (bins, 2) root mean squares of sigma (n,) and errors (M, n) in equally filled bins."""
     rows = np.array_split(np.argsort(sigma), bins)
     squares = [(np.mean(sigma[r] ** 2), np.mean(errors[:, r] ** 2)) for r in rows]
-    return np.sqrt(squares)
+    return np.sqrt(np.array(squares))
 
 
 def _slope(points: NDArray) -> float:

@@ -95,7 +95,7 @@ class AlignedRmsd:
         choices = (permutations(np.flatnonzero(others == element)) for element in elements)
         orders = np.empty((count, len(numbers)), dtype=int)
         for row, choice in enumerate(product(*choices)):
-            orders[row, places] = np.concatenate(choice)
+            orders[row, places] = np.concatenate([np.array(part) for part in choice])
         return orders
 
 

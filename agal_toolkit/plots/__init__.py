@@ -5,8 +5,14 @@ so any thread may draw on an Agg canvas. Colours mean the same everywhere (see
 :mod:`~agal_toolkit.plots.style`), and values keep the units of their records.
 """
 
-from .attacks import attack_losses
-from .loops import data_curves, learning_curves, sampled_energies, verdict_bars
+from .loops import (
+    attack_losses,
+    data_curves,
+    learning_curves,
+    sampled_energies,
+    training_curves,
+    verdict_bars,
+)
 from .molecules import heat, heat_bar, molecule
 from .style import (
     ADVERSARIAL,
@@ -18,7 +24,6 @@ from .style import (
     looks,
     strategy_colour,
 )
-from .training import training_curves
 from .uncertainties import errors_against_sigma, promises, sigma_against_error, sigma_histogram
 from .wells import (
     attack_paths,

@@ -113,7 +113,7 @@ def in_space(vectors: NDArray) -> NDArray:
     padding = 3 - vectors.shape[1]
     if padding < 0:
         raise ValueError(f"positions have shape {vectors.shape}: draw at most three dimensions")
-    return np.pad(vectors, ((0, 0), (0, padding)))
+    return np.hstack([vectors, np.zeros((len(vectors), padding))])
 
 
 def middle(geometry: Geometry) -> NDArray:

@@ -19,8 +19,7 @@ from torch.nn.functional import silu
 
 from ..batch import Batch
 from .elements import Elements
-from .envelope import envelope
-from .neighbours import Pairs, nan_where_invalid, neighbours
+from .neighbours import Pairs, envelope, nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 
 DEGREES = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # l of each of the nine harmonics up to l = 2

@@ -3,12 +3,16 @@
 A list belongs to the positions for which it was made: potentials build a new one at each call.
 Small open geometries, which training visits thousands of times, get all their pairs by index
 arithmetic over the whole batch; for crystals, slabs and large molecules the library vesin finds the
-pairs and their images.
+pairs and their images. Pairs fade out at the cutoff by an envelope: with s = r / cutoff it is
+f = 1 - 10 s^3 + 15 s^4 - 6 s^5, zero beyond s = 1 and twice continuously differentiable there. The
+product with (1 - s)^3 does not cancel near s = 1. It stands here twice: networks were trained with
+either order of rounding, and keep theirs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -195,3 +199,29 @@ def _listed(
     signs = np.concatenate([rows[:, 1:2] - rows[:, :1], rows[:, 2:]], 1)
     leading = np.take_along_axis(signs, (signs != 0).argmax(1)[:, None], 1)
     return np.unique(np.where(leading < 0, turned, rows), axis=0)
+
+
+def envelope(s: Tensor) -> tuple[Tensor, Tensor]:
+    """Return f and df/ds at the relative distances `s`."""
+    left = (1 - s).clamp(min=0)
+    return left**3 * (1 + 3 * s + 6 * s.square()), -30 * (s * left).square()
+
+
+class Envelope(NamedTuple):
+    """The function and its first two derivatives in the distance r, (M, P, 1) each."""
+
+    value: Tensor
+    slope: Tensor
+    curvature: Tensor
+
+    @classmethod
+    def of(cls, distances: Tensor, cutoff: float) -> Envelope:
+        """Evaluate all three at `distances` (M, P), angstrom."""
+        s = (distances / cutoff).unsqueeze(-1)
+        left = (1 - s).clamp_(min=0)
+        product = s * left
+        return cls(
+            left**3 * (6 * s.square() + 3 * s + 1),
+            product.square() * (-30 / cutoff),
+            product * (1 - 2 * s) * (-60 / cutoff**2),
+        )

@@ -18,8 +18,7 @@ from torch.nn.functional import softplus
 
 from ..batch import Batch
 from .elements import Elements
-from .envelope import envelope
-from .neighbours import nan_where_invalid, neighbours
+from .neighbours import envelope, nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 from .schnet_filters import FilterTable
 from .schnet_passes import EnergySlopes, Neighbourhood, evaluate, unpack

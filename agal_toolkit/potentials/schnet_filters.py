@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from .envelope import Envelope
+from .neighbours import Envelope
 
 SMALLEST_EXPONENT = -50.0  # below all rounding; exponentials that underflow are ten times slower
 CELLS, FINEST = 256, 4096  # between knots of a table, at first and at most

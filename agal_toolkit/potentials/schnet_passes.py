@@ -26,8 +26,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .envelope import Envelope
-from .neighbours import Pairs
+from .neighbours import Envelope, Pairs
 from .protocol import differentiable_once
 from .schnet_filters import (
     FilterTable,

@@ -94,7 +94,10 @@ class MolecularDynamics:
 
 @dataclass(frozen=True)
 class Uncertain:
-    """Stop criterion: the root of the members' force variance exceeds `limit`, eV/angstrom."""
+    """Stop criterion, `name` "uncertain": sigma_F of a `recorded` committee exceeds `limit`.
+
+    sigma_F is the root of the force variance (Schwalbe-Koda 2021, Eq. 10), eV/angstrom.
+    """
 
     recorded: Recorded
     limit: float

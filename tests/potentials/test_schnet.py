@@ -16,8 +16,7 @@ from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials import Baseline, SchNet, Stacked, derive, schnet_filters
-from agal_toolkit.potentials.envelope import Envelope
-from agal_toolkit.potentials.neighbours import neighbours
+from agal_toolkit.potentials.neighbours import Envelope, neighbours
 from agal_toolkit.potentials.schnet_filters import FilterTable, Weights, filters, softplus
 from agal_toolkit.potentials.schnet_passes import EnergySlopes, Neighbourhood, unpack
 

@@ -184,11 +184,7 @@ def test_the_grid_is_half_a_plane_and_filled():
 
 def test_surfaces_of_a_reference_and_of_a_committee():
     reference = Reference(springs, settings={"code": "by hand"})
-<<<<<<< HEAD
     truth = PlaneSurface.of_outcomes(
-=======
-    truth = PlaneSurface.of_answers(
->>>>>>> 42931d6 (Labels are read where they stand: named keys, virials, units, npz; charges and spins from the usual places; keys of our own are ours)
         reference(SMALL.geometries), SMALL, -20.0, reference.description
     )
     z, r = np.meshgrid(SMALL.z * 0.38, SMALL.r * 0.94)
@@ -221,11 +217,7 @@ def test_rmse_below_a_cap_of_the_truth():
 
 def test_points_without_a_label_count_nowhere(tmp_path):
     reference = Reference(cramped, settings={"code": "by hand"})
-<<<<<<< HEAD
     truth = PlaneSurface.of_outcomes(
-=======
-    truth = PlaneSurface.of_answers(
->>>>>>> 42931d6 (Labels are read where they stand: named keys, virials, units, npz; charges and spins from the usual places; keys of our own are ours)
         reference(SMALL.geometries), SMALL, -20.0, reference.description
     )
     assert np.isnan(truth.energy[0]).all()
