@@ -1,4 +1,4 @@
-"""The one place that renames a file into being, so that whatever has its name is complete."""
+"""Writing of files and folders that get their name only once they are complete."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tempfile import TemporaryDirectory
 
 @contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to, which takes the place of `path` afterwards.
+    """Yield a temporary path for a file or a folder, renamed to `path` when the block ends.
 
-    The yielded path has the name of `path`, whose ending may say how it is compressed, and lies in
-    a new folder ``part-*`` beside it. Nothing is left behind if the block raises. Several
+    Its last part is that of `path`, since an ending may choose the compression, and it lies in a
+    new folder ``part-*`` beside `path`. Nothing is left behind if the block raises. Several
     processes may write the same file: the last one wins.
 
     Args:
         path: a file, replaced if it exists, or a folder that does not exist; parents are made.
 
     Raises:
-        OSError: the place cannot be written to.
+        OSError: `path` cannot be written or replaced.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Minimum-energy paths between two structures, by ASE's nudged elastic band.
 
-All moving images are one batch, so a committee evaluates a band for the price of one structure. A
-path keeps the order of the atoms: an end whose equal atoms were exchanged is a different end.
+All moving images are evaluated as one batch, by one call of the potential. Atoms keep their order
+along a path: exchanging two atoms of the same element in an end makes it a different end.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ReactionPath:
 
     Attributes:
         images: The structures from first to last with the potential's energies and forces.
-        converged: True if every force on the band fell below `fmax`.
+        converged: True if every force on the band fell below the `fmax` of the search.
         steps: Number of steps of the optimiser.
     """
 
@@ -63,13 +63,13 @@ class ReactionPath:
 
     @property
     def barrier(self) -> float:
-        """Highest energy above the first image's (Schwalbe-Koda 2021, Fig. 3d), eV, at least 0."""
+        """Highest energy minus that of the first (Schwalbe-Koda 2021, Fig. 3d), eV, at least 0."""
         return float(self.energies.max() - self.energies[0])
 
 
 @dataclass(frozen=True, kw_only=True)
 class NudgedElasticBand:
-    """Relaxes a band with FIRE (Schwalbe-Koda 2021, A.2.2; improved tangents of Henkelman 2000).
+    """Relax a band with FIRE (Schwalbe-Koda 2021, A.2.2; improved tangents of Henkelman 2000).
 
     The paper gives the number of images and the optimiser; the other settings are ours.
 
@@ -78,7 +78,7 @@ class NudgedElasticBand:
         climb: After the band has converged, its highest image climbs to the saddle.
         fmax: Largest force on a particle of a converged band, eV/angstrom.
         spring: Constant of the springs between images, eV/angstrom^2.
-        steps: Largest number of steps, with and without climbing together.
+        steps: Largest number of steps, those of the climb included.
         idpp: Start from interpolated distances between atoms (Smidstrup 2014), not coordinates;
             useless between mirror images, whose distances are equal.
     """
@@ -107,12 +107,12 @@ class NudgedElasticBand:
         """Return the path from `first` to `last`, which do not move.
 
         Args:
-            potential: A potential or an ASE calculator; a label function as
+            potential: A potential or an ASE calculator; wrap a label function in
                 :class:`~agal_toolkit.references.LabelCalculator`.
             first: One end; for a meaningful barrier a minimum, see :func:`relaxed`.
             last: The other end, its particles in the same order.
-            start: Images to start from, ends included; None interpolates.
-            device: Where the potential computes, a committee's ``device``.
+            start: Images to start from, of which the ends are not used; None interpolates.
+            device: Where the potential computes; for a committee its ``device``.
             report: Receives a Progress at each step.
 
         Raises:
@@ -182,7 +182,7 @@ class _Band(NEB):
             image.calc = SinglePointCalculator(image, energy=float(energy), forces=force)
 
     def get_forces(self) -> NDArray:
-        """(moving particles, 3); evaluated once although ASE's optimisers call it twice."""
+        """Return (moving particles, 3), computed once although ASE's optimisers ask twice."""
         positions = self.get_positions()
         if self._evaluated is None or not np.array_equal(positions, self._evaluated):
             self._evaluate(self.images[1:-1])
@@ -190,7 +190,7 @@ class _Band(NEB):
         return super().get_forces()
 
     def labels(self) -> list[Labels]:
-        """The potential's energy and forces of each image."""
+        """Return the potential's energy and forces of each image."""
         self.get_forces()
         labels = []
         for image in self.images:
@@ -209,7 +209,7 @@ def relaxed(
 ) -> Geometry:
     """Return the minimum that FIRE reaches from `geometry` at a fixed cell.
 
-    `potential`, `fmax` and `device` are as in :class:`NudgedElasticBand`.
+    `potential`, `fmax` and `device` are as in :class:`NudgedElasticBand`; it takes at most `steps`.
 
     Raises:
         NoMinimum: larger forces are left after `steps`.

@@ -2,8 +2,8 @@
 
 NVE and NVT use torch-sim's integrators for all replicas in one batch. NPT uses ASE, because the
 barostat of torch-sim 0.3 is not reliable (``potentials/torchsim.py`` says why), and one box of a
-liquid fills a processor anyway. A replica that meets a criterion of its :class:`Watch` stops: it
-costs no further forces and keeps its frames and the reason, while the others go on.
+liquid keeps a processor busy anyway. A replica that meets a criterion of the :class:`Watch` stops:
+it costs no further forces and keeps its frames and the reason, while the others go on.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .stops import NOT_FINITE, Watch
 
 @dataclass(frozen=True, eq=False)
 class Frames:
-    """T frames of one replica; the last is where it stopped, unless that is not finite.
+    """T frames of one replica; the last is where it stopped, left out if it is not finite.
 
     Attributes:
         replica: index among the starts.
@@ -37,7 +37,7 @@ class Frames:
         cells: (T, d, d) angstrom, rows are vectors.
         energies: (T,) potential energies, eV.
         kinetic: (T,) kinetic energies, eV.
-        velocities: (n, d) of the last frame, angstrom/fs.
+        velocities: (n, d) of the last frame, angstrom/fs; NaN without frames.
         reason: name of the criterion that stopped the replica, or None.
     """
 
@@ -56,7 +56,7 @@ class Frames:
         return len(self.times)
 
     def geometry(self, frame: int) -> Geometry:
-        """Return one frame as a structure whose origin names the replica, temperature and time."""
+        """Return one frame as a structure; its `origin` holds the replica, temperature and time."""
         moved = self.start.moved(
             self.positions[frame],
             by="dynamics",
@@ -85,7 +85,7 @@ def nve(
     device: torch.device | str = "cpu",
     report: Report = ignore,
 ) -> list[Frames]:
-    """Run Newton's equations by velocity Verlet (torch-sim); unmovable particles stay.
+    """Integrate Newton's equations by velocity Verlet (torch-sim); unmovable particles stay fixed.
 
     Velocities are drawn from the Maxwell-Boltzmann distribution. In structures of several
     particles, all movable, the centre of mass is at rest; rotations are kept.
@@ -97,10 +97,10 @@ def nve(
         timestep: fs.
         steps: number of steps.
         watch: which frames are kept, and what stops a replica.
-        rng: for the velocities.
+        rng: draws the velocities; not needed if they are given.
         velocities: R times (n, d), angstrom/fs, used instead of drawn ones, for example those of
             earlier frames; thermostats begin anew.
-        device: where the potential computes, a committee's ``device``.
+        device: where the potential computes; for a committee its ``device``.
         report: receives a Progress at each frame.
 
     Raises:
@@ -108,7 +108,7 @@ def nve(
     """
     from ..potentials.torchsim import PotentialModel, verlet
 
-    rest = velocities is None
+    rest = velocities is None  # given velocities keep the drift of their centre of mass
     initial = InitialState.of(starts, temperatures, timestep, steps, velocities, rng, rest=rest)
     model = PotentialModel(potential, dimension=initial.dimension, device=device)
     engine = TorchSimEngine(model, initial, verlet(model, timestep * units.fs))
@@ -129,12 +129,12 @@ def nvt(
     device: torch.device | str = "cpu",
     report: Report = ignore,
 ) -> list[Frames]:
-    """Run constant temperature: three chained Nose-Hoover thermostats per replica (torch-sim).
+    """Run at constant temperature: three chained Nose-Hoover thermostats per replica (torch-sim).
 
-    Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992). Unmovable particles stay. The
+    Martyna, Klein, Tuckerman, J. Chem. Phys. 97, 2635 (1992). Unmovable particles stay fixed. The
     thermostat counts d degrees of freedom for each movable particle, less d if the centre of mass
     rests (see :func:`nve`; a drift of given velocities is then removed). An isolated molecule keeps
-    the axis of its rotation, so temperatures are right in the mean over replicas.
+    the axis of its rotation, so only the mean temperature of many replicas is right.
 
     Args:
         potential, starts, timestep, steps, watch, rng, velocities, device, report: as for
@@ -174,11 +174,11 @@ def npt(
     device: torch.device | str = "cpu",
     report: Report = ignore,
 ) -> list[Frames]:
-    """Run constant temperature and pressure: cells keep their shape (ASE's IsotropicMTKNPT).
+    """Run at constant temperature and pressure; cells keep their shape (ASE's IsotropicMTKNPT).
 
     Martyna, Tobias, Klein, J. Chem. Phys. 101, 4177 (1994); chains of three thermostats and three
     barostats. Replicas are evaluated one after the other. ASE counts 3n degrees of freedom, so
-    drawn velocities keep the drift of the centre of mass: remove it from a diffusion coefficient.
+    drawn velocities keep the drift of the centre of mass: subtract it before measuring diffusion.
 
     Args:
         potential, starts, timestep, steps, watch, rng, velocities, device, report: as for
@@ -212,7 +212,7 @@ def _run(
     records: list[list[tuple]] = [[] for _ in initial.starts]
     stopped: dict[int, str] = {}
     moving = list(range(len(records)))  # replica at each place of the engine's batch
-    first = None
+    at_start = None  # energies of the first step
     for step in range(steps + 1):
         if step:
             engine.step()
@@ -220,15 +220,15 @@ def _run(
         keep = last or step % watch.every == 0
         batch, prediction, kinetic, velocities = engine.observe()
         energies = torch.stack([prediction.energy.double(), kinetic])
-        first = energies if first is None else first
-        departure = (energies - first).abs().amax(0)
+        at_start = energies if at_start is None else at_start
+        departure = (energies - at_start).abs().amax(0)
         check = last or step % watch.check == 0
         reasons = watch.reasons(batch, prediction, departure, check)
         if keep or reasons:
             # one entry of each list for each replica of the batch
-            particles = (batch.split(values) for values in (batch.positions, velocities))
-            systems = (batch.cell, prediction.energy, kinetic)
-            values = (*particles, *(value.double().cpu().numpy() for value in systems))
+            per_particle = (batch.split(values) for values in (batch.positions, velocities))
+            per_replica = (batch.cell, prediction.energy, kinetic)
+            values = (*per_particle, *(value.double().cpu().numpy() for value in per_replica))
             for place, frame in enumerate(zip(*values, strict=True)):
                 if (keep or place in reasons) and reasons.get(place) != NOT_FINITE:
                     copies = (value.copy() for value in frame)
@@ -242,7 +242,7 @@ def _run(
             if not moving:
                 break
             engine.select(left)
-            first = first[:, left]
+            at_start = at_start[:, left]
     return [
         _frames(replica, initial, record, stopped.get(replica))
         for replica, record in enumerate(records)

@@ -21,10 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from ..geometry import Geometry
 
 STICK = 0.1  # radius of a bond, angstrom
-GHOST = 0.22  # opacity of a ghost
+GHOST = 0.22  # opacity of a ghost, a second structure drawn faintly for comparison
 _SLACK = 0.45  # how much longer than the covalent radii a bond may be, angstrom
-_HYDROGEN = (0.86, 0.86, 0.88)  # white atoms would vanish on white
-_NAMELESS = (0.45, 0.55, 0.65)
+_HYDROGEN = (0.86, 0.86, 0.88)  # Jmol's white atoms would vanish on white
+_NAMELESS = (0.45, 0.55, 0.65)  # particles of no element
 _TILT = np.radians((-14.0, 22.0))  # away from the principal axes, along which atoms hide each other
 
 
@@ -85,7 +85,7 @@ class Scene:
         return cls(positions, radii, painted, sticks, owners, cell_edges(geometry) - centre, names)
 
     def turned(self, rotation: NDArray) -> Scene:
-        """Return the scene after a rotation (3, 3), with z towards the eye."""
+        """Return the scene after a rotation (3, 3); its z axis then points at the viewer."""
         moved = {name: getattr(self, name) @ rotation.T for name in ("centres", "sticks", "edges")}
         return replace(self, **moved)
 
@@ -102,7 +102,7 @@ def scenes(
     colours: ArrayLike | None = None,
     labels: Sequence[str] | None = None,
 ) -> list[Scene]:
-    """Return the scenes of a structure and its ghost, around the middle of the ghost if given."""
+    """Return the scenes of a structure and of its ghost, if any, around the ghost's middle."""
     origin = middle(geometry if ghost is None else ghost)
     scene = Scene.of(geometry, colours=colours, labels=labels, origin=origin)
     return [scene] if ghost is None else [scene, Scene.of(ghost, origin=origin)]
@@ -117,14 +117,14 @@ def in_space(vectors: NDArray) -> NDArray:
 
 
 def middle(geometry: Geometry) -> NDArray:
-    """Return (3,) the middle of a fully periodic cell, or else of the atoms, angstrom."""
+    """Return the middle (3,) of a fully periodic cell, or else of the atoms, angstrom."""
     if geometry.pbc.all():
         return in_space(geometry.cell).sum(0) / 2
     return in_space(geometry.positions).mean(0)
 
 
 def half_bonds(geometry: Geometry) -> tuple[NDArray, NDArray]:
-    """Return atoms (k,) and vectors (k, 3) from each to the middle of its bond, angstrom.
+    """Return k atoms and the vectors (k, 3) from them to the middles of their bonds, angstrom.
 
     Each bond appears once from each end, also across the faces of a cell.
     """
@@ -165,11 +165,11 @@ def bearing(geometry: Geometry) -> NDArray:
     The shortest principal axis of a molecule points nearly at the eye; a cell is seen from the
     front, a little from above.
     """
-    fixed = geometry.pbc.any() or len(geometry) < 3
+    no_principal_axes = geometry.pbc.any() or len(geometry) < 3
     if geometry.dimension < 3:
-        return np.eye(3) if fixed else _principal_axes(geometry)
+        return np.eye(3) if no_principal_axes else _principal_axes(geometry)
     front = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
-    axes = front if fixed else _principal_axes(geometry)
+    axes = front if no_principal_axes else _principal_axes(geometry)
     (sx, sy), (cx, cy) = np.sin(_TILT), np.cos(_TILT)
     down = np.array([[1, 0, 0], [0, cx, sx], [0, -sx, cx]])
     across = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -187,7 +187,7 @@ def _principal_axes(geometry: Geometry) -> NDArray:
 
 
 def element_colours(geometry: Geometry) -> NDArray:
-    """Return (n, 3) Jmol's colours of the elements."""
+    """Return the colours (n, 3) of the atoms: Jmol's, except for hydrogen and particles."""
     colours = jmol_colors[geometry.numbers].copy()
     colours[geometry.numbers == 1] = _HYDROGEN
     colours[geometry.numbers == 0] = _NAMELESS

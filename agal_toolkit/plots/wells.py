@@ -1,4 +1,4 @@
-"""The plane of a two-dimensional model surface (Schwalbe-Koda 2021, Fig. 2a)."""
+"""Maps of a two-dimensional model surface, its points and attacks (Schwalbe-Koda 2021, Fig. 2a)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def energy_surface(
     bottom: float = -5.0,
     bar: bool = True,
 ) -> None:
-    """Draw filled contours of an energy (points, points) at levels from `bottom` to `top`.
+    """Draw filled contours of a grid's energies (points, points) at levels from `bottom` to `top`.
 
     Values beyond the levels take the end colours; `bar` adds a colour bar.
     """
@@ -38,7 +38,7 @@ def energy_surface(
 
 
 def sigma_surface(axes: Axes, surface: Surface, *, bar: bool = True) -> None:
-    """Draw the root of the force variance on a logarithmic scale (Schwalbe-Koda 2021, Eq. 10)."""
+    """Draw the uncertainty, log10 of the force variance's root (Schwalbe-Koda 2021, Eq. 10)."""
     values, levels = np.log10(np.maximum(surface.sigma, 1e-3)), np.linspace(-2, 2, 25)
     label, ticks = r"$\log_{10}\,\sigma_F$", range(-2, 3) if bar else None
     _filled(axes, surface.grid, values, levels, style.SIGMA_COLOURS, label, ticks)
@@ -48,13 +48,13 @@ def structures(axes: Axes, dataset: Dataset, new: Dataset | None = None) -> None
     """Draw labelled points on a plane: original ones white, later ones gray, `new` ones black."""
     positions = np.array([geometry.positions[0] for geometry in dataset]).reshape(-1, 2)
     later = dataset.generations > 0
-    size = {"s": 14, "linewidths": 0.6, "zorder": 3}
-    axes.scatter(*positions[~later].T, c=style.ORIGINAL, edgecolors="k", label="original", **size)
-    axes.scatter(*positions[later].T, c=style.EARLIER, edgecolors="k", label="earlier", **size)
+    look = {"s": 14, "linewidths": 0.6, "zorder": 3}
+    axes.scatter(*positions[~later].T, c=style.ORIGINAL, edgecolors="k", label="original", **look)
+    axes.scatter(*positions[later].T, c=style.EARLIER, edgecolors="k", label="earlier", **look)
     if new is not None and len(new):
         positions = np.array([geometry.positions[0] for geometry in new])
-        size = {"s": 20, "linewidths": 0.5, "zorder": 4}
-        axes.scatter(*positions.T, c=style.NEW, edgecolors="white", label="new", **size)
+        look = {"s": 20, "linewidths": 0.5, "zorder": 4}
+        axes.scatter(*positions.T, c=style.NEW, edgecolors="white", label="new", **look)
 
 
 def committee_surface(
@@ -85,7 +85,7 @@ def attack_paths(
 
 
 def map_axes(axes: Axes, grid: Grid) -> None:
-    """Set limits, labels and ticks for a grid."""
+    """Set the limits, labels and ticks of axes that show a grid."""
     limits = (-grid.limit, grid.limit)
     axes.set(xlim=limits, ylim=limits, xlabel="x", ylabel="y", aspect="equal")
     style.round_ticks(axes)

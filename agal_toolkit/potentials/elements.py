@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 
 class Elements(nn.Module):
-    """Finds the row of each atom's element; has no parameters.
+    """Find for each atom the row of its element in a network's tables; holds no parameters.
 
     Args:
-        numbers: atomic numbers, 0 for particles without a name.
-        network: name of the network, for messages.
+        numbers: atomic numbers in the order of the rows, 0 for particles of no element.
+        network: name of the network, for error messages.
 
     Raises:
         ValueError: no elements, one named twice, or one that does not exist.
@@ -24,13 +24,13 @@ class Elements(nn.Module):
 
     def __init__(self, numbers: Sequence[int], network: str) -> None:
         super().__init__()
-        plain = [int(z) for z in numbers]
-        if not plain or len(set(plain)) < len(plain) or not all(0 <= z <= 118 for z in plain):
-            remedy = "give each atomic number that structures hold once"
-            raise ValueError(f"elements are {plain}: {remedy}")
-        self.numbers, self._network = tuple(plain), network
+        listed = [int(z) for z in numbers]
+        if not listed or len(set(listed)) < len(listed) or not all(0 <= z <= 118 for z in listed):
+            remedy = "give each atomic number of the structures once"
+            raise ValueError(f"elements are {listed}: {remedy}")
+        self.numbers, self._network = tuple(listed), network
         rows = torch.full((119,), -1)
-        rows[plain] = torch.arange(len(plain))
+        rows[listed] = torch.arange(len(listed))
         self.register_buffer("rows", rows, persistent=False)
 
     def __len__(self) -> int:
@@ -42,13 +42,13 @@ class Elements(nn.Module):
         Raises:
             ValueError: an element for which the network was not built.
         """
-        kinds = self.rows[numbers]
-        if (kinds < 0).any():
-            missing = ", ".join(chemical_symbols[z] for z in numbers[kinds < 0].unique().tolist())
+        found = self.rows[numbers]
+        if (found < 0).any():
+            missing = ", ".join(chemical_symbols[z] for z in numbers[found < 0].unique().tolist())
             needed = sorted({*self.numbers, *numbers.tolist()})
             wrong = f"this network has never seen {missing}; it knows {self}"
             raise ValueError(f"{wrong}: build and train {self._network}({needed}, ...)")
-        return kinds
+        return found
 
     def __repr__(self) -> str:
         return ", ".join(chemical_symbols[z] for z in self.numbers)

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from ..batch import Batch
 from .protocol import SlopedEnergy, differentiable_once
 
-# Rows that a thread evaluates at a time without a graph: layers of more rows leave the cache.
+# Rows for each thread in one pass without gradients: a layer of more rows outgrows the CPU's cache.
 CACHED = 128
 
 
@@ -23,7 +23,7 @@ class MLP(SlopedEnergy):
 
     Dense layers with shifted softplus, the network of Schwalbe-Koda 2021, A.2.1. Its four layers
     are d - width - width - width - 1, as in the authors' published code, with Xavier weights and
-    zero biases; here no two layers share weights.
+    zero biases; unlike there, no two layers share weights.
 
     Args:
         dimension: d.
@@ -54,7 +54,7 @@ class MLP(SlopedEnergy):
         self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
 
     def forward(self, batch: Batch) -> Tensor:
-        """Return energies (M, B) of positions (M, N, d), N = B.
+        """Return energies (M, B) of positions (M, N, d): B structures of one particle each, N = B.
 
         Raises:
             ValueError: geometries of more than one particle or another dimension.
@@ -66,7 +66,7 @@ class MLP(SlopedEnergy):
         return torch.baddbmm(last_bias, hidden, last).squeeze(-1)
 
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Return energies (M, B), dE/dx and dE/d strain, with a third of autograd's kernels."""
+        """Return energies (M, B), dE/dx and dE/d strain, which is None if nothing is periodic."""
         x, parameters = self._input(batch), (*self.weights, *self.biases)
         if torch.is_grad_enabled() or x.device.type != "cpu":
             energy, dE_dx = _Slopes.apply(x, *parameters)
@@ -105,7 +105,7 @@ class _Slopes(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
-        """Return energies (M, B) and dE/dx (M, B, d) at x (M, B, d); weights, then biases."""
+        """Return energies (M, B) and dE/dx (M, B, d) at x (M, B, d); weights come before biases."""
         weights, biases = parameters[: len(parameters) // 2], parameters[len(parameters) // 2 :]
         values, sigmoids = [x], []
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
@@ -123,12 +123,12 @@ class _Slopes(torch.autograd.Function):
     @staticmethod
     @differentiable_once
     def backward(ctx: Any, dL_dE: Tensor, v: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the slopes of L in x, weights and biases."""
+        """Return the derivatives of L with respect to x, the weights and the biases."""
         saved, hidden = ctx.saved_tensors, (len(ctx.saved_tensors) - 2) // 5
         weights, values = saved[: hidden + 1], saved[hidden + 1 : 2 * hidden + 2]
         sigmoids, dE_da, dE_dz = (saved[2 + k * hidden : 2 + (k + 1) * hidden] for k in (2, 3, 4))
-        moving, learning = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
-        # Up: derivatives along v, and dE/da z_dot, which the slope of s = s (1 - s) multiplies
+        for_x, for_weights = ctx.needs_input_grad[0], any(ctx.needs_input_grad[1:])
+        # Up: derivatives along v, and dE/da z_dot, to be multiplied by ds/dz = s (1 - s) below
         a_dot, a_dots, curvatures = v, [v], []
         for weight, sigmoid, slope in zip(weights[:-1], sigmoids, dE_da, strict=True):
             z_dot = torch.bmm(a_dot, weight)
@@ -138,21 +138,21 @@ class _Slopes(torch.autograd.Function):
         # Down: the last layer, then the hidden ones
         dL_dE = dL_dE.unsqueeze(-1)
         dL_da, d_weights, d_biases = dL_dE * weights[-1].mT, [], []
-        if learning:
+        if for_weights:
             a_dot_sum = a_dot.sum(1).unsqueeze(-1)
             d_weights.append(torch.baddbmm(a_dot_sum, values[-1].mT, dL_dE))
             d_biases.append(dL_dE.sum(1, keepdim=True))
         for layer in range(hidden - 1, -1, -1):
             sigmoid, curvature = sigmoids[layer], curvatures[layer]
             dL_dz = torch.addcmul(curvature, curvature, sigmoid, value=-1).add_(dL_da).mul_(sigmoid)
-            if learning:
+            if for_weights:
                 d_weight = torch.bmm(a_dots[layer].mT, dE_dz[layer])
                 d_weights.append(d_weight.baddbmm_(values[layer].mT, dL_dz))
                 d_biases.append(dL_dz.sum(1, keepdim=True))
-            if layer or moving:
+            if layer or for_x:
                 dL_da = torch.bmm(dL_dz, weights[layer].mT)
-        dL_dx = dL_da if moving else None
-        if not learning:
+        dL_dx = dL_da if for_x else None
+        if not for_weights:
             return dL_dx, *[None] * (2 * hidden + 2)
         return dL_dx, *reversed(d_weights), *reversed(d_biases)
 

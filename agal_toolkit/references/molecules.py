@@ -1,4 +1,4 @@
-"""Molecules for a quantum reference: first structures, relaxation, and refusals."""
+"""Molecules for quantum-chemical labels: starting structures, relaxation and input checks."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .outcomes import INSTALL, Label
 if TYPE_CHECKING:
     from ase.optimize.optimize import Optimizer
 
-# angstrom; bound nuclei are never this close, and basis functions there cannot be told apart
+# angstrom; bonded nuclei are never this close, and their basis functions would nearly coincide
 CLOSEST = 0.2
 
 
 def check_molecule(geometry: Geometry, name: str) -> None:
-    """Refuse periodic structures, and as :func:`check_electrons`; `name` is for the error."""
+    """Refuse periodic structures and what :func:`check_electrons` refuses; `name` as there."""
     if geometry.pbc.any():
         remedy = "use a reference for crystals and liquids, or pbc=False"
         raise ValueError(f"{name} labels isolated molecules, not periodic {geometry!r}: {remedy}")
@@ -30,11 +30,11 @@ def check_molecule(geometry: Geometry, name: str) -> None:
 
 
 def check_electrons(geometry: Geometry, name: str) -> None:
-    """Refuse what has no electronic structure; `name` is for the error.
+    """Refuse what no electronic structure can be computed for; errors call the method `name`.
 
     Raises:
         ValueError: not three-dimensional, nameless particles, an impossible number of electrons or
-            multiplicity, or atoms closer than 0.2 angstrom, images included.
+            multiplicity, or atoms closer than 0.2 angstrom, periodic images included.
     """
     if geometry.dimension != 3 or not geometry.numbers.all():
         remedy = "give atomic numbers and (n, 3) positions"
@@ -54,12 +54,12 @@ def check_electrons(geometry: Geometry, name: str) -> None:
     if len(close):
         i, j = close[0]
         wrong = f"atoms {i} and {j} of {geometry!r} are {distances[i, j]:.3g} angstrom apart"
-        remedy = "drop the geometry (MinDistance before labelling)"
+        remedy = "drop the geometry, with MinDistance before labelling"
         raise ValueError(f"{wrong}, on top of each other: {remedy}")
 
 
 class LabelCalculator(GeometryCalculator):
-    """A label function as an ASE calculator; charge and multiplicity are in ``atoms.info``."""
+    """A label function as an ASE calculator; reads charge and multiplicity from ``atoms.info``."""
 
     def __init__(self, label: Label) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class LabelCalculator(GeometryCalculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Any = all_changes,
     ) -> None:
-        """Set energy, forces, and the stress of labels in three dimensions that have one."""
+        """Set energy, forces and, where a label in three dimensions has one, the stress."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         labels = self.function(Geometry.from_ase(self.atoms))
@@ -95,7 +95,7 @@ def relaxed_positions(
     if not optimiser(atoms, logfile=None).run(fmax=fmax, steps=steps):
         left = np.linalg.norm(atoms.get_forces(), axis=1).max()
         wrong = f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom"
-        remedy = "allow more steps, start closer, or check if it falls apart"
+        remedy = "allow more steps, start closer, or check whether the structure falls apart"
         raise NoMinimum(f"{wrong}, expected {fmax}: {remedy}")
     return atoms.positions[:, : geometry.dimension]
 
@@ -116,9 +116,9 @@ def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int =
 
 
 def conformer(smiles: str, seed: int = 0) -> Geometry:
-    """Return a first structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
+    """Return a starting structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
 
-    Hydrogens are added to `smiles`, "N" for ammonia. Charge and multiplicity are those of the
+    Hydrogens are added: the `smiles` "N" is ammonia. Charge and multiplicity are those of the
     SMILES, all unpaired electrons parallel. `seed` is that of the embedding, at least 0.
 
     Raises:
@@ -137,7 +137,7 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
             raise ValueError(f"RDKit cannot read the SMILES {smiles!r}: correct it, or {remedy}")
         molecule = Chem.AddHs(molecule)
         settings = rdDistGeom.ETKDGv3()
-        settings.randomSeed = seed + 1  # RDKit's 0 is its 1
+        settings.randomSeed = seed + 1  # RDKit's seeds 0 and 1 are the same
         if rdDistGeom.EmbedMolecule(molecule, settings) < 0:
             raise ValueError(f"RDKit cannot embed {smiles!r}: try another seed, or {remedy}")
         if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):

@@ -1,7 +1,7 @@
 """A map of a two-dimensional surface on which a person drops points that an attack then pushes.
 
 A push runs in the background and is drawn live; the next drop cancels it. The committee is
-evaluated on a grid once, so a slider costs a drawing and not a prediction.
+evaluated on the map's grid once, so repainting the map needs no further prediction.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .panel import RunPanel, button, placeholder, row
 from .picture import DPI, DRAWING, Coalesced, Picture
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
-_EVALUATED = 600  # points of the paths at which the curves evaluate the committee
+_EVALUATED = 600  # path points, roughly, at which the curves evaluate the committee
 Iterate = tuple[NDArray, NDArray]  # (seeds, 2) positions, (seeds,) losses after a step
 LOSS, ENERGY, SIGMA = "loss", "energy", "uncertainty"
 _TITLES = {LOSS: "what the attack climbs", ENERGY: "mean energy", SIGMA: "uncertainty"}
@@ -50,8 +50,8 @@ class AttackExplorer(RunPanel):
         committee: committee of potentials of one particle in the plane.
         dataset: its training data; drawn, and used by the objective's partition function.
         attack: initial settings; None means ``Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))``.
-        limit, points: the map's :class:`~agal_toolkit.analysis.grids.Grid`.
-        truth: labels of the surface, for the true energy along a path.
+        limit, points: settings of the map's :class:`~agal_toolkit.analysis.grids.Grid`.
+        truth: label function of the surface, for the true energy along a path.
         seconds: shortest time in which a path is drawn; 0 draws as fast as it is computed.
     """
 
@@ -76,7 +76,7 @@ class AttackExplorer(RunPanel):
         self._given = attack or Attack(BoltzmannVariance(kT=5.0), Adam(0.01, 200))
         self._seconds, self._on_grid = seconds, Surface.of(committee, Grid(limit, points))
         self._seeds: list[Geometry] = []  # of the latest drop
-        self._start = 0.0  # how far an attack displaces them before its first step
+        self._start = 0.0  # how far an attack displaces the seeds before its first step
         self._follows = True  # whether the newest step is shown, not that of the slider
         self._path_artists: list[Artist] = []
         choosing, pressing, setting = self._choosing(), self._pressing(), self._setting()
@@ -124,7 +124,7 @@ class AttackExplorer(RunPanel):
 
     @property
     def losses(self) -> NDArray:
-        """(steps + 1, seeds) losses of the latest push so far; smaller is better."""
+        """(steps + 1, seeds) losses of the latest push so far: minus the L_adv that it climbs."""
         losses = [losses for _, losses in self._iterates]
         return np.stack(losses) if losses else np.zeros((0, 0))
 
@@ -216,7 +216,7 @@ class AttackExplorer(RunPanel):
         axes.set_title(title, fontsize=10)
 
     def _draw_path(self, axes: Axes) -> list[Artist]:
-        path = self.path  # grows meanwhile
+        path = self.path  # read once: it grows while the attack runs
         return draw_paths(axes, path, self._shown_step(len(path))) if len(path) else []
 
     def _shown_step(self, count: int) -> int:
@@ -331,8 +331,8 @@ class AttackExplorer(RunPanel):
     def _setting(self) -> ipywidgets.VBox:
         objective, minimizer = self._given.objective, self._given.minimizer
         kT = objective.kT if isinstance(objective, BoltzmannVariance) else None
-        rated = isinstance(minimizer, (Adam, GradientDescent))
-        rate = minimizer.learning_rate if rated else None
+        has_rate = isinstance(minimizer, (Adam, GradientDescent))
+        rate = minimizer.learning_rate if has_rate else None
         self._kT = _log_slider("kT", kT, 1.0, (-1.0, 2.0))
         self._rate = _log_slider("learning rate", rate, 0.01, (-4.0, -0.5))
         steps = {"value": minimizer.steps, "min": 5, "max": max(600, minimizer.steps)}
@@ -361,7 +361,7 @@ class AttackExplorer(RunPanel):
 
 
 def _look(width: str, label_width: str) -> dict[str, Any]:
-    """Return the look of a slider that acts when it is released."""
+    """Return the options of a slider that acts only when it is released."""
     style = {"description_width": label_width}
     return {"layout": Layout(width=width), "style": style, "continuous_update": False}
 
@@ -369,7 +369,7 @@ def _look(width: str, label_width: str) -> dict[str, Any]:
 def _log_slider(
     name: str, value: float | None, default: float, decades: tuple[float, float]
 ) -> FloatLogSlider:
-    """Return a logarithmic slider over at least `decades`, disabled without a value."""
+    """Return a slider over at least the powers of ten `decades`, disabled without a value."""
     shown = default if value is None else value
     low, high = min(decades[0], np.log10(shown)), max(decades[1], np.log10(shown))
     look = {"step": 0.05, "readout_format": ".3g", **_look("275px", "92px")}

@@ -1,7 +1,7 @@
 """The picture that a notebook shows for an object in the last line of a cell.
 
-Every picture is a function from an object to a PNG and needs no IPython; :func:`register` hands
-them to a running one. The objects know nothing of it. Attacks and loops show their ``repr``.
+Every picture is a function from an object to a PNG and works outside a notebook; :func:`register`
+hands them to a running IPython. Attacks and loops have no picture: a cell shows their ``repr``.
 """
 
 from __future__ import annotations
@@ -26,31 +26,31 @@ _GRID = Grid(points=60)
 
 
 def on_plane(committee: Committee) -> bool:
-    """Return whether the members' network is of one particle in a plane."""
+    """Return whether the members are an ``MLP`` for one particle in a plane."""
     network = committee.members.module if isinstance(committee.members, Stacked) else None
     return isinstance(network, MLP) and network.dimension == 2
 
 
 def committee_png(committee: Committee) -> bytes | None:
-    """Draw mean energy and uncertainty on the plane; None for other committees."""
+    """Draw mean energy and uncertainty on the plane; None off the plane or for one member."""
     if len(committee) < 2 or not on_plane(committee):
         return None
 
     def draw(figure: Figure) -> None:
-        energy, sigma = figure.subplots(1, 2)
+        left, right = figure.subplots(1, 2)
         figure.subplots_adjust(left=0.08, right=0.92, top=0.9, bottom=0.15, wspace=0.34)
         surface = Surface.of(committee, _GRID)
-        plots.energy_surface(energy, surface.grid, surface.energy)
-        plots.sigma_surface(sigma, surface)
-        energy.set_title(f"mean energy of {len(committee)} members", fontsize=10)
-        sigma.set_title("uncertainty", fontsize=10)
-        sigma.set_ylabel("")  # the label of the colour bar on the left needs the room
+        plots.energy_surface(left, surface.grid, surface.energy)
+        plots.sigma_surface(right, surface)
+        left.set_title(f"mean energy of {len(committee)} members", fontsize=10)
+        right.set_title("uncertainty", fontsize=10)
+        right.set_ylabel("")  # leaves room for the label of the left map's colour bar
 
     return png(draw, (8.0, 3.4))
 
 
 def dataset_png(dataset: Dataset) -> bytes:
-    """Draw a histogram of the energies, beside the points where the structures lie in a plane."""
+    """Draw a histogram of the energies; for structures in a plane, a map of them beside it."""
 
     def draw(figure: Figure) -> None:
         if not is_surface(dataset):
@@ -113,5 +113,5 @@ def _draw_errors(axes: Axes, generation: Generation) -> None:
     sigma, error = sigma_and_error(generation.committee, generation.labelled)
     plots.sigma_against_error(axes, sigma, error, unit=force_unit(generation.dataset))
     for line in axes.lines[:1]:
-        line.set(markersize=6, alpha=0.7)  # few points, unlike a grid's
+        line.set(markersize=6, alpha=0.7)  # larger and darker than usual: the points are few
     axes.set_title("the new structures", fontsize=10)
