@@ -20,9 +20,10 @@ NOTEBOOK = "01_double_well"
 
 @pytest.fixture
 def lab(tmp_path):
-    """The notebook, not executed, at preset fast, beside the committed results."""
+    """The notebook, not executed, at preset fast, beside the committed results and the studies."""
     require_browser()
-    shutil.copytree(render.FOLDER / "results", tmp_path / "results")
+    for folder in ("results", "studies"):
+        shutil.copytree(render.FOLDER / folder, tmp_path / folder)
     nbformat.write(render.read(render.FOLDER / f"{NOTEBOOK}.py"), tmp_path / f"{NOTEBOOK}.ipynb")
     with (
         lab_server(tmp_path, env={"AGAL_PRESET": "fast"}) as url,
