@@ -78,7 +78,9 @@ class DensityNet(SlopedEnergy):
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
 
         def normal(*shape: int, scale: float) -> nn.Parameter:
-            values = torch.stack([torch.randn(*shape, generator=g) for g in generators])
+            values = torch.stack(
+                [torch.randn(*shape, generator=g, dtype=torch.float32) for g in generators]
+            )
             return nn.Parameter(values.to(dtype) * scale)
 
         def zeros() -> nn.Parameter:

@@ -163,5 +163,7 @@ def _xavier(sizes: Sequence[int], seed: int) -> list[Tensor]:
     layers = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         limit = math.sqrt(6.0 / (fan_in + fan_out))
-        layers.append((torch.rand(fan_in, fan_out, generator=generator) * 2 - 1) * limit)
+        layers.append(
+            (torch.rand(fan_in, fan_out, generator=generator, dtype=torch.float32) * 2 - 1) * limit
+        )
     return layers

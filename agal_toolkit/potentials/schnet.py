@@ -74,7 +74,10 @@ class SchNet(SlopedEnergy):
             raise ValueError(f"{two}, {one}, cutoff={cutoff} positive")
         self.elements, self.cutoff = Elements(elements, "SchNet"), float(cutoff)
         generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
-        rows = [torch.randn(len(self.elements), features, generator=g) for g in generators]
+        rows = [
+            torch.randn(len(self.elements), features, generator=g, dtype=torch.float32)
+            for g in generators
+        ]
         self.embedding = nn.Parameter(torch.stack(rows).to(dtype))
         sizes = features, filters, gaussians, cutoff, dtype
         blocks = [Interaction(generators, *sizes) for _ in range(interactions)]
@@ -184,7 +187,9 @@ class Interaction(nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        centres = torch.linspace(0, cutoff, gaussians).repeat(len(generators), 1, 1)
+        centres = torch.linspace(0, cutoff, gaussians, dtype=torch.float32).repeat(
+            len(generators), 1, 1
+        )
         self.centres = nn.Parameter(centres.to(dtype))
         self.widths = nn.Parameter(torch.full_like(centres, cutoff / (gaussians - 1)).to(dtype))
         self.first, self.first_bias = _dense(generators, gaussians, filters, dtype)
@@ -206,7 +211,10 @@ def _dense(
 ) -> tuple[nn.Parameter, nn.Parameter]:
     """Return Xavier-uniform weights (M, in, out), drawn in float32, and zero biases."""
     limit = math.sqrt(6.0 / (fan_in + fan_out))
-    rows = [(torch.rand(fan_in, fan_out, generator=g) * 2 - 1) * limit for g in generators]
+    rows = [
+        (torch.rand(fan_in, fan_out, generator=g, dtype=torch.float32) * 2 - 1) * limit
+        for g in generators
+    ]
     biases = torch.zeros(len(rows), 1, fan_out, dtype=dtype)
     return nn.Parameter(torch.stack(rows).to(dtype)), nn.Parameter(biases)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import helpers
 import numpy as np
 import pytest
@@ -10,7 +12,16 @@ from ase.calculators.lj import LennardJones
 
 from agal_toolkit.batch import Batch
 from agal_toolkit.geometry import Geometry, points
-from agal_toolkit.potentials import Baseline, CalculatorPotential, Differentiable, Separate, Stacked
+from agal_toolkit.potentials import (
+    MLP,
+    Baseline,
+    CalculatorPotential,
+    DensityNet,
+    Differentiable,
+    SchNet,
+    Separate,
+    Stacked,
+)
 
 
 def committees(rng):
@@ -166,3 +177,19 @@ def test_stacked_stress_is_each_members_stress(rng):
         atol=1e-12,
     )
     assert two.stress[:, 1].isnan().all()
+
+
+@pytest.mark.parametrize(
+    "network", [partial(SchNet, [1, 6]), partial(DensityNet, [1, 6]), partial(MLP, 2)]
+)
+def test_weights_depend_on_the_seed_and_not_on_torchs_default_dtype(network):
+    weights = []
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            weights.append(list(network([1, 2]).parameters()))
+        finally:
+            torch.set_default_dtype(torch.float32)
+    for one, other in zip(*weights, strict=True):
+        assert one.dtype == torch.float32
+        assert torch.equal(one, other)
