@@ -4,6 +4,10 @@ A frozen dataclass is described by its fields. Fields declared with ``field(comp
 left out: they take no part in equality and do not change results (a number of threads, a scratch
 folder). Classes and functions of this package are named without their module, so that files stay
 readable when code moves; a test keeps these names unique.
+
+Settings that are on disk stay comparable when a class gets a new field: :data:`ADDED` lists the
+field with the value that means what was done before there was a choice, and with that value the
+field is not written. So old and new files agree where the same is done, and digests stay.
 """
 
 from __future__ import annotations
@@ -16,12 +20,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import partial
 from importlib.metadata import version
+from inspect import signature
 from pathlib import PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
 import numpy as np
 import torch
+
+# Fields that did not exist in format 2 of run directories and result files, and the value (as JSON)
+# that means what was done then: class or function -> field or keyword -> value. The default of a
+# new field may be another value; whoever wants the old numbers names the old value. Add a line for
+# each new field; never change or remove one.
+ADDED: dict[str, dict[str, Any]] = {}
 
 
 def is_frozen(value: object) -> bool:
@@ -85,10 +96,14 @@ def to_settings(value: Any, where: str = "settings") -> Any:
     if is_frozen(value):
         return {"name": name_of(type(value)), **parameters(value, where)}
     if isinstance(value, partial):
+        name, keywords = name_of(value), value.keywords
+        if name in ADDED:  # a keyword that is not given has its default, which may be new
+            known = signature(value.func).parameters
+            keywords = {key: known[key].default for key in ADDED[name]} | keywords
         return {
-            "name": name_of(value),
+            "name": name,
             "args": to_settings(value.args, where),
-            "keywords": to_settings(value.keywords, where),
+            "keywords": _without_old(name, to_settings(keywords, where)),
         }
     # name_of refuses a lambda first
     if isinstance(value, FunctionType) and name_of(value) and value.__closure__:
@@ -108,7 +123,14 @@ def to_settings(value: Any, where: str = "settings") -> Any:
 def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
     """Return the fields of a dataclass instance that take part in equality, as plain JSON."""
     names = [field.name for field in fields(value) if field.compare]
-    return {name: to_settings(getattr(value, name), f"{where}.{name}") for name in names}
+    plain = {name: to_settings(getattr(value, name), f"{where}.{name}") for name in names}
+    return _without_old(name_of(type(value)), plain)
+
+
+def _without_old(name: str, plain: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what :data:`ADDED` lists for `name`, where it has the value listed there."""
+    old = ADDED.get(name, {})
+    return {key: item for key, item in plain.items() if key not in old or item != old[key]}
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import agal_toolkit
 from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
 from agal_toolkit.potentials import MLP
 from agal_toolkit.settings import (
+    ADDED,
     is_frozen,
     machine,
     name_of,
@@ -143,3 +147,39 @@ def test_a_closure_has_no_name():
 
     with pytest.raises(ValueError, match="captured variables have no name"):
         to_settings(made(2))
+
+
+@dataclass(frozen=True)
+class Newer:
+    """A class whose `shared` is younger than the files that hold it."""
+
+    cutoff: float
+    shared: bool = True
+
+
+def network(seeds, width=8, *, shared=True):
+    """A network whose keyword `shared` is younger than the files that hold it."""
+
+
+def test_files_without_a_new_field_agree_with_the_value_that_means_what_was_done_then(monkeypatch):
+    for name in ("Newer", "network"):
+        monkeypatch.setitem(ADDED, f"{__name__}.{name}", {"shared": False})
+    assert to_settings(Newer(2.0, shared=False)) == {"name": f"{__name__}.Newer", "cutoff": 2.0}
+    assert to_settings(Newer(2.0))["shared"] is True
+    # a keyword that is not given has its default, which is not what was done then
+    partials = [partial(network, width=4), partial(network, width=4, shared=False)]
+    told = [to_settings(one)["keywords"] for one in partials]
+    assert told == [{"width": 4, "shared": True}, {"width": 4}]
+
+
+def test_what_was_added_exists():
+    """An entry for a field that was renamed or mistyped would silently do nothing."""
+    homes = {
+        name_of(value): value
+        for module in [m for n, m in sys.modules.items() if n.startswith("agal_toolkit.")]
+        for value in vars(module).values()
+        if callable(value) and getattr(value, "__module__", "").startswith("agal_toolkit.")
+    }
+    assert agal_toolkit.TorchTrainer in homes.values()
+    for name, added in ADDED.items():
+        assert set(added) <= set(signature(homes[name]).parameters), name
