@@ -237,7 +237,7 @@ adversarial[-1]
 # surface a particle may be thrown to the right, but there is nothing to stay in.
 
 # %%
-replicas, steps = (64, 4000) if name != "fast" else (32, 1000)
+replicas, steps = (64, 4000) if name != "smoke" else (32, 1000)
 surfaces = {
     "first committee": adversarial[0].committee.mean,
     "last committee": adversarial[-1].committee.mean,
@@ -389,7 +389,7 @@ figure_2b(ours)
 # The same picture from a few small pairs that are run here and now:
 
 # %%
-runner = Runner("fast", Path(folder) / "pairs", Path(folder) / "results")
+runner = Runner("smoke", Path(folder) / "pairs", Path(folder) / "results")
 figure_2b(read(double_well.study(runner, variant, pairs=2)))
 
 # %% [markdown]

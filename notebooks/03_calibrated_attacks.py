@@ -54,7 +54,7 @@ torch.set_num_threads(1)
 name = chosen_preset(PRESETS)
 preset, results = PRESETS[name], RESULTS
 place = results
-if name == "fast":  # a small committee, and a few structures of each kind
+if name == "smoke":  # a small committee, and a few structures of each kind
     place = Path(mkdtemp(prefix="calibrated-"))
     shutil.copytree(
         results / "water", place / "water", ignore=shutil.ignore_patterns("committee-*")

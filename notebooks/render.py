@@ -2,7 +2,7 @@
 
     python notebooks/render.py                          every notebook
     python notebooks/render.py 01_double_well           one of them
-    python notebooks/render.py --preset fast            smaller sizes, see AGAL_PRESET
+    python notebooks/render.py --preset smoke           smaller sizes, see AGAL_PRESET
     python notebooks/render.py --check                  run nothing; fail if a notebook is not its
     script's
 

@@ -1,4 +1,4 @@
-"""Every notebook is its script's, and runs at preset `fast`."""
+"""Every notebook is its script's, and runs at preset `smoke`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_notebook_reads_well_without_running(script: Path):
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
-def test_the_notebook_runs_at_preset_fast(script: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("AGAL_PRESET", "fast")
-    notebook = render.execute(render.read(script), preset="fast")
+def test_the_notebook_runs_at_preset_smoke(script: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AGAL_PRESET", "smoke")
+    notebook = render.execute(render.read(script), preset="smoke")
     render.keep_pictures(notebook)

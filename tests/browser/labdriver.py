@@ -151,7 +151,7 @@ def lab_server(
     Args:
         root: the folder that holds the notebooks; kernels start there.
         env: variables for the server and its kernels, beside this process's own, e.g.
-            ``{"AGAL_PRESET": "fast"}``.
+            ``{"AGAL_PRESET": "smoke"}``.
         timeout: seconds to start in.
 
     Raises:

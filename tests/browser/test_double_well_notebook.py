@@ -20,13 +20,13 @@ NOTEBOOK = "01_double_well"
 
 @pytest.fixture
 def lab(tmp_path):
-    """The notebook, not executed, at preset fast, beside the committed results and the studies."""
+    """The notebook, not executed, at preset smoke, beside the committed results and the studies."""
     require_browser()
     for folder in ("results", "studies"):
         shutil.copytree(render.FOLDER / folder, tmp_path / folder)
     nbformat.write(render.read(render.FOLDER / f"{NOTEBOOK}.py"), tmp_path / f"{NOTEBOOK}.ipynb")
     with (
-        lab_server(tmp_path, env={"AGAL_PRESET": "fast"}) as url,
+        lab_server(tmp_path, env={"AGAL_PRESET": "smoke"}) as url,
         lab_page(url, f"{NOTEBOOK}.ipynb", size=(1280, 1000)) as lab,
     ):
         yield lab

@@ -20,10 +20,10 @@ def listed(folder, **makers):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_each_job_becomes_a_file_and_is_not_run_again(tmp_path, processes):
     lines = []
-    runner = Runner("fast", tmp_path, processes=processes, say=lines.append)
+    runner = Runner("smoke", tmp_path, processes=processes, say=lines.append)
     pieces = listed(runner.out, one=attrgetter("preset"), two=attrgetter("device"))
     assert runner.run(pieces) == []
-    assert [piece.record() for piece in pieces.values()] == ["fast", "cpu"]
+    assert [piece.record() for piece in pieces.values()] == ["smoke", "cpu"]
     assert [line.split(":")[0] for line in lines] == ["one", "two"]
     assert "job 2 of 2, about 0 s left" in lines[1]
     content = json.loads(pieces["one"].file.read_text())
@@ -37,10 +37,10 @@ def test_a_failed_job_leaves_the_others_alone(tmp_path):
     def fails(runner):
         raise ValueError("no number")
 
-    runner = Runner("fast", tmp_path)
+    runner = Runner("smoke", tmp_path)
     pieces = listed(runner.out, bad=fails, good=attrgetter("preset"))
     errors = runner.run(pieces)
-    assert pieces["good"].record() == "fast"
+    assert pieces["good"].record() == "smoke"
     assert not pieces["bad"].file.exists()
     with pytest.raises(ExceptionGroup, match="jobs failed") as raised:
         jobs.raise_errors(errors)
@@ -53,7 +53,7 @@ def test_a_job_ends_with_its_time_and_no_other_begins(tmp_path):
         return methodcaller("report", None)(runner)
 
     lines = []
-    runner = Runner("fast", tmp_path, say=lines.append)
+    runner = Runner("smoke", tmp_path, say=lines.append)
     pieces = listed(runner.out, slow=slow, later=lambda runner: pytest.fail("it was too late"))
     assert runner.run(pieces) == []
     assert len(lines) == 1
@@ -62,7 +62,7 @@ def test_a_job_ends_with_its_time_and_no_other_begins(tmp_path):
 
 
 def test_a_job_of_other_settings_is_refused(tmp_path):
-    runner = Runner("fast", tmp_path)
+    runner = Runner("smoke", tmp_path)
     runner.run(listed(runner.out, one=attrgetter("preset")))
     other = Job(runner.out / "one.json", {"width": 9}, attrgetter("preset"))
     with pytest.raises(ValueError, match="width: 8 there, 9 here"):
@@ -86,7 +86,7 @@ def test_intervals_are_percentiles_of_two_thousand_draws(rng):
 
 def test_commands_find_runs_and_results_from_anywhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    given = jobs.parser("A study.", ("fast", "laptop"), "toy").parse_args(["--processes", "3"])
+    given = jobs.parser("A study.", ("smoke", "laptop"), "toy").parse_args(["--processes", "3"])
     runner = jobs.runner(given)
     assert (runner.preset, runner.processes) == ("laptop", 3)
     assert runner.results == jobs.NOTEBOOKS / "results"

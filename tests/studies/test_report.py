@@ -12,7 +12,7 @@ def a_result(folder, claims):
     return write(
         folder,
         "toy",
-        "fast",
+        "smoke",
         seed=1,
         device="cpu",
         seconds={"all": 1.0},
@@ -26,7 +26,7 @@ def test_a_result_is_written_whole_and_read_back(tmp_path):
     path = a_result(
         tmp_path, [Claim(name="ratio", value=2.6, goal=2.5, spread=(2.0, 3.1), runs=20)]
     )
-    assert path.name == "toy-fast.json"
+    assert path.name == "toy-smoke.json"
     assert not list(tmp_path.glob("*.part"))
     result = read(path)
     assert result["claims"][0]["met"] is True
@@ -35,9 +35,9 @@ def test_a_result_is_written_whole_and_read_back(tmp_path):
 
 
 def test_a_file_of_another_format_is_refused(tmp_path):
-    (tmp_path / "old-fast.json").write_text('{"study": "old", "claims": []}')
+    (tmp_path / "old-smoke.json").write_text('{"study": "old", "claims": []}')
     with pytest.raises(ValueError, match="has format 1, this version reads format 2"):
-        read(tmp_path / "old-fast.json")
+        read(tmp_path / "old-smoke.json")
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_a_row_has_the_numbers_of_the_paper_and_ours_but_not_our_goal(tmp_path):
         runs=5,
     )
     a_result(tmp_path, [claim, Claim(name="ratio", value=2.0)])
-    row = ("toy", "fast", "barrier error", "< 0.25", "0.12 kcal/mol", "0.05 to 0.21", "5")
-    assert report.rows(tmp_path) == [row, ("toy", "fast", "ratio", "", "2", "", "1")]
+    row = ("toy", "smoke", "barrier error", "< 0.25", "0.12 kcal/mol", "0.05 to 0.21", "5")
+    assert report.rows(tmp_path) == [row, ("toy", "smoke", "ratio", "", "2", "", "1")]
     assert markdown(report.HEAD, [row]).splitlines() == [
         "| study | preset | what | paper | found | interval | runs |",
         "|---|---|---|---|---|---|---|",
-        "| toy | fast | barrier error | < 0.25 | 0.12 kcal/mol | 0.05 to 0.21 | 5 |",
+        "| toy | smoke | barrier error | < 0.25 | 0.12 kcal/mol | 0.05 to 0.21 | 5 |",
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_table_is_put_between_its_marks():
 
 def test_an_unknown_preset_fails_loudly(monkeypatch):
     monkeypatch.setenv("AGAL_PRESET", "fats")
-    with pytest.raises(ValueError, match="'fats': choose one of fast, laptop"):
-        chosen_preset({"fast": 1, "laptop": 2})
+    with pytest.raises(ValueError, match="'fats': choose one of smoke, laptop"):
+        chosen_preset({"smoke": 1, "laptop": 2})
     monkeypatch.delenv("AGAL_PRESET")
-    assert chosen_preset({"fast": 1, "laptop": 2}) == "laptop"
+    assert chosen_preset({"smoke": 1, "laptop": 2}) == "laptop"

@@ -100,7 +100,7 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "fast": Preset(
+    "smoke": Preset(
         features=16,
         interactions=1,
         epochs=10,

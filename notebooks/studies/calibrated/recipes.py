@@ -48,7 +48,7 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "fast": Preset(
+    "smoke": Preset(
         members=3, epochs=4, channels=4, hidden=8, learn=6, attacks=2, few=1, subsets=(2,), steps=3
     ),
     "laptop": Preset(),

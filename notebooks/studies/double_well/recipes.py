@@ -74,7 +74,7 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "fast": Preset(width=32, epochs=120, attack_steps=80, generations=3, grid=30),
+    "smoke": Preset(width=32, epochs=120, attack_steps=80, generations=3, grid=30),
     "laptop": Preset(pairs=20),
     "gpu": Preset(width=1024, pairs=100),
     "paper": Preset(width=1024, pairs=100),

@@ -1,4 +1,4 @@
-"""Remedies tried on ammonia, at preset fast, with springs for the electrons."""
+"""Remedies tried on ammonia, at preset smoke, with springs for the electrons."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from studies.ammonia.recipes import PRESETS, REMEDIES, recipe
 from studies.ammonia.truth import load_truth
 from studies.jobs import Runner, read
 
-FAST = PRESETS["fast"]
+SMOKE = PRESETS["smoke"]
 TRIED = ("ours", next(iter(REMEDIES)))
 
 
@@ -22,13 +22,13 @@ TRIED = ("ours", next(iter(REMEDIES)))
 def folder(tmp_path_factory):
     """Two recipes from one start."""
     place = tmp_path_factory.mktemp("remedies")
-    runner = Runner("fast", place / "runs", place / "results")
+    runner = Runner("smoke", place / "runs", place / "results")
     ammonia_remedies.study(runner, recipes=TRIED, starts=["thermal"], seeds=[100], label=Springs())
     return place
 
 
 def test_three_committees_of_each_run_are_looked_at(folder):
-    stored = read(folder / "results" / "ammonia_remedies-fast.json")
+    stored = read(folder / "results" / "ammonia_remedies-smoke.json")
     assert set(stored["records"]["runs"]) == set(TRIED) == set(stored["settings"])
     assert stored["seed"] == 100
     for runs in stored["records"]["runs"].values():
@@ -41,7 +41,7 @@ def test_three_committees_of_each_run_are_looked_at(folder):
 
 def test_nothing_is_run_twice_and_other_settings_are_refused(folder, monkeypatch):
     monkeypatch.setattr(ammonia_remedies, "run", lambda *a, **k: pytest.fail("it was there"))
-    runner = Runner("fast", folder / "elsewhere", folder / "results")
+    runner = Runner("smoke", folder / "elsewhere", folder / "results")
     again = {"recipes": TRIED, "starts": ["thermal"], "seeds": [100], "label": Springs()}
     place = ammonia_remedies.study(runner, **again)
     before = place.read_text()
@@ -52,7 +52,7 @@ def test_nothing_is_run_twice_and_other_settings_are_refused(folder, monkeypatch
 
 
 def test_the_table_gives_medians(folder):
-    stored = read(folder / "results" / "ammonia_remedies-fast.json")
+    stored = read(folder / "results" / "ammonia_remedies-smoke.json")
     truth_said = stored["records"]["truth"]
     for number, off in ((101, 1.0), (102, 3.0)):
         run = json.loads(json.dumps(stored["records"]["runs"]["ours"][0]))
@@ -70,5 +70,5 @@ def test_the_table_gives_medians(folder):
 
 @pytest.mark.parametrize("name", REMEDIES)
 def test_a_remedy_changes_our_recipe(name, folder):
-    known = load_truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
-    assert to_settings(recipe(name, FAST, known)) != to_settings(recipe("ours", FAST, known))
+    known = load_truth(folder / "results" / "ammonia" / "reference", Springs(), SMOKE.truth)
+    assert to_settings(recipe(name, SMOKE, known)) != to_settings(recipe("ours", SMOKE, known))

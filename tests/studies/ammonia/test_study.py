@@ -1,4 +1,4 @@
-"""The study of ammonia at preset fast, with springs for the electrons."""
+"""The study of ammonia at preset smoke, with springs for the electrons."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from studies.ammonia.recipes import KCAL, PRESETS, initial, recipe
 from studies.ammonia.truth import Sizes, load_truth
 from studies.jobs import Runner, read
 
-FAST = PRESETS["fast"]
+SMOKE = PRESETS["smoke"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("ammonia")
     heard = []
     ammonia.study(
-        Runner("fast", place / "runs", place / "results", say=heard.append), label=Springs()
+        Runner("smoke", place / "runs", place / "results", say=heard.append), label=Springs()
     )
     (place / "heard.json").write_text(json.dumps(heard))
     return place
@@ -53,12 +53,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def result(folder):
-    return read(folder / "results" / "ammonia_ours_thermal-fast.json")
+    return read(folder / "results" / "ammonia_ours_thermal-smoke.json")
 
 
 @pytest.fixture(scope="module")
 def known(folder):
-    return load_truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth)
+    return load_truth(folder / "results" / "ammonia" / "reference", Springs(), SMOKE.truth)
 
 
 def test_the_truth_is_what_the_label_says(known):
@@ -71,7 +71,7 @@ def test_the_truth_is_what_the_label_says(known):
         label(middle).energy - label(known.path.images[0]).energy, abs=1e-7
     )
     grid = known.surface.grid
-    assert known.surface.energy.shape == (FAST.truth.radii, 2 * FAST.truth.heights - 1)
+    assert known.surface.energy.shape == (SMOKE.truth.radii, 2 * SMOKE.truth.heights - 1)
     assert known.surface.energy[3, grid.heights - 1] == pytest.approx(
         label(grid.geometries[3 * grid.heights]).energy - known.zero, abs=1e-9
     )
@@ -106,13 +106,13 @@ def test_an_interrupted_truth_is_completed(tmp_path, known):
     with pytest.raises(AssertionError, match="labelled before"):
         load_truth(fresh, Forgetful(), sizes)
     with pytest.raises(RunDirectoryError, match="other settings"):
-        load_truth(fresh, Springs(), FAST.truth)
+        load_truth(fresh, Springs(), SMOKE.truth)
 
 
 def test_starts(known):
-    hot, cold, frozen = (initial(start, FAST, known, 3) for start in ("thermal", "cold", "frozen"))
-    assert len(hot) == len(cold) == len(frozen) == FAST.start
-    frames = min(FAST.start // 2, len(known.optimisation))
+    hot, cold, frozen = (initial(start, SMOKE, known, 3) for start in ("thermal", "cold", "frozen"))
+    assert len(hot) == len(cold) == len(frozen) == SMOKE.start
+    frames = min(SMOKE.start // 2, len(known.optimisation))
     for ours, theirs in zip(cold, known.optimisation.geometries[:frames], strict=False):
         np.testing.assert_array_equal(ours.positions, theirs.positions)
     spread = [
@@ -121,33 +121,33 @@ def test_starts(known):
     ]
     assert 2 < spread[0] / spread[1] < 6  # the root of ten, on average
     assert 1 < spread[1] / spread[2] < 3
-    again = initial("thermal", FAST, known, 3)
+    again = initial("thermal", SMOKE, known, 3)
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(hot, again, strict=True))
-    assert not np.array_equal(initial("thermal", FAST, known, 4)[0].positions, hot[0].positions)
+    assert not np.array_equal(initial("thermal", SMOKE, known, 4)[0].positions, hot[0].positions)
 
 
 def test_attacks_distinct_structures_and_labels_are_counted(result, folder):
     run = result["records"]["runs"][0]
-    assert [turn["attacks"] for turn in run["rounds"]] == [FAST.attacks, FAST.attacks, FAST.last]
+    assert [turn["attacks"] for turn in run["rounds"]] == [SMOKE.attacks, SMOKE.attacks, SMOKE.last]
     for turn in run["rounds"]:
         assert sum(turn["verdicts"].values()) == turn["attacks"]
     for turn in run["rounds"][:2]:
         assert turn["labels"] + turn["failures"] == turn["verdicts"]["kept"]
     sizes = [run["committees"][key]["structures"] for key in ("first", "second", "third")]
     assert sizes == [
-        FAST.start,
-        FAST.start + run["rounds"][0]["labels"],
-        FAST.start + run["rounds"][0]["labels"] + run["rounds"][1]["labels"],
+        SMOKE.start,
+        SMOKE.start + run["rounds"][0]["labels"],
+        SMOKE.start + run["rounds"][0]["labels"] + run["rounds"][1]["labels"],
     ]
-    assert run["committees"]["random"]["structures"] == FAST.random
+    assert run["committees"]["random"]["structures"] == SMOKE.random
     assert run["committees"]["random and start"]["structures"] == sizes[2]
     attacks = Dataset.read(
-        folder / "results" / "ammonia" / "fast" / "attacks-ours-thermal-0.extxyz"
+        folder / "results" / "ammonia" / "smoke" / "attacks-ours-thermal-0.extxyz"
     )
     assert len(attacks) == sizes[2] - sizes[0]
     label, zero = (
         Springs(),
-        load_truth(folder / "results" / "ammonia" / "reference", Springs(), FAST.truth).zero,
+        load_truth(folder / "results" / "ammonia" / "reference", Springs(), SMOKE.truth).zero,
     )
     np.testing.assert_allclose(attacks.energies, [label(g).energy for g in attacks], atol=1e-5)
     np.testing.assert_allclose(
@@ -155,10 +155,10 @@ def test_attacks_distinct_structures_and_labels_are_counted(result, folder):
         (attacks.energies - zero) / KCAL,
         atol=1e-3,
     )
-    last = Dataset.read(folder / "results" / "ammonia" / "fast" / "third-ours-thermal-0.extxyz")
-    judged = Dataset.read(folder / "results" / "ammonia" / "fast" / "judged-ours-thermal-0.extxyz")
-    assert len(last) == FAST.last
-    assert 0 < len(judged) <= FAST.last
+    last = Dataset.read(folder / "results" / "ammonia" / "smoke" / "third-ours-thermal-0.extxyz")
+    judged = Dataset.read(folder / "results" / "ammonia" / "smoke" / "judged-ours-thermal-0.extxyz")
+    assert len(last) == SMOKE.last
+    assert 0 < len(judged) <= SMOKE.last
     np.testing.assert_allclose(judged.energies, [label(g).energy for g in judged], atol=1e-5)
     np.testing.assert_allclose(
         run["judged"]["reference"], (judged.energies - zero) / KCAL, atol=1e-3
@@ -189,7 +189,7 @@ def test_committees_are_examined(result, known):
             assert len(each["paths"]["members"]) == 5
     assert "stability" not in found["second"]
     moved = found["third"]["stability"]
-    assert moved["runs"] == 6 * FAST.trajectories
+    assert moved["runs"] == 6 * SMOKE.trajectories
     assert moved["stable"] + sum(moved["reasons"].values()) == moved["runs"]
     assert np.shape(moved["frames"]["stable"]) == (len(R_EDGES) - 1, len(Z_EDGES) - 1)
     errors = barrier_errors(result["records"]["runs"], "third", known.path.barrier / KCAL)
@@ -203,23 +203,23 @@ def test_a_finished_job_is_read(folder, result, monkeypatch):
     """Of its files, and of the result file where these are gone."""
     monkeypatch.setattr(ammonia, "job", lambda *a, **k: pytest.fail("it was finished"))
     for out in (folder / "runs", folder / "elsewhere"):
-        ammonia.study(Runner("fast", out, folder / "results"), label=Springs())
+        ammonia.study(Runner("smoke", out, folder / "results"), label=Springs())
         assert (
-            read(folder / "results" / "ammonia_ours_thermal-fast.json")["records"]
+            read(folder / "results" / "ammonia_ours_thermal-smoke.json")["records"]
             == result["records"]
         )
 
 
 def test_parts_of_a_job_are_read(folder, tmp_path, monkeypatch):
     """Without its last file a job goes through all stages again, and neither labels nor trains."""
-    (folder / "runs" / "fast" / "ours-thermal-0" / "job.json").unlink()
+    (folder / "runs" / "smoke" / "ours-thermal-0" / "job.json").unlink()
     monkeypatch.setattr(Springs, "__call__", Forgetful.__call__)
     monkeypatch.setattr(
         "agal_toolkit.training.trainer.TorchTrainer.fit",
         lambda *a, **k: pytest.fail("everything was trained before"),
     )
-    stored = read(folder / "results" / "ammonia_ours_thermal-fast.json")["records"]["runs"][0]
-    runner = Runner("fast", folder / "runs", folder / "results")
+    stored = read(folder / "results" / "ammonia_ours_thermal-smoke.json")["records"]["runs"][0]
+    runner = Runner("smoke", folder / "runs", folder / "results")
     again = ammonia.job(runner, "ours", "thermal", 0, Springs())
     assert {**again, "seconds": 0, "rounds": [t["verdicts"] for t in again["rounds"]]} == {
         **stored,
@@ -229,9 +229,9 @@ def test_parts_of_a_job_are_read(folder, tmp_path, monkeypatch):
 
 
 def test_a_job_of_other_settings_is_refused(folder, monkeypatch):
-    monkeypatch.setitem(PRESETS, "fast", ammonia.replace(FAST, last=7))
+    monkeypatch.setitem(PRESETS, "smoke", ammonia.replace(SMOKE, last=7))
     with pytest.raises(ValueError, match=r"sizes.last: 6 there, 7 here"):
-        ammonia.study(Runner("fast", folder / "runs", folder / "results"), label=Springs())
+        ammonia.study(Runner("smoke", folder / "runs", folder / "results"), label=Springs())
 
 
 def test_geometries_of_other_settings_are_refused(folder, known, monkeypatch):
@@ -242,13 +242,13 @@ def test_geometries_of_other_settings_are_refused(folder, known, monkeypatch):
     )
     place = data / "thermal-0.extxyz"
     assert (
-        len(ammonia_labels.labelled(place, initial("thermal", FAST, known, 0), reference, cache))
-        == FAST.start
+        len(ammonia_labels.labelled(place, initial("thermal", SMOKE, known, 0), reference, cache))
+        == SMOKE.start
     )
     with pytest.raises(
         ValueError, match=r"thermal-0.extxyz holds other geometries than are asked for"
     ):
-        ammonia_labels.labelled(place, initial("thermal", FAST, known, 1), reference, cache)
+        ammonia_labels.labelled(place, initial("thermal", SMOKE, known, 1), reference, cache)
 
 
 def test_geometries_that_a_file_lacks_are_added(tmp_path, known):
@@ -294,36 +294,36 @@ def test_only_a_missing_minimum_is_a_barrier_without_a_number(known, monkeypatch
         with pytest.raises(torch.OutOfMemoryError):
             ammonia_committees.Barrier(known.ground)(committee, known.plane)
         with pytest.raises(torch.OutOfMemoryError):
-            ammonia_committees.paths(committee, known, FAST)
+            ammonia_committees.paths(committee, known, SMOKE)
     else:
         assert np.isnan(ammonia_committees.Barrier(known.ground)(committee, known.plane))
-        assert ammonia_committees.paths(committee, known, FAST) == {"failed": "falls apart"}
+        assert ammonia_committees.paths(committee, known, SMOKE) == {"failed": "falls apart"}
 
 
 def test_committees_of_other_settings_are_refused(folder, monkeypatch):
-    (folder / "runs" / "fast" / "ours-thermal-0" / "job.json").unlink(missing_ok=True)
-    monkeypatch.setitem(PRESETS, "fast", ammonia.replace(FAST, picoseconds=0.03))
+    (folder / "runs" / "smoke" / "ours-thermal-0" / "job.json").unlink(missing_ok=True)
+    monkeypatch.setitem(PRESETS, "smoke", ammonia.replace(SMOKE, picoseconds=0.03))
     with pytest.raises(
         ValueError,
         match=r"first.json was made with other settings[\s\S]*picoseconds: 0.02 there, 0.03 here",
     ):
         ammonia.job(
-            Runner("fast", folder / "runs", folder / "results"), "ours", "thermal", 0, Springs()
+            Runner("smoke", folder / "runs", folder / "results"), "ours", "thermal", 0, Springs()
         )
 
 
 def test_a_negative_seed_is_refused(folder):
-    runner = Runner("fast", folder / "runs", folder / "results")
+    runner = Runner("smoke", folder / "runs", folder / "results")
     with pytest.raises(ValueError, match="give numbers from 0 on"):
         ammonia.study(runner, seeds=[-1], label=Springs())
 
 
 def test_no_job_begins_after_its_time(folder, tmp_path):
     heard = []
-    runner = Runner("fast", tmp_path, folder / "results", minutes=-1.0, say=heard.append)
+    runner = Runner("smoke", tmp_path, folder / "results", minutes=-1.0, say=heard.append)
     ammonia.study(runner, recipes=["printed"], label=Springs())
     assert heard == ["printed, thermal: no job is finished yet; the next call goes on"]
-    assert not (folder / "results" / "ammonia_printed_thermal-fast.json").exists()
+    assert not (folder / "results" / "ammonia_printed_thermal-smoke.json").exists()
 
 
 def test_the_printed_recipe_is_the_papers(known):
@@ -357,15 +357,19 @@ def test_the_printed_recipe_is_the_papers(known):
 
 def test_a_recipe_that_does_not_exist(known):
     with pytest.raises(ValueError, match="expected one of printed, ours"):
-        recipe("best", FAST, known)
+        recipe("best", SMOKE, known)
 
 
 def test_a_recipe_without_an_attack_labels_where_attacks_would_start(folder, tmp_path):
-    runner = Runner("fast", tmp_path, folder / "results")
+    runner = Runner("smoke", tmp_path, folder / "results")
     found = ammonia.job(runner, "frames", "thermal", 0, Springs())
-    assert [turn["attacks"] for turn in found["rounds"]] == [FAST.attacks, FAST.attacks, FAST.last]
+    assert [turn["attacks"] for turn in found["rounds"]] == [
+        SMOKE.attacks,
+        SMOKE.attacks,
+        SMOKE.last,
+    ]
     acquired = Dataset.read(
-        folder / "results" / "ammonia" / "fast" / "attacks-frames-thermal-0.extxyz"
+        folder / "results" / "ammonia" / "smoke" / "attacks-frames-thermal-0.extxyz"
     )
     assert len(acquired)
     assert {g.origin["by"] for g in acquired} == {"normal modes", "dynamics"}
@@ -377,7 +381,7 @@ def test_learning_curves_are_made_once(folder, monkeypatch):
         ammonia_convergence.Fit(16, 10, 20, "third"),
         ammonia_convergence.Fit(16, 10, 40),
     ]
-    runner = Runner("fast", folder / "runs", folder / "results")
+    runner = Runner("smoke", folder / "runs", folder / "results")
     place = ammonia_convergence.study(runner, points=points[:1], label=Springs())
     place = ammonia_convergence.study(runner, points=points, label=Springs())
     found = read(place)
@@ -448,8 +452,8 @@ def test_random_committees_have_curves_too(folder):
         ammonia_convergence.Fit(16, 10, 20, committee)
         for committee in ("random", "random and start")
     ]
-    (folder / "results" / "ammonia_convergence-fast.json").unlink(missing_ok=True)
-    runner = Runner("fast", folder / "runs", folder / "results")
+    (folder / "results" / "ammonia_convergence-smoke.json").unlink(missing_ok=True)
+    runner = Runner("smoke", folder / "runs", folder / "results")
     place = ammonia_convergence.study(runner, points=points, label=Springs())
     fits = read(place)["records"]["fits"]
     assert [each["committee"] for each in fits] == ["random", "random and start"]
@@ -458,7 +462,7 @@ def test_random_committees_have_curves_too(folder):
 
 def test_curves_of_the_third_committee_wait_for_the_first_job(folder, tmp_path):
     heard = []
-    runner = Runner("fast", tmp_path, tmp_path, say=heard.append)
+    runner = Runner("smoke", tmp_path, tmp_path, say=heard.append)
     ammonia_convergence.study(
         runner, points=[ammonia_convergence.Fit(16, 10, 20, "third")], label=Springs()
     )

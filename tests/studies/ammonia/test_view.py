@@ -19,20 +19,20 @@ from studies.ammonia.recipes import KCAL, PRESETS, initial
 from studies.ammonia.truth import load_truth
 from studies.ammonia.view import AmmoniaView
 
-FAST = PRESETS["fast"]
+SMOKE = PRESETS["smoke"]
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    return load_truth(tmp_path_factory.mktemp("truth"), Springs(), FAST.truth)
+    return load_truth(tmp_path_factory.mktemp("truth"), Springs(), SMOKE.truth)
 
 
 @pytest.fixture(scope="module")
 def panel(known):
     label = Springs()
-    geometries = initial("thermal", FAST, known, 0)
+    geometries = initial("thermal", SMOKE, known, 0)
     data = Dataset(geometries, [label(geometry) for geometry in geometries])
-    loop = ammonia.loop("ours", FAST, known, 0, Reference(label))
+    loop = ammonia.loop("ours", SMOKE, known, 0, Reference(label))
     monitor = Monitor(
         {"adversarial": lambda report: until(loop.generations(data, None, report), count=2)},
         generations=2,

@@ -1,4 +1,4 @@
-"""The study of calibrated attacks at preset fast, on the truth's data as they are kept."""
+"""The study of calibrated attacks at preset smoke, on the truth's data as they are kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from studies.jobs import Runner, read
 from studies.water.truth import folded, rattle
 
 pytestmark = pytest.mark.timeout(600)  # the first test waits for a committee and ten trials
-FAST = study.PRESETS["fast"]
+SMOKE = study.PRESETS["smoke"]
 KEPT = Path(__file__).parents[3] / "notebooks" / "results" / "water"
 TRIALS = (
     "x1.4",
@@ -44,36 +44,36 @@ def folder(tmp_path_factory):
     """Results of some trials, the truth's data beside them."""
     place = tmp_path_factory.mktemp("calibrated")
     shutil.copytree(KEPT, place / "results" / "water", ignore=shutil.ignore_patterns("committee-*"))
-    study.study(Runner("fast", place / "runs", place / "results"), only=TRIALS)
+    study.study(Runner("smoke", place / "runs", place / "results"), only=TRIALS)
     return place
 
 
 @pytest.fixture(scope="module")
 def result(folder):
-    return read(folder / "results" / "calibrated_attacks-fast.json")
+    return read(folder / "results" / "calibrated_attacks-smoke.json")
 
 
 @pytest.fixture(scope="module")
 def there(folder) -> Scene:
-    return study.scene(folder / "results" / "water", "fast")
+    return study.scene(folder / "results" / "water", "smoke")
 
 
 def test_every_trial_is_recorded_and_stored(folder, result):
     assert set(result["records"]["trials"]) == set(TRIALS)
     for name, record in result["records"]["trials"].items():
-        assert len(record["structures"]["found"]) == study.trials(FAST)[name].count
-        labelled = Dataset.read(folder / "runs" / "fast" / "trials" / f"{name}.extxyz.gz")
+        assert len(record["structures"]["found"]) == study.trials(SMOKE)[name].count
+        labelled = Dataset.read(folder / "runs" / "smoke" / "trials" / f"{name}.extxyz.gz")
         assert len(labelled) == sum(found is not None for found in record["structures"]["found"])
-        assert sum(record["norms"]) == len(labelled) * 192 * FAST.members
-        trial = study.trials(FAST)[name]
+        assert sum(record["norms"]) == len(labelled) * 192 * SMOKE.members
+        trial = study.trials(SMOKE)[name]
         assert sum(record["ratios"]) == len(labelled) * 576 * (
-            trial.members if trial.law == "own" else FAST.members
+            trial.members if trial.law == "own" else SMOKE.members
         )
 
 
 def test_what_is_recorded_is_what_the_labels_say(folder, result, there):
     record = result["records"]["trials"]["x1.4"]
-    labelled = Dataset.read(folder / "runs" / "fast" / "trials" / "x1.4.extxyz.gz")
+    labelled = Dataset.read(folder / "runs" / "smoke" / "trials" / "x1.4.extxyz.gz")
     said = predict(there.committee, list(labelled))
     errors = np.linalg.norm(said.forces.numpy() - np.concatenate(labelled.forces), axis=-1)
     expected = [
@@ -89,7 +89,7 @@ def test_attacks_come_nearer_to_their_target(result, there):
     for name in ("x1.4", "x2.0"):
         record = result["records"]["trials"][name]
         calibrated = there.committee.calibrated(there.aside)
-        seeds = list(there.data.first)[: FAST.attacks]
+        seeds = list(there.data.first)[: SMOKE.attacks]
         for seed, sigma in zip(seeds, record["structures"]["sigma"], strict=True):
             start = float(
                 calibrated.calibration.atomic_variance(predict(there.committee, [seed]))
@@ -131,7 +131,7 @@ def test_a_second_round_calibrates_with_the_labels_of_the_first(folder, result):
         result["records"]["trials"][name]["calibration"]["forces"]
         for name in ("x2.0", "second x2.0")
     )
-    assert second["samples"] == first["samples"] + FAST.attacks * 576
+    assert second["samples"] == first["samples"] + SMOKE.attacks * 576
     assert (second["scale"], second["exponent"]) != (first["scale"], first["exponent"])
 
 
@@ -139,7 +139,7 @@ def test_subsets_and_guards_do_what_they_say(result):
     alone = result["records"]["trials"]["2 alone"]["structures"]
     assert alone["law"] != result["records"]["trials"]["2 of all"]["structures"]["law"]
     assert all(value is not None for value in alone["found rest"])
-    assert result["records"]["trials"]["x2.0"]["structures"]["found rest"] == [None] * FAST.attacks
+    assert result["records"]["trials"]["x2.0"]["structures"]["found rest"] == [None] * SMOKE.attacks
     assert all(result["records"]["trials"]["guarded x2.0"]["structures"]["bonded"])
 
 
@@ -148,16 +148,16 @@ def test_finished_trials_are_not_run_again(folder, result, monkeypatch):
     monkeypatch.setattr(
         study, "evaluate", lambda *args: pytest.fail("the committee was judged again")
     )
-    runner = Runner("fast", folder / "runs", folder / "results")
+    runner = Runner("smoke", folder / "runs", folder / "results")
     place = study.study(runner, only=TRIALS)
     assert read(place)["records"]["trials"] == result["records"]["trials"]
 
 
 def test_wrong_names_and_other_settings_are_refused(folder, monkeypatch):
-    runner = Runner("fast", folder / "runs", folder / "results")
+    runner = Runner("smoke", folder / "runs", folder / "results")
     with pytest.raises(ValueError, match="no trials are named"):
         study.study(runner, only=["x17"])
-    monkeypatch.setitem(study.PRESETS, "fast", replace(FAST, epochs=5))
+    monkeypatch.setitem(study.PRESETS, "smoke", replace(SMOKE, epochs=5))
     with pytest.raises(ValueError, match="other settings"):
         study.study(runner, only=["x1.4"])
 
@@ -213,7 +213,7 @@ def test_tables_are_made_of_what_was_run(result):
         "trials": gallery.trial_rows(trials, ["x1.0", "x1.4"], abouts),
         "adversaries": gallery.adversary_rows(trials, ["x1.0", "x1.4"], abouts),
         "wishes": gallery.bias_rows(trials, ["x1.4", "pressure 0.3"], abouts),
-        "sizes": gallery.size_rows(trials, FAST.subsets, FAST.members),
+        "sizes": gallery.size_rows(trials, SMOKE.subsets, SMOKE.members),
         "judged": gallery.reliability_rows(
             result["records"]["committee"]["reliability"], {"here": "simulated, O, its own"}
         ),
@@ -236,7 +236,7 @@ def test_tables_are_made_of_what_was_run(result):
 
 def test_pressures_are_the_labels_own(folder, result):
     record = result["records"]["trials"]["pressure 0.3"]["structures"]
-    labelled = Dataset.read(folder / "runs" / "fast" / "trials" / "pressure 0.3.extxyz.gz")
+    labelled = Dataset.read(folder / "runs" / "smoke" / "trials" / "pressure 0.3.extxyz.gz")
     expected = [-np.trace(label.stress) / 3 / units.GPa for label in labelled.labels]
     np.testing.assert_allclose(
         [value for value in record["pressure"] if value is not None], expected, rtol=1e-3
