@@ -133,13 +133,13 @@ def radial_distribution(
     inverse = np.linalg.inv(frames.cells)
     # nearest images are those of rounded coordinates up to half the distance of opposite faces
     half = 0.5 / np.linalg.norm(inverse[slices[0].start :], axis=1).max()
-    r_max = half if r_max is None else r_max
-    if not 0 < width < r_max <= half * (1 + 1e-12):
+    end = half if r_max is None else r_max
+    if not 0 < width < end <= half * (1 + 1e-12):
         raise ValueError(
-            f"r_max {r_max:g} and width {width:g} angstrom: expected 0 < width < r_max, and r_max"
+            f"r_max {end:g} and width {width:g} angstrom: expected 0 < width < r_max, and r_max"
             f" at most half the smallest height of the cell, {half:g}; simulate a larger box"
         )
-    edges = np.arange(0, r_max + 1e-9, width)
+    edges = np.arange(0, end + 1e-9, width)
     shells = np.diff(4 / 3 * np.pi * edges**3)
     g, neighbours = [], []
     for block in slices:
