@@ -1,7 +1,8 @@
-"""Boxes of AMOEBA water, and their dynamics at constant temperature.
+"""Boxes of AMOEBA water, and their dynamics at constant temperature, and constant pressure.
 
 The integrator is r-RESPA (OpenMM): bonds and angles move with a short step, dipoles and dispersion,
-which cost nearly everything, with a long one; a Langevin thermostat keeps the temperature.
+which cost nearly everything, with a long one; a Langevin thermostat keeps the temperature, and a
+Monte Carlo barostat, if there is one, the pressure.
 """
 
 from __future__ import annotations
@@ -78,8 +79,36 @@ class Frame:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Barostat:
+    """Monte Carlo moves of the volume; molecules move as rigid bodies.
+
+    Chow and Ferguson, Comput. Phys. Commun. 91, 283 (1995), as in OpenMM, whose own barostat stops
+    the simulation where a cell gets too small for the cutoff: here such a move is refused. For 64
+    waters the cell is 3 standard deviations larger than that.
+
+    Attributes:
+        pressure: eV/angstrom^3.
+        every: long steps between moves.
+        change: largest change of the volume in a move, angstrom^3.
+    """
+
+    pressure: float = units.bar
+    every: int = 25
+    change: float = 50.0
+
+    def __post_init__(self) -> None:
+        if self.every < 1 or not self.change > 0:
+            raise ValueError(f"{self}: every and change must be positive")
+
+    def ratio(self, rise: float, old: float, new: float, molecules: int, kT: float) -> float:
+        """Return the probability of a move between two volumes, angstrom^3; `rise` in eV."""
+        work = rise + self.pressure * (new - old) - molecules * kT * np.log(new / old)
+        return float(np.exp(min(0.0, -work / kT)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class WaterDynamics:
-    """Langevin dynamics of AMOEBA water at constant volume.
+    """Langevin dynamics of AMOEBA water at constant volume or pressure.
 
     Attributes:
         temperature: K.
@@ -116,6 +145,7 @@ class WaterDynamics:
         *,
         velocities: NDArray | None = None,
         relax: int = 0,
+        barostat: Barostat | None = None,
     ) -> Iterator[Frame]:
         """Yield frames of one simulation.
 
@@ -126,6 +156,7 @@ class WaterDynamics:
             seed: of velocities and noise.
             velocities: (n, 3) angstrom/fs at the start; None draws them.
             relax: iterations of a minimisation before anything moves, for a packed box.
+            barostat: keeps the pressure; None keeps the volume.
 
         Raises:
             ValueError: no water, or a cell too small.
@@ -159,8 +190,12 @@ class WaterDynamics:
         else:
             context.setVelocities(np.asarray(velocities) @ turn * 100)  # nm/ps
         steps = max(1, round(every / self.timestep))
+        rng = np.random.default_rng([seed, 1])
         for index in range(1, frames + 1):
-            context.getIntegrator().step(steps)
+            if barostat is None:
+                context.getIntegrator().step(steps)
+            else:
+                self._at_constant_pressure(context, steps, (index - 1) * steps, barostat, rng)
             state = context.getState(getPositions=True, getVelocities=True, getEnergy=True)
             time = index * steps * self.timestep
             x = np.asarray(state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)) @ turn.T
@@ -176,7 +211,48 @@ class WaterDynamics:
             v = state.getVelocities(asNumpy=True).value_in_unit(unit.angstrom / unit.femtosecond)
             origin = {"by": "AMOEBA", "fs": time, "seed": seed}
             geometry = replace(start, positions=x, origin=origin)
+            if barostat is not None:
+                vectors = state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom)
+                geometry = replace(geometry, cell=np.asarray(vectors) @ turn.T)
             yield Frame(geometry, np.asarray(v) @ turn.T, potential, kinetic, time)
+
+    def _at_constant_pressure(
+        self, context, steps: int, done: int, barostat: Barostat, rng: Generator
+    ) -> None:
+        """Take `steps` steps after `done` ones, with a move of the volume after every few."""
+        from openmm import unit
+
+        def energy() -> float:
+            value = context.getState(getEnergy=True).getPotentialEnergy()
+            return value.value_in_unit(unit.kilojoule_per_mole) * units.kJ / units.mol
+
+        end = done + steps
+        while done < end:
+            stride = min(end, (done // barostat.every + 1) * barostat.every) - done
+            context.getIntegrator().step(stride)
+            done += stride
+            if done % barostat.every:
+                continue
+            state = context.getState(getPositions=True)
+            x = np.asarray(state.getPositions(asNumpy=True).value_in_unit(unit.nanometer))
+            cell = np.asarray(
+                state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.nanometer)
+            )
+            before, volume = energy(), np.linalg.det(cell) * 1e3
+            stretch = np.cbrt(1 + rng.uniform(-1, 1) * barostat.change / volume)
+            lowest = np.diag(cell).min() * 10 * stretch
+            if lowest >= 2 * self.model.cutoff:
+                centres = x.reshape(-1, 3, 3).mean(1, keepdims=True)
+                moved = (x.reshape(-1, 3, 3) + (stretch - 1) * centres).reshape(-1, 3)
+                context.setPeriodicBoxVectors(*(cell * stretch))
+                context.setPositions(moved)
+                rise = energy() - before
+                molecules, kT = len(x) // 3, units.kB * self.temperature
+                ratio = barostat.ratio(rise, volume, volume * stretch**3, molecules, kT)
+                if rng.random() < ratio:
+                    continue
+                context.setPeriodicBoxVectors(*cell)
+                context.setPositions(x)
 
     def _context(self, cell: NDArray, molecules: int, seed: int):
         system = waters(

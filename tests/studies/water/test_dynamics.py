@@ -10,7 +10,7 @@ pytest.importorskip("openmm", reason="OpenMM is in the extra `references`")
 
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references.amoeba import whole
-from studies.water.dynamics import WaterDynamics, packed
+from studies.water.dynamics import Barostat, WaterDynamics, packed
 
 
 @pytest.fixture(scope="module")
@@ -83,3 +83,34 @@ def test_what_cannot_be_simulated_is_refused(relaxed):
         next(WaterDynamics()(relaxed.geometry, 1, 0.0, 1))
     with pytest.raises(ValueError, match=r"velocities have shape \(3, 3\)"):
         next(WaterDynamics()(relaxed.geometry, 1, 10.0, 1, velocities=np.zeros((3, 3))))
+
+
+def test_moves_of_the_volume_have_the_distribution_of_an_ideal_gas():
+    """Moves of N particles without forces: V has a gamma distribution of shape N + 1, P / kT."""
+    barostat, kT, molecules = Barostat(pressure=1e-3), 0.025, 8
+    rng, volume, volumes = np.random.default_rng(0), 200.0, []
+    for _ in range(60_000):
+        new = volume + rng.uniform(-100, 100)
+        if new > 0 and rng.random() < barostat.ratio(0.0, volume, new, molecules, kT):
+            volume = new
+        volumes.append(volume)
+    mean, spread = (molecules + 1) * kT / 1e-3, np.sqrt(molecules + 1) * kT / 1e-3
+    assert np.mean(volumes) == pytest.approx(mean, rel=0.03)
+    assert np.std(volumes) == pytest.approx(spread, rel=0.05)
+
+
+def test_a_box_under_pressure_shrinks(relaxed):
+    """Two hundred thousand bar for a moment; the molecules stay whole, and a seed repeats."""
+    barostat = Barostat(pressure=2e5 * units.bar, every=5)
+    runs = [
+        list(WaterDynamics()(relaxed.geometry, 2, 40.0, 3, barostat=barostat)) for _ in range(2)
+    ]
+    last = runs[0][-1].geometry
+    assert np.linalg.det(last.cell) < np.linalg.det(relaxed.geometry.cell)
+    bonds = last.positions.reshape(-1, 3, 3)
+    lengths = np.linalg.norm(bonds[:, 1:] - bonds[:, :1], axis=-1)
+    assert 0.8 < lengths.min() < lengths.max() < 1.2
+    np.testing.assert_array_equal(last.positions, runs[1][-1].geometry.positions)
+    np.testing.assert_array_equal(last.cell, runs[1][-1].geometry.cell)
+    # never too small for the cutoff
+    assert np.diag(last.cell).min() >= 12.0
