@@ -67,7 +67,14 @@ from .references import (
     processes,
 )
 from .sampling import FromDataset, MolecularDynamics, NormalModes, Rattle
-from .selection import AtMost, Deduplicate, MaxForce, MinDistance, UncertaintyPercentile
+from .selection import (
+    AtMost,
+    Deduplicate,
+    MaxForce,
+    MinDistance,
+    UncertaintyPercentile,
+    VariancePercentile,
+)
 from .training import Folds, TorchTrainer
 
 __version__ = _version("agal_toolkit")
@@ -79,7 +86,8 @@ __all__ = [
     "Attack", "BoltzmannVariance", "Variance", "TargetError", "Bias", "Adam", "LBFGS", "Ball",
     "Autograd", "HessianVector", "FiniteDifference",
     "FromDataset", "Rattle", "NormalModes", "MolecularDynamics",
-    "UncertaintyPercentile", "Deduplicate", "MinDistance", "MaxForce", "AtMost",
+    "VariancePercentile", "UncertaintyPercentile", "Deduplicate", "MinDistance", "MaxForce",
+    "AtMost",
     "Reference", "CalculatorLabels", "XTB", "DFT", "ORCA", "AMOEBA", "DoubleWell", "basin",
     "conformer", "optimised", "processes",
     "Loop", "Recipe", "Schedule", "Plateau", "until",

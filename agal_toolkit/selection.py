@@ -6,6 +6,7 @@ candidate is its verdict.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from .committee import Committee
 from .dataset import TRAIN, Dataset
 from .geometry import Geometry, Labels
 from .potentials.neighbours import any_closer
-from .uncertainty.variance import component_variance
+from .uncertainty.variance import component_variance, force_variance
 
 KEPT = "kept"
 
@@ -60,14 +61,8 @@ class Selector(Protocol):
 
 
 @dataclass(frozen=True)
-class UncertaintyPercentile:
-    """Keep candidates that are uncertain in every component (Schwalbe-Koda 2021, A.2.1).
-
-    The variance of each force component must reach a percentile of those of the training set.
-
-    Attributes:
-        percentile: 0 to 100.
-    """
+class _Percentile(ABC):
+    """Settings of the filters that compare variances with those of the training structures."""
 
     percentile: float = 80.0
 
@@ -75,15 +70,61 @@ class UncertaintyPercentile:
         if not 0 <= self.percentile <= 100:
             raise ValueError(f"percentile is {self.percentile}, expected 0 to 100")
 
+    @abstractmethod
+    def __call__(
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
+    ) -> NDArray: ...
+
+
+@dataclass(frozen=True)
+class VariancePercentile(_Percentile):
+    """Keep uncertain candidates: the usual filter, for molecules and crystals of any size.
+
+    The force variance of the geometry, the mean over its components (Schwalbe-Koda 2021, Eq. 10),
+    must reach a percentile of those of the training structures.
+
+    Attributes:
+        percentile: 0 to 100.
+    """
+
+    def __call__(
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
+    ) -> NDArray:
+        training = _variances(committee, dataset.of_role(TRAIN).geometries)
+        threshold = np.percentile(training, self.percentile)
+        return _variances(committee, _geometries(candidates)) >= threshold
+
+
+@dataclass(frozen=True)
+class UncertaintyPercentile(_Percentile):
+    """Keep candidates that are uncertain in every component (Schwalbe-Koda 2021, A.2.1).
+
+    The variance of each force component must reach a percentile of those of the training set, the
+    paper's rule for the two components of its double well. Few structures of many atoms pass it:
+    use :class:`VariancePercentile` for them.
+
+    Attributes:
+        percentile: 0 to 100.
+    """
+
     def __call__(
         self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
         training = dataset.of_role(TRAIN).geometries
         threshold = committee.component_percentile(training, self.percentile)
-        geometries = [candidate.geometry for candidate in candidates]
+        geometries = _geometries(candidates)
         variance = component_variance(committee.predict(geometries)).numpy()
         ends = np.cumsum([len(geometry) for geometry in geometries])
         return np.array([bool((part >= threshold).all()) for part in np.split(variance, ends[:-1])])
+
+
+def _geometries(candidates: Candidates) -> list[Geometry]:
+    return [candidate.geometry for candidate in candidates]
+
+
+def _variances(committee: Committee, geometries: Sequence[Geometry]) -> NDArray:
+    """Return the force variance (n,) of each geometry, (eV/angstrom)^2."""
+    return force_variance(committee.predict(geometries), Batch.of(geometries)).numpy()
 
 
 def euclidean(one: Geometry, other: Geometry) -> float:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from ase.build import bulk, molecule
 
+from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, points
 from agal_toolkit.selection import (
     AtMost,
@@ -15,6 +16,7 @@ from agal_toolkit.selection import (
     MaxForce,
     MinDistance,
     UncertaintyPercentile,
+    VariancePercentile,
     euclidean,
 )
 
@@ -60,10 +62,32 @@ def component_minimum(committee, geometries):
     return committee.predict(list(geometries)).forces.numpy().var(0, ddof=1).min()
 
 
-def test_what_a_percentile_may_be():
+def test_a_fifth_of_ammonia_passes_the_percentile_of_a_geometry(rng):
+    """Of structures like the training data, and those by numpy's mean of the variances."""
+    start, committee = helpers.ammonia(), helpers.schnet_committee(4)
+
+    def rattled(count):
+        return [start.moved(start.positions + rng.normal(0, 0.05, (4, 3))) for _ in range(count)]
+
+    known, some = rattled(80), [Candidate(g, i, 0.0) for i, g in enumerate(rattled(50))]
+    training = Dataset(known, [_zero(g) for g in known], ["train"] * 40 + ["calibration"] * 40)
+
+    def variances(geometries):
+        forces = [committee.predict([g]).forces.numpy() for g in geometries]
+        return np.array([f.var(0, ddof=1).mean() for f in forces])
+
+    keep = VariancePercentile(80)(committee, training, some, rng)
+    right = variances([c.geometry for c in some]) >= np.percentile(variances(known[:40]), 80)
+    np.testing.assert_array_equal(keep, right)
+    assert 0.1 <= keep.mean() <= 0.35
+    assert not UncertaintyPercentile(80)(committee, training, some, rng).any()
+
+
+@pytest.mark.parametrize("rule", [UncertaintyPercentile, VariancePercentile])
+def test_what_a_percentile_may_be(rule):
     for wrong in (-1, 101):
         with pytest.raises(ValueError, match=f"percentile is {wrong}, expected 0 to 100"):
-            UncertaintyPercentile(wrong)
+            rule(wrong)
 
 
 def test_each_cluster_keeps_its_lowest_loss(rng):
