@@ -7,7 +7,7 @@ Coordinates are float64 everywhere; a network computes in its own precision. Uni
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ class Batch:
         pbc: (B, d) bool. Open and periodic geometries may mix.
         charge: (B,) int64 total charges in elementary charges.
         multiplicity: (B,) int64 spin multiplicities 2S + 1.
+        nearby: a batch so close to this one that both can share a list of neighbours, or None.
     """
 
     positions: Tensor
@@ -40,6 +41,7 @@ class Batch:
     pbc: Tensor
     charge: Tensor
     multiplicity: Tensor
+    nearby: Nearby | None = None
 
     @classmethod
     def of(
@@ -66,7 +68,8 @@ class Batch:
             "charge": [g.charge for g in geometries],
             "multiplicity": [g.multiplicity for g in geometries],
         }
-        return cls(**{name: torch.tensor(v, device=device) for name, v in columns.items()})
+        tensors = {name: torch.tensor(v, device=device) for name, v in columns.items()}
+        return cls(**tensors, nearby=None)
 
     def __len__(self) -> int:
         return self.pbc.shape[0]
@@ -99,7 +102,8 @@ class Batch:
 
     def at(self, positions: Tensor, cell: Tensor | None = None) -> Batch:
         """Return the same particles at other positions, and in another cell if given."""
-        return replace(self, positions=positions, cell=self.cell if cell is None else cell)
+        cell = self.cell if cell is None else cell
+        return replace(self, positions=positions, cell=cell, nearby=None)
 
     def deformed(self, shift: Tensor, stretch: Tensor | None = None) -> Batch:
         """Return the batch at x' = (x + shift) stretch and cell' = cell stretch.
@@ -161,6 +165,25 @@ class Batch:
     def split(self, values: Tensor) -> list[NDArray]:
         """Split per-particle `values` (N, ...) into one numpy array for each geometry."""
         return [part.numpy() for part in values.detach().cpu().split(self.counts.tolist())]
+
+
+@dataclass(frozen=True, eq=False)
+class Nearby:
+    """A batch from which copies of it differ by a small motion only.
+
+    Attributes:
+        batch: B geometries, positions (N, d).
+        copies: how often they stand in the batch that has moved, one copy behind the other.
+        shift: the farthest that any particle has moved, angstrom.
+        strain: the largest relative change of any vector beyond that.
+        lists: pairs of neighbours that were found for a cutoff, for the next potential.
+    """
+
+    batch: Batch
+    copies: int
+    shift: float
+    strain: float
+    lists: dict[float, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.random import Generator
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from .batch import Batch, Prediction, concatenate
 from .dataset import PARTICLES, Dataset, chunks
@@ -29,8 +30,9 @@ class Committee:
     """Members whose predictions carry a leading member axis M.
 
     Args:
-        members: stacked members, or a sequence of potentials of any kind. To join two committees
-            give ``[Committee(c.members[[m]]).mean for c in (one, other) for m in range(len(c))]``.
+        members: stacked members, or several potentials or ASE calculators of any kind. To join two
+            committees give
+            ``[Committee(c.members[[m]]).mean for c in (one, other) for m in range(len(c))]``.
         calibration: turns disagreements into errors; subsets of the members keep it.
 
     Raises:
@@ -41,16 +43,22 @@ class Committee:
     calibration: Calibration | None
 
     def __init__(
-        self, members: Members | Sequence[Potential], calibration: Calibration | None = None
+        self,
+        members: Members | Iterable[Potential | Calculator],
+        calibration: Calibration | None = None,
     ) -> None:
-        members = Separate(members) if isinstance(members, Sequence) else members
+        if isinstance(members, Iterable):
+            calculators = (
+                CalculatorPotential(p) if isinstance(p, Calculator) else p for p in members
+            )
+            members = Separate(list(calculators))
         object.__setattr__(self, "members", members)
         object.__setattr__(self, "calibration", calibration)
 
     @classmethod
     def from_calculators(cls, calculators: Sequence[Calculator]) -> Committee:
         """Return a committee of ASE calculators, for example of models trained elsewhere."""
-        return cls(Separate([CalculatorPotential(calculator) for calculator in calculators]))
+        return cls(calculators)
 
     def __len__(self) -> int:
         return len(self.members)
@@ -83,6 +91,24 @@ class Committee:
         whole = concatenate([self(self.batch(structures[part])) for part in parts])
         tensors = (whole.energy, whole.forces, whole.stress)
         return Prediction(*(tensor.detach().double().cpu() for tensor in tensors))
+
+    def noise(self, batch: Batch, prediction: Prediction) -> Tensor:
+        """Return random errors (M, 2) of energies and forces (eV, angstrom) beyond their dtype's.
+
+        Calculators measure theirs. Where a member's forces in float64 all are numbers of float32,
+        it computed them in float32.
+        """
+        energies, forces = (
+            x.detach().double().flatten(1) for x in (prediction.energy, prediction.forces)
+        )
+        largest = torch.stack([energies.abs().amax(1), forces.abs().amax(1)], 1).nan_to_num()
+        if prediction.forces.dtype != torch.float64:
+            return torch.zeros_like(largest)
+        single = (forces == forces.float()).all(1)
+        noise = torch.where(single[:, None], 4 * torch.finfo(torch.float32).eps * largest, 0.0)
+        if not isinstance(self.members, Separate):
+            return noise
+        return torch.maximum(noise, noise.new_tensor(self.members.noise(batch)))
 
     @property
     def mean(self) -> Mean:
@@ -141,3 +167,9 @@ class Mean:
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
         return self.committee(batch, graph=graph).mean()
+
+    def noise(self, batch: Batch) -> tuple[float, float]:
+        """Return the largest random errors of the members that measure theirs."""
+        members = self.committee.members
+        measured = members.noise(batch) if isinstance(members, Separate) else [(0.0, 0.0)]
+        return max(e for e, _ in measured), max(f for _, f in measured)

@@ -18,14 +18,14 @@ stresses is differentiated by torch, never by hand.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..batch import Batch, Delta, Prediction
+from ..batch import Batch, Delta, Nearby, Prediction
 from ..committee import Committee
 from .objectives import Loss
 
@@ -142,9 +142,10 @@ class HessianVector(Gradient):
 
     Attributes:
         step: largest displacement of any particle in the difference, angstrom; None takes 5e-5 for
-            float64 forces and 5e-4 for float32 (positions are float64 in both).
-        asymmetry: relative asymmetry of dF/dx up to which members count as conservative; see
-            :meth:`check`.
+            float64 forces and 5e-4 for float32 (positions are float64 in both), and up to 5e-3
+            for calculators whose forces are noisier.
+        asymmetry: relative asymmetry of dF/dx, and relative difference between the slopes of the
+            energy and the forces, up to which members count as conservative; see :meth:`check`.
     """
 
     step: float | None = None
@@ -189,7 +190,8 @@ class HessianVector(Gradient):
             every = len(members) == len(committee)
             chosen = committee if every else committee[members.cpu().numpy()]
             v = v_shift[members], None if v_stretch is None else v_stretch[members]
-            step = self._step(prediction.forces.dtype)
+            noise = committee.noise(frame.moved(), prediction)[:, 1]
+            step = self._step(prediction.forces.dtype, noise)[members]
             Hv_shift, Hv_stretch = hessian_vector_product(chosen, frame, *v, step)
             d_shift = d_shift + Hv_shift.sum(0)
             if d_stretch is not None and Hv_stretch is not None:
@@ -198,40 +200,46 @@ class HessianVector(Gradient):
             return losses.detach(), Delta(d_shift)
         return losses.detach(), Delta(d_shift, _symmetric(d_stretch))
 
-    def _step(self, dtype: torch.dtype) -> float:
+    def _step(self, dtype: torch.dtype, noise: Tensor) -> Tensor:
+        """Return steps (M, 1) for forces of `dtype` with random errors `noise` (M,) beyond it."""
         if self.step is not None:
-            return self.step
-        return 5e-5 if dtype == torch.float64 else 5e-4
+            return torch.full_like(noise, self.step)[:, None]
+        least = 5e-5 if dtype == torch.float64 else 5e-4
+        return (5e-4 * (noise / 1e-6) ** (1 / 3)).clamp(least, 5e-3)[:, None]
 
     def check(
         self, committee: Committee, batch: Batch, generator: torch.Generator | None = None
     ) -> None:
-        """Check on at most eight geometries that each member's J = dF/dx is symmetric.
+        """Check on at most eight geometries that each member's forces derive from its energy.
 
         Between normal directions u and w, |u J w - w J u| / (|J u| + |J w|) is about the
-        antisymmetric share of J; three random directions cost seven force calls per member.
+        antisymmetric share of J = dF/dx, and along each (E(+) - E(-)) / 2h is -F u; three random
+        directions cost seven force calls per member.
 
         Raises:
             NotConservative: a share above `asymmetry`, rounding set aside; names the member.
         """
         batch, _ = batch.take(torch.arange(min(8, len(batch)), device=batch.positions.device))
         generator = generator or torch.Generator().manual_seed(0)
-        forces = committee(batch).forces
-        step = self._step(forces.dtype)
+        prediction = committee(batch)
+        forces, noise = prediction.forces.double(), committee.noise(batch, prediction)
+        step = self._step(prediction.forces.dtype, noise[:, 1])
         normal = partial(torch.randn, forces.shape, generator=generator, dtype=torch.float64)
         directions = [normal().to(forces.device) for _ in range(3)]
         frame = Frame(batch, torch.zeros_like(batch.positions))
-        products = [hessian_vector_product(committee, frame, u, None, step)[0] for u in directions]
+        sides = [_sides(committee, frame, u, None, step) for u in directions]
+        products = [_central_difference(G, h[:, batch.owner, None]) for h, _, G, _ in sides]
 
-        # what rounding of the forces contributes to u J w - w J u
-        largest, eps = forces.double().abs().amax((1, 2)), torch.finfo(forces.dtype).eps
-        rounding = 16 * eps * largest / step * math.sqrt(batch.positions.numel())
+        # what rounding contributes to u J w - w J u, and to the slopes of the energy
+        eps = torch.finfo(prediction.forces.dtype).eps
+        rounding = 16 * torch.maximum(eps * forces.abs().amax((1, 2)), noise[:, 1])
+        rounding = rounding / step[:, 0] * math.sqrt(batch.positions.numel())
         share = torch.zeros(len(committee), dtype=torch.float64, device=forces.device)
         for i, k in ((0, 1), (0, 2), (1, 2)):
             u, w, Ju, Jw = directions[i], directions[k], products[i], products[k]
             difference = ((u * Jw).sum((1, 2)) - (w * Ju).sum((1, 2))).abs() - rounding
             length = Ju.norm(dim=(1, 2)) + Jw.norm(dim=(1, 2))
-            share = torch.maximum(share, difference / length.clamp(min=1e-300))
+            share = torch.fmax(share, difference / length.clamp(min=1e-300))
         worst = int(share.argmax())
         if share[worst] > self.asymmetry:
             raise NotConservative(
@@ -240,9 +248,31 @@ class HessianVector(Gradient):
                 " FiniteDifference(), or Autograd() for torch models"
             )
 
+        # (M, 3, B) slopes of energies along the directions, and those that forces promise
+        scale, energies = (torch.stack([side[i] for side in sides], 1) for i in (0, 1))
+        ahead, behind = energies.double().chunk(2, dim=2)
+        slopes = (ahead - behind) / (2 * scale)
+        promised = torch.stack([-batch.sum((forces * u).sum(-1)) for u in directions], 1)
+        rounding = torch.maximum(eps * energies.double().abs().amax((1, 2)), noise[:, 0])
+        error = (slopes - promised).abs() - (4 * rounding)[:, None, None] / scale
+        size = (slopes.abs() + promised.abs()).sum((1, 2))
+        share = torch.nan_to_num(error.clamp(min=0).sum((1, 2)) / size.clamp(min=1e-300))
+        worst = int(share.argmax())
+        if share[worst] > self.asymmetry:
+            ratio = float((slopes * promised).sum((1, 2))[worst] / promised[worst].square().sum())
+            raise NotConservative(
+                f"the energy of member {worst} changes {ratio:.3g} times as much as its forces say,"
+                " so HessianVector would be wrong: give both in eV and angstrom, forces of the same"
+                " energy (not of a free energy), or use FiniteDifference()"
+            )
+
 
 def hessian_vector_product(
-    committee: Committee, frame: Frame, v_shift: Tensor, v_stretch: Tensor | None, step: float
+    committee: Committee,
+    frame: Frame,
+    v_shift: Tensor,
+    v_stretch: Tensor | None,
+    step: float | Tensor,
 ) -> tuple[Tensor, Tensor | None]:
     """Return (dG_m/dy) v_m of each member, by one central difference along v_m.
 
@@ -251,12 +281,27 @@ def hessian_vector_product(
         frame: where to differentiate.
         v_shift: (M, N, d) part of v_m in shift.
         v_stretch: (M, B, d, d) part of v_m in stretch, or None.
-        step: largest displacement of any particle of a geometry, angstrom; a stretch counts by its
-            norm times the cube root of the volume.
+        step: largest displacement of any particle of a geometry, angstrom, or one (M, 1) for each
+            member; a stretch counts by its norm times the cube root of the volume.
 
     Returns:
         (M, N, d), and (M, B, d, d) or None.
     """
+    scale, _, G_shift, G_stretch = _sides(committee, frame, v_shift, v_stretch, step)
+    Hv_shift = _central_difference(G_shift, scale[:, frame.batch.owner, None])
+    if G_stretch is None:
+        return Hv_shift, None
+    return Hv_shift, _central_difference(G_stretch, scale[..., None, None])
+
+
+def _sides(
+    committee: Committee,
+    frame: Frame,
+    v_shift: Tensor,
+    v_stretch: Tensor | None,
+    step: float | Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Return scale h (M, B), and energies, G_shift and G_stretch of y + h v, then of y - h v."""
     # scale (M, B): how much of v_m is a displacement by `step`
     batch = frame.batch
     length = batch.largest(v_shift.norm(dim=-1))
@@ -273,11 +318,24 @@ def hessian_vector_product(
         change = signed[..., None, None] * v_stretch.repeat(1, 2, 1, 1)
         stretch = frame.stretch.repeat(2, 1, 1) + change
     sides = Frame(both, shift, stretch)
-    G_shift, G_stretch = sides.generalised(committee(sides.moved()))
-    Hv_shift = _central_difference(G_shift, scale[:, batch.owner, None])
-    if G_stretch is None:
-        return Hv_shift, None
-    return Hv_shift, _central_difference(G_stretch, scale[..., None, None])
+    prediction = committee(replace(sides.moved(), nearby=_nearby(frame, scale, v_stretch, step)))
+    return scale, prediction.energy, *sides.generalised(prediction)
+
+
+def _nearby(
+    frame: Frame, scale: Tensor, v_stretch: Tensor | None, step: float | Tensor
+) -> Nearby | None:
+    """Return the centre of both sides, from which all members take their neighbours."""
+    shift, strain = torch.as_tensor(step).max(), 0.0
+    if v_stretch is not None and frame.stretch is not None:
+        # x' = (x + shift)(stretch + change): vectors change by stretch^-1 change
+        change = torch.where(scale > 0, scale * v_stretch.flatten(-2).norm(dim=-1), 0.0)
+        inverse = torch.linalg.inv(frame.stretch).flatten(-2).norm(dim=-1)
+        strain = torch.nan_to_num(change * inverse).max()
+        shift = shift * (torch.nan_to_num(frame.stretch).flatten(-2).norm(dim=-1).max() + strain)
+    if shift > 0.1 or strain > 0.01:  # a large step, or a cell that the attack has torn
+        return None
+    return Nearby(frame.moved(), 2, float(shift), float(strain))
 
 
 def _central_difference(values: Tensor, scale: Tensor) -> Tensor:
@@ -310,7 +368,9 @@ class FiniteDifference(Gradient):
         moved = delta.apply(batch)
         prediction = committee(moved)
         losses = loss(prediction, moved).detach()
-        step = self.step or self._step(prediction.forces.dtype)
+        step = self.step or self._step(
+            prediction.forces.dtype, committee.noise(moved, prediction)[:, 1]
+        )
         counts, d = moved.counts, moved.dimension
         first = counts.cumsum(0) - counts
         # A strain is scaled so that it moves particles by about `step`, too.
@@ -354,7 +414,10 @@ class FiniteDifference(Gradient):
                         slope.strain[:, c, i] += share
         return losses, slope
 
-    def _step(self, dtype: torch.dtype) -> float:
+    def _step(self, dtype: torch.dtype, noise: Tensor) -> float:
+        """Return the step for forces of `dtype` with random errors `noise` (M,) beyond it."""
+        worst, central = float(noise.max()) / 1e-6, self.central
         if dtype == torch.float64:
-            return 1e-4 if self.central else 1e-6
-        return 1e-2 if self.central else 3e-3
+            step, least, most = (2e-3, 1e-4, 1e-2) if central else (4e-4, 1e-6, 3e-3)
+            return min(max(least, step * worst ** (1 / (2 + central))), most)
+        return 1e-2 if central else 3e-3

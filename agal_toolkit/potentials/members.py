@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from ..batch import Batch, Prediction
-from .protocol import Baseline, Potential, derive
+from .protocol import Baseline, Noisy, Potential, derive
 
 
 class Stacked:
@@ -97,6 +97,14 @@ class Separate:
         energy = torch.stack([p.energy for p in predictions])
         forces = torch.stack([p.forces for p in predictions])
         return Prediction(energy, forces, torch.stack([p.stress for p in predictions]))
+
+    def noise(self, batch: Batch) -> list[tuple[float, float]]:
+        """Return measured random errors of each potential's energies and forces, or zeros."""
+        members = enumerate(self.potentials)
+        return [
+            potential.noise(batch.member(m)) if isinstance(potential, Noisy) else (0.0, 0.0)
+            for m, potential in members
+        ]
 
     def __getitem__(self, indices: ArrayLike) -> Separate:
         return Separate([self.potentials[i] for i in _chosen(indices, len(self))], self.device)

@@ -50,6 +50,12 @@ class Pairs:
         shift = None if self.shift is None else self.shift[chosen]
         return Pairs(self.first[chosen], self.second[chosen], shift)
 
+    def repeat(self, copies: int, particles: int) -> Pairs:
+        """Return the pairs of `copies` of all `particles`, one copy behind the other."""
+        starts = torch.arange(copies, device=self.first.device).repeat_interleave(len(self))
+        first, second = (i.repeat(copies) + starts * particles for i in (self.first, self.second))
+        return Pairs(first, second, None if self.shift is None else self.shift.repeat(copies, 1))
+
     def among(self, chosen: Tensor, batch: Batch) -> Tensor:
         """Return (B,) True for geometries with at least one `chosen` (P,) pair."""
         return torch.bincount(batch.owner[self.first[chosen]], minlength=len(batch)) > 0
@@ -93,9 +99,23 @@ def neighbours(batch: Batch, cutoff: float) -> Pairs:
     not finite count as near, so that they reach the energy of their geometry and of no other; an
     atom without neighbours is in no pair, see :func:`nan_where_invalid`.
 
+    Where the batch has a ``nearby`` one, the pairs are those of that batch within a cutoff that no
+    pair can have crossed since: one list for all members, copies and potentials.
+
     Raises:
         ValueError: a periodic cell without a volume.
     """
+    near = batch.nearby
+    if near is None:
+        return _found(batch, cutoff)
+    if cutoff not in near.lists:
+        # r' = r + e with |e| <= 2 shift + strain r, so r' < cutoff only if r is below this
+        pairs = _found(near.batch, (cutoff + 2 * near.shift) / (1 - near.strain))
+        near.lists[cutoff] = pairs.repeat(near.copies, len(near.batch.owner))
+    return near.lists[cutoff]
+
+
+def _found(batch: Batch, cutoff: float) -> Pairs:
     positions, cell = batch.positions.detach(), batch.cell.detach()
     members = positions if positions.ndim == 3 else positions[None]
     if members.stride(0) == 0:
@@ -194,11 +214,17 @@ def _listed(
     if len(lists) == 1:
         return lists[0]
     rows = np.concatenate(lists)
+    if not len(rows):
+        return rows
     # Give each pair one direction: else a pair of two members could count twice.
     turned = np.concatenate([rows[:, 1::-1], -rows[:, 2:]], 1)
     signs = np.concatenate([rows[:, 1:2] - rows[:, :1], rows[:, 2:]], 1)
     leading = np.take_along_axis(signs, (signs != 0).argmax(1)[:, None], 1)
-    return np.unique(np.where(leading < 0, turned, rows), axis=0)
+    rows = np.where(leading < 0, turned, rows)
+    # sorted by one integer for each row: np.unique(axis=0) takes most of the time of a step
+    smallest = rows.min(0)
+    keys = np.ravel_multi_index((rows - smallest).T, rows.max(0) - smallest + 1)
+    return rows[np.unique(keys, return_index=True)[1]]
 
 
 def envelope(s: Tensor) -> tuple[Tensor, Tensor]:

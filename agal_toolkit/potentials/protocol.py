@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -38,6 +38,15 @@ class Potential(Protocol):
     """
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction: ...
+
+
+@runtime_checkable
+class Noisy(Protocol):
+    """A potential that measures its random errors, because the dtype does not tell them."""
+
+    def noise(self, batch: Batch) -> tuple[float, float]:
+        """Return the random errors of energies, eV, and forces, eV/angstrom."""
+        ...
 
 
 class Members(Protocol):
@@ -111,7 +120,7 @@ def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = N
             assert members is not None, "a SlopedEnergy has a member axis: give their number"
             positions = positions.expand(members, *positions.shape)
         with torch.set_grad_enabled(graph):
-            e, dE_dx, dE_dstrain = energy.slopes(batch.at(positions))
+            e, dE_dx, dE_dstrain = energy.slopes(replace(batch, positions=positions))
             return Prediction(e, -dE_dx.to(e.dtype), _stress(e, dE_dstrain, batch, periodic))
     with torch.enable_grad():
         positions, cell, strain = batch.positions, batch.cell, None
@@ -128,7 +137,7 @@ def derive(energy: Energy, batch: Batch, *, graph: bool, members: int | None = N
             stretches = stretch[..., batch.owner, :, :]
             strained = torch.einsum("...ni,...nij->...nj", positions, stretches)
             cell = cell @ stretch
-        e = energy(batch.at(strained, cell))
+        e = energy(replace(batch, positions=strained, cell=cell))
         inputs = (positions,) if strain is None else (positions, strain)
         dE_dx, *dE_dstrain = torch.autograd.grad(e.sum(), inputs, create_graph=graph)
         stress = _stress(e, dE_dstrain[0] if dE_dstrain else None, batch, periodic)
