@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -15,12 +16,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from .batch import Batch, Prediction, concatenate
-from .dataset import PARTICLES, Dataset, chunks
+from .dataset import PARTICLES, TRAIN, Dataset, chunks
 from .geometry import Geometry
 from .potentials.ase import CalculatorPotential
 from .potentials.members import Separate
 from .potentials.protocol import Members, Potential
-from .uncertainty.calibration import Calibration
+from .uncertainty.calibration import QUANTITIES, Calibration
 from .uncertainty.power_law import CalibrationRefused, Form
 from .uncertainty.variance import component_variance
 
@@ -120,14 +121,23 @@ class Committee:
         return Committee(self.members[indices], self.calibration)
 
     def calibrated(
-        self, data: Dataset, form: Form = "power", *, of: Literal["members", "mean"] = "members"
+        self,
+        data: Dataset,
+        form: Form = "power",
+        *,
+        of: Literal["members", "mean"] = "members",
+        quantities: Sequence[str] = QUANTITIES,
     ) -> Committee:
         """Return the same members, calibrated on labelled structures that none was trained on.
+
+        A warning tells of structures of the role "train".
 
         Args:
             data: structures of the role "calibration".
             form: "power" (Cezar 2025, Eq. 4), "linear" or "identity".
             of: fit the errors of every member (Cezar 2025, Eq. 1), or of their mean.
+            quantities: with a law, of "forces" (always), "energy" and "virial"; ("forces",) is
+                enough for targets of forces.
 
         Raises:
             CalibrationRefused: the data do not determine a calibration; the error says why.
@@ -135,7 +145,18 @@ class Committee:
         if not len(data):
             remedy = "give some of them the role 'calibration' in their Dataset"
             raise CalibrationRefused(f"there are no structures to calibrate on: {remedy}")
-        return Committee(self.members, Calibration.fit(self.predict(list(data)), data, form, of=of))
+        learnable = data.roles.count(TRAIN)
+        if learnable:
+            warnings.warn(
+                f"{learnable} of {len(data)} structures have the role 'train': on structures that"
+                " members were trained on, errors are too small. Calibrate on"
+                " data.of_role('calibration'), or give that role to structures that no member"
+                " was trained on",
+                stacklevel=2,
+            )
+        prediction = self.predict(list(data))
+        laws = Calibration.fit(prediction, data, form, of=of, quantities=quantities)
+        return Committee(self.members, laws)
 
     def subset(self, size: int, rng: Generator) -> Committee:
         """Return `size` different members, drawn at random.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import helpers
 import numpy as np
 import pytest
@@ -117,6 +119,7 @@ def test_chosen_members(rng):
 
 def test_a_calibration_stays_with_chosen_members(rng):
     committee, data = helpers.mlp_committee(members=5), helpers.well_data(rng, 30)
+    data = helpers.aside(data)
     calibrated = committee.calibrated(data, "linear")
     sigma, errors = (
         committee.predict(list(data)).forces.numpy().std(0, ddof=1),
@@ -133,6 +136,35 @@ def test_a_calibration_stays_with_chosen_members(rng):
         ValueError, match="no structures to calibrate on: give some of them the role 'calibration'"
     ):
         committee.calibrated(data[:0])
+
+
+def test_a_calibration_on_training_structures_is_told_of(rng):
+    committee, data = helpers.mlp_committee(members=5), helpers.well_data(rng, 30)
+    mixed = data[:20] + helpers.aside(data[20:])
+    with pytest.warns(UserWarning, match="20 of 30 structures have the role 'train'"):
+        committee.calibrated(mixed, "linear")
+
+
+def test_forces_are_calibrated_where_energies_cannot_be(rng):
+    """Members that agree on all energies; targets of forces need no law for energies."""
+    committee, data = helpers.mlp_committee(members=5), helpers.aside(helpers.well_data(rng, 30))
+
+    class SameEnergy:
+        device = committee.device
+
+        def __len__(self):
+            return 5
+
+        def __call__(self, batch, *, graph=False):
+            prediction = committee(batch, graph=graph)
+            return replace(prediction, energy=prediction.energy[:1].expand(5, -1))
+
+    agreeing = Committee(SameEnergy())
+    with pytest.raises(ValueError, match="energy: 30 of 30 uncertainties are zero"):
+        agreeing.calibrated(data, "linear")
+    calibrated = agreeing.calibrated(data, "linear", quantities=("forces",))
+    assert calibrated.calibration.forces == committee.calibrated(data, "linear").calibration.forces
+    assert calibrated.calibration.energy is None
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])

@@ -9,6 +9,7 @@ import copy
 from functools import partial
 from itertools import islice
 
+import helpers
 import numpy as np
 import pytest
 import torch
@@ -124,7 +125,7 @@ def test_attacks_on_cells_to_a_target(rng, gradient):
     module, structures = network([1, 2, 3]), make(rng)
     committee = agal.Committee(Stacked(module.to("cuda").requires_grad_(False)))
     data = labelled(structures, rng, stress=True)
-    committee = committee.calibrated(data, "linear")
+    committee = committee.calibrated(helpers.aside(data), "linear")
     objective = agal.TargetError(0.5, bias=[agal.Bias(1.0, "pressure"), agal.Bias(0.1, "forces")])
     guard = agal.attack.Apart(1.0)
     attack = agal.Attack(objective, agal.LBFGS(3), gradient, cell=True, guard=guard)

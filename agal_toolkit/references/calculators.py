@@ -20,6 +20,7 @@ import numpy as np
 from ase.calculators import calculator as ase
 from ase.calculators.calculator import BaseCalculator
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
 from .molecules import check_electrons, check_molecule
@@ -75,7 +76,8 @@ class CalculatorLabels:
                 kind = NotConverged if failed else RuntimeError
                 wrong = f"{type(calculator).__name__} did not finish {state}"
                 reason = f"({type(error).__name__}: {error}){_end_of_output(folder)}"
-                remedy = f"allow more iterations, {OTHER_SPIN}"
+                remedy = "mend the cause, or drop the geometry"
+                remedy = f"allow more iterations, {OTHER_SPIN}" if failed else remedy
                 raise kind(f"{wrong} {reason}: {remedy}") from error
 
 
@@ -101,12 +103,30 @@ def _end_of_output(folder: str) -> str:
     return "; its output ends: " + " | ".join(lines[-5:]) if lines else ""
 
 
+EXTENT = 10.0  # angstrom; smallest distance between opposite faces of a cell that XTB labels
+# electrons in GFN's cores, from each of these atomic numbers on; lanthanides have three outside
+_FROM = np.array([1, 3, 11, 19, 30, 37, 48, 55, 72, 80])
+_CORES = np.array([0, 2, 10, 18, 28, 36, 46, 54, 68, 78])
+
+
+def core_electrons(numbers: NDArray) -> int:
+    """Return how many electrons of atoms (n,) are in GFN's cores, all f electrons among them."""
+    cores = _CORES[np.searchsorted(_FROM, numbers, "right") - 1]
+    return int(np.where((numbers >= 57) & (numbers <= 71), numbers - 3, cores).sum())
+
+
 @dataclass(frozen=True)
 class XTB:
-    """Extended tight binding by tblite, for molecules and crystals.
+    """Extended tight binding by tblite, for molecules, and for crystals and liquids in large cells.
 
     GFN1-xTB is from Grimme 2017 (doi:10.1021/acs.jctc.7b00118), GFN2-xTB from Bannwarth 2019
     (doi:10.1021/acs.jctc.8b01176).
+
+    tblite has no k-points: it samples the Gamma point of the cell that it is given. In small cells
+    the energy of an atom then depends on the cell (silicon with 2, 16 and 54 atoms: -41.8, -46.1
+    and -46.4 eV), so cells with opposite faces closer than 10 angstrom are refused. Label
+    structures of one crystal in one supercell: in cells of 64 and 128 atoms, sodium chloride still
+    differs by 0.05 eV per atom. Metals need k-points.
 
     Attributes:
         method: "GFN1-xTB" or "GFN2-xTB".
@@ -130,19 +150,27 @@ class XTB:
         """Return energy and forces, and stress if `geometry` is periodic.
 
         Raises:
-            ValueError: periodic in some directions only, an element without parameters, or as
-                :func:`check_electrons`.
+            ValueError: periodic in some directions only, a small cell, an element without
+                parameters, or as :func:`check_electrons`, for the valence electrons.
             NotConverged: the self-consistent charges.
             ImportError: tblite is missing.
         """
         if geometry.pbc.any() != geometry.pbc.all():
             remedy = "use a large cell and pbc=True"
             raise ValueError(f"{geometry!r} is periodic in some directions only: {remedy}")
-        check_electrons(geometry, "XTB()")
-        heaviest = geometry.numbers.max()
-        if heaviest > 86:
-            wrong = f"{self.method} has no parameters for {chemical_symbols[heaviest]}"
+        numbers = geometry.numbers
+        if numbers.max() > 86:
+            wrong = f"{self.method} has no parameters for {chemical_symbols[numbers.max()]}"
             raise ValueError(f"{wrong}: use another reference")
+        check_electrons(geometry, "XTB()", core_electrons(numbers))
+        if geometry.pbc.all():
+            heights = 1 / np.linalg.norm(np.linalg.inv(geometry.cell), axis=0)
+            if heights.min() < EXTENT:
+                wrong = f"the opposite faces of the cell of {geometry!r} are {heights.min():.1f}"
+                wrong = f"{wrong} angstrom apart, and XTB() samples the Gamma point only"
+                repeats = tuple(np.ceil(EXTENT / heights).astype(int).tolist())
+                remedy = f"label a supercell of at least {EXTENT:g}, atoms.repeat({repeats})"
+                raise ValueError(f"{wrong}: {remedy}, or use a reference with k-points")
         try:
             from tblite.ase import TBLite
         except ImportError as error:

@@ -29,8 +29,10 @@ def check_molecule(geometry: Geometry, name: str) -> None:
     check_electrons(geometry, name)
 
 
-def check_electrons(geometry: Geometry, name: str) -> None:
+def check_electrons(geometry: Geometry, name: str, cores: int = 0) -> None:
     """Refuse what no electronic structure can be computed for; errors call the method `name`.
+
+    `cores` electrons of the atoms take no part in the method.
 
     Raises:
         ValueError: not three-dimensional, nameless particles, an impossible number of electrons or
@@ -40,13 +42,14 @@ def check_electrons(geometry: Geometry, name: str) -> None:
         remedy = "give atomic numbers and (n, 3) positions"
         raise ValueError(f"{name} labels atoms in three dimensions, not {geometry!r}: {remedy}")
     charge, multiplicity = geometry.charge, geometry.multiplicity
-    electrons, unpaired = int(geometry.numbers.sum()) - charge, multiplicity - 1
+    electrons, unpaired = int(geometry.numbers.sum()) - cores - charge, multiplicity - 1
+    kind = "valence electrons" if cores else "electrons"
     if electrons < 1:
         remedy = "give the charge in elementary charges"
         raise ValueError(f"{geometry!r} with charge {charge} has no electrons left: {remedy}")
     if unpaired > electrons or (electrons - unpaired) % 2:
         possible = 2 if electrons % 2 else 1
-        wrong = f"{electrons} electrons cannot have multiplicity {multiplicity}, but {possible}"
+        wrong = f"{electrons} {kind} cannot have multiplicity {multiplicity}, but {possible}"
         remedy = f"give {geometry!r} another multiplicity or charge"
         raise ValueError(f"{wrong}, {possible + 2}, ...: {remedy}")
     distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))

@@ -8,6 +8,7 @@ agree with energies.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,8 @@ class DFT:
         functional: Exchange and correlation as libxc names them.
         basis: A basis of PySCF.
         dispersion: The functional whose D3(BJ) parameters are used (Grimme 2011,
-            doi:10.1002/jcc.21759; two-body, as ORCA's D3BJ); None leaves dispersion out.
+            doi:10.1002/jcc.21759; two-body, as ORCA's D3BJ); that of another functional is refused;
+            None leaves dispersion out.
         grid: PySCF's level, 0 to 9, of the integration grid, pruned as in NWChem; at level 4,
             turning ammonia changes its energy by 1e-6 eV.
         conv_tol: Largest change of the energy in the last cycle, hartree.
@@ -69,6 +71,17 @@ class DFT:
             raise ValueError(f"grid is {self.grid}, expected a level of PySCF's grids, 0 to 9")
         if not min(self.conv_tol, self.conv_tol_grad) > 0 or self.max_cycle < 1:
             raise ValueError(f"{self}: conv_tol, conv_tol_grad and max_cycle must be positive")
+        if self._bp86(self.dispersion) and not self._bp86(self.functional):
+            raise ValueError(self._other_dispersion())
+
+    @staticmethod
+    def _bp86(name: str | None) -> bool:
+        return (name or "").lower() in ("b88,p86vwn", "b88,p86", "bp86", "bp")
+
+    def _other_dispersion(self) -> str:
+        wrong = f"D3 parameters of {self.dispersion!r} do not belong to {self.functional!r}"
+        remedy = "name the same functional with DFT(functional=..., dispersion=...)"
+        return f"{wrong}: {remedy}, or leave dispersion out with dispersion=None"
 
     def __call__(self, geometry: Geometry) -> Labels:
         """Return energy and forces.
@@ -181,6 +194,11 @@ class DFT:
             raise ValueError(f"{missing}: name a functional that has, or {remedy}") from error
         model = DispersionModel(geometry.numbers, geometry.positions / units.Bohr)
         result = model.get_dispersion(damping, grad=True)
+        with suppress(RuntimeError):  # s-dftd3 does not know the functional by libxc's name
+            name = "bp86" if self._bp86(self.functional) else self.functional
+            own = RationalDampingParam(method=name, atm=False)
+            if not np.isclose(model.get_dispersion(own, grad=False)["energy"], result["energy"]):
+                raise ValueError(self._other_dispersion())
         return float(result["energy"]), result["gradient"]
 
 

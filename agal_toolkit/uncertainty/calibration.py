@@ -22,6 +22,7 @@ from .variance import component_variance, energy_variance, virial_variance
 
 QUANTITIES = ("forces", "energy", "virial")
 FEW = 5  # structures; fewer do not determine an exponent
+TINY = 1e-6  # of the root mean square: below it, an uncertainty or an error is zero by symmetry
 CHANCE = 0.01  # share of samples on which members of low precision may agree by chance
 
 
@@ -31,11 +32,13 @@ class Samples:
 
     `sigma` (n,) is the standard deviation over members, not calibrated; `errors` are (M, n) of
     every member or (1, n) of the mean; `owner` (n,) is the index of each sample's structure.
+    `agreed` samples were left out, because members agree there and have no error.
     """
 
     sigma: NDArray
     errors: NDArray
     owner: NDArray
+    agreed: int = 0
 
 
 def samples(
@@ -45,6 +48,10 @@ def samples(
     of: Literal["members", "mean"] = "members",
 ) -> Samples:
     """Return the uncertainties of a prediction and its errors against the labels.
+
+    Structures that are not labelled with the quantity are left out. So are samples whose
+    uncertainty and errors are both zero (forces on isolated atoms, or zero by symmetry): they say
+    nothing about the size of errors.
 
     Args:
         prediction: (M, ...) of the structures of `data`, from ``committee.predict(data)``.
@@ -83,8 +90,17 @@ def samples(
     errors = predicted.double() - true
     if of == "mean":
         errors = errors.mean(0, keepdim=True)
-    sigma = variance.double().sqrt().flatten().numpy()
-    return Samples(sigma, errors.flatten(1).numpy(), owner.flatten().numpy())
+    sigma, errors = variance.double().sqrt().flatten().numpy(), errors.flatten(1).numpy()
+    labelled, largest = ~true.isnan().flatten().numpy(), np.abs(errors).max(0)
+    agreed = labelled & _zero(sigma, labelled) & _zero(largest, labelled)
+    kept = labelled & ~agreed
+    return Samples(sigma[kept], errors[:, kept], owner.flatten().numpy()[kept], int(agreed.sum()))
+
+
+def _zero(values: NDArray, among: NDArray) -> NDArray:
+    """Return where (n,) values that are not negative are zero beside the rest of those `among`."""
+    scale = np.sqrt(np.mean(values[among] ** 2)) if among.any() else 0.0
+    return values <= TINY * scale
 
 
 def _stresses(data: Dataset) -> dict[int, NDArray]:
@@ -134,13 +150,14 @@ class Calibration:
             CalibrationRefused: see :meth:`PowerLaw.fit`; the message names the quantity.
         """
         laws: dict[str, Any] = {}
+        notes: list[str] = []
         for quantity in _fitted(data, quantities):
-            points = samples(prediction, data, quantity, of)
+            points = _informative(prediction, data, quantity, of, notes)
             try:
                 laws[quantity] = PowerLaw.fit(points.sigma, points.errors, form)
             except CalibrationRefused as refused:
-                raise CalibrationRefused(f"{quantity}: {refused}") from None
-        return cls(**laws)
+                raise CalibrationRefused(f"{quantity}: {refused}{_agreeing(points)}") from None
+        return cls(**laws, notes=tuple(notes))
 
     @classmethod
     def fit_with_fallback(cls, prediction: Prediction, data: Dataset) -> Calibration:
@@ -156,7 +173,7 @@ class Calibration:
         laws: dict[str, Any] = {}
         notes: list[str] = []
         for quantity in _fitted(data, QUANTITIES):
-            points = samples(prediction, data, quantity)
+            points = _informative(prediction, data, quantity, "members", notes)
             positive = points.sigma != 0
             if 0 < (~positive).mean() < CHANCE:
                 agreeing = f"{int((~positive).sum())} of {positive.size} uncertainties are zero"
@@ -175,7 +192,7 @@ class Calibration:
                     break
                 except CalibrationRefused as refused:
                     if form == "linear" and quantity == "forces":
-                        raise
+                        raise CalibrationRefused(f"{refused}{_agreeing(points)}") from None
                     notes.append(f"{quantity}: no {form} law, {refused}")
         return cls(**laws, notes=tuple(notes))
 
@@ -229,6 +246,36 @@ class Calibration:
         limits = f"the calibrated range of {quantity} ({low:.2g} to {high:.2g})"
         outside = f"Target {target:.3g} {unit} is outside {limits}"
         return f"{outside}: the achieved error is an extrapolation."
+
+
+def _informative(
+    prediction: Prediction,
+    data: Dataset,
+    quantity: str,
+    of: Literal["members", "mean"],
+    notes: list[str],
+) -> Samples:
+    """Return the samples of a quantity; a note tells of those that were left out."""
+    points = samples(prediction, data, quantity, of)
+    if points.agreed:
+        total = points.agreed + len(points.sigma)
+        notes.append(
+            f"{quantity}: {points.agreed} of {total} samples were left out, where members agree"
+            " and have no error (isolated atoms, or zero by symmetry)"
+        )
+    if not len(points.sigma):
+        remedy = "calibrate on structures with such labels, whose forces are not zero by symmetry"
+        raise CalibrationRefused(f"{quantity}: no structure says how large errors are: {remedy}")
+    return points
+
+
+def _agreeing(points: Samples) -> str:
+    """Return the end of an error that names the structures on which members agree."""
+    structures = np.unique(points.owner[points.sigma == 0]).tolist()
+    if not structures:
+        return ""
+    more = ", ..." if len(structures) > 5 else ""
+    return f" They are in structures {', '.join(map(str, structures[:5]))}{more}."
 
 
 def _fitted(data: Dataset, quantities: Sequence[str]) -> list[str]:

@@ -53,7 +53,7 @@ def test_calculators_are_calibrated_and_driven_to_a_target(cell, rng):
         ]
     )
     data = labelled(lennard_jones(), [argon(rng, s) for s in np.linspace(0.97, 1.05, 8)])
-    committee = committee.calibrated(data, "linear")
+    committee = committee.calibrated(helpers.aside(data), "linear")
     aim = TargetError(0.05)
     seeds = [Geometry.from_ase(argon(rng)) for _ in range(2)]
     found = Attack(aim, LBFGS(25), HessianVector(), start=0.01, cell=cell)(
@@ -85,7 +85,7 @@ def test_a_metal_by_emt(rng):
         atoms.rattle(0.1, rng=rng)
     data = labelled(EMT(), copper)
     committee = Committee.from_calculators([Scaled(f) for f in (0.9, 1.0, 1.15)]).calibrated(
-        data, "linear"
+        helpers.aside(data), "linear"
     )
     (found,) = Attack(TargetError(0.1), LBFGS(15), HessianVector(), start=0.02)(
         committee, data, [Geometry.from_ase(bulk("Cu", cubic=True))], np.random.default_rng(0)

@@ -33,7 +33,8 @@ def truth(geometry):
 pairs = ((0.9, 1.01), (1.1, 0.99), (1.05, 1.02), (0.95, 0.98))
 committee = Committee.from_calculators([member(*pair) for pair in pairs])
 known = [argon(k) for k in range(100, 104)]
-committee = committee.calibrated(Dataset(known, [truth(g) for g in known]), "linear")
+aside = Dataset(known, [truth(g) for g in known], ["calibration"] * len(known))
+committee = committee.calibrated(aside, "linear")
 heldout = float(committee.calibration.atomic_variance(committee.predict(known)).sqrt().mean())
 """
 PANEL = """

@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from ase import units
+from ase.build import molecule
 
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.references import DFT, LabelFailed, NotConverged, Reference, conformer, optimised
@@ -20,6 +21,8 @@ pytest.importorskip("pyscf", reason="PySCF is not installed: pip install agal_to
 pytest.importorskip(
     "dftd3", reason="s-dftd3 is not installed: pip install agal_toolkit[references]"
 )
+
+from dftd3.interface import DispersionModel, RationalDampingParam
 
 COARSE = DFT(grid=1, threads=1)
 ROUGH = replace(COARSE, basis="sto-3g")
@@ -250,6 +253,25 @@ def test_electrons_of_one_spin_have_no_hessian():
         ),
     ):
         ROUGH.hessian(replace(HYDROGEN, charge=1, multiplicity=2))
+
+
+def test_dispersion_belongs_to_the_functional():
+    with pytest.raises(ValueError, match=r"'bp86' do not belong to 'pbe': name the same"):
+        DFT(functional="pbe")
+    for right in ("b88,p86", "BP86"):
+        assert DFT(functional=right).dispersion == "bp86"
+    assert DFT(functional="pbe", dispersion=None).dispersion is None
+    water = Geometry.from_ase(molecule("H2O"))
+    for functional, dispersion in (("pbe", "b3lyp"), ("b88,p86vwn", "pbe")):
+        with pytest.raises(ValueError, match=f"'{dispersion}' do not belong to '{functional}'"):
+            replace(COARSE, functional=functional, dispersion=dispersion)(water)
+    energies = [
+        replace(COARSE, functional="pbe", dispersion=name)(water).energy for name in ("PBE", None)
+    ]
+    damping = RationalDampingParam(method="pbe", atm=False)
+    model = DispersionModel(water.numbers, water.positions / units.Bohr)
+    right = model.get_dispersion(damping, grad=False)["energy"] * units.Hartree
+    assert energies[0] - energies[1] == pytest.approx(right, abs=1e-6)
 
 
 def test_settings_out_of_range():

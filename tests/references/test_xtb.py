@@ -16,7 +16,7 @@ from agal_toolkit.attack import LBFGS, Apart, Attack, HessianVector, TargetError
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.references import DFT, XTB, LabelCalculator, NotConverged
+from agal_toolkit.references import DFT, XTB, LabelCalculator, NotConverged, calculators
 from agal_toolkit.uncertainty.calibration import Calibration
 from agal_toolkit.uncertainty.variance import force_variance
 
@@ -33,9 +33,15 @@ def silicon(rng) -> Geometry:
     return Geometry.from_ase(atoms)
 
 
+@pytest.fixture
+def any_cell(monkeypatch):
+    """Slopes and stresses are those of the Gamma point, whatever the size of the cell."""
+    monkeypatch.setattr(calculators, "EXTENT", 0.0)
+
+
 @pytest.mark.parametrize("method", ["GFN1-xTB", "GFN2-xTB"])
 @pytest.mark.parametrize("make", [water, silicon], ids=["molecule", "crystal"])
-def test_forces_are_slopes(make, method, rng):
+def test_forces_are_slopes(make, method, rng, any_cell):
     label, geometry = XTB(method, accuracy=0.01), make(rng)
     forces = label(geometry).forces
     for atom, axis in ((0, 2), (1, 1)):
@@ -48,7 +54,50 @@ def test_forces_are_slopes(make, method, rng):
     np.testing.assert_allclose(forces.sum(0), 0, atol=1e-5)
 
 
-def test_stress_is_the_slope_in_a_strain(rng):
+def test_small_cells_are_refused_because_only_the_gamma_point_is_sampled(rng, monkeypatch):
+    """The faces of silicon's primitive cell are a / sqrt(3) = 3.135 angstrom apart."""
+    with pytest.raises(ValueError, match=r"3\.1 angstrom apart.*Gamma.*repeat\(\(4, 4, 4\)\)"):
+        XTB()(Geometry.from_ase(bulk("Si", a=5.43)))
+    slab = Geometry(positions=[[0, 0, 0]], numbers=[2], cell=np.diag([10.5, 9.9, 30.0]), pbc=True)
+    with pytest.raises(ValueError, match=r"9\.9 angstrom apart.*repeat\(\(1, 2, 1\)\)"):
+        XTB()(slab)
+    large = replace(slab, cell=np.diag([10.0, 10.0, 10.0]))
+    alone = XTB()(Geometry(positions=[[0, 0, 0]], numbers=[2])).energy
+    assert XTB()(large).energy == pytest.approx(alone, abs=1e-4)
+
+
+def test_f_electrons_are_in_the_core():
+    """GdF3 has 3 + 3 x 7 valence electrons in GFN2-xTB, and a closed shell; GdF2 has an odd one."""
+    from tblite.interface import Calculator
+
+    angles = np.array([0, 2, 4]) * np.pi / 3
+    ring = 2.05 * np.column_stack([np.cos(angles), np.sin(angles), 0 * angles])
+    positions, numbers = np.concatenate([np.zeros((1, 3)), ring]), np.array([64, 9, 9, 9])
+    direct = Calculator("GFN2-xTB", numbers, positions / units.Bohr)
+    direct.set("verbosity", 0)
+    right = direct.singlepoint().get("energy") * units.Hartree
+    geometry = Geometry(positions=positions, numbers=numbers)
+    assert XTB()(geometry).energy == pytest.approx(right, abs=1e-3)
+    with pytest.raises(ValueError, match="24 valence electrons cannot have multiplicity 2, but 1"):
+        XTB()(replace(geometry, multiplicity=2))
+    with pytest.raises(ValueError, match="17 valence electrons cannot have multiplicity 1, but 2"):
+        XTB()(Geometry(positions=positions[:3], numbers=numbers[:3]))
+
+
+@pytest.mark.parametrize("method", ["GFN1-xTB", "GFN2-xTB"])
+@pytest.mark.parametrize("number", [2, 3, 11, 18, 19, 29, 30, 37, 47, 48, 57, 71, 72, 79, 80, 86])
+def test_cores_are_those_of_tblite(method, number):
+    """The occupations of tblite's own orbitals sum to the number of valence electrons."""
+    from tblite.interface import Calculator
+
+    electrons = number - int(calculators.core_electrons(np.array([number])))
+    direct = Calculator(method, np.array([number]), np.zeros((1, 3)), uhf=electrons % 2)
+    direct.set("verbosity", 0)
+    occupied = direct.singlepoint().get("orbital-occupations").sum()
+    assert occupied == pytest.approx(electrons, abs=1e-6)
+
+
+def test_stress_is_the_slope_in_a_strain(rng, any_cell):
     label, geometry = XTB("GFN1-xTB", accuracy=0.01), silicon(rng)
     strain = rng.normal(size=(3, 3)) * 1e-3
     strain = (strain + strain.T) / 2
@@ -109,7 +158,7 @@ def test_what_cannot_be(change, reason, rng):
         XTB()(replace(water(rng), **change))
 
 
-def test_atoms_on_top_of_an_image_are_named(rng):
+def test_atoms_on_top_of_an_image_are_named(rng, any_cell):
     geometry = silicon(rng)
     x = geometry.positions.copy()
     x[1] = x[0] + geometry.cell[2] + 0.05

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 
 from agal_toolkit.batch import Prediction
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.geometry import Labels
+from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.uncertainty.calibration import Calibration, samples
 from agal_toolkit.uncertainty.power_law import CalibrationRefused, PowerLaw
 
@@ -272,3 +272,59 @@ def test_a_few_coincidences_are_left_out_of_a_calibration(rng):
         Calibration.fit_with_fallback(
             Prediction(prediction.energy, forces, prediction.stress), data
         )
+
+
+def with_atoms(rng, count=6):
+    """Crystals, and two isolated atoms on which all members predict zero forces."""
+    prediction, data = committee_and_data(rng, count)
+    atoms = [Geometry(positions=[[0, 0, 0]], numbers=[z]) for z in (1, 6)]
+    labelled = Dataset(atoms, [Labels(energy=e, forces=np.zeros((1, 3))) for e in (-13.6, -1030)])
+    energies = torch.tensor([-13.6, -1030.0]) + torch.linspace(-1, 1, 5)[:, None]
+    added = Prediction(
+        torch.cat([prediction.energy, energies.double()], 1),
+        torch.cat([prediction.forces, torch.zeros(5, 2, 3, dtype=torch.float64)], 1),
+        torch.cat([prediction.stress, torch.full((5, 2, 3, 3), torch.nan)], 1),
+    )
+    return prediction, data, added, data + labelled
+
+
+def test_isolated_atoms_say_nothing_about_forces(rng):
+    prediction, data, added, more = with_atoms(rng)
+    for fit in (Calibration.fit, Calibration.fit_with_fallback):
+        alone, together = fit(prediction, data), fit(added, more)
+        assert together.forces == alone.forces
+        assert together.virial == alone.virial
+        assert together.energy.samples == 8
+        note = "forces: 6 of 150 samples were left out, where members agree and have no error"
+        assert any(text.startswith(note) for text in together.notes)
+
+
+def test_forces_that_vanish_by_symmetry_say_nothing(rng):
+    """Planar structures: no force along z, up to rounding."""
+    prediction, data = committee_and_data(rng)
+    forces = prediction.forces.clone()
+    forces[:, :, 2] = 1e-9 * torch.tensor(rng.normal(size=(5, 48)))
+    flat = [label.forces * [1, 1, 0] for label in data.labels]
+    labels = [
+        Labels(energy=label.energy, forces=f) for label, f in zip(data.labels, flat, strict=True)
+    ]
+    fitted = Calibration.fit(
+        Prediction(prediction.energy, forces, prediction.stress), Dataset(list(data), labels)
+    )
+    sigma = forces.numpy()[..., :2].std(0, ddof=1)
+    errors = forces.numpy()[..., :2] - np.concatenate(flat)[:, :2]
+    right = PowerLaw.fit(sigma.ravel(), errors.reshape(5, -1))
+    assert fitted.forces.samples == 96
+    assert fitted.forces.scale == pytest.approx(right.scale)
+    assert fitted.forces.exponent == pytest.approx(right.exponent)
+
+
+def test_agreeing_members_with_errors_are_refused_with_the_structures(rng):
+    _, _, added, more = with_atoms(rng)
+    wrong = [*more.labels[:6], *(Labels(energy=0, forces=np.ones((1, 3))) for _ in range(2))]
+    for fit in (Calibration.fit, Calibration.fit_with_fallback):
+        with pytest.raises(CalibrationRefused, match=r"are zero.*They are in structures 6, 7\."):
+            fit(added, Dataset(list(more), wrong))
+    few = added.energy[:, 6:], added.forces[:, 48:], added.stress[:, 6:]
+    with pytest.raises(CalibrationRefused, match="no structure says how large errors are"):
+        Calibration.fit(Prediction(*few), more[6:])

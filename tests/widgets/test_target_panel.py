@@ -41,7 +41,7 @@ def seeds():
 @pytest.fixture(scope="module")
 def committee(seeds, truth):
     return helpers.pair_committee(4).calibrated(
-        Dataset(seeds, [truth(seed) for seed in seeds]), "linear"
+        helpers.aside(Dataset(seeds, [truth(seed) for seed in seeds])), "linear"
     )
 
 
