@@ -20,6 +20,7 @@ from ..attack.attack import Attack
 from ..committee import Committee
 from ..dataset import CALIBRATION, TRAIN, Dataset
 from ..events import Finished, Note, Report, ignore
+from ..files import absolute
 from ..geometry import Labels
 from ..references.reference import Reference
 from ..sampling.samplers import Sampler
@@ -30,7 +31,8 @@ from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
 from . import run_directory as stored
 from .generation import Generation, Proposal
-from .run_directory import LabelsAndFailures, RunDirectory
+from .packing import LabelsAndFailures
+from .run_directory import RunDirectory
 from .stages import Run, candidates_of, random_stream, select, with_outcomes
 
 Metric = Callable[[Committee, Dataset], float]
@@ -105,6 +107,11 @@ class Loop:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.reference, Reference):
+            given = self.reference
+            name = given.__name__ if isinstance(given, type) else type(given).__name__
+            remedy = "Loop(recipe, Reference(label)), with a label function such as XTB()"
+            raise TypeError(f"reference is {name}, expected a Reference: give {remedy}")
         if self.metrics and not self.test:
             names = sorted(self.metrics)
             raise ValueError(f"metrics {names} need test data: give Loop(test=...), not empty")
@@ -128,12 +135,19 @@ class Loop:
 
         Raises:
             ValueError: data too small to split, settings without a name (a lambda).
-            RunDirectoryError: a directory of other settings, not writable, or damaged.
+            RunDirectoryError: a directory of other settings, not writable, in use, or damaged.
             TrainingFailed: a loss that is not finite.
         """
-        run_directory = self._opened(dataset, directory)
+        return self._generations(dataset, _directory(directory), report)
+
+    def _generations(
+        self, dataset: Dataset, run_directory: RunDirectory, report: Report
+    ) -> Iterator[Generation]:
+        self._open(dataset, run_directory)
         for index in count():
-            generation = self._generation(dataset, Run(run_directory, index, self.seed, report))
+            run = Run(run_directory, index, self.seed, report)
+            with run_directory.locked():
+                generation = self._generation(dataset, run)
             report(Finished(generation))
             yield generation
             dataset = generation.grown
@@ -153,12 +167,15 @@ class Loop:
             after: without a directory, the last generation that was told; its grown data are used.
             report: receives every event of the proposal.
         """
-        run_directory = self._opened(dataset, directory)
+        run_directory = _directory(directory)
+        self._open(dataset, run_directory)
         index, current = (0, dataset) if after is None else (after.index + 1, after.grown)
-        while run_directory.has_labels(index):
-            current = self._generation(current, Run(run_directory, index, self.seed, ignore)).grown
-            index += 1
-        return self._propose(current, Run(run_directory, index, self.seed, report))
+        with run_directory.locked():
+            while run_directory.has_labels(index):
+                run = Run(run_directory, index, self.seed, ignore)
+                current = self._generation(current, run).grown
+                index += 1
+            return self._propose(current, Run(run_directory, index, self.seed, report))
 
     def tell(
         self,
@@ -193,20 +210,21 @@ class Loop:
                     " an exception, or None where there is none"
                 )
         run_directory = _directory(directory)
-        if run_directory.has_labels(proposal.index):
-            raise ValueError(
-                f"generation {proposal.index + 1} has its labels already: ask again, or prepare its"
-                f" failures with retry({str(directory)!r})"
-            )
-        # labels that are kept outlive a retry, and those told before one need no second answer
-        cache = run_directory.cache
-        self.reference.remember(cache, [geometries[i] for i in labelled], list(labelled.values()))
-        for i in set(range(len(geometries))) - set(labelled):
-            earlier = self.reference.recall(cache, geometries[i])
-            labelled |= {} if earlier is None else {i: earlier}
-        merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(answers)]
-        run = Run(run_directory, proposal.index, self.seed, report)
-        return self._complete(proposal, run, lambda: merged)
+        with run_directory.locked():
+            if run_directory.has_labels(proposal.index):
+                raise ValueError(
+                    f"generation {proposal.index + 1} has its labels already: ask again, or prepare"
+                    f" its failures with retry({str(directory)!r})"
+                )
+            # labels that are kept outlive a retry, and those told before one need no second answer
+            cache, told = run_directory.cache, [geometries[i] for i in labelled]
+            self.reference.remember(cache, told, list(labelled.values()))
+            for i in set(range(len(geometries))) - set(labelled):
+                earlier = self.reference.recall(cache, geometries[i])
+                labelled |= {} if earlier is None else {i: earlier}
+            merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(answers)]
+            run = Run(run_directory, proposal.index, self.seed, report)
+            return self._complete(proposal, run, lambda: merged)
 
     def retry(self, directory: str | Path) -> int:
         """Prepare failed labels of the last generation to be computed again; return their number.
@@ -216,10 +234,11 @@ class Loop:
         """
         run_directory = _directory(directory)
         index, labelled, failures = run_directory.last_labels()
-        if failures:
-            self.reference.remember(run_directory.cache, labelled.geometries, labelled.labels)
-            run_directory.forget_labels(index)
-        run_directory.cache.retry()
+        with run_directory.locked():
+            if failures:
+                self.reference.remember(run_directory.cache, labelled.geometries, labelled.labels)
+                run_directory.forget_labels(index)
+            run_directory.cache.retry()
         return len(failures)
 
     def settings(self, dataset: Dataset) -> dict[str, Any]:
@@ -237,17 +256,15 @@ class Loop:
             "seed": self.seed,
         }
 
-    def _opened(self, dataset: Dataset, directory: str | Path | None) -> RunDirectory:
-        """The run directory, made or checked to belong to this loop and these data."""
+    def _open(self, dataset: Dataset, run_directory: RunDirectory) -> None:
+        """Make the run directory, or check that it belongs to this loop and these data."""
         if not isinstance(dataset, Dataset):
             wrong = f"a loop starts from a Dataset, not a {type(dataset).__name__}"
             raise TypeError(f"{wrong}: give Dataset(geometries, labels)")
         if not len(dataset):
             raise ValueError("the data set is empty: a loop needs labelled structures")
-        run_directory = _directory(directory)
         if run_directory.folder is not None:
             run_directory.open(self.settings(dataset), machine())
-        return run_directory
 
     def _generation(self, dataset: Dataset, run: Run) -> Generation:
         proposal = self._propose(dataset, run)
@@ -322,6 +339,9 @@ class Loop:
                 labels[i] = answer.check(geometries[i], f"geometry {i}")
             else:
                 failures[i] = "no answer" if answer is None else str(answer)
+        if failures and not labels:
+            wrong = f"none of {len(failures)} structures got a label"
+            run.report(Note(run.generation, f"{wrong}: {next(iter(failures.values()))}"))
         share = self.recipe_of(proposal.index).calibrate
         aside = run.rng("roles").random(len(geometries)) < share
         order = sorted(labels)
@@ -330,4 +350,4 @@ class Loop:
 
 
 def _directory(directory: str | Path | None) -> RunDirectory:
-    return RunDirectory(None if directory is None else Path(directory))
+    return RunDirectory(None if directory is None else absolute(directory))

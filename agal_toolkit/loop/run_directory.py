@@ -3,41 +3,52 @@
 Layout: ``run.json`` (the settings that change results, compared when a run goes on, and a record of
 the machine), ``labels/`` (see :class:`~agal_toolkit.references.cache.Cache`), and for each
 generation a folder with one file or folder a stage. A file or folder that has its name is complete.
-Arrays are npz files without pickles and read back exactly, float for float.
+Arrays are npz files without pickles and read back exactly, float for float. Each stage carries a
+digest of its content and says what it was made from: the run's settings, its generation and name,
+and the digest of the stage before it.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from ..attack.attack import Adversary
 from ..dataset import Dataset
-from ..files import atomic_write
-from ..geometry import Geometry, Labels
+from ..files import (
+    atomic_write,
+    check_seal,
+    content_digest,
+    read_arrays,
+    read_json,
+    reading,
+    seal,
+    stored_digest,
+    write_arrays,
+    write_json,
+)
 from ..references.cache import Cache
 from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
+from .lock import LOCK, RunDirectoryError, locked
+from .packing import (
+    Arrays,
+    pack_adversaries,
+    pack_geometries,
+    pack_labels,
+    unpack_adversaries,
+    unpack_geometries,
+    unpack_labels,
+)
 
 T = TypeVar("T")
-Arrays = Mapping[str, Any]
-LabelsAndFailures = tuple[Dataset, dict[int, str]]
-FORMAT = 2  # of run directories; 1 named classes with their modules
+FORMAT = 3  # of run directories; 2 had no digests, 1 named classes with their modules
+STAGES = ("members", "calibration", "seeds", "adversaries", "verdicts", "labels", "metrics")
 _NO_RUN = "is not a run directory (it has no run.json)"
-DAMAGED = (ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile)
-
-
-class RunDirectoryError(RuntimeError):
-    """A run directory that cannot be used as it is; the message names the remedy."""
 
 
 # -- how the value of a stage is kept
@@ -45,151 +56,51 @@ class RunDirectoryError(RuntimeError):
 
 @dataclass(frozen=True)
 class Kind(Generic[T]):
-    """How to `write` and `read` a stage's value; `suffix` ends its name, empty for a folder."""
+    """How to write a stage's value and what it was made from, and to read and check both.
+
+    `suffix` ends the stage's name; it is empty for a folder.
+    """
 
     suffix: str
-    write: Callable[[Path, T], object]
-    read: Callable[[Path], T]
+    write: Callable[[Path, T, Arrays], object]
+    read: Callable[[Path, Arrays], T]
 
 
 def as_json(pack: Callable[[Any], Any] = dict, unpack: Callable[[Any], Any] = dict) -> Kind:
     """Return a kind that is kept as JSON."""
     return Kind(
         ".json",
-        lambda path, value: path.write_text(json.dumps(pack(value), indent=1)),
-        lambda path: unpack(json.loads(path.read_text())),
+        lambda path, value, origin: write_json(path, {"made_from": origin, "value": pack(value)}),
+        lambda path, origin: unpack(read_json(path, origin)["value"]),
     )
 
 
 def as_arrays(pack: Callable[[T], Arrays], unpack: Callable[[Arrays], T]) -> Kind[T]:
     """Return a kind that is kept as named arrays."""
+    return Kind(
+        ".npz",
+        lambda path, value, origin: write_arrays(path, pack(value), origin),
+        lambda path, origin: unpack(read_arrays(path, origin)),
+    )
 
-    def read(path: Path) -> T:
-        # a stream, because numpy leaks a damaged file that it opens itself
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return unpack(dict(arrays))
 
-    return Kind(".npz", lambda path, value: np.savez(path, **pack(value)), read)
+def as_folder(save: Callable[[T, Path], object], load: Callable[[Path], T]) -> Kind[T]:
+    """Return a kind that is kept as a folder, which `save` makes and `load` reads."""
+
+    def write(path: Path, value: T, origin: Arrays) -> None:
+        save(value, path)
+        seal(path, origin)
+
+    def read(path: Path, origin: Arrays) -> T:
+        check_seal(path, origin)
+        return load(path)
+
+    return Kind("", write, read)
 
 
 def members_of(trainer: Trainer) -> Kind:
     """Return the kind of members, a folder that their trainer writes and reads."""
-    return Kind("", lambda path, members: trainer.save(members, path), trainer.load)
-
-
-def _joined(parts: Sequence[ArrayLike], shape: tuple[int, ...], dtype: type = float) -> NDArray:
-    """Parts (n, *shape) in one array, which keeps its shape if there are none."""
-    return np.concatenate([np.zeros((0, *shape), dtype), *parts])
-
-
-def pack_geometries(geometries: Sequence[Geometry]) -> Arrays:
-    """Return structures of one dimension as concatenated arrays.
-
-    Raises:
-        ValueError: structures of different dimensions.
-    """
-    n, d = len(geometries), geometries[0].dimension if len(geometries) else 0
-    if any(geometry.dimension != d for geometry in geometries):
-        raise ValueError("geometries of different dimensions cannot be stored together")
-    rest = [
-        {"charge": g.charge, "multiplicity": g.multiplicity, "origin": dict(g.origin)}
-        for g in geometries
-    ]
-    return {
-        "counts": np.array([len(g) for g in geometries], dtype=np.int64),
-        "positions": _joined([g.positions for g in geometries], (d,)),
-        "numbers": _joined([g.numbers for g in geometries], (), np.int64),
-        "movable": _joined([g.movable for g in geometries], (), bool),
-        "cell": np.array([g.cell for g in geometries]).reshape(n, d, d),
-        "pbc": np.array([g.pbc for g in geometries], dtype=bool).reshape(n, d),
-        "about": np.array(json.dumps(rest)),
-    }
-
-
-def _parts(arrays: Arrays) -> list[slice]:
-    ends = np.cumsum(arrays["counts"])
-    return [slice(end - count, end) for end, count in zip(ends, arrays["counts"], strict=True)]
-
-
-def unpack_geometries(arrays: Arrays) -> list[Geometry]:
-    """Invert :func:`pack_geometries`."""
-    rest = json.loads(str(arrays["about"]))
-    return [
-        Geometry(
-            positions=arrays["positions"][part],
-            numbers=arrays["numbers"][part],
-            movable=arrays["movable"][part],
-            cell=arrays["cell"][i],
-            pbc=arrays["pbc"][i],
-            **rest[i],
-        )
-        for i, part in enumerate(_parts(arrays))
-    ]
-
-
-def pack_labels(value: LabelsAndFailures) -> Arrays:
-    """Return labelled structures with their roles, and reasons of failures by index, as arrays."""
-    dataset, failures = value
-    n, d = len(dataset), dataset[0].dimension if len(dataset) else 0
-    stresses = [label.stress for label in dataset.labels]
-    nothing = np.full((d, d), np.nan)
-    return {
-        **pack_geometries(dataset.geometries),
-        "energy": dataset.energies.astype(float),
-        "forces": _joined(dataset.forces, (d,)),
-        "stress": np.array([nothing if s is None else s for s in stresses]).reshape(n, d, d),
-        "has_stress": np.array([s is not None for s in stresses], dtype=bool),
-        "roles": np.array(json.dumps(dataset.roles)),
-        "failed": np.array(sorted(failures), dtype=np.int64),
-        "reasons": np.array([failures[i] for i in sorted(failures)], dtype=np.str_),
-    }
-
-
-def unpack_labels(arrays: Arrays) -> LabelsAndFailures:
-    """Invert :func:`pack_labels`."""
-    labels = [
-        Labels(
-            energy=arrays["energy"][i],
-            forces=arrays["forces"][part],
-            stress=arrays["stress"][i] if arrays["has_stress"][i] else None,
-        )
-        for i, part in enumerate(_parts(arrays))
-    ]
-    dataset = Dataset(unpack_geometries(arrays), labels, json.loads(str(arrays["roles"])))
-    failures = zip(arrays["failed"], arrays["reasons"], strict=True)
-    return dataset, {int(i): str(reason) for i, reason in failures}
-
-
-def pack_adversaries(adversaries: Sequence[Adversary]) -> Arrays:
-    """Return the adversaries of one attack, whose paths have equally many steps, as arrays."""
-    paths = [adversary.path for adversary in adversaries]
-    cells = [adversary.cells for adversary in adversaries if adversary.cells is not None]
-    return {
-        **pack_geometries([adversary.geometry for adversary in adversaries]),
-        "seed": np.array([adversary.seed for adversary in adversaries], dtype=np.int64),
-        "paths": np.concatenate(paths, axis=1) if paths else np.zeros((0, 0, 0)),
-        "losses": np.array([adversary.losses for adversary in adversaries]),
-        "kept": np.array([adversary.kept for adversary in adversaries], dtype=np.int64),
-        "reached": np.array([adversary.reached for adversary in adversaries], dtype=bool),
-        **({"cells": np.stack(cells)} if cells else {}),
-    }
-
-
-def unpack_adversaries(arrays: Arrays) -> list[Adversary]:
-    """Invert :func:`pack_adversaries`."""
-    geometries = unpack_geometries(arrays)
-    return [
-        Adversary(
-            seed=int(arrays["seed"][i]),
-            geometry=geometries[i],
-            path=arrays["paths"][:, part],
-            losses=arrays["losses"][i],
-            kept=int(arrays["kept"][i]),
-            reached=bool(arrays["reached"][i]),
-            cells=arrays["cells"][i] if "cells" in arrays else None,
-        )
-        for i, part in enumerate(_parts(arrays))
-    ]
+    return as_folder(trainer.save, trainer.load)
 
 
 CALIBRATION_LAWS = as_json(Calibration.to_json, Calibration.from_json)
@@ -228,43 +139,85 @@ class RunDirectory:
     def open(self, settings: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
         """Make the directory, or check that it belongs to a run with these `settings`.
 
-        `machine` is written when the directory is made, and never compared.
+        `machine` is written when the directory is made, and never compared. A directory that holds
+        only what an unfinished start left counts as empty.
 
         Raises:
-            RunDirectoryError: not writable, not a run directory, or made with other settings (the
-                differences are shown).
+            RunDirectoryError: not writable, not a run directory, in use by another process, or made
+                with other settings (the differences are shown).
         """
         if self.folder is None:
             return
         file = self.folder / "run.json"
-        if not file.exists():
-            if self.folder.exists() and (not self.folder.is_dir() or any(self.folder.iterdir())):
-                wrong = f"{self.folder} exists and {_NO_RUN}"
-                raise RunDirectoryError(f"{wrong}: give another or an empty one")
-            content = {"format": FORMAT, "settings": settings, "about": machine}
-            _write(file, lambda part: part.write_text(json.dumps(content, indent=1)))
-            return
+        foreign = f"{self.folder} exists and {_NO_RUN}: give another or an empty one"
+        if self.folder.exists() and not self.folder.is_dir():
+            raise RunDirectoryError(foreign)
+        if not file.exists() and not self._is_empty():
+            raise RunDirectoryError(foreign)
+        with _writing(file):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with self.locked():
+            if self._is_empty():
+                content = {"format": FORMAT, "settings": settings, "about": machine}
+                _write(file, lambda part: write_json(part, content))
+            stored = self._settings()
+            lines = differences(stored, json.loads(json.dumps(settings)))
+            if lines:
+                remedy = "give another directory, or the old settings"
+                listed = "\n  ".join([f"made with other settings; {remedy}:", *lines])
+                raise RunDirectoryError(f"{self.folder} was {listed}")
+            for part in ("part-*", "generation_*/part-*", "labels/*/part-*"):
+                for left in self.folder.glob(part):  # by a process that was killed
+                    shutil.rmtree(left, ignore_errors=True)
+
+    def _is_empty(self) -> bool:
+        """Whether there is nothing but what an unfinished start left."""
+        assert self.folder is not None
+        names = [path.name for path in self.folder.iterdir()] if self.folder.exists() else []
+        if not all(name.startswith((LOCK, "part-", "run.json")) for name in names):
+            return False
+        file = self.folder / "run.json"
         try:
-            content = json.loads(file.read_text())
-            stored, stored_format = content["settings"], content.get("format", 1)
-        except (*DAMAGED, OSError) as error:
-            remedy = "give another directory"
-            raise RunDirectoryError(f"{file} is damaged ({error}): {remedy}") from error
+            return not file.exists() or not json.loads(file.read_text())
+        except (ValueError, RecursionError):
+            return True
+        except OSError:
+            return False
+
+    def _settings(self) -> dict[str, Any]:
+        """The settings in ``run.json``."""
+        assert self.folder is not None
+        file = self.folder / "run.json"
+        if not file.exists():
+            raise RunDirectoryError(
+                f"{self.folder} {_NO_RUN}: give the directory of a run, or put it back if it was"
+                " removed or moved while it was in use"
+            )
+        with reading(file, "give another directory", RunDirectoryError):
+            stored_format = json.loads(file.read_text()).get("format", 1)
+            content = read_json(file) if stored_format == FORMAT else {}
+            settings = dict(content.get("settings", {}))
         if stored_format != FORMAT:
             wrong = f"{self.folder} has format {stored_format}, this version reads format {FORMAT}"
             raise RunDirectoryError(f"{wrong}: give another directory, or the version that made it")
-        lines = differences(stored, json.loads(json.dumps(settings)))
-        if lines:
-            remedy = "give another directory, or the old settings"
-            listed = "\n  ".join([f"made with other settings; {remedy}:", *lines])
-            raise RunDirectoryError(f"{self.folder} was {listed}")
-        if not os.access(self.folder, os.W_OK):
-            raise RunDirectoryError(f"cannot write to {self.folder}: make it writable, or copy it")
+        return settings
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes and other runs of this one from computing here; see `lock`."""
+        if self.folder is None:
+            yield
+            return
+        with locked(self.folder):
+            yield
 
     @property
     def cache(self) -> Cache:
-        """The cache of this run's labels."""
-        return Cache(None if self.folder is None else self.folder / "labels")
+        """The cache of this run's labels; RunDirectoryError if the directory was removed."""
+        if self.folder is None:
+            return Cache(None)
+        self._settings()
+        return Cache(self.folder / "labels")
 
     def path(self, generation: int, name: str = "") -> Path | None:
         """Return the path of a file or folder of a generation, or of the generation's folder."""
@@ -288,12 +241,30 @@ class RunDirectory:
         path = self.path(generation, name + kind.suffix)
         if path is None:
             return compute()
+        origin = self._origin(generation, name)
         if path.exists():
-            return _read(path, kind)
-        value = compute()
-        _write(path, lambda part: kind.write(part, value))
+            value = _read(path, kind, origin)
+        else:
+            with _writing(path):
+                path.parent.mkdir(exist_ok=True)
+            value = compute()
+            _write(path, lambda part: kind.write(part, value, origin))
         shutil.rmtree(path.with_name(f"{name}.scratch"), ignore_errors=True)
         return value
+
+    def _origin(self, generation: int, name: str) -> dict[str, Any]:
+        """What a stage is made from, as JSON."""
+        run = content_digest(self._settings())
+        before = list(STAGES[: STAGES.index(name)]) if name in STAGES else []
+        places = [(generation, stage) for stage in reversed(before)] + [(generation - 1, "labels")]
+        for place, stage in places:
+            for kind in (".json", ".npz", ""):
+                path = self.path(place, stage + kind)
+                if path is not None and path.exists():
+                    with reading(path, DELETE, RunDirectoryError):
+                        after = stored_digest(path)
+                    return {"run": run, "generation": generation, "stage": name, "after": after}
+        return {"run": run, "generation": generation, "stage": name, "after": None}
 
     def has_labels(self, generation: int) -> bool:
         """Return whether the labels of a generation are finished."""
@@ -301,15 +272,16 @@ class RunDirectory:
 
     def last_labels(self) -> tuple[int, Dataset, dict[int, str]]:
         """Return the last generation with labels, its labelled structures and its failures."""
-        if self.folder is None or not (self.folder / "run.json").exists():
-            raise RunDirectoryError(f"{self.folder} {_NO_RUN}: give the directory of a run")
+        if self.folder is None:
+            raise RunDirectoryError("there is no directory: give the directory of a run")
+        self._settings()
         generation = 0
         while self.has_labels(generation + 1):
             generation += 1
         path = self.path(generation, f"labels{LABELS.suffix}")
         if path is None or not path.exists():
             return generation, Dataset(), {}
-        return generation, *_read(path, LABELS)
+        return generation, *_read(path, LABELS, self._origin(generation, "labels"))
 
     def forget_labels(self, generation: int) -> None:
         """Remove the labels of a generation, and everything that was computed after them."""
@@ -321,20 +293,23 @@ class RunDirectory:
             path.unlink(missing_ok=True)
 
 
-def _read(path: Path, kind: Kind[T]) -> T:
-    try:
-        return kind.read(path)
-    except (*DAMAGED, OSError) as error:
-        raise RunDirectoryError(
-            f"{path} is damaged ({type(error).__name__}: {error}): delete it, and it will be"
-            " computed again from the stages before it"
-        ) from error
+DELETE = "delete it, and it will be computed again from the stages before it"
+
+
+def _read(path: Path, kind: Kind[T], origin: Arrays) -> T:
+    with reading(path, DELETE, RunDirectoryError):
+        return kind.read(path, origin)
 
 
 def _write(path: Path, write: Callable[[Path], object]) -> None:
+    with _writing(path), atomic_write(path, parents=False) as part:
+        write(part)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        with atomic_write(path) as part:
-            write(part)
+        yield
     except OSError as error:
         raise RunDirectoryError(
             f"cannot write {path} ({error}): give a directory that can be written to; what is"

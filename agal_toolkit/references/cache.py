@@ -1,16 +1,15 @@
 """Labels on disk, one small file each, named by the digests of the settings and of the geometry.
 
 Labels are expensive, so each file is complete on disk before its label is yielded. Failures are
-kept as well and not computed again. Files are JSON, and npz without pickled objects; any of them
-may be deleted by hand, at the price of computing the label again.
+kept as well and not computed again. Files are JSON, and npz without pickled objects, each with a
+digest of its content and of both names, so that damage and files under another name are noticed;
+any of them may be deleted by hand, at the price of computing the label again.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,16 +17,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..files import atomic_write
+from ..files import (
+    absolute,
+    atomic_write,
+    read_arrays,
+    read_json,
+    reading,
+    write_arrays,
+    write_json,
+)
 from ..geometry import Geometry, Labels
 from .outcomes import LabelFailed, Outcome
+
+DELETE = "delete it to label its geometry again"
 
 
 @dataclass(frozen=True)
 class Cache:
     """Labels and failures in `folder`, which is made when needed; None keeps nothing.
+
+    A relative folder is that of the moment when the cache is made.
 
     Layout: ``folder/<settings digest>/<geometry digest>.npz`` for labels, ``.failed.json`` for
     failures, and one ``settings.json`` beside them for people. Several processes may use one
@@ -36,32 +45,50 @@ class Cache:
 
     folder: str | os.PathLike | None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", None if self.folder is None else absolute(self.folder))
+
     def read(self, settings: str, geometry: Geometry) -> Outcome | None:
-        """Return what is kept under the digest `settings`, or None; ValueError if it is damaged."""
+        """Return what is kept under the digest `settings`, or None.
+
+        Raises:
+            DamagedFile: a file that is damaged, or of another geometry or other settings.
+        """
         if self.folder is None:
             return None
-        labels, failed = self._paths(settings, geometry)
-        if labels.exists():
-            return _read_labels(labels, geometry)
-        return _read_failure(failed) if failed.exists() else None
+        path, failed = self._paths(settings, geometry)
+        origin = {"settings": settings, "geometry": geometry.digest()}
+        if path.exists():
+            with reading(path, DELETE):
+                arrays = read_arrays(path, origin)
+                stress = arrays.get("stress")
+                labels = Labels(energy=arrays["energy"], forces=arrays["forces"], stress=stress)
+                return labels.check(geometry)
+        if not failed.exists():
+            return None
+        with reading(failed, DELETE):
+            record = read_json(failed, origin)
+            return LabelFailed(record["reason"], record["traceback"], record["timeout"])
 
     def write(self, settings: str, geometry: Geometry, outcome: Outcome) -> None:
         """Keep `outcome`; labels replace an earlier failure."""
         if self.folder is None:
             return
         labels, failed = self._paths(settings, geometry)
+        origin = {"settings": settings, "geometry": geometry.digest()}
         if isinstance(outcome, LabelFailed):
-            now = datetime.now(UTC).isoformat(timespec="seconds")
             record = {"reason": outcome.reason, "traceback": outcome.traceback}
-            record |= {"time": now, "origin": dict(geometry.origin)}
+            record |= {"timeout": outcome.timeout, "made_from": origin}
+            record |= {"time": datetime.now(UTC).isoformat(timespec="seconds")}
+            record |= {"origin": json.loads(json.dumps(dict(geometry.origin), default=str))}
             with _writing(failed) as part:
-                part.write_text(json.dumps(record, indent=1, default=str))
+                write_json(part, record)
             return
-        arrays: dict[str, Any] = {"energy": np.array(outcome.energy), "forces": outcome.forces}
+        arrays: dict[str, Any] = {"energy": outcome.energy, "forces": outcome.forces}
         if outcome.stress is not None:
             arrays["stress"] = outcome.stress
         with _writing(labels) as part:
-            np.savez(part, **arrays)
+            write_arrays(part, arrays, origin)
         failed.unlink(missing_ok=True)
 
     def describe(self, settings: str, description: Mapping[str, Any]) -> None:
@@ -73,7 +100,7 @@ class Cache:
             return
         path = Path(self.folder) / settings / "settings.json"
         if not path.exists() or not os.access(path.parent, os.W_OK):
-            with _writing(path) as part:
+            with _writing(path, parents=True) as part:
                 part.write_text(json.dumps(description, indent=1, sort_keys=True))
 
     def retry(self) -> int:
@@ -90,35 +117,11 @@ class Cache:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[Path]:
+def _writing(path: Path, parents: bool = False) -> Iterator[Path]:
     """:func:`atomic_write` with the cache's remedy."""
     try:
-        with atomic_write(path) as part:
+        with atomic_write(path, parents) as part:
             yield part
     except OSError as error:
         remedy = "give the cache a folder that can be written to"
         raise OSError(f"cannot write {path} ({error}): {remedy}") from error
-
-
-def _damaged(path: Path, error: Exception) -> ValueError:
-    reason = f"{type(error).__name__}: {error}"
-    return ValueError(f"{path} is damaged ({reason}): delete it to label its geometry again")
-
-
-def _read_labels(path: Path, geometry: Geometry) -> Labels:
-    errors = (ValueError, TypeError, KeyError, EOFError, OSError, AttributeError)
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            stress = arrays["stress"] if "stress" in arrays.files else None
-            labels = Labels(energy=arrays["energy"], forces=arrays["forces"], stress=stress)
-        return labels.check(geometry)
-    except (*errors, zipfile.BadZipFile) as error:
-        raise _damaged(path, error) from error
-
-
-def _read_failure(path: Path) -> LabelFailed:
-    try:
-        record = json.loads(path.read_text())
-        return LabelFailed(record["reason"], record["traceback"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, error) from error

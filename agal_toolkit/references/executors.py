@@ -29,6 +29,7 @@ def through(
 
     Raises:
         RuntimeError: the executor cannot run the label function, or broke.
+        ImportError, FileNotFoundError: `label` raised it, so it cannot label anything.
     """
     futures: dict[Future[Reply], int] = {}
     try:
@@ -43,7 +44,7 @@ def through(
             pending -= done
             for future, reason in clock.late(pending, progress=bool(done)):
                 pending.discard(future)
-                yield futures[future], LabelFailed(reason)
+                yield futures[future], LabelFailed(reason, timeout=timeout)
     finally:
         for future in futures:
             future.cancel()

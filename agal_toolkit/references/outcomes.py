@@ -6,6 +6,8 @@ arrays. The traceback of a label function that raised is kept as text.
 
 from __future__ import annotations
 
+import os
+import sys
 import traceback
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
@@ -16,17 +18,20 @@ Label = Callable[[Geometry], Labels]
 INSTALL = "pip install 'agal_toolkit[references]'"
 OTHER_SPIN = "give another multiplicity, or drop the geometry (MinDistance before labelling)"
 IMPORTABLE = "put it into a module that can be imported"
+# What a label function raises for all geometries alike: a library or a program is missing.
+CANNOT_WORK = (ImportError, FileNotFoundError)
 
 
 class LabelFailed(Exception):
     """No usable labels for one geometry: the reason, and the label function's traceback as text.
 
-    The traceback is empty if the label function did not raise (a timeout, a crash).
+    The traceback is empty if the label function did not raise (a timeout, a crash). `timeout` is
+    the limit in seconds that it exceeded, None if it failed for another reason.
     """
 
-    def __init__(self, reason: str, traceback: str = "") -> None:
-        super().__init__(reason, traceback)
-        self.reason, self.traceback = reason, traceback
+    def __init__(self, reason: str, traceback: str = "", timeout: float | None = None) -> None:
+        super().__init__(reason, traceback, timeout)
+        self.reason, self.traceback, self.timeout = reason, traceback, timeout
 
     def __str__(self) -> str:
         return self.reason
@@ -49,14 +54,16 @@ class NotConverged(RuntimeError):
 
 Outcome = Labels | LabelFailed
 Outcomes = Generator[tuple[int, Outcome], None, None]  # (index of the geometry, outcome)
-Reply = dict[str, Any] | LabelFailed
+Reply = dict[str, Any] | LabelFailed | ImportError | FileNotFoundError
 
 
 def reply(label: Label, fields: Mapping[str, Any]) -> Reply:
     """Return the fields of the labels of ``Geometry(**fields)``, or why there are none.
 
-    Interrupts and exits are raised.
+    Interrupts and exits are raised. A process that the label function forked ends here: two
+    processes with one answer each would give later geometries the labels of earlier ones.
     """
+    process = os.getpid()
     try:
         geometry = Geometry(**fields)
         labels = label(geometry)
@@ -64,13 +71,29 @@ def reply(label: Label, fields: Mapping[str, Any]) -> Reply:
             expected = "expected Labels(energy=..., forces=...)"
             raise TypeError(f"the label function returned {type(labels).__name__}, {expected}")
         labels.check(geometry)
+    except CANNOT_WORK as error:
+        kind = ImportError if isinstance(error, ImportError) else FileNotFoundError
+        return kind(f"the label function cannot work: {error}")  # plain, so that it can travel
     except Exception as error:
-        return LabelFailed(f"{type(error).__name__}: {error}", traceback.format_exc())
+        return LabelFailed(f"{type(error).__name__}: {_text(error)}", traceback.format_exc())
+    finally:
+        if os.getpid() != process:
+            ending = sys.exc_info()[1]
+            os._exit(0 if isinstance(ending, SystemExit) and not ending.code else 1)
     return {"energy": labels.energy, "forces": labels.forces, "stress": labels.stress}
 
 
+def _text(error: Exception) -> str:
+    try:
+        return str(error)
+    except Exception as second:
+        return f"(its message cannot be shown: {type(second).__name__})"
+
+
 def outcome(reply: Reply) -> Outcome:
-    """Return the labels that a reply holds, or its failure."""
+    """Return the labels that a reply holds, or its failure; raise what concerns all geometries."""
+    if isinstance(reply, CANNOT_WORK):
+        raise reply
     return reply if isinstance(reply, LabelFailed) else Labels(**reply)
 
 

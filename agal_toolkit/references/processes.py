@@ -20,7 +20,7 @@ from multiprocessing.connection import wait
 
 from ..geometry import Geometry
 from .outcomes import IMPORTABLE, Label, LabelFailed, Outcome, Outcomes, outcome
-from .worker import BEGUN, INTERRUPTED, UNUSABLE, Message, Worker, portable
+from .worker import BEGUN, INTERRUPTED, OUT_OF_STEP, UNUSABLE, Message, Worker, portable
 
 STARTUP = 300.0  # seconds a worker may take to start and to import the label function
 
@@ -69,6 +69,7 @@ class Processes:
         Raises:
             TypeError: `label` cannot be sent to another process.
             RuntimeError: the pool is already running, or a worker cannot start or import `label`.
+            ImportError, FileNotFoundError: `label` raised it, so it cannot label anything.
         """
         code = portable(label)
         if not self._running.acquire(blocking=False):
@@ -115,6 +116,11 @@ class Processes:
         """Return what the last `message` of `worker` means; None if it died or is late."""
         if message == INTERRUPTED:
             raise KeyboardInterrupt
+        if message == OUT_OF_STEP:
+            self._drop(worker)
+            wrong = "its process sent an answer to another question"
+            remedy = "a label function must not write to the pipes of its process"
+            return LabelFailed(f"{wrong}: {remedy}")
         if message is not None:
             kind, content = message
             if kind == UNUSABLE:
@@ -125,7 +131,9 @@ class Processes:
         self._drop(worker)
         died = f"died (exit code {worker.exitcode})"
         if task.begun:
-            return LabelFailed(f"no answer within {timeout:g} s" if late else f"the process {died}")
+            if late:
+                return LabelFailed(f"no answer within {timeout:g} s", timeout=timeout)
+            return LabelFailed(f"the process {died}")
         event = f"was not ready within {STARTUP:.0f} s" if late else f"{died} before it could begin"
         remedy = "a script must start processes below `if __name__ == '__main__':`"
         raise RuntimeError(f"a worker process {event}: {remedy}")

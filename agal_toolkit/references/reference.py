@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 from ase import Atoms
+from ase.calculators.calculator import BaseCalculator
 
 from ..events import Labelled, Report, ignore
 from ..geometry import Geometry, Labels, as_geometry
@@ -43,13 +44,15 @@ class Reference:
             `label` is a frozen dataclass, whose fields identify it; these are added to them.
         executor: Computes the labels: :func:`processes` (can kill), any concurrent.futures.Executor
             (cannot), or None for this thread, or, with a timeout, for one process during a call.
-        timeout: Seconds one label may take, not counting the start of its process.
+        timeout: Seconds one label may take, not counting the start of its process. Labels in the
+            cache that failed for a shorter one are asked for again.
         retries: How many more times a failed label is tried, after the others.
         accept: (geometry, labels) -> None, or the reason why these labels are refused.
 
     Raises:
-        ValueError: `settings` missing, `timeout` or `retries` out of range, or a timeout with a
-            ProcessPoolExecutor, which reports queued tasks as running.
+        TypeError: `label` is no label function, or an ASE calculator.
+        ValueError: `label` is a class, `settings` missing, `timeout` or `retries` out of range, or
+            a timeout with a ProcessPoolExecutor, which reports queued tasks as running.
     """
 
     label: Label
@@ -60,6 +63,15 @@ class Reference:
     accept: Callable[[Geometry, Labels], str | None] = always
 
     def __post_init__(self) -> None:
+        if isinstance(self.label, BaseCalculator):
+            kind = type(self.label).__name__
+            remedy = f"Reference(CalculatorLabels({kind}, {{...}})), with its settings by name"
+            raise TypeError(f"label is an ASE calculator: give its class and settings, {remedy}")
+        if isinstance(self.label, type):
+            kind, ase_class = self.label.__name__, issubclass(self.label, BaseCalculator)
+            remedy = f"CalculatorLabels({kind})" if ase_class else f"{kind}(...)"
+            wrong = f"label is the class {kind}, not an object of it (a frozen dataclass, say)"
+            raise ValueError(f"{wrong}: give Reference({remedy})")
         if not callable(self.label):
             kind = type(self.label).__name__
             raise TypeError(f"label is a {kind}, expected a callable: Geometry -> Labels")
@@ -116,7 +128,7 @@ class Reference:
 
     def __call__(
         self,
-        geometries: Sequence[Geometry | Atoms],
+        geometries: Geometry | Atoms | Sequence[Geometry | Atoms],
         cache: Cache | None = None,
         report: Report = ignore,
     ) -> Iterator[tuple[int, Outcome | Refused]]:
@@ -130,7 +142,11 @@ class Reference:
             ValueError: a damaged file in `cache`, or a lambda as label with a cache.
             OSError: `cache` cannot be written to.
             TypeError, RuntimeError: the executor cannot run the label function.
+            ImportError, FileNotFoundError: the label function raised it: a library or a program is
+                missing, which concerns all geometries.
         """
+        if isinstance(geometries, (Geometry, Atoms)):
+            geometries = [geometries]
         structures = [as_geometry(geometry) for geometry in geometries]
         return self._labelled(structures, Cache(None) if cache is None else cache, report)
 
@@ -161,7 +177,7 @@ class Reference:
         missing = []
         for indices in copies.values():
             outcome = cache.read(settings, geometries[indices[0]])
-            if outcome is None:
+            if outcome is None or self._has_more_time(outcome):
                 missing.append(indices)
             else:
                 yield indices, outcome, True
@@ -174,6 +190,11 @@ class Reference:
             for position, outcome in outcomes:
                 cache.write(settings, first[position], outcome)
                 yield missing[position], outcome, False
+
+    def _has_more_time(self, outcome: Outcome) -> bool:
+        """Whether a label failed because its time was shorter than `timeout`."""
+        limit = outcome.timeout if isinstance(outcome, LabelFailed) else None
+        return limit is not None and (self.timeout is None or self.timeout > limit)
 
     def _computed(self, geometries: list[Geometry]) -> Outcomes:
         """(index, outcome) in rounds; each round tries again what failed in the one before."""

@@ -3,7 +3,7 @@
 It is spawned, not forked: the parent may hold torch threads and CUDA. On POSIX it leads a process
 group of its own, so that killing it also kills the programs it started, an interrupt of the
 terminal reaches only the parent, and a parent that dies takes it along. Pickles travel between
-parent and worker only.
+parent and worker only, and every answer has the number of its question.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from ..geometry import Geometry
 from .outcomes import IMPORTABLE, Label, reply
 
 # A message is (kind, content): a label begins, it was interrupted, its function cannot be imported
-# (content: the error), or it is done (content: the reply).
+# (content: the error), it is done (content: the reply), or the worker is out of step.
 Message = tuple[str, Any]
 BEGUN, INTERRUPTED, UNUSABLE, DONE = ("begun", None), ("interrupted", None), "unusable", "done"
+OUT_OF_STEP = ("out of step", None)
 _SPAWN = multiprocessing.get_context("spawn")
 _ENVIRONMENT = threading.Lock()
 
@@ -58,6 +59,7 @@ class Worker:
             target=_work, args=(child, threads), daemon=True, name="agal_toolkit label"
         )
         self._code: bytes | None = None
+        self._question = 0
         self.exitcode: int | None = None
         with _threads_in_environment(threads):
             self._process.start()
@@ -73,16 +75,23 @@ class Worker:
 
         A dead process shows in `sentinel`, not here.
         """
+        self._question += 1
         with suppress(OSError):
-            self.pipe.send((None if code == self._code else code, geometry.to_dict()))
+            known = None if code == self._code else code
+            self.pipe.send((self._question, known, geometry.to_dict()))
         self._code = code
 
     def message(self) -> Message | None:
         """Return the next message of the process; None if there is none."""
         try:
-            return self.pipe.recv() if self.pipe.poll() else None
+            if not self.pipe.poll():
+                return None
+            question, message = self.pipe.recv()
+            return message if question == self._question else OUT_OF_STEP
         except (EOFError, OSError):
             return None
+        except Exception:  # no message of ours
+            return OUT_OF_STEP
 
     def kill(self) -> None:
         """End the process and everything it started, at once."""
@@ -121,17 +130,17 @@ def _work(pipe: Connection, threads: int) -> None:
     label: Any = None
     with suppress(EOFError, OSError):  # the parent is gone, or no longer wants the reply
         while True:
-            code, geometry = pipe.recv()
+            question, code, geometry = pipe.recv()
             try:
                 label = label if code is None else pickle.loads(code)
             except Exception as error:
-                pipe.send((UNUSABLE, f"{type(error).__name__}: {error}"))
+                pipe.send((question, (UNUSABLE, f"{type(error).__name__}: {error}")))
                 continue
-            pipe.send(BEGUN)
+            pipe.send((question, BEGUN))
             try:
-                pipe.send((DONE, reply(label, geometry)))
+                pipe.send((question, (DONE, reply(label, geometry))))
             except KeyboardInterrupt:
-                pipe.send(INTERRUPTED)
+                pipe.send((question, INTERRUPTED))
 
 
 def _follow_parent() -> None:

@@ -9,7 +9,6 @@ than their arithmetic.
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from ..files import atomic_write
+from ..files import atomic_write, read_arrays, reading, write_arrays
 
 # torch's defaults
 ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
@@ -116,10 +115,11 @@ class MemberAdam:
 
     def save(self, file: Path, fit: str, epoch: int, rng: Generator) -> None:
         """Write a checkpoint of the `fit` of that name."""
-        record = json.dumps({"fit": fit, "epoch": epoch, "rng": rng.bit_generator.state})
+        record = json.dumps({"epoch": epoch, "rng": rng.bit_generator.state})
+        arrays = self._state() | {"about": np.array(record)}
         try:
-            with atomic_write(file) as part:
-                np.savez(part, **self._state(), about=np.array(record))
+            with atomic_write(file, parents=False) as part:
+                write_arrays(part, arrays, {"fit": fit})
         except OSError as error:
             remedy = "free the disk or give another directory; finished stages are kept"
             raise OSError(f"cannot write the checkpoint {file} ({error}): {remedy}") from error
@@ -128,30 +128,21 @@ class MemberAdam:
         """Read a checkpoint and return the epoch to go on with.
 
         Raises:
-            ValueError: a damaged file, or one of a fit that is not called `fit`; names it.
+            DamagedFile: a damaged file, or one of a fit that is not called `fit`; names it.
         """
-        restart = "delete it, and the fit starts from its beginning"
-        names = [*self._state(), "about"]
-        try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in names}
+        remedy = (
+            "delete it, and the fit starts from its beginning; a fit of other data, weights,"
+            " settings or random numbers needs a folder of its own"
+        )
+        with reading(file, remedy):
+            arrays = read_arrays(file, {"fit": fit})
             record = json.loads(str(arrays["about"]))
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            damage = f"is damaged ({type(error).__name__}: {error})"
-            raise ValueError(f"the checkpoint {file} {damage}: {restart}") from error
-        if "fit" not in record:
-            wrong = "was written by an older version and does not name its fit"
-            raise ValueError(f"the checkpoint {file} {wrong}: {restart}")
-        if record["fit"] != fit:
-            wrong = "is of a fit of other data, weights, settings or random numbers"
-            remedy = f"{restart}, or give this fit a folder of its own"
-            raise ValueError(f"the checkpoint {file} {wrong}: {remedy}")
-        tensors = (self.flat, self.best_weights, *self.moments)
-        for name, tensor in zip(names[:4], tensors, strict=True):
-            tensor.copy_(torch.from_numpy(arrays[name]))
-        for step, stored_step in zip(self.steps, arrays["steps"], strict=True):
-            step.fill_(float(stored_step))
-        self.rates, self.best = arrays["rates"], arrays["best"]
-        self.reference, self.waited = arrays["reference"], arrays["waited"]
-        rng.bit_generator.state = record["rng"]
-        return record["epoch"]
+            tensors = (self.flat, self.best_weights, *self.moments)
+            for name, tensor in zip(self._state(), tensors, strict=False):
+                tensor.copy_(torch.from_numpy(arrays[name]))
+            for step, stored_step in zip(self.steps, arrays["steps"], strict=True):
+                step.fill_(float(stored_step))
+            self.rates, self.best = arrays["rates"], arrays["best"]
+            self.reference, self.waited = arrays["reference"], arrays["waited"]
+            rng.bit_generator.state = record["rng"]
+            return record["epoch"]

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -23,6 +23,15 @@ from torch import nn
 
 from ..dataset import Dataset, chunks
 from ..events import Epoch, Report, ignore
+from ..files import (
+    absolute,
+    read_arrays,
+    read_json,
+    reading,
+    stored_digest,
+    write_arrays,
+    write_json,
+)
 from ..potentials.members import Stacked
 from ..potentials.protocol import Baseline, Members
 from .loss import EpochOrder, TrainingData
@@ -164,7 +173,9 @@ class TorchTrainer:
         without = ~valid.any(axis=1)
         every = 1 if self.keep_best or self.patience is not None else 10
 
-        file = None if scratch is None else scratch / "fit.npz"
+        file = None if scratch is None else absolute(scratch) / "fit.npz"
+        if file is not None:  # later it is not made anew, should it be removed
+            file.parent.mkdir(parents=True, exist_ok=True)
         name = "" if file is None else self._fit_name(data, weights, valid, rng, module)
         start = optimizer.resume(file, name, rng) if file is not None and file.exists() else 0
         saved = time.monotonic()
@@ -237,31 +248,44 @@ class TorchTrainer:
         folder.mkdir(parents=True, exist_ok=True)
         state = members.module.state_dict()
         arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
-        np.savez(folder / "parameters.npz", **arrays)
+        parameters = write_arrays(folder / "parameters.npz", arrays, {})
         record = {"members": len(members), "baseline": members.baseline.to_json()}
-        record["network"] = repr(members.module)
-        (folder / "members.json").write_text(json.dumps(record))
+        record |= {"network": repr(members.module), "parameters": parameters}
+        write_json(folder / "members.json", record)
 
     def load(self, folder: Path) -> Stacked:
         """Read members that :meth:`save` wrote into this trainer's network.
 
         Raises:
+            DamagedFile: damaged files, or files of different committees.
             ValueError: parameters of a network whose sizes, elements or cutoff are different.
         """
-        record = json.loads((folder / "members.json").read_text())
+        record, arrays = _saved(folder)
         module = self.network([0] * record["members"])
         other = f"the parameters in {folder} belong to another network than {module}: "
         if record.get("network", repr(module)) != repr(module):  # older files do not name it
             raise ValueError(f"{other}they are those of {record['network']}")
-        # a stream, because numpy leaks a damaged file that it opens itself
-        file = folder / "parameters.npz"
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            state = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
         try:
-            module.load_state_dict(state)
+            module.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
         except RuntimeError as error:
             raise ValueError(f"{other}{error}") from None
         return Stacked(module.to(self.device).requires_grad_(False), Baseline(record["baseline"]))
+
+
+def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """The record and the parameters of saved members, with their digests checked.
+
+    Members that were saved before there were digests have none, and nothing else that is new.
+    """
+    file, remedy = folder / "members.json", "save the members again, or train them again"
+    with reading(file, remedy):
+        proved = not set(json.loads(file.read_text())) <= {"members", "baseline", "network"}
+        record = read_json(file) if proved else json.loads(file.read_text())
+    file = folder / "parameters.npz"
+    with reading(file, remedy):
+        if proved and stored_digest(file) != record["parameters"]:
+            raise ValueError("it belongs to another members.json")
+        return record, read_arrays(file, {} if proved else None)
 
 
 def _check_weights(data: Dataset, weights: NDArray, valid: NDArray) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -224,10 +225,21 @@ class Background(HasTraits, Generic[T]):
         return self
 
     def _enter(self, state: str) -> None:
-        """Change the state under the lock, so that observers see states in their order."""
+        """Change the state under the lock, so that observers see states in their order.
+
+        An observer that raises gets a warning, and the run goes on in its new state.
+        """
         with self._lock:
             self._worked, self._since = self.seconds, time.monotonic()
-            self.state = state
+            try:
+                self.state = state
+            except Exception as error:  # of an observer: the state has been set by now
+                kind = type(error).__name__
+                warnings.warn(
+                    f"an observer of the run's state {state!r} failed ({kind}: {error}); the run"
+                    " goes on",
+                    stacklevel=2,
+                )
 
     # -- the worker
 

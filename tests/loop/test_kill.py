@@ -54,9 +54,11 @@ def files(folder, generation):
 
 @pytest.fixture(scope="module")
 def left_alone(tmp_path_factory):
-    """The same run in this process, uninterrupted."""
+    """The same run, uninterrupted; a script too, because names of settings are in the digests."""
     folder = tmp_path_factory.mktemp("left alone")
-    killed_run.main(folder)
+    with start(folder) as process:
+        output = process.communicate(timeout=120)[0]
+    assert process.returncode == 0, output
     return folder
 
 
@@ -76,7 +78,7 @@ def test_killed_in_training_attacking_and_labelling(left_alone, tmp_path):
     assert {name: value for name, value in mine.items() if name.startswith("generation")} == {
         name: value for name, value in whole.items() if name.startswith("generation")
     }
-    assert sum(name.startswith("generation") for name in whole) == 7 * killed_run.GENERATIONS
+    assert sum(name.startswith("generation") for name in whole) == 8 * killed_run.GENERATIONS
     lines = (tmp_path / "asked").read_text().splitlines()
     assert lines[: len(labelled)] == labelled
     assert len(labelled) == 4 + 2

@@ -383,6 +383,7 @@ def test_foreign_damaged_and_unwritable_directories(tmp_path):
     (tmp_path / "foreign" / "thesis.tex").write_text("mine")
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "run.json").write_text('{"settings": {"re')
+    (tmp_path / "damaged" / "generation_000").mkdir()
     label, events = Asked(), []
     for place, message in (
         ("foreign", "is not a run directory"),

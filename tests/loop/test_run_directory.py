@@ -15,10 +15,10 @@ from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.loop.run_directory import (
     LABELS,
     METRICS,
-    Kind,
     RunDirectory,
     RunDirectoryError,
     as_arrays,
+    as_folder,
     differences,
     pack_adversaries,
     pack_geometries,
@@ -33,6 +33,12 @@ SETTINGS = {"recipe": {"epochs": 6, "selectors": [{"name": "A", "count": 3}]}, "
 
 NUMBER = as_arrays(lambda v: {"v": np.array(v)}, lambda a: float(a["v"]))
 ARRAY = as_arrays(lambda v: {"v": v}, lambda a: a["v"])
+
+
+def opened(folder):
+    store = RunDirectory(folder)
+    store.open(SETTINGS, {})
+    return store
 
 
 def value_of(store, value=3.0):
@@ -62,11 +68,9 @@ def test_a_directory_is_made_and_recognised(tmp_path):
     store = RunDirectory(tmp_path / "deep" / "run")
     store.open(SETTINGS, {"python": "3"})
     store.open(SETTINGS, {"python": "4"})
-    assert json.loads((store.folder / "run.json").read_text()) == {
-        "format": 2,
-        "settings": SETTINGS,
-        "about": {"python": "3"},
-    }
+    stored = json.loads((store.folder / "run.json").read_text())
+    assert len(stored.pop("digest")) == 32
+    assert stored == {"format": 3, "settings": SETTINGS, "about": {"python": "3"}}
 
 
 def test_other_settings_show_their_difference(tmp_path):
@@ -86,7 +90,7 @@ def test_a_directory_of_another_format_is_refused(tmp_path):
     (tmp_path / "run.json").write_text(json.dumps({"settings": SETTINGS, "about": {}}))
     with pytest.raises(
         RunDirectoryError,
-        match=r"has format 1, this version reads format 2: give another directory",
+        match=r"has format 1, this version reads format 3: give another directory",
     ):
         RunDirectory(tmp_path).open(SETTINGS, {})
 
@@ -94,7 +98,9 @@ def test_a_directory_of_another_format_is_refused(tmp_path):
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"settings'])
 def test_a_damaged_run_json(content, tmp_path):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(RunDirectoryError, match=r"run\.json is damaged .*: give another directory"):
+    (tmp_path / "generation_000").mkdir()
+    message = r"run\.json is damaged.*: give another directory|has format 1"
+    with pytest.raises(RunDirectoryError, match=message):
         RunDirectory(tmp_path).open(SETTINGS, {})
 
 
@@ -120,7 +126,7 @@ def test_a_place_that_cannot_be_written_to(tmp_path):
 
 
 def test_a_stage_is_computed_once(tmp_path):
-    store = RunDirectory(tmp_path)
+    store = opened(tmp_path)
     assert value_of(store, 3.0) == 3.0
     assert value_of(store, 4.0) == 3.0
     assert store.has(0, "stage", NUMBER)
@@ -133,8 +139,7 @@ def test_a_stage_is_computed_once(tmp_path):
 
 
 def test_labels_are_forgotten_with_all_that_came_after_them(tmp_path):
-    store = RunDirectory(tmp_path)
-    store.open(SETTINGS, {})
+    store = opened(tmp_path)
     for generation in (0, 1):
         value_of(store)
         store.stage(generation, "labels", LABELS, lambda: (Dataset(), {2: "no"}))
@@ -158,7 +163,7 @@ def _load(folder):
     return (folder / "text").read_text()
 
 
-FOLDER = Kind("", lambda path, text: _save(text, path), _load)
+FOLDER = as_folder(_save, _load)
 
 
 def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
@@ -176,7 +181,7 @@ def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("keep", [0, 1, 30, 0.5, 0.95, -1])
 def test_a_truncated_stage_is_named_with_the_remedy(keep, tmp_path):
-    store = RunDirectory(tmp_path)
+    store = opened(tmp_path)
     store.stage(0, "stage", ARRAY, lambda: np.arange(500.0))
     file = store.path(0, "stage.npz")
     content = file.read_bytes()
@@ -189,7 +194,7 @@ def test_a_truncated_stage_is_named_with_the_remedy(keep, tmp_path):
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):
-    store = RunDirectory(tmp_path)
+    store = opened(tmp_path)
     store.stage(0, "stage", ARRAY, lambda: np.arange(500.0))
     file = store.path(0, "stage.npz")
     content = bytearray(file.read_bytes())
@@ -200,7 +205,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
 
 
 def test_a_pickle_is_never_read(tmp_path):
-    store = RunDirectory(tmp_path)
+    store = opened(tmp_path)
     place = store.path(0, "stage.npz")
     place.parent.mkdir()
     for name in ("npz", "npy"):
@@ -211,19 +216,19 @@ def test_a_pickle_is_never_read(tmp_path):
 
 
 def test_damaged_json_and_folders(tmp_path):
-    store = RunDirectory(tmp_path)
+    store = opened(tmp_path)
     store.stage(0, "said", METRICS, lambda: {"a": 1})
     store.path(0, "said.json").write_text('{"a": ')
     with pytest.raises(RunDirectoryError, match=r"said\.json is damaged .*delete it"):
         store.stage(0, "said", METRICS, never)
     store.stage(0, "folder", FOLDER, lambda: "text")
     (store.path(0, "folder") / "text").unlink()
-    with pytest.raises(RunDirectoryError, match=r"folder is damaged .*delete it"):
+    with pytest.raises(RunDirectoryError, match=r"folder is damaged \(text is not .*delete it"):
         store.stage(0, "folder", FOLDER, never)
 
 
 def test_what_is_half_written_does_not_count(tmp_path):
-    store = RunDirectory(tmp_path)
+    store = opened(tmp_path)
 
     def pack(value):
         raise KeyboardInterrupt
@@ -233,18 +238,18 @@ def test_what_is_half_written_does_not_count(tmp_path):
     assert not store.has(0, "stage", NUMBER)
     assert value_of(store, 2.0) == 2.0
 
-    def half(folder, text):
+    def half(text, folder):
         _save(text, folder)
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        store.stage(0, "folder", Kind("", half, _load), lambda: "first")
+        store.stage(0, "folder", as_folder(half, _load), lambda: "first")
     assert not store.has(0, "folder", FOLDER)
     assert store.stage(0, "folder", FOLDER, lambda: "second") == "second"
 
 
 def test_the_scratch_goes_with_its_stage(tmp_path):
-    store = RunDirectory(tmp_path)
+    store = opened(tmp_path)
     scratch = store.scratch(0, "folder")
 
     def compute():

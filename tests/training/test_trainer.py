@@ -413,8 +413,8 @@ def test_the_checkpoint_of_another_fit_is_refused(name, rng, tmp_path):
     with pytest.raises(
         ValueError,
         match=(
-            rf"the checkpoint {tmp_path / 'fit.npz'} is of a fit of other data, weights, settings"
-            r" or random numbers: delete it"
+            rf"{tmp_path / 'fit.npz'} was made from something else .*: delete it, .* a fit of other"
+            r" data, weights, settings or random numbers needs a folder of its own"
         ),
     ):
         fit(
@@ -434,10 +434,9 @@ def test_an_old_checkpoint_is_called_old(rng, tmp_path):
     fit(replace(TRAINER, epochs=2, checkpoint=0.0), data, *split(20), scratch=tmp_path)
     with np.load(tmp_path / "fit.npz") as stored:
         arrays = dict(stored)
-    record = json.loads(str(arrays["about"]))
-    del record["fit"]
-    np.savez(tmp_path / "fit.npz", **{**arrays, "about": np.array(json.dumps(record))})
-    with pytest.raises(ValueError, match="was written by an older version"):
+    del arrays["proof"]
+    np.savez(tmp_path / "fit.npz", **arrays)
+    with pytest.raises(ValueError, match="of an earlier version"):
         fit(replace(TRAINER, epochs=2), data, *split(20), scratch=tmp_path)
 
 
@@ -510,9 +509,13 @@ def test_parameters_for_other_elements_or_cutoffs_are_refused(network, tmp_path)
         ):
             other.load(tmp_path)
     record = json.loads((tmp_path / "members.json").read_text())
-    del record["network"]
-    (tmp_path / "members.json").write_text(json.dumps(record))
-    assert same(trainer([1, 7]).load(tmp_path), members), "files of before there was a description"
+    with np.load(tmp_path / "parameters.npz") as stored:
+        arrays = {name: stored[name] for name in stored.files if name != "proof"}
+    np.savez(tmp_path / "parameters.npz", **arrays)
+    old = {name: record[name] for name in ("members", "baseline")}
+    (tmp_path / "members.json").write_text(json.dumps(old))
+    message = "files of before there was a description and a digest"
+    assert same(trainer([1, 7]).load(tmp_path), members), message
 
 
 def test_trained_members_share_no_memory(rng):
