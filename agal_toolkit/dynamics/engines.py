@@ -5,7 +5,7 @@ Both start from an :class:`InitialState` and offer `step`, `observe` and `select
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -120,9 +120,18 @@ class Engine(Protocol):
     def select(self, indices: list[int]) -> None:
         """Continue with these replicas only, at least one."""
 
+    def state(self) -> dict[str, NDArray]:
+        """Return everything that changes as the replicas move, as arrays by name."""
+        ...
+
+    def restore(self, arrays: Mapping[str, NDArray]) -> None:
+        """Go on from a state of the same replicas."""
+
 
 class TorchSimEngine:
     """Replicas as one batch, moved by torch-sim."""
+
+    CHANGING = ("positions", "momenta", "energy", "forces", "chain_positions", "chain_momenta")
 
     def __init__(
         self, model: PotentialModel, initial: InitialState, integrator: Integrator
@@ -130,7 +139,7 @@ class TorchSimEngine:
         from ..potentials.torchsim import Replicas
 
         self.model, self.integrator = model, integrator
-        self.state = Replicas.of(
+        self.replicas = Replicas.of(
             model,
             initial.starts,
             np.concatenate(initial.masses),
@@ -141,20 +150,33 @@ class TorchSimEngine:
 
     def step(self) -> None:
         """Advance all replicas by one time step."""
-        self.state = self.integrator(self.state)
+        self.replicas = self.integrator(self.replicas)
 
     def observe(self) -> tuple[Batch, Prediction, Tensor, Tensor]:
         """Return the replicas, their prediction, kinetic energies (B,) and velocities (N, d)."""
-        velocities = self.state.velocities[:, : self.model.dimension]
-        return self.model.batch, self.model.prediction, self.state.kinetic, velocities
+        velocities = self.replicas.velocities[:, : self.model.dimension]
+        return self.model.batch, self.model.prediction, self.replicas.kinetic, velocities
 
     def select(self, indices: list[int]) -> None:
         """Continue with these replicas only, at least one."""
-        self.state = self.state[indices]
+        self.replicas = self.replicas[indices]
+
+    def state(self) -> dict[str, NDArray]:
+        """Return positions, momenta, forces and chains of thermostats as arrays by name."""
+        return {name: getattr(self.replicas, name).cpu().numpy() for name in self.CHANGING}
+
+    def restore(self, arrays: Mapping[str, NDArray]) -> None:
+        """Go on from a state of the same replicas."""
+        for name in self.CHANGING:
+            value = torch.as_tensor(np.array(arrays[name]), device=self.model.device)
+            setattr(self.replicas, name, value)
 
 
 class AseEngine:
     """Periodic boxes at constant pressure, each an ASE simulation (IsotropicMTKNPT)."""
+
+    # ASE has no public name for them; a test compares a simulation that was continued
+    CHANGING = ("_q", "_p", "_eps", "_p_eps", "_eta", "_p_eta", "_xi", "_p_xi")
 
     def __init__(
         self,
@@ -216,3 +238,22 @@ class AseEngine:
         """Continue with these replicas only, at least one."""
         self.simulations = [self.simulations[index] for index in indices]
         self.potentials = [self.potentials[index] for index in indices]
+
+    def state(self) -> dict[str, NDArray]:
+        """Return positions, momenta, volumes and chains as arrays by name."""
+        arrays = {}
+        for i, simulation in enumerate(self.simulations):
+            chains = vars(simulation._thermostat) | vars(simulation._barostat)
+            for name in self.CHANGING:
+                value = vars(simulation).get(name, chains.get(name))
+                arrays[f"{name} of {i}"] = np.array(value)
+        return arrays
+
+    def restore(self, arrays: Mapping[str, NDArray]) -> None:
+        """Go on from a state of the same replicas."""
+        for i, simulation in enumerate(self.simulations):
+            for owner in (simulation, simulation._thermostat, simulation._barostat):
+                for name in set(self.CHANGING) & set(vars(owner)):
+                    value = np.array(arrays[f"{name} of {i}"])
+                    setattr(owner, name, value if value.ndim else float(value))
+            simulation._update_atoms()

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..events import Progress, Report, ignore
 from ..geometry import Geometry
 from ..potentials.protocol import Potential
+from .checkpoint import Checkpoint, Recording, Saver, digest_of
 from .engines import AseEngine, Engine, InitialState, TorchSimEngine
 from .stops import NOT_FINITE, Watch
 
@@ -84,6 +85,7 @@ def nve(
     velocities: Sequence[NDArray] | None = None,
     device: torch.device | str = "cpu",
     report: Report = ignore,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Frames]:
     """Integrate Newton's equations by velocity Verlet (torch-sim); unmovable particles stay fixed.
 
@@ -102,6 +104,8 @@ def nve(
             earlier frames; thermostats begin anew.
         device: where the potential computes; for a committee its ``device``.
         report: receives a Progress at each frame.
+        checkpoint: keeps the simulation on its way; with it, a call goes on where an earlier one
+            of the same arguments was killed, to the same end.
 
     Raises:
         ValueError: values out of range, shapes that do not match, neither `rng` nor `velocities`.
@@ -112,7 +116,8 @@ def nve(
     initial = InitialState.of(starts, temperatures, timestep, steps, velocities, rng, rest=rest)
     model = PotentialModel(potential, dimension=initial.dimension, device=device)
     engine = TorchSimEngine(model, initial, verlet(model, timestep * units.fs))
-    return _run(engine, initial, timestep, steps, watch, report)
+    digest = digest_of(initial, watch, {"timestep": timestep, "steps": steps})
+    return _run(engine, initial, timestep, steps, watch, report, Saver(checkpoint, digest))
 
 
 def nvt(
@@ -128,6 +133,7 @@ def nvt(
     velocities: Sequence[NDArray] | None = None,
     device: torch.device | str = "cpu",
     report: Report = ignore,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Frames]:
     """Run at constant temperature: three chained Nose-Hoover thermostats per replica (torch-sim).
 
@@ -137,8 +143,8 @@ def nvt(
     the axis of its rotation, so only the mean temperature of many replicas is right.
 
     Args:
-        potential, starts, timestep, steps, watch, rng, velocities, device, report: as for
-            :func:`nve`.
+        potential, starts, timestep, steps, watch, rng, velocities, device, report, checkpoint:
+            as for :func:`nve`.
         temperatures: K, one for all or (R,), of velocities and thermostats.
         damping: relaxation time of the thermostats, fs (Cezar 2025: 500).
 
@@ -155,7 +161,9 @@ def nvt(
     model = PotentialModel(potential, dimension=initial.dimension, device=device)
     integrator = nose_hoover(model, timestep * units.fs, damping * units.fs)
     engine = TorchSimEngine(model, initial, integrator)
-    return _run(engine, initial, timestep, steps, watch, report)
+    settings = {"timestep": timestep, "steps": steps, "damping": damping}
+    saver = Saver(checkpoint, digest_of(initial, watch, settings))
+    return _run(engine, initial, timestep, steps, watch, report, saver)
 
 
 def npt(
@@ -173,6 +181,7 @@ def npt(
     velocities: Sequence[NDArray] | None = None,
     device: torch.device | str = "cpu",
     report: Report = ignore,
+    checkpoint: Checkpoint | None = None,
 ) -> list[Frames]:
     """Run at constant temperature and pressure; cells keep their shape (ASE's IsotropicMTKNPT).
 
@@ -181,8 +190,8 @@ def npt(
     drawn velocities keep the drift of the centre of mass: subtract it before measuring diffusion.
 
     Args:
-        potential, starts, timestep, steps, watch, rng, velocities, device, report: as for
-            :func:`nve`.
+        potential, starts, timestep, steps, watch, rng, velocities, device, report, checkpoint:
+            as for :func:`nve`.
         temperatures: K, one for all or (R,).
         pressure: eV/angstrom^3; 1 bar is ``ase.units.bar``.
         damping: relaxation time of the thermostats, fs (Cezar 2025: 500).
@@ -202,59 +211,68 @@ def npt(
     if not (initial.temperatures > 0).all() or not (damping > 0 and pressure_damping > 0):
         raise ValueError("temperatures, damping and pressure_damping must be positive")
     engine = AseEngine(potential, initial, timestep, pressure, damping, pressure_damping, device)
-    return _run(engine, initial, timestep, steps, watch, report)
+    settings = {
+        **{"timestep": timestep, "steps": steps, "damping": damping},
+        **{"pressure": pressure, "pressure_damping": pressure_damping},
+    }
+    saver = Saver(checkpoint, digest_of(initial, watch, settings))
+    return _run(engine, initial, timestep, steps, watch, report, saver)
 
 
 def _run(
-    engine: Engine, initial: InitialState, timestep: float, steps: int, watch: Watch, report: Report
+    engine: Engine,
+    initial: InitialState,
+    timestep: float,
+    steps: int,
+    watch: Watch,
+    report: Report,
+    saver: Saver,
 ) -> list[Frames]:
     """Advance, record and stop replicas until the last step or until none moves."""
-    records: list[list[tuple]] = [[] for _ in initial.starts]
-    stopped: dict[int, str] = {}
-    moving = list(range(len(records)))  # replica at each place of the engine's batch
-    at_start = None  # energies of the first step
-    for step in range(steps + 1):
+    recording = saver.load(engine, len(initial.starts))
+    for step in range(recording.step, steps + 1):
         if step:
             engine.step()
         last = step == steps
         keep = last or step % watch.every == 0
         batch, prediction, kinetic, velocities = engine.observe()
         energies = torch.stack([prediction.energy.double(), kinetic])
-        at_start = energies if at_start is None else at_start
-        departure = (energies - at_start).abs().amax(0)
+        if recording.at_start is None:
+            recording.at_start = energies
+        departure = (energies - recording.at_start).abs().amax(0)
         check = last or step % watch.check == 0
         reasons = watch.reasons(batch, prediction, departure, check)
+        moving = recording.moving
         if keep or reasons:
             # one entry of each list for each replica of the batch
-            per_particle = (batch.split(values) for values in (batch.positions, velocities))
+            per_particle = (batch.split(values) for values in (velocities, batch.positions))
             per_replica = (batch.cell, prediction.energy, kinetic)
             values = (*per_particle, *(value.double().cpu().numpy() for value in per_replica))
-            for place, frame in enumerate(zip(*values, strict=True)):
+            for place, (v, *frame) in enumerate(zip(*values, strict=True)):
                 if (keep or place in reasons) and reasons.get(place) != NOT_FINITE:
                     copies = (value.copy() for value in frame)
-                    records[moving[place]].append((step * timestep, *copies))
+                    recording.frames[moving[place]].append((step * timestep, *copies))
+                    recording.velocities[moving[place]] = v.copy()
         if keep:
             report(Progress("dynamics", step, steps))
         if reasons:
-            stopped |= {moving[place]: reason for place, reason in reasons.items()}
+            recording.stopped |= {moving[place]: reason for place, reason in reasons.items()}
             left = [place for place in range(len(moving)) if place not in reasons]
-            moving = [moving[place] for place in left]
-            if not moving:
+            recording.moving = [moving[place] for place in left]
+            if not left:
                 break
             engine.select(left)
-            at_start = at_start[:, left]
-    return [
-        _frames(replica, initial, record, stopped.get(replica))
-        for replica, record in enumerate(records)
-    ]
+            recording.at_start = recording.at_start[:, left]
+        recording.step = step + 1
+        saver(engine, recording)
+    return [_frames(replica, initial, recording) for replica in range(len(initial.starts))]
 
 
-def _frames(replica: int, initial: InitialState, record: list[tuple], reason: str | None) -> Frames:
-    """Return the frames of a record of (time, positions, velocities, cell, energy, kinetic)."""
+def _frames(replica: int, initial: InitialState, recording: Recording) -> Frames:
+    """Return the frames of a replica."""
     n, d = initial.starts[replica].positions.shape
-    times, positions, velocities, cells, energies, kinetic = (
-        [frame[i] for frame in record] for i in range(6)
-    )
+    record, velocities = recording.frames[replica], recording.velocities[replica]
+    times, positions, cells, energies, kinetic = ([frame[i] for frame in record] for i in range(5))
     return Frames(
         replica=replica,
         start=initial.starts[replica],
@@ -264,6 +282,6 @@ def _frames(replica: int, initial: InitialState, record: list[tuple], reason: st
         cells=np.reshape(cells, (-1, d, d)),
         energies=np.array(energies),
         kinetic=np.array(kinetic),
-        velocities=velocities[-1] * units.fs if record else np.full((n, d), np.nan),
-        reason=reason,
+        velocities=np.full((n, d), np.nan) if velocities is None else velocities * units.fs,
+        reason=recording.stopped.get(replica),
     )
