@@ -66,9 +66,12 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class Note:
-    """Something was done differently than requested; `text` says what and why."""
+    """Something was done differently than requested; `text` says what and why.
 
-    generation: int
+    `generation` counts from 0; None outside a loop.
+    """
+
+    generation: int | None
     text: str
 
 

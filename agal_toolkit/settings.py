@@ -32,7 +32,9 @@ import torch
 # that means what was done then: class or function -> field or keyword -> value. The default of a
 # new field may be another value; whoever wants the old numbers names the old value. Add a line for
 # each new field; never change or remove one.
-ADDED: dict[str, dict[str, Any]] = {}
+ADDED: dict[str, dict[str, Any]] = {
+    "agal_toolkit.TorchTrainer": {"equal_batches": False, "must_learn": False},
+}
 
 
 def is_frozen(value: object) -> bool:

@@ -19,7 +19,7 @@ from typing import Any
 from ..attack.attack import Attack
 from ..committee import Committee
 from ..dataset import CALIBRATION, TRAIN, Dataset
-from ..events import Finished, Note, Report, ignore
+from ..events import Event, Finished, Note, Report, ignore
 from ..files import absolute
 from ..geometry import Labels
 from ..references.reference import Reference
@@ -279,7 +279,8 @@ class Loop:
         weights, valid = recipe.folds(dataset, recipe.members, random_stream(self.seed, 0, "folds"))
         learned = dataset[weights.any(axis=0)]
         rng, scratch = run.rng("members"), run.scratch("members")
-        fit = partial(trainer.fit, dataset, weights, valid, rng, report, scratch)
+        numbered = partial(_with_generation, report, run.generation)
+        fit = partial(trainer.fit, dataset, weights, valid, rng, numbered, scratch)
         members = run.stage("members", stored.members_of(trainer), fit)
         committee = Committee(members)
         aside = dataset.of_role(CALIBRATION)
@@ -347,6 +348,13 @@ class Loop:
         order = sorted(labels)
         roles = [CALIBRATION if aside[i] else TRAIN for i in order]
         return Dataset([geometries[i] for i in order], [labels[i] for i in order], roles), failures
+
+
+def _with_generation(report: Report, generation: int, event: Event) -> None:
+    """Report an event of a trainer, which does not know the generation."""
+    if isinstance(event, Note) and event.generation is None:
+        event = replace(event, generation=generation)
+    report(event)
 
 
 def _directory(directory: str | Path | None) -> RunDirectory:

@@ -81,6 +81,10 @@ class SlopedEnergy(nn.Module, ABC):
         x -> x (1 + strain); the third is None where no geometry is periodic.
         """
 
+    def forward(self, batch: Batch) -> Tensor:
+        """Return energies (M, B) alone."""
+        return self.slopes(batch)[0]
+
 
 def differentiable_once(backward: Callable[..., Any]) -> Callable[..., Any]:
     """Mark a written ``backward`` of which torch keeps no graph.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,15 +93,19 @@ class EpochOrder:
     Attributes:
         visits: indices of the structures that an epoch visits, with repetitions.
         loss_weights: (M, n) weight of a visit in the loss of each member.
+        steps: batches of an epoch.
     """
 
-    def __init__(self, weights: NDArray, batch_size: int, structure_weights: NDArray) -> None:
+    def __init__(
+        self, weights: NDArray, batch_size: int, structure_weights: NDArray, equal: bool = True
+    ) -> None:
         """Repeat structures whose `weights` (M, n) are at least two for all members that see them.
 
         Args:
             weights: (M, n) of each structure for each member.
-            batch_size: structures in one step.
+            batch_size: largest number of structures in one step.
             structure_weights: (n,) factors of the loss that leave the visits as they are.
+            equal: batches differ by one structure at most; otherwise the last has what is left.
         """
         seen = np.flatnonzero(weights.any(axis=0))
         smallest = np.where(weights > 0, weights, np.inf).min(axis=0)[seen]
@@ -110,9 +115,12 @@ class EpochOrder:
         visit[:, seen] /= repeats
         mean = visit[:, self.visits].mean(axis=1, keepdims=True)
         self.loss_weights = visit / mean * structure_weights
-        self.batch_size = batch_size
+        self.batch_size, self.equal = batch_size, equal
+        self.steps = math.ceil(len(self.visits) / batch_size)
 
     def shuffled(self, rng: Generator) -> list[NDArray]:
         """Return the structure indices of each batch of one epoch."""
         order = rng.permutation(self.visits)
+        if self.equal:
+            return np.array_split(order, self.steps)
         return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]

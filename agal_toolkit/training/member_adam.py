@@ -60,6 +60,7 @@ class MemberAdam:
         self.rates = np.full(members, learning_rate)
         self.best, self.reference = np.full(members, np.inf), np.full(members, np.inf)
         self.waited = np.zeros(members, dtype=int)
+        self.epoch, self.best_epoch = 0, np.zeros(members, dtype=int)
         self.best_weights = self.flat.clone()
 
     def _point_into(self, buffer: Tensor) -> None:
@@ -86,6 +87,8 @@ class MemberAdam:
         A loss (M,) that is NaN is no progress.
         """
         better = losses < self.best
+        self.epoch += 1
+        self.best_epoch = np.where(better, self.epoch, self.best_epoch)
         self.best = np.fmin(losses, self.best)
         if self.keep_best and better.any():
             members = torch.tensor(np.flatnonzero(better), device=self.flat.device)
@@ -99,6 +102,11 @@ class MemberAdam:
         self.rates = np.where(stalled, self.rates * self.factor, self.rates)
         self.waited = np.where(stalled, 0, self.waited)
 
+    def keep_last(self, members: NDArray) -> None:
+        """Keep the last weights of some members (M,), whatever their best epoch was."""
+        chosen = torch.tensor(np.flatnonzero(members), device=self.flat.device)
+        self.best_weights[chosen] = self.flat[chosen]
+
     def finish(self) -> None:
         """Give the module the weights to keep, without a link to the buffers."""
         self._point_into(self.best_weights if self.keep_best else self.flat)
@@ -109,7 +117,7 @@ class MemberAdam:
         first, second = self.moments
         tensors = {"flat": self.flat, "best_weights": self.best_weights}
         tensors |= {"first": first, "second": second, "steps": torch.stack(self.steps)}
-        histories = ("rates", "best", "reference", "waited")
+        histories = ("rates", "best", "reference", "waited", "best_epoch")
         state = {name: tensor.cpu().numpy() for name, tensor in tensors.items()}
         return state | {name: getattr(self, name) for name in histories}
 
@@ -144,5 +152,6 @@ class MemberAdam:
                 step.fill_(float(stored_step))
             self.rates, self.best = arrays["rates"], arrays["best"]
             self.reference, self.waited = arrays["reference"], arrays["waited"]
+            self.epoch, self.best_epoch = record["epoch"], arrays["best_epoch"]
             rng.bit_generator.state = record["rng"]
             return record["epoch"]

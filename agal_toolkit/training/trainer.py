@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..dataset import Dataset, chunks
-from ..events import Epoch, Report, ignore
+from ..events import Epoch, Event, Note, Report, ignore
 from ..files import (
     absolute,
     read_arrays,
@@ -34,8 +35,12 @@ from ..files import (
 )
 from ..potentials.members import Stacked
 from ..potentials.protocol import Baseline, Members
+from .learning import check_weights, has_learned, named, training_errors, without_unknown_elements
 from .loss import EpochOrder, TrainingData
 from .member_adam import MemberAdam
+
+Errors = tuple[NDArray, NDArray]  # of the members on what they train on, and its spread
+ENOUGH = 300  # steps after which a member that learned nothing never will
 
 
 class Trainer(Protocol):
@@ -62,7 +67,7 @@ class Trainer(Protocol):
 
 
 class TrainingFailed(RuntimeError):
-    """A training loss is not finite, or no validation loss of a member was."""
+    """A training loss is not finite, or a member did not learn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +84,7 @@ class TorchTrainer:
             :class:`~agal_toolkit.potentials.Stacked` takes it; ``partial(MLP, 2, width=128)``.
         epochs: passes over the training data.
         learning_rate: of Adam, at the start.
-        batch_size: structures in one step.
+        batch_size: largest number of structures in one step.
         energy_weight: alpha_E of Eq. 8.
         forces_weight: alpha_F of Eq. 8; 0 trains on energies alone.
         stress_weight: for periodic structures whose stress is labelled.
@@ -93,6 +98,12 @@ class TorchTrainer:
         large_force: the loss of a structure is divided by 1 + (f / large_force)^2, where f is the
             largest component of its labelled forces, so errors count relative to f where f is much
             larger. None counts all errors alike.
+        equal_batches: batches of an epoch differ by one structure at most. Otherwise the last has
+            the remaining structures: a step with one to three of them makes the losses jump.
+        must_learn: a member whose training forces (energies, if only these are learned) are no
+            better than their spread is trained again from another seed, and fails the fit if that
+            does not help; a member whose best epoch was its first ends with the weights of the
+            last. Otherwise such members are kept.
         baseline: isolated-atom energies in eV; None fits them to the initial structures, so that
             they stay the same when data grow.
         device: "cpu", "cuda", ...
@@ -111,6 +122,8 @@ class TorchTrainer:
     keep_best: bool = True
     anneal: bool = False
     large_force: float | None = None
+    equal_batches: bool = True
+    must_learn: bool = True
     baseline: Baseline | None = None
     device: str = field(default="cpu", compare=False)
     checkpoint: float = field(default=60.0, compare=False)
@@ -138,32 +151,80 @@ class TorchTrainer:
     ) -> Stacked:
         """Train members from scratch.
 
+        Structures that no member trains or validates on are left alone. A member does not validate
+        on elements that it does not train on.
+
         Args:
             data: n labelled structures.
             weights: (M, n), not negative; zero where a member must not look.
             valid: (M, n) bool, structures that decide the learning rate and the best epoch. Where
                 they decide nothing, their loss is computed every tenth epoch.
             rng: draws the members' seeds and the order of the data.
-            report: receives an :class:`~agal_toolkit.events.Epoch` after each epoch.
+            report: receives an :class:`~agal_toolkit.events.Epoch` after each epoch, and a
+                :class:`~agal_toolkit.events.Note` on members that do not learn.
             scratch: folder for checkpoints; a fit goes on from a checkpoint there and ends the
                 same. Remove the folder when the members are saved.
 
         Raises:
             ValueError: a member without training data, a damaged checkpoint, or one of a fit of
                 other data, weights, settings or random numbers.
-            TrainingFailed: a training loss that is not finite, or validation losses of which none
-                is finite where `keep_best` needs one.
+            TrainingFailed: a training loss that is not finite, validation losses of which none is
+                finite where `keep_best` needs one, or members that did not learn.
         """
-        _check_weights(data, weights, valid)
+        check_weights(data, weights, valid)
+        valid = without_unknown_elements(data, weights, valid, report)
+        used = weights.any(axis=0) | valid.any(axis=0)
+        data, weights, valid = data[used], weights[:, used], valid[:, used]
+        baseline = self._baseline(data[weights.any(axis=0)])
+        members, stuck, _ = self._fit(data, weights, valid, baseline, rng, report, scratch)
+        if not stuck.any():
+            return members
+        again = np.flatnonzero(stuck)
+
+        def expanded(event: Event) -> None:
+            """Report epochs of the second training after those of the first, for all members."""
+            if isinstance(event, Epoch):
+                columns = np.full((3, len(weights)), np.nan)
+                columns[:, again] = event.train, event.valid, event.learning_rate
+                event = Epoch(self.epochs + event.epoch, 2 * self.epochs, *columns)
+            report(event)
+
+        report(Note(None, f"{named(again)} learned nothing, trained again from another seed"))
+        folder = None if scratch is None else scratch / "again"
+        parts = data, weights[again], valid[again], baseline, rng, expanded, folder
+        second, stuck, errors = self._fit(*parts)
+        if stuck.any():
+            label = "forces" if self.forces_weight else "energies"
+            error, spread = (np.array2string(part[stuck], precision=3) for part in errors)
+            raise TrainingFailed(
+                f"{named(again[stuck])} did not learn, trained twice from different seeds: the"
+                f" RMSE of the training {label} is {error}, their spread {spread}. More epochs"
+                f" ({self.epochs}), another learning rate ({self.learning_rate}), no patience"
+                f" ({self.patience}) or another network may help; must_learn=False keeps them"
+            )
+        for mine, new in zip(members.module.parameters(), second.module.parameters(), strict=True):
+            mine.data[torch.as_tensor(again, device=mine.device)] = new.data
+        return members
+
+    def _fit(
+        self,
+        data: Dataset,
+        weights: NDArray,
+        valid: NDArray,
+        baseline: Baseline,
+        rng: Generator,
+        report: Report,
+        scratch: Path | None,
+    ) -> tuple[Stacked, NDArray, Errors]:
+        """Train once; return members, which of them learned nothing, their errors and spreads."""
         seeds = rng.integers(2**31, size=len(weights)).tolist()
         module = self.network(seeds).to(self.device)
-        baseline = self._baseline(data[weights.any(axis=0)])
         loss_weights = (self.energy_weight, self.forces_weight, self.stress_weight)
         training = TrainingData.of(data, baseline, loss_weights, self.device)
         rates = self.learning_rate, self.patience, self.factor
         optimizer = MemberAdam(module, len(seeds), *rates, keep_best=self.keep_best)
         structure_weights = self._structure_weights(data)
-        order = EpochOrder(weights, self.batch_size, structure_weights)
+        order = EpochOrder(weights, self.batch_size, structure_weights, self.equal_batches)
 
         # validation: each member's mean over its structures, in chunks
         checked = np.flatnonzero(valid.any(axis=0))
@@ -179,6 +240,7 @@ class TorchTrainer:
         name = "" if file is None else self._fit_name(data, weights, valid, rng, module)
         start = optimizer.resume(file, name, rng) if file is not None and file.exists() else 0
         saved = time.monotonic()
+        trained = np.zeros(len(seeds))
         for epoch in range(start, self.epochs):
             scale = (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.anneal else 1.0
             total = torch.zeros(len(seeds), dtype=torch.float64, device=self.device)
@@ -209,9 +271,35 @@ class TorchTrainer:
             wrong = f"no epoch's validation loss of member {member} was finite"
             remedy = "look for wrong validation labels or structures, or set keep_best=False"
             raise TrainingFailed(f"{wrong}, so none is the best: {remedy}")
+        first, enough = optimizer.best_epoch == 1, self.epochs * order.steps >= ENOUGH
+        if self.must_learn and self.keep_best and self.epochs > 1 and first.any():
+            optimizer.keep_last(first)
+            if enough:
+                which = f"{named(np.flatnonzero(first))}: the best validation epoch was the first"
+                report(Note(None, f"{which}, the weights of the last epoch are kept"))
         optimizer.finish()
         # attacks differentiate in positions only
-        return Stacked(module.requires_grad_(False), baseline)
+        members = Stacked(module.requires_grad_(False), baseline)
+        if not self.must_learn:
+            return members, np.zeros(len(seeds), dtype=bool), (trained, trained)
+        judge = partial(training_errors, data=data, weights=weights * structure_weights)
+        judge = partial(judge, forces=self.forces_weight > 0)
+        errors, spread = judge(members)
+        stuck = ~has_learned(errors, spread)
+        if stuck.any() and not enough:  # a fit that moved at all may only need more epochs
+            start, _ = judge(Stacked(self.network(seeds).to(self.device), baseline))
+            stuck &= np.isclose(errors, start, rtol=1e-3) & (self.epochs >= 10)
+        elif stuck.any() and self.keep_best:  # validation may not tell what training learned
+            best = optimizer.best_weights.clone()
+            optimizer.keep_last(stuck)
+            optimizer.finish()
+            last, _ = judge(members)
+            rescued = stuck & has_learned(last, spread)
+            errors, stuck = np.where(rescued, last, errors), stuck & ~rescued
+            back = torch.tensor(np.flatnonzero(stuck), device=best.device)
+            optimizer.best_weights[back] = best[back]
+            optimizer.finish()
+        return members, stuck, (errors, spread)
 
     def _fit_name(
         self, data: Dataset, weights: NDArray, valid: NDArray, rng: Generator, module: nn.Module
@@ -286,15 +374,3 @@ def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
         if proved and stored_digest(file) != record["parameters"]:
             raise ValueError("it belongs to another members.json")
         return record, read_arrays(file, {} if proved else None)
-
-
-def _check_weights(data: Dataset, weights: NDArray, valid: NDArray) -> None:
-    if weights.shape != valid.shape or weights.shape[1] != len(data):
-        wrong = f"weights {weights.shape} and valid {valid.shape}"
-        raise ValueError(f"{wrong} must both be (members, {len(data)})")
-    if (weights < 0).any():
-        raise ValueError(f"weights go down to {weights.min()}: they must not be negative")
-    learns = (weights > 0).any(axis=1)
-    if not learns.all():
-        without = f"member {int(np.argmin(learns))} has no training data"
-        raise ValueError(f"{without}: give it structures of positive weight")

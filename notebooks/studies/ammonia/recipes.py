@@ -291,6 +291,8 @@ def recipe(name: str, preset: Preset, truth: Truth, device: str = "cpu") -> Sche
         forces_weight=1.0,
         patience=30,
         factor=0.5,
+        equal_batches=False,  # as the stored runs
+        must_learn=False,
         device=device,
     )
 

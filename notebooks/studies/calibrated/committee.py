@@ -52,6 +52,8 @@ def trainer(preset: Preset, device: str = "cpu") -> TorchTrainer:
         patience=None,
         keep_best=False,
         anneal=True,
+        equal_batches=False,  # as the stored runs
+        must_learn=False,
         device=device,
     )
 

@@ -193,6 +193,8 @@ def recipe(strategy: str, preset: Preset, variant: str = "printed", device: str 
             patience=50,
             factor=0.5,
             keep_best=False,
+            equal_batches=False,  # as the stored runs
+            must_learn=False,
             device=device,
         ),
         sampler=FromDataset() if adversarial else Rattle(1.0),
