@@ -27,6 +27,7 @@ UNITS: Mapping[str, float] = {
     "GPa": units.GPa, "kbar": 1e3 * units.bar, "bar": units.bar,
 }
 # fmt: on
+BOTH = "name both, or labels of two theories mix"
 # arrays of rMD17 and of sGDML files: numbers, positions, energies, forces
 NPZ = (("nuclear_charges", "coords", "energies", "forces"), ("z", "R", "E", "F"))
 
@@ -69,11 +70,8 @@ class LabelKeys:
         virial: str | None = None,
         units: str | Mapping[str, str] | None = None,
     ) -> None:
-        if (energy is None) != (forces is None):
-            one, other = ("energy", "forces") if forces is None else ("forces", "energy")
-            raise ValueError(
-                f"{one}= is named and {other}= is not: name both, or labels of two theories mix"
-            )
+        if energy is None and forces is not None:
+            raise ValueError(f"forces= is named and energy= is not: {BOTH}")
         if stress is not None and virial is not None:
             raise ValueError("stress= and virial= are both named: give the one that the file has")
         if "virial" in (stress or "").lower():
@@ -98,8 +96,8 @@ class LabelKeys:
         """Return the labels of one structure, whose `name` is for errors.
 
         Raises:
-            ValueError: no energy or forces (the error lists the keys), values that are not finite,
-                or a calculator that last computed another structure.
+            ValueError: no energy, or forces under another key (the error lists the keys), values
+                that are not finite, or a calculator that last computed another structure.
         """
         results = {} if atoms.calc is None else atoms.calc.results
         results = {key: value for key, value in results.items() if value is not None}
@@ -126,16 +124,26 @@ class LabelKeys:
         # forces are the slope of the free energy where a calculator tells it from the energy
         own = "free_energy" if "free_energy" in results else "energy"
         energy = at(own if self.energy is None else self.energy)
-        forces = at("forces" if self.forces is None else self.forces)
+        key = "forces" if self.energy is None else self.forces
+        held = [store[key] for store in stores.values() if key in store]
+        if not held and self.forces is None:
+            unread = sorted(k for store in stores.values() for k in store if "force" in k.lower())
+            if unread and self.energy is not None:
+                wrong = f"energy= is named and forces= is not: {BOTH}"
+                raise ValueError(f"{wrong}; {name} has {unread}")
+            if unread:
+                at("forces")
+        forces = held[0] if held else None
         stress = self._stress(atoms, stores, results if from_calculator else {})
         dimension = int(atoms.info.get(OURS["dimension"], 3))
-        if np.ndim(forces) == 2:
-            forces = np.asarray(forces)[:, :dimension]  # without padding
         scale = self.scales.get("energy", 1.0)
         force_scale = self.scales.get("forces", scale / self.length)
+        if forces is not None:
+            forces = np.multiply(forces, force_scale)
+            forces = forces[:, :dimension] if forces.ndim == 2 else forces  # without padding
+            forces = None if np.isnan(forces).all() else forces
         try:
-            values = {"energy": np.multiply(energy, scale), "stress": stress}
-            return Labels(forces=np.multiply(forces, force_scale), **values)
+            return Labels(energy=np.multiply(energy, scale), forces=forces, stress=stress)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
 
@@ -164,7 +172,7 @@ def read_structures(
     """Return geometries and labels of ASE structures.
 
     Raises:
-        ValueError: as :meth:`LabelKeys.labels`; or a named stress that no structure has.
+        ValueError: as :meth:`LabelKeys.labels`; or a named key that no structure has.
     """
     geometries = []
     for index, atoms in enumerate(frames):
@@ -179,8 +187,10 @@ def read_structures(
         geometries.append(geometry)
     labels = [keys.labels(atoms, f"structure {index}") for index, atoms in enumerate(frames)]
     key = keys.stress or keys.virial
-    if key is not None and frames and all(label.stress is None for label in labels):
-        raise ValueError(f"structure 0 has no {key!r}, nor has any other: name the right key")
+    columns = ((keys.forces, [y.forces for y in labels]), (key, [y.stress for y in labels]))
+    for name, values in columns:
+        if name is not None and frames and all(value is None for value in values):
+            raise ValueError(f"structure 0 has no {name!r}, nor has any other: name the right key")
     unread = sorted({k for a in frames for k in a.info if "virial" in k.lower() and k != key})
     if unread and all(label.stress is None for label in labels):
         warnings.warn(f"{unread} is not read: name it with virial=", stacklevel=3)

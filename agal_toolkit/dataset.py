@@ -53,16 +53,15 @@ class Dataset(Sequence[Geometry]):
         labels: Iterable[Labels] = (),
         roles: Iterable[str] | None = None,
     ) -> None:
+        if isinstance(geometries, (Geometry, Atoms)) or isinstance(labels, Labels):
+            raise TypeError("a single structure or label is no sequence: give [structure], [label]")
         geometries = tuple(as_geometry(structure) for structure in geometries)
-        labels = tuple(labels)
+        labels = tuple(_checked(index, label) for index, label in enumerate(labels))
         roles = (TRAIN,) * len(geometries) if roles is None else tuple(roles)
         if not len(geometries) == len(labels) == len(roles):
             counts = f"{len(geometries)} geometries, {len(labels)} labels and {len(roles)} roles"
             raise ValueError(f"{counts}: give one of each for every structure")
         for index, (geometry, label) in enumerate(zip(geometries, labels, strict=True)):
-            if not isinstance(label, Labels):
-                remedy = "give Labels(energy=..., forces=...), and no structure without labels"
-                raise TypeError(f"label {index} is a {type(label).__name__}: {remedy}")
             label.check(geometry, f"geometry {index}")
         if not set(roles) <= {TRAIN, CALIBRATION}:
             expected = f"expected {TRAIN!r} or {CALIBRATION!r}"
@@ -97,8 +96,11 @@ class Dataset(Sequence[Geometry]):
 
     @property
     def forces(self) -> list[NDArray]:
-        """Forces of each geometry, (particles, d) eV/angstrom."""
-        return [label.forces for label in self.labels]
+        """Forces of each geometry, (particles, d) eV/angstrom; NaN where not labelled."""
+        pairs = zip(self.geometries, self.labels, strict=True)
+        return [
+            np.full(g.positions.shape, np.nan) if y.forces is None else y.forces for g, y in pairs
+        ]
 
     @property
     def generations(self) -> NDArray:
@@ -107,9 +109,22 @@ class Dataset(Sequence[Geometry]):
 
     @property
     def weights(self) -> NDArray:
-        """(n,) ``config_weight`` of the file that each structure comes from; 1 without one."""
+        """(n,) factors of the loss: the ``config_weight`` of the file that a structure is from.
+
+        It is 1 without one, and for structures that later generations acquired.
+
+        Raises:
+            ValueError: a weight that is negative or not finite.
+        """
+        initial = self.generations == 0
         info = [geometry.origin.get("info", {}) for geometry in self.geometries]
-        return np.array([float(values.get("config_weight", 1.0)) for values in info])
+        given = np.array([float(values.get("config_weight", 1.0)) for values in info])
+        weights = np.where(initial, given, 1.0)
+        wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
+        if len(wrong):
+            value = f"config_weight of structure {wrong[0]} is {weights[wrong[0]]}"
+            raise ValueError(f"{value}: give a number that is not negative")
+        return weights
 
     def of_role(self, role: str) -> Dataset:
         """Return the structures of one role."""
@@ -131,9 +146,11 @@ class Dataset(Sequence[Geometry]):
     def digest(self) -> str:
         """Return 16 hexadecimal digits for exactly these structures, labels, roles and generations.
 
-        Movable atoms count, the rest of an origin does not.
+        Movable atoms and weights count, the rest of an origin does not.
         """
         sha = hashlib.sha256()
+        if (self.weights != 1).any():
+            sha.update(self.weights.tobytes())
         for geometry, label, role in zip(self.geometries, self.labels, self.roles, strict=True):
             generation = geometry.origin.get("generation", 0)
             sha.update(f"{geometry.digest()}|{role}|{generation}|".encode())
@@ -151,9 +168,15 @@ class Dataset(Sequence[Geometry]):
         lines = [f"Dataset: {len(self)} structures, {reserved} of them for calibration"]
         for (generation, by), count in sorted(sources.items(), key=str):
             lines.append(f"  generation {generation:>2}  {by:<16} {count:>6}")
-        energies, largest = self.energies, max(float(np.abs(f).max()) for f in self.forces)
+        energies, forces = self.energies, [y.forces for y in self.labels if y.forces is not None]
         span = f"{energies.min():.4g} ... {energies.max():.4g}"
+        largest = max((float(np.abs(f).max()) for f in forces), default=float("nan"))
         lines.append(f"  energy {span}, largest force component {largest:.4g}")
+        if len(forces) < len(self):
+            lines.append(f"  {len(self) - len(forces)} structures have energies only")
+        if (self.weights != 1).any():
+            span = f"{self.weights.min():.4g} ... {self.weights.max():.4g}"
+            lines.append(f"  weights in the loss {span}")
         return "\n".join(lines)
 
     # -- files and ASE
@@ -173,7 +196,7 @@ class Dataset(Sequence[Geometry]):
 
         Labels come from the attached calculator, or from the keys of ``info``, ``arrays`` or the
         calculator's results that are named. Once energy and forces are named, a stress that is not
-        named is not read.
+        named is not read. Structures may lack forces; they then have energies only.
 
         Args:
             frames: the structures.
@@ -183,8 +206,8 @@ class Dataset(Sequence[Geometry]):
                 or units of "energy", "length", "forces" and "stress"; eV and angstrom by default.
 
         Raises:
-            ValueError: a structure without energy or forces (the error lists its keys), or one
-                whose calculator last computed another structure.
+            ValueError: a structure without energy, or with forces under another key (the error
+                lists its keys), or one whose calculator last computed another structure.
         """
         frames = list(frames)
         keys = LabelKeys(energy, forces, stress, virial, units)
@@ -198,9 +221,10 @@ class Dataset(Sequence[Geometry]):
         frames = []
         for geometry, label, role in zip(self.geometries, self.labels, self.roles, strict=True):
             atoms = geometry.to_ase()
-            padded = np.zeros((len(geometry), 3))
-            padded[:, : geometry.dimension] = label.forces
-            results = {"energy": label.energy, "forces": padded}
+            results: dict[str, Any] = {"energy": label.energy}
+            if label.forces is not None:
+                results["forces"] = np.zeros((len(geometry), 3))
+                results["forces"][:, : geometry.dimension] = label.forces
             if label.stress is not None and geometry.dimension == 3:
                 results["stress"] = full_3x3_to_voigt_6_stress(label.stress)
             atoms.calc = SinglePointCalculator(atoms, **results)
@@ -260,6 +284,23 @@ class Dataset(Sequence[Geometry]):
         for atoms in frames:
             atoms.info[OURS["origin"]] = _each_string(_quoted, atoms.info[OURS["origin"]])
         write(path, frames, format="extxyz")
+
+
+def _checked(index: int, label: Any) -> Labels:
+    """Return `label` if it is one; otherwise raise TypeError with the remedy."""
+    if isinstance(label, Labels):
+        return label
+    kind, remedy = type(label).__name__, "give Labels(energy=..., forces=...)"
+    if isinstance(label, Exception):
+        remedy = f"{label}: leave out its structure"
+    elif isinstance(label, tuple):
+        remedy = (
+            f"{remedy}; a reference yields (index, labels), which"
+            " [labels for _, labels in sorted(pairs)] puts into order"
+        )
+    elif label is None:
+        remedy = f"{remedy}, and no structure without labels"
+    raise TypeError(f"label {index} is a {kind}: {remedy}")
 
 
 def _is_empty(path: Path) -> bool:

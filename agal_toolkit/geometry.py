@@ -278,7 +278,7 @@ class Labels:
 
     Attributes:
         energy: eV.
-        forces: (n, d), eV/angstrom.
+        forces: (n, d), eV/angstrom; None if not known, and then they enter no loss.
         stress: (d, d), eV/angstrom^3, symmetric, positive under tension; None if not known.
 
     Raises:
@@ -286,24 +286,27 @@ class Labels:
     """
 
     energy: float
-    forces: NDArray
+    forces: NDArray | None
     stress: NDArray | None
 
     def __init__(
-        self, *, energy: ArrayLike, forces: ArrayLike, stress: ArrayLike | None = None
+        self, *, energy: ArrayLike, forces: ArrayLike | None, stress: ArrayLike | None = None
     ) -> None:
         if np.size(energy) != 1:
             raise ValueError(f"energy has shape {np.shape(energy)}, expected one number")
         value = float(np.reshape(energy, ()))
         if not np.isfinite(value):
             raise ValueError(f"energy is {value}: remove or repair this label")
-        shape = np.shape(forces)
-        if len(shape) != 2:
-            raise ValueError(f"forces have shape {shape}, expected (particles, dimensions)")
         object.__setattr__(self, "energy", value)
-        object.__setattr__(self, "forces", _read_only(forces, float, shape, "forces"))
+        d = len(np.atleast_1d(stress)) if stress is not None else 0
+        if forces is not None:
+            shape = np.shape(forces)
+            if len(shape) != 2:
+                raise ValueError(f"forces have shape {shape}, expected (particles, dimensions)")
+            forces, d = _read_only(forces, float, shape, "forces"), shape[1]
+        object.__setattr__(self, "forces", forces)
         if stress is not None:
-            stress = _read_only(stress, float, (shape[1], shape[1]), "stress")
+            stress = _read_only(stress, float, (d, d), "stress")
             if np.abs(stress - stress.T).max() > 1e-3 * np.abs(stress).max():
                 raise ValueError(
                     f"stress is not symmetric: {stress.tolist()}; give a stress tensor"
@@ -316,7 +319,8 @@ class Labels:
         Raises:
             ValueError: forces and positions have different shapes; a stress without a cell.
         """
-        forces, positions = self.forces.shape, geometry.positions.shape
+        positions = geometry.positions.shape
+        forces = positions if self.forces is None else self.forces.shape
         if forces != positions:
             raise ValueError(
                 f"forces of {name} have shape {forces}, its positions {positions}: give one force"
@@ -324,4 +328,7 @@ class Labels:
             )
         if self.stress is not None and not geometry.pbc.any():
             raise ValueError(f"{name} is open and its labels have a stress: give stress=None")
+        if self.stress is not None and len(self.stress) != geometry.dimension:
+            shape = f"{self.stress.shape}, its cell {geometry.cell.shape}"
+            raise ValueError(f"the stress of {name} has shape {shape}: give a stress of that shape")
         return self

@@ -12,6 +12,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from agal_toolkit.dataset import CALIBRATION, TRAIN, Dataset
 from agal_toolkit.geometry import Geometry, Labels, points
+from agal_toolkit.loop.packing import pack_labels, unpack_labels
+from agal_toolkit.references import Cache, LabelFailed, Reference, optimised
 from agal_toolkit.training.folds import Folds
 
 
@@ -398,7 +400,7 @@ def test_trajectories_are_written_and_other_endings_refused(tmp_path, rng):
     assert again.roles == data.roles
     assert [dict(g.origin) for g in again] == [dict(g.origin) for g in data]
     np.testing.assert_allclose(again.labels[1].stress, data.labels[1].stress)
-    for name in ("data.db", "data.json", "data"):
+    for name in ("data.db", "data.json", "data"):  # ASE's database has no place for charges
         with pytest.raises(ValueError, match=r"give a name that ends with \.extxyz, \.xyz or"):
             data.write(tmp_path / name)
 
@@ -406,8 +408,108 @@ def test_trajectories_are_written_and_other_endings_refused(tmp_path, rng):
 def test_what_are_no_labels_is_named():
     with pytest.raises(TypeError, match="label 0 is a NoneType: give Labels"):
         Dataset([molecule("H2O")], [None])
-    with pytest.raises(TypeError, match="label 0 is a tuple: give Labels"):
+    with pytest.raises(TypeError, match=r"label 0 is a tuple: give Labels.*sorted\(pairs\)"):
         Dataset([molecule("H2O")], [(0, None)])
+    failed = LabelFailed("the field did not converge")
+    with pytest.raises(TypeError, match=r"a LabelFailed: the field did not converge: leave out"):
+        Dataset([molecule("H2O")], [failed])
+    one = Labels(energy=0.0, forces=np.zeros((3, 3)))
+    for structures, labels in ((molecule("H2O"), [one]), ([molecule("H2O")], one)):
+        with pytest.raises(TypeError, match=r"is no sequence: give \[structure\], \[label\]"):
+            Dataset(structures, labels)
+
+
+def test_labels_are_refused_before_the_next_is_computed():
+    computed = []
+
+    def labels():
+        for index in range(3):
+            computed.append(index)
+            yield index, None
+
+    with pytest.raises(TypeError, match="label 0 is a tuple"):
+        Dataset([molecule("H2O")] * 3, labels())
+    assert computed == [0]
+
+
+ENERGIES = """3
+Properties=species:S:1:pos:R:3 energy=-1.5 pbc="F F F"
+O 0 0 0
+H 0 0 1
+H 0 1 0
+1
+Properties=species:S:1:pos:R:3:forces:R:3 energy=-0.5 pbc="F F F"
+H 0 0 0 0.1 0 0
+1
+Properties=species:S:1:pos:R:3:forces:R:3 energy=-0.7 pbc="F F F"
+H 0 0 1 nan nan nan
+"""
+
+
+@pytest.mark.parametrize("suffix", [".extxyz", ".traj"])
+def test_structures_with_energies_only_are_data(suffix, tmp_path):
+    data = read(tmp_path, ENERGIES)
+    assert data.energies.tolist() == [-1.5, -0.5, -0.7]
+    assert [label.forces is None for label in data.labels] == [True, False, True]
+    assert np.isnan(data.forces[0]).all()
+    assert data.forces[0].shape == (3, 3)
+    assert "2 structures have energies only" in repr(data)
+    data.write(tmp_path / f"again{suffix}")
+    again = Dataset.read(tmp_path / f"again{suffix}")
+    assert again.digest() == data.digest()
+    arrays = pack_labels((data, {}))
+    assert unpack_labels(arrays)[0].digest() == data.digest()
+    assert "nan" in repr(data[:1])
+
+
+def test_forces_under_another_key_are_not_overlooked(tmp_path):
+    with pytest.raises(ValueError, match=r"structure 1 has no 'forces'.*'REF_forces'"):
+        read(tmp_path, ENERGIES.replace(":forces", ":REF_forces"))
+    named = ENERGIES.replace("energy", "REF_energy")
+    with pytest.raises(ValueError, match=r"forces= is not: name both.*structure 1 has"):
+        read(tmp_path, named, energy="REF_energy")
+    with pytest.raises(ValueError, match="structure 0 has no 'F', nor has any other"):
+        read(tmp_path, named, energy="REF_energy", forces="F")
+    assert read(tmp_path, named, energy="REF_energy", forces="forces").labels[0].forces is None
+    alone = "\n".join(named.splitlines()[:5])
+    assert read(tmp_path, alone, energy="REF_energy").labels[0].forces is None
+
+
+def test_a_reference_may_know_energies_only(tmp_path):
+    geometry, cache = Geometry.from_ase(molecule("H2O")), Cache(tmp_path)
+    reference = Reference(energies_only, settings={"v": 1})
+    for _ in range(2):
+        ((_, labels),) = reference([geometry], cache)
+        assert labels.energy == 1.5
+        assert labels.forces is None
+    with pytest.raises(NotImplementedError, match="energies only, no forces"):
+        optimised(energies_only, geometry)
+
+
+def energies_only(geometry):
+    return Labels(energy=1.5, forces=None)
+
+
+def test_weights_of_files_are_those_of_the_initial_data():
+    atoms = molecule("H2O")
+    atoms.info["config_weight"] = 0.25
+    atoms.calc = SinglePointCalculator(atoms, energy=1.0, forces=np.zeros((3, 3)))
+    data = Dataset.from_ase([atoms])
+    assert data.weights.tolist() == [0.25]
+    assert "weights in the loss 0.25 ... 0.25" in repr(data)
+    grown = data + Dataset([data[0].moved(data[0].positions, generation=1)], data.labels)
+    assert grown.weights.tolist() == [0.25, 1.0]
+    atoms.info["config_weight"] = 1.0
+    assert Dataset.from_ase([atoms]).digest() != data.digest()
+    atoms.info["config_weight"] = -1.0
+    with pytest.raises(ValueError, match=r"config_weight of structure 0 is -1\.0: give a number"):
+        _ = Dataset.from_ase([atoms]).weights
+
+
+def test_a_stress_belongs_to_the_dimensions_of_a_cell():
+    chain = Geometry(positions=[[0.0, 0.0]], numbers=[0], cell=np.eye(2), pbc=True)
+    with pytest.raises(ValueError, match=r"stress of geometry 0 has shape \(3, 3\), its cell"):
+        Dataset([chain], [Labels(energy=0.0, forces=None, stress=np.eye(3))])
 
 
 def _with(energy):

@@ -41,11 +41,11 @@ def sigma_and_error(committee: Committee, dataset: Dataset) -> tuple[NDArray, ND
 
     Returns:
         (n,) root of the force variance (Schwalbe-Koda 2021, Eq. 10) and (n,) RMS error of the mean
-        force over components, eV/angstrom.
+        force over components, eV/angstrom; NaN where forces are not labelled.
     """
     prediction = committee.predict(dataset.geometries)
     sigma = force_variance(prediction, Batch.of(dataset.geometries)).sqrt().numpy()
     ends = np.cumsum([len(geometry) for geometry in dataset])[:-1]
     forces = np.split(prediction.forces.mean(0).numpy(), ends)
-    pairs = zip(forces, dataset.labels, strict=True)
-    return sigma, np.array([np.sqrt(np.mean((f - label.forces) ** 2)) for f, label in pairs])
+    pairs = zip(forces, dataset.forces, strict=True)
+    return sigma, np.array([np.sqrt(np.mean((f - true) ** 2)) for f, true in pairs])

@@ -90,7 +90,7 @@ def unpack_labels(arrays: Arrays) -> LabelsAndFailures:
     labels = [
         Labels(
             energy=arrays["energy"][i],
-            forces=arrays["forces"][part],
+            forces=None if np.isnan(arrays["forces"][part]).all() else arrays["forces"][part],
             stress=arrays["stress"][i] if arrays["has_stress"][i] else None,
         )
         for i, part in enumerate(_parts(arrays))

@@ -61,8 +61,8 @@ class Cache:
         if path.exists():
             with reading(path, DELETE):
                 arrays = read_arrays(path, origin)
-                stress = arrays.get("stress")
-                labels = Labels(energy=arrays["energy"], forces=arrays["forces"], stress=stress)
+                forces, stress = arrays.get("forces"), arrays.get("stress")
+                labels = Labels(energy=arrays["energy"], forces=forces, stress=stress)
                 return labels.check(geometry)
         if not failed.exists():
             return None
@@ -84,9 +84,10 @@ class Cache:
             with _writing(failed) as part:
                 write_json(part, record)
             return
-        arrays: dict[str, Any] = {"energy": outcome.energy, "forces": outcome.forces}
-        if outcome.stress is not None:
-            arrays["stress"] = outcome.stress
+        arrays: dict[str, Any] = {"energy": outcome.energy}
+        for name in ("forces", "stress"):
+            value = getattr(outcome, name)
+            arrays |= {} if value is None else {name: value}
         with _writing(labels) as part:
             write_arrays(part, arrays, origin)
         failed.unlink(missing_ok=True)

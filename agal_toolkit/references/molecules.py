@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.typing import NDArray
 
 from ..geometry import Geometry
@@ -78,6 +78,8 @@ class LabelCalculator(GeometryCalculator):
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None
         labels = self.function(Geometry.from_ase(self.atoms))
+        if labels.forces is None:
+            raise PropertyNotImplementedError(f"{self.function!r} gives energies only, no forces")
         self._store(labels.energy, labels.forces, labels.stress)
 
 

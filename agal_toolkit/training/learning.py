@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..batch import Batch
-from ..dataset import Dataset, chunks
+from ..dataset import CALIBRATION, Dataset, chunks
 from ..events import Note, Report
+from ..geometry import Geometry
 from ..potentials.members import Stacked
 from ..potentials.protocol import Baseline
 
@@ -49,6 +50,47 @@ def check_weights(data: Dataset, weights: NDArray, valid: NDArray) -> None:
     if not learns.all():
         without = f"member {int(np.argmin(learns))} has no training data"
         raise ValueError(f"{without}: give it structures of positive weight")
+
+
+def doubts(
+    data: Dataset, learned: NDArray, forces_weight: float, stress_weight: float
+) -> list[str]:
+    """Return what a fit does not learn from `data`, or should not, one sentence for each.
+
+    Args:
+        data: n structures.
+        learned: indices of the structures that some member trains on or validates on.
+        forces_weight, stress_weight: of the loss.
+    """
+    texts, used = [], data[learned]
+    if forces_weight and all(label.forces is None for label in used.labels):
+        texts.append(f"forces_weight={forces_weight:g}, but no structure has forces")
+    pairs = zip(used, used.labels, strict=True)
+    if stress_weight and not any(g.pbc.all() and y.stress is not None for g, y in pairs):
+        texts.append(
+            f"stress_weight={stress_weight:g}, but no structure that is periodic in all directions"
+            " has a stress: the fit is the same as with stress_weight=0"
+        )
+    states: dict[bytes, dict[tuple[int, int], Geometry]] = {}
+    for geometry in used:
+        composition = states.setdefault(np.sort(geometry.numbers).tobytes(), {})
+        composition.setdefault((geometry.charge, geometry.multiplicity), geometry)
+    for several in states.values():
+        if len(several) > 1:
+            texts.append(
+                f"{next(iter(several.values()))!r} comes with (charge, multiplicity)"
+                f" {sorted(several)}, which MLP, SchNet and DensityNet cannot tell apart: they"
+                " learn a mixture; train a committee for each"
+            )
+    if CALIBRATION in data.roles:
+        aside = {geometry.digest() for geometry in data.of_role(CALIBRATION)}
+        twice = [i for i in learned if data[int(i)].digest() in aside]
+        if twice:
+            texts.append(
+                f"{len(twice)} structures, the first of them {twice[0]}, are learned from and put"
+                " aside for calibration: their errors are too small; remove the duplicates"
+            )
+    return texts
 
 
 def training_errors(

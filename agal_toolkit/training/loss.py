@@ -23,7 +23,8 @@ class TrainingData:
     Attributes:
         batch: the structures, N particles in d dimensions.
         energy: (n,) float64, baseline subtracted.
-        forces: (N, d).
+        forces: (N, d), zero where there are none.
+        has_forces: (n,) bool; None if all structures have them.
         stress: (n, d, d), zero where there is none.
         has_stress: (n,) bool.
         weights: of the squared errors of energy, forces and stress in the loss of a structure
@@ -33,6 +34,7 @@ class TrainingData:
     batch: Batch
     energy: Tensor
     forces: Tensor
+    has_forces: Tensor | None
     stress: Tensor
     has_stress: Tensor
     weights: tuple[float, float, float]
@@ -49,10 +51,12 @@ class TrainingData:
         nothing = np.zeros((batch.dimension, batch.dimension))
         stress = [nothing if label.stress is None else label.stress for label in data.labels]
         labelled = torch.tensor([label.stress is not None for label in data.labels], device=device)
+        known = torch.tensor([label.forces is not None for label in data.labels], device=device)
         return cls(
             batch,
             energy,
-            torch.tensor(np.concatenate(data.forces), device=device),
+            torch.tensor(np.nan_to_num(np.concatenate(data.forces)), device=device),
+            None if bool(known.all()) else known,
             torch.tensor(np.stack(stress), device=device),
             labelled & batch.pbc.all(-1),
             weights,
@@ -78,6 +82,9 @@ class TrainingData:
             prediction = derive(module, batch, graph=graph, members=size)
             loss = energy_weight * (prediction.energy - self.energy[index]).square()
             error = prediction.forces - self.forces[particles]
+            if self.has_forces is not None:
+                known = self.has_forces[index][batch.owner]
+                error = torch.where(known[:, None], error, 0.0)
             loss = loss + forces_weight * batch.mean(error.square().mean(-1))
             has_stress = self.has_stress[index]
             if stress_weight and bool(has_stress.any()):

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -35,7 +36,14 @@ from ..files import (
 )
 from ..potentials.members import Stacked
 from ..potentials.protocol import Baseline, Members
-from .learning import check_weights, has_learned, named, training_errors, without_unknown_elements
+from .learning import (
+    check_weights,
+    doubts,
+    has_learned,
+    named,
+    training_errors,
+    without_unknown_elements,
+)
 from .loss import EpochOrder, TrainingData
 from .member_adam import MemberAdam
 
@@ -87,7 +95,9 @@ class TorchTrainer:
         batch_size: largest number of structures in one step.
         energy_weight: alpha_E of Eq. 8.
         forces_weight: alpha_F of Eq. 8; 0 trains on energies alone.
-        stress_weight: for periodic structures whose stress is labelled.
+        stress_weight: for periodic structures whose stress is labelled. A note, which is a warning
+            too, tells of a weight without labels, of structures that differ only in charge or
+            spin, and of copies of calibration structures.
         patience: epochs without a better validation loss before a member's learning rate falls;
             None keeps the rate. Members without validation data use their training loss, here and
             for `keep_best`.
@@ -174,6 +184,9 @@ class TorchTrainer:
         check_weights(data, weights, valid)
         valid = without_unknown_elements(data, weights, valid, report)
         used = weights.any(axis=0) | valid.any(axis=0)
+        for text in doubts(data, np.flatnonzero(used), self.forces_weight, self.stress_weight):
+            warnings.warn(text, stacklevel=2)
+            report(Note(None, text))
         data, weights, valid = data[used], weights[:, used], valid[:, used]
         baseline = self._baseline(data[weights.any(axis=0)])
         members, stuck, _ = self._fit(data, weights, valid, baseline, rng, report, scratch)
@@ -318,11 +331,11 @@ class TorchTrainer:
         return sha.hexdigest()
 
     def _structure_weights(self, data: Dataset) -> NDArray:
-        """(n,) factor of the loss of each structure, see `large_force`."""
+        """(n,) factor of the loss of each structure: its weight, and see `large_force`."""
         if self.large_force is None:
-            return np.ones(len(data))
-        largest = np.array([np.abs(forces).max() for forces in data.forces])
-        return 1 / (1 + (largest / self.large_force) ** 2)
+            return data.weights
+        largest = np.nan_to_num([np.abs(forces).max() for forces in data.forces])
+        return data.weights / (1 + (largest / self.large_force) ** 2)
 
     def _baseline(self, learned: Dataset) -> Baseline:
         """The given baseline, or one fitted to the initial structures among the `learned` ones."""

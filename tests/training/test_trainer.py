@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,7 +14,7 @@ import torch
 
 from agal_toolkit.batch import Batch
 from agal_toolkit.dataset import Dataset, chunks
-from agal_toolkit.events import Epoch
+from agal_toolkit.events import Epoch, Note
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import MLP, Baseline, DensityNet, SchNet, Stacked
 from agal_toolkit.training import trainer as training
@@ -123,6 +124,104 @@ def test_the_reported_losses_are_equation_8(rng):
     losses = 0.3 * energy + 2.0 * forces
     np.testing.assert_allclose(events[0].train, losses[:, :20].mean(1), rtol=1e-6)
     np.testing.assert_allclose(events[0].valid, losses[:, 20:].mean(1), rtol=1e-6)
+
+
+# -- structures that lack labels, and weights of structures
+
+
+def lacking(data, without):
+    """The data without forces at some indices."""
+    labels = [
+        Labels(energy=y.energy, forces=None if i in without else y.forces)
+        for i, y in enumerate(data.labels)
+    ]
+    return Dataset(data.geometries, labels, data.roles)
+
+
+def test_structures_without_forces_enter_the_loss_of_energies_only(rng):
+    data, events = lacking(helpers.well_data(rng, 25), {1, 2, 21}), []
+    trainer = replace(TRAINER, epochs=1, learning_rate=1e-12, forces_weight=2.0, keep_best=False)
+    members = fit(trainer, data, *split(25), report=events.append)
+    prediction = members(Batch.of(data))
+    energy = (prediction.energy.detach().numpy() - data.energies) ** 2
+    forces = ((prediction.forces.detach().numpy() - np.concatenate(data.forces)) ** 2).mean(-1)
+    assert np.isnan(forces).all(0).nonzero()[0].tolist() == [1, 2, 21]
+    losses = energy + 2.0 * np.nan_to_num(forces)
+    np.testing.assert_allclose(events[0].train, losses[:, :20].mean(1), rtol=1e-6)
+    np.testing.assert_allclose(events[0].valid, losses[:, 20:].mean(1), rtol=1e-6)
+
+
+def test_structures_of_energies_only_are_learned(rng):
+    """Forces of a few structures, energies of many: better than the few alone."""
+    whole = helpers.well_data(rng, 40)
+    data = lacking(whole, set(range(8, 40)))
+    few = split(40, valid=0)[0]
+    few[:, 8:] = 0
+    trainer = replace(TRAINER, epochs=150, large_force=1e3, learning_rate=1e-2)
+    many = fit(trainer, data, *split(40, valid=0))
+    only = fit(trainer, data, few, np.zeros_like(few, dtype=bool))
+    batch = Batch.of(whole)
+    errors = [np.abs(m(batch).energy.numpy() - whole.energies).mean() for m in (many, only)]
+    assert errors[0] < 0.5 * errors[1]
+    with pytest.warns(UserWarning, match="forces_weight=1, but no structure has forces"):
+        fit(replace(trainer, epochs=1), lacking(whole, set(range(40))), *split(40))
+
+
+def test_weights_of_a_file_multiply_the_loss(rng):
+    data, events, given = helpers.well_data(rng, 25), [], rng.uniform(0, 3, 25)
+    geometries = [
+        replace(g, origin={"info": {"config_weight": w}}) for g, w in zip(data, given, strict=True)
+    ]
+    weighted = Dataset(geometries, data.labels)
+    trainer = replace(TRAINER, epochs=1, learning_rate=1e-12, keep_best=False)
+    members = fit(trainer, weighted, *split(25), report=events.append)
+    prediction = members(Batch.of(data))
+    energy = (prediction.energy.detach().numpy() - data.energies) ** 2
+    forces = ((prediction.forces.detach().numpy() - np.concatenate(data.forces)) ** 2).mean(-1)
+    losses = given * (energy + forces)
+    np.testing.assert_allclose(events[0].train, losses[:, :20].mean(1), rtol=1e-6)
+    np.testing.assert_allclose(events[0].valid, losses[:, 20:].mean(1), rtol=1e-6)
+
+
+def told(trainer, data, words):
+    """Fit one epoch and return how often the words came as a warning and as a note."""
+    events = []
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        fit(replace(trainer, epochs=1), data, *split(len(data)), report=events.append)
+    notes = [event.text for event in events if isinstance(event, Note)]
+    return (
+        sum(words in str(warning.message) for warning in heard),
+        sum(words in note for note in notes),
+    )
+
+
+def test_a_stress_weight_without_a_stress_is_told(rng):
+    data = helpers.well_data(rng, 12)
+    assert told(replace(TRAINER, stress_weight=1.0), data, "the same as with stress_weight=0") == (
+        1,
+        1,
+    )
+    assert told(TRAINER, data, "stress") == (0, 0)
+
+
+def test_charges_that_no_network_sees_are_told(rng):
+    data = helpers.well_data(rng, 12)
+    ions = [replace(g, charge=i % 2, multiplicity=1 + i % 2) for i, g in enumerate(data)]
+    words = "(charge, multiplicity) [(0, 1), (1, 2)], which MLP, SchNet and DensityNet cannot tell"
+    assert told(TRAINER, Dataset(ions, data.labels), words) == (1, 1)
+
+
+def test_copies_of_calibration_structures_are_told(rng):
+    data = helpers.well_data(rng, 12)
+    roles = ["train"] * 11 + ["calibration"]
+    twice = Dataset([*data.geometries[:11], data.geometries[4]], data.labels, roles)
+    words = "1 structures, the first of them 4, are learned from and put aside"
+    events = []
+    weights, valid = split(12, valid=2)
+    weights[:, 11], valid[:, 11] = 0, False
+    with pytest.warns(UserWarning, match=words):
+        fit(replace(TRAINER, epochs=1), twice, weights, valid, report=events.append)
 
 
 # -- weights
