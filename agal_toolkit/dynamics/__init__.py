@@ -2,13 +2,14 @@
 
 from .checkpoint import Checkpoint
 from .run import Frames, npt, nve, nvt
-from .stops import EXPLODED, NOT_FINITE, Closer, EnergyBelow, Farther, Stop, Watch
+from .stops import EXPLODED, NOT_FINITE, Closer, DensityOutside, EnergyBelow, Farther, Stop, Watch
 
 __all__ = [
     "EXPLODED",
     "NOT_FINITE",
     "Checkpoint",
     "Closer",
+    "DensityOutside",
     "EnergyBelow",
     "Farther",
     "Frames",

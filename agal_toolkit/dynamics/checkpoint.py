@@ -57,7 +57,7 @@ class Checkpoint:
 
     Attributes:
         file: of one simulation, ``.npz``; removed by nobody.
-        seconds: between writes.
+        seconds: between writes; the end is always written.
     """
 
     file: Path
@@ -90,9 +90,10 @@ class Checkpoint:
             recording.frames[replica] = list(zip(*columns, strict=True))
             if recording.frames[replica]:
                 recording.velocities[replica] = arrays.pop(f"{replica} velocities")
-        if len(recording.moving) < replicas:
-            engine.select(recording.moving)
-        engine.restore(arrays)
+        if recording.moving:
+            if len(recording.moving) < replicas:
+                engine.select(recording.moving)
+            engine.restore(arrays)
         return recording
 
     def save(self, engine: Engine, recording: Recording, digest: str) -> None:
@@ -103,7 +104,8 @@ class Checkpoint:
             "step": recording.step,
             "stopped": recording.stopped,
         }
-        arrays = {"head": np.array(json.dumps(head)), **engine.state()}
+        state = engine.state() if recording.moving else {}
+        arrays = {"head": np.array(json.dumps(head)), **state}
         if recording.at_start is not None:
             arrays["at_start"] = recording.at_start.cpu().numpy()
         for replica, frames in enumerate(recording.frames):
@@ -129,10 +131,12 @@ class Saver:
             return Recording.of(replicas)
         return self.checkpoint.load(engine, replicas, self.digest)
 
-    def __call__(self, engine: Engine, recording: Recording) -> None:
-        """Write if it is time."""
+    def __call__(self, engine: Engine, recording: Recording, finished: bool = False) -> None:
+        """Write if it is time, or if the simulation is finished."""
         now = time.monotonic()
-        if self.checkpoint is not None and now - self.last >= self.checkpoint.seconds:
+        if self.checkpoint is None:
+            return
+        if finished or now - self.last >= self.checkpoint.seconds:
             self.checkpoint.save(engine, recording, self.digest)
             self.last = now
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -222,7 +222,9 @@ class AseEngine:
         """Return the replicas, their prediction, kinetic energies (B,) and velocities (N, d)."""
         batches = [recorded.batch for recorded in self.potentials]
         names = ("positions", "numbers", "cell", "pbc", "charge", "multiplicity")
-        joined = {name: torch.cat([getattr(batch, name) for batch in batches]) for name in names}
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(batch, name) for batch in batches]) for name in names
+        }
         batch = Batch(owner=torch.cat([b.owner + i for i, b in enumerate(batches)]), **joined)
         prediction = concatenate([recorded.prediction for recorded in self.potentials])
         all_atoms = [simulation.atoms for simulation in self.simulations]

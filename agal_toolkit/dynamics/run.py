@@ -265,6 +265,8 @@ def _run(
             recording.at_start = recording.at_start[:, left]
         recording.step = step + 1
         saver(engine, recording)
+    recording.step = steps + 1
+    saver(engine, recording, finished=True)
     return [_frames(replica, initial, recording) for replica in range(len(initial.starts))]
 
 

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from ase.data import chemical_symbols
+from ase import units
+from ase.data import atomic_masses, chemical_symbols
 from torch import Tensor
 
 from ..batch import Batch, Prediction
 from ..potentials.neighbours import any_closer, pairs_within
+
+GRAMS_PER_CM3 = 1e24 / units.kg * 1e3  # one atomic mass unit per cubic angstrom
 
 
 class Stop(Protocol):
@@ -104,6 +107,24 @@ class EnergyBelow:
 
     def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
         return prediction.energy < self.limit
+
+
+@dataclass(frozen=True)
+class DensityOutside:
+    """Stop criterion: the mass density is outside `low` to `high`, g/cm^3."""
+
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        """For example "density outside 0.25 to 2 g/cm3"."""
+        return f"density outside {self.low:.3g} to {self.high:.3g} g/cm3"
+
+    def __call__(self, batch: Batch, prediction: Prediction) -> Tensor:
+        masses = torch.as_tensor(atomic_masses, device=batch.positions.device)[batch.numbers]
+        density = batch.sum(masses) / torch.linalg.det(batch.cell).abs() * GRAMS_PER_CM3
+        return ~((density >= self.low) & (density <= self.high))
 
 
 NOT_FINITE, EXPLODED = "not finite", "exploded"

@@ -1,15 +1,20 @@
 """Where attacks start, and what is proposed where there is no attack."""
 
+from .member_dynamics import Conditions, MemberDynamics, simulate_members, stable
 from .molecular_dynamics import MolecularDynamics
 from .normal_modes import NormalModes
 from .samplers import Copies, FromDataset, Mixture, Rattle, Sampler
 
 __all__ = [
+    "Conditions",
     "Copies",
     "FromDataset",
+    "MemberDynamics",
     "Mixture",
     "MolecularDynamics",
     "NormalModes",
     "Rattle",
     "Sampler",
+    "simulate_members",
+    "stable",
 ]

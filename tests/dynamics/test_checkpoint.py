@@ -112,9 +112,39 @@ def test_a_finished_simulation_is_read_and_not_repeated(tmp_path):
     np.testing.assert_array_equal(ends[0][0].positions, ends[1][0].positions)
 
 
-def test_without_time_over_nothing_is_written(tmp_path):
+def test_only_the_end_is_written_before_the_time_is_over(tmp_path):
     box = helpers.crystal(np.random.default_rng(0), (3, 3, 3))
     checkpoint = Checkpoint(tmp_path / "run.npz", seconds=3600.0)
-    rng = np.random.default_rng(1)
-    nve(POTENTIAL, [box], 300, timestep=1.0, steps=4, rng=rng, checkpoint=checkpoint)
+
+    def simulate(**keywords):
+        rng = np.random.default_rng(1)
+        return nve(
+            POTENTIAL, [box], 300, timestep=1.0, steps=4, rng=rng, checkpoint=checkpoint, **keywords
+        )
+
+    with pytest.raises(Killed):
+        simulate(watch=Watch(every=2), report=killed_at(2))
     assert not checkpoint.file.exists()
+    (ended,) = simulate(watch=Watch(every=2))
+    (again,) = simulate(watch=Watch(every=2), report=killed_at(0))
+    np.testing.assert_array_equal(ended.velocities, again.velocities)
+
+
+def test_a_simulation_that_ended_early_is_read(tmp_path):
+    """All replicas stop at the first frame; the next call does not begin again."""
+    box = helpers.crystal(np.random.default_rng(0), (3, 3, 3))
+    watch = Watch(stops=(Moved(torch.tensor(box.positions) + 9.0, 1.5),))
+    for report in (lambda event: None, killed_at(0)):
+        (frames,) = nve(
+            POTENTIAL,
+            [box],
+            300,
+            timestep=1.0,
+            steps=4,
+            rng=np.random.default_rng(1),
+            watch=watch,
+            checkpoint=Checkpoint(tmp_path / "run.npz"),
+            report=report,
+        )
+        assert frames.reason == "moved"
+        assert len(frames) == 1
