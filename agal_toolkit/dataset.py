@@ -146,7 +146,7 @@ class Dataset(Sequence[Geometry]):
     def digest(self) -> str:
         """Return 16 hexadecimal digits for exactly these structures, labels, roles and generations.
 
-        Movable atoms and weights count, the rest of an origin does not.
+        Movable atoms, isotopes and weights count, the rest of an origin does not.
         """
         sha = hashlib.sha256()
         if (self.weights != 1).any():
@@ -154,6 +154,8 @@ class Dataset(Sequence[Geometry]):
         for geometry, label, role in zip(self.geometries, self.labels, self.roles, strict=True):
             generation = geometry.origin.get("generation", 0)
             sha.update(f"{geometry.digest()}|{role}|{generation}|".encode())
+            if geometry.isotopes is not None:
+                sha.update(geometry.isotopes.tobytes())
             for part in (geometry.movable, np.float64(label.energy), label.forces, label.stress):
                 sha.update(b"-" if part is None else np.ascontiguousarray(part).tobytes())
         return sha.hexdigest()[:16]

@@ -39,9 +39,14 @@ def _read_only(values: ArrayLike, dtype: type, shape: tuple[int, ...], name: str
     return array
 
 
-def _whole(value: float, name: str) -> int:
-    """Return a number that is whole to 1e-6 as an integer."""
-    if not np.isfinite(value) or abs(value - round(value)) > 1e-6:
+def _masses(numbers: NDArray) -> NDArray:
+    """Return standard atomic masses, 1 for particles without a name."""
+    return np.where(numbers > 0, atomic_masses[numbers], 1.0)
+
+
+def _whole(value: float, name: str, tolerance: float = 1e-6) -> int:
+    """Return a number that is whole to the tolerance as an integer."""
+    if not np.isfinite(value) or abs(value - round(value)) > tolerance:
         raise ValueError(f"{name} is {value}: give a whole number")
     return round(value)
 
@@ -62,6 +67,7 @@ class Geometry:
         pbc: (d,) bool, periodic along each cell vector; False by default.
         charge: total charge in elementary charges.
         multiplicity: spin multiplicity 2S + 1.
+        isotopes: (n,) masses of isotopes, atomic mass units; None for the standard masses.
         movable: (n,) bool, True by default; attacks, rattles and dynamics leave the others alone.
         origin: plain JSON values that say where the structure comes from, for example
             ``{"generation": 3, "by": "attack", "seed": 12}``.
@@ -77,6 +83,7 @@ class Geometry:
     pbc: NDArray
     charge: int
     multiplicity: int
+    isotopes: NDArray | None
     movable: NDArray
     origin: Mapping[str, Any]
 
@@ -89,6 +96,7 @@ class Geometry:
         pbc: ArrayLike | None = None,
         charge: int = 0,
         multiplicity: int = 1,
+        isotopes: ArrayLike | None = None,
         movable: ArrayLike | None = None,
         origin: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
@@ -119,6 +127,11 @@ class Geometry:
         if len(strange):
             expected = "atomic numbers are 0 (a particle without a name) or 1 to 118"
             raise ValueError(f"numbers holds {strange[0]}: {expected}")
+        if isotopes is not None:
+            isotopes = _read_only(isotopes, float, (n,), "isotopes")
+            if not (isotopes > 0).all():
+                raise ValueError(f"isotopes goes down to {isotopes.min()}: give positive masses")
+        values["isotopes"] = isotopes
         if values["multiplicity"] < 1:
             raise ValueError(f"multiplicity is {multiplicity}: 2S + 1 is at least 1")
         if (values["pbc"] & ~values["cell"].any(axis=1)).any():
@@ -130,9 +143,19 @@ class Geometry:
         return len(self.numbers)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as builtin types and arrays; ``Geometry(**fields)`` is the inverse."""
+        """Return all fields as builtin types and arrays; ``Geometry(**fields)`` is the inverse.
+
+        Standard masses are left out.
+        """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.isotopes is None:
+            del values["isotopes"]
         return {**values, "origin": dict(self.origin)}
+
+    @property
+    def masses(self) -> NDArray:
+        """(n,) atomic mass units; 1 for particles without a name."""
+        return _masses(self.numbers) if self.isotopes is None else self.isotopes
 
     def __reduce__(self) -> tuple:
         return partial(Geometry, **self.to_dict()), ()
@@ -149,7 +172,8 @@ class Geometry:
     def digest(self) -> str:
         """Return a name for exactly this structure: SHA-256 of what can change a label, unrounded.
 
-        That is numbers, positions, cell, pbc, charge and multiplicity, not `movable` and `origin`.
+        That is numbers, positions, cell, pbc, charge and multiplicity; not `isotopes`, `movable`
+        and `origin`.
         """
         sha = hashlib.sha256(f"{self.positions.shape}|{self.charge}|{self.multiplicity}|".encode())
         # adding 0.0 turns a negative zero into a positive one
@@ -166,8 +190,8 @@ class Geometry:
         `movable` from FixAtoms. Texts and weights of ``atoms.info`` are kept in ``origin["info"]``.
 
         Raises:
-            ValueError: a constraint other than FixAtoms, which attacks could not keep; masses of
-                isotopes; charges or spins that are not whole or contradict each other.
+            ValueError: a constraint other than FixAtoms, which attacks could not keep; charges or
+                spins that are not whole or contradict each other.
         """
         from ase.constraints import FixAtoms  # takes half a second to import
 
@@ -177,23 +201,23 @@ class Geometry:
                 name = type(constraint).__name__
                 raise ValueError(f"constraint {name} is not supported: use FixAtoms, or remove it")
             movable[constraint.index] = False
-        if atoms.has("masses") and not np.allclose(
-            atoms.get_masses(), atomic_masses[atoms.numbers], rtol=1e-3
-        ):
-            remedy = "remove them with atoms.set_masses('defaults')"
-            raise ValueError(f"masses of isotopes would not reach dynamics: {remedy}")
+        isotopes = atoms.get_masses() if atoms.has("masses") else None
+        if isotopes is not None and np.allclose(isotopes, _masses(atoms.numbers), rtol=1e-3):
+            isotopes = None  # another table of standard masses
         origin = {**atoms.info.get(OURS["origin"], {}), **origin}
         kept = {key: value for key, value in atoms.info.items() if _is_kept(key, value)}
         if kept:
             origin["info"] = {**kept, **origin.get("info", {})}
         d = int(atoms.info.get(OURS["dimension"], 3))
+        charge, multiplicity = state_of(atoms)
         return cls(
             positions=atoms.positions[:, :d],
             numbers=atoms.numbers,
             cell=atoms.cell.array[:d, :d],
             pbc=atoms.pbc[:d],
-            charge=_state(atoms, CHARGES),
-            multiplicity=_state(atoms, MULTIPLICITIES),
+            charge=charge,
+            multiplicity=multiplicity,
+            isotopes=isotopes,
             movable=movable,
             origin=origin,
         )
@@ -202,6 +226,10 @@ class Geometry:
         """Return the geometry as an ASE structure.
 
         Missing dimensions are padded with zeros; ``info`` then holds the number of dimensions.
+        ASE has no single place for charge and spin: ``info`` has both ("charge" and
+        "multiplicity"). Unless they are those of a neutral singlet, ``info["spin"]`` (read by MACE
+        and fairchem) is the multiplicity too, and initial charges and magnetic moments (read by
+        tblite) are spread evenly over the atoms.
         """
         from ase.constraints import FixAtoms
 
@@ -212,9 +240,16 @@ class Geometry:
         info = {"charge": self.charge, "multiplicity": self.multiplicity}
         if d != 3:
             info[OURS["dimension"]] = d
-        return Atoms(
+        atoms = Atoms(
             self.numbers, positions=positions, cell=cell, pbc=pbc, info=info, constraint=fixed
         )
+        if self.isotopes is not None:
+            atoms.set_array("masses", self.isotopes, float, ())
+        if (self.charge, self.multiplicity) != (0, 1):
+            atoms.info["spin"] = self.multiplicity
+            atoms.set_initial_charges(np.full(n, self.charge / n))
+            atoms.set_initial_magnetic_moments(np.full(n, (self.multiplicity - 1) / n))
+        return atoms
 
     from_atoms, to_atoms = from_ase, to_ase  # the names of version 0.1
 
@@ -247,10 +282,19 @@ def _state(atoms: Atoms, names: tuple[str, ...]) -> int:
     if atoms.has(array) and np.any(atoms.arrays[array]):
         total = float(np.sum(atoms.arrays[array]))
         found[array] = abs(total) + 1 if spin else total
-    values = {place: _whole(float(value), place) for place, value in found.items()}
+    rounded = max(1e-6, 1e-8 * len(atoms))  # files have eight decimals of each atom's share
+    values = {
+        place: _whole(float(value), place, rounded if place == array else 1e-6)
+        for place, value in found.items()
+    }
     if len(set(values.values())) > 1:
         raise ValueError(f"{values} contradict each other: remove the wrong ones")
     return next(iter(values.values()), 1 if spin else 0)
+
+
+def state_of(atoms: Atoms) -> tuple[int, int]:
+    """Return charge and multiplicity of an ASE structure, as :meth:`Geometry.from_ase` does."""
+    return _state(atoms, CHARGES), _state(atoms, MULTIPLICITIES)
 
 
 def as_geometry(structure: Geometry | Atoms) -> Geometry:

@@ -33,6 +33,7 @@ import torch
 # new field may be another value; whoever wants the old numbers names the old value. Add a line for
 # each new field; never change or remove one.
 ADDED: dict[str, dict[str, Any]] = {
+    "agal_toolkit.Geometry": {"isotopes": None},
     "agal_toolkit.TorchTrainer": {"equal_batches": False, "must_learn": False},
 }
 

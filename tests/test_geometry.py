@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 import json
 import pickle
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import helpers
 import numpy as np
@@ -15,13 +15,16 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms, FixBondLength
+from ase.data import atomic_masses
 from hypothesis import given
 from hypothesis import strategies as st
 
 from agal_toolkit.batch import Batch, Delta, Prediction, concatenate
+from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels, as_geometry, points
+from agal_toolkit.loop.packing import pack_geometries, unpack_geometries
 
-FIELDS = [field.name for field in fields(Batch)]
+FIELDS = [field.name for field in fields(Batch) if field.name != "nearby"]
 TWO = {"positions": [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]], "numbers": [1, 8]}
 
 
@@ -224,13 +227,54 @@ def test_charges_are_not_truncated(wrong):
     assert Geometry(**TWO, charge=-0.9999999999).charge == -1
 
 
-def test_masses_of_isotopes_are_refused():
-    atoms = molecule("H2")
-    atoms.set_masses([1.008, 1.008])
-    assert len(Geometry.from_ase(atoms)) == 2
-    atoms.set_masses([2.014, 2.014])
-    with pytest.raises(ValueError, match=r"masses of isotopes .*set_masses\('defaults'\)"):
-        Geometry.from_ase(atoms)
+def test_masses_of_isotopes_are_kept(tmp_path):
+    atoms = molecule("HCl")
+    atoms.set_masses([35.45, 1.008])  # standard masses of another table
+    light = Geometry.from_ase(atoms)
+    assert light.isotopes is None
+    assert "isotopes" not in light.to_dict()
+    assert light.masses.tolist() == atomic_masses[light.numbers].tolist()
+    assert not light.to_ase().has("masses")
+    atoms.set_masses([36.966, 2.014])
+    heavy = Geometry.from_ase(atoms)
+    assert heavy.masses.tolist() == [36.966, 2.014]
+    assert heavy.digest() == light.digest()  # they change no label
+    labels = [Labels(energy=0.0, forces=np.zeros((2, 3)))]
+    data = Dataset([heavy], labels)
+    assert data.digest() != Dataset([light], labels).digest()
+    data.write(tmp_path / "heavy.xyz")
+    (read,) = Dataset.read(tmp_path / "heavy.xyz")
+    (unpacked,) = unpack_geometries(pack_geometries([heavy]))
+    copies = (heavy.moved(heavy.positions), Geometry(**heavy.to_dict()), read, unpacked)
+    for same in (*copies, pickle.loads(pickle.dumps(heavy))):
+        assert same.masses.tolist() == [36.966, 2.014]
+    assert replace(light, numbers=[1, 35]).masses[1] == atomic_masses[35]
+    with pytest.raises(ValueError, match=r"isotopes goes down to 0\.0: give positive masses"):
+        replace(light, isotopes=[0.0, 1.0])
+    with pytest.raises(ValueError, match=r"isotopes has shape \(1,\), expected \(2,\)"):
+        replace(light, isotopes=[2.0])
+
+
+def test_charge_and_spin_are_where_calculators_look():
+    ion = Geometry(positions=np.eye(3), numbers=[8, 1, 1], charge=1, multiplicity=2)
+    atoms = ion.to_ase()
+    assert (atoms.info["charge"], atoms.info["spin"], atoms.info["multiplicity"]) == (1, 2, 2)
+    assert atoms.get_initial_charges().sum() == pytest.approx(1)
+    assert atoms.get_initial_magnetic_moments().sum() == pytest.approx(1)
+    back = Geometry.from_ase(atoms)
+    assert (back.charge, back.multiplicity) == (1, 2)
+    neutral = replace(ion, charge=0, multiplicity=1).to_ase()
+    assert not neutral.has("initial_charges")
+    assert "spin" not in neutral.info
+
+
+def test_ions_of_many_atoms_survive_the_decimals_of_files(tmp_path):
+    """A share of the charge has eight decimals in a file: 700 of them are off by 3e-6."""
+    grid = np.stack(np.meshgrid(*[np.arange(9.0)] * 3), -1).reshape(-1, 3)[:700]
+    ion = Geometry(positions=grid, numbers=[1] * 700, charge=1, multiplicity=2)
+    Dataset([ion], [Labels(energy=0.0, forces=0 * grid)]).write(tmp_path / "ion.xyz")
+    (back,) = Dataset.read(tmp_path / "ion.xyz")
+    assert (back.charge, back.multiplicity) == (1, 2)
 
 
 def test_texts_and_weights_of_other_files_are_kept():

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from ase import units
-from ase.data import atomic_masses
 from numpy.typing import NDArray
 
 from ..dynamics.run import Frames
@@ -29,7 +28,7 @@ def densities(frames: Frames) -> NDArray:
     volumes = np.abs(np.linalg.det(frames.cells))
     if frames.start.dimension != 3 or not (volumes > 0).all():
         raise ValueError(f"{frames.start!r} has no volume: a density needs three cell vectors")
-    return atomic_masses[frames.start.numbers].sum() / volumes * GRAMS_PER_CM3
+    return frames.start.masses.sum() / volumes * GRAMS_PER_CM3
 
 
 def density(frames: Frames, *, start: float = 0.0, blocks: int = 5) -> Estimate:
@@ -219,7 +218,7 @@ def diffusion(
             f" apart, above 0 and below a block of {length * step:g} fs: change it, or simulate"
             " longer"
         )
-    masses = atomic_masses[frames.start.numbers]
+    masses = frames.start.masses
     centre = np.einsum("a,tai->ti", masses / masses.sum(), frames.positions)
     x = frames.positions[:, chosen] - centre[:, None]
     curves = np.array([_displacements(x[block], lags[-1]) for block in slices])

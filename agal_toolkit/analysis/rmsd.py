@@ -66,6 +66,7 @@ class AlignedRmsd:
             numbers=other.numbers[order],
             charge=other.charge,
             multiplicity=other.multiplicity,
+            isotopes=None if other.isotopes is None else other.isotopes[order],
             movable=other.movable[order],
             origin=other.origin,
         )

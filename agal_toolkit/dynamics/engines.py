@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from ase import Atoms, units
-from ase.data import atomic_masses
 from numpy.random import Generator
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
@@ -80,7 +79,7 @@ class InitialState:
             expected = f"give one for all, or one for each of {count} starts, none below zero"
             raise ValueError(f"temperatures are {kelvin}: {expected}")
         kelvin = np.broadcast_to(kelvin, count)
-        masses = [np.where(g.numbers > 0, atomic_masses[g.numbers], 1.0) for g in geometries]
+        masses = [geometry.masses for geometry in geometries]
         if velocities is not None:
             shapes = [np.shape(v) for v in velocities]
             expected = [g.positions.shape for g in geometries]

@@ -33,6 +33,7 @@ def pack_geometries(geometries: Sequence[Geometry]) -> Arrays:
         raise ValueError("geometries of different dimensions cannot be stored together")
     rest = [
         {"charge": g.charge, "multiplicity": g.multiplicity, "origin": dict(g.origin)}
+        | ({} if g.isotopes is None else {"isotopes": g.isotopes.tolist()})
         for g in geometries
     ]
     return {

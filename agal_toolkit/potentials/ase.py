@@ -16,7 +16,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
 from ..batch import Batch, Prediction
-from ..geometry import OURS, Geometry
+from ..geometry import OURS, Geometry, state_of
 from .protocol import NoGraph, Potential
 
 # A calculator remembers one geometry: threads take turns with it.
@@ -28,10 +28,9 @@ _NOISE: WeakKeyDictionary[Calculator, tuple[float, float]] = WeakKeyDictionary()
 class CalculatorPotential:
     """A potential from an ASE calculator; geometries are evaluated one after the other, on the CPU.
 
-    ASE has no single place for charge and spin. The atoms carry both in ``info`` ("charge" and
-    "multiplicity"), which MACE reads, and, unless they are a neutral singlet, spread evenly over
-    the initial charges and magnetic moments, whose sums tblite and xtb read. A calculator with
-    parameters for charge and spin (ORCA, Psi4) uses only these.
+    The atoms carry charge and spin where :meth:`Geometry.to_ase` puts them. A calculator with
+    parameters for charge and spin (ORCA, Psi4) uses only these. Energies are the free energies
+    whose slopes the forces are, where a calculator tells them apart.
 
     Attributes:
         calculator: any ASE calculator with energy and forces; its stress, if it has one, is used
@@ -56,15 +55,12 @@ class CalculatorPotential:
                 charge=charge,
                 multiplicity=multiplicity,
             )
-            atoms, n = geometry.to_ase(), len(geometry)
-            # A calculator compares these arrays, but not info, with those of its last calculation:
-            # without them an ion would get the results of the neutral structure.
-            if (charge, multiplicity) != (0, 1):
-                atoms.set_initial_charges(np.full(n, charge / n))
-                atoms.set_initial_magnetic_moments(np.full(n, (multiplicity - 1) / n))
+            # A calculator compares initial charges and moments, but not info, with those of the
+            # last calculation: they keep an ion from getting the results of its neutral twin.
+            atoms = geometry.to_ase()
             with _LOCKS.setdefault(self.calculator, RLock()):
                 atoms.calc = self.calculator
-                energies.append(float(np.reshape(atoms.get_potential_energy(), ())))
+                energies.append(consistent_energy(atoms))
                 forces.append(atoms.get_forces(apply_constraint=False)[:, :d])
                 stresses.append(_stress(atoms, d))
         return Prediction(
@@ -96,6 +92,13 @@ class CalculatorPotential:
         return f"CalculatorPotential({type(self.calculator).__name__})"
 
 
+def consistent_energy(atoms: Atoms) -> float:
+    """Return the energy whose slope the forces are: the free energy, if the calculator has one."""
+    energy = atoms.get_potential_energy()
+    free = getattr(atoms.calc, "results", {}).get("free_energy")
+    return float(np.reshape(energy if free is None else free, ()))
+
+
 def _stress(atoms: Atoms, d: int) -> np.ndarray:
     """The stress (d, d), NaN for open structures and calculators without one."""
     if d == 3 and atoms.pbc.all():
@@ -107,10 +110,8 @@ def _stress(atoms: Atoms, d: int) -> np.ndarray:
 
 
 def _state(atoms: Atoms) -> tuple[int, int, int]:
-    """Return charge, multiplicity and dimension, which :meth:`Geometry.to_ase` puts in ``info``."""
-    defaults = {"charge": 0, "multiplicity": 1, OURS["dimension"]: 3}
-    charge, multiplicity, dimension = (int(atoms.info.get(*item)) for item in defaults.items())
-    return charge, multiplicity, dimension
+    """Return charge, multiplicity and dimension of an ASE structure."""
+    return *state_of(atoms), int(atoms.info.get(OURS["dimension"], 3))
 
 
 class GeometryCalculator(Calculator):
@@ -136,7 +137,9 @@ class GeometryCalculator(Calculator):
 
 
 class PotentialCalculator(GeometryCalculator):
-    """An ASE calculator from a potential; charge and multiplicity are those in ``atoms.info``.
+    """An ASE calculator from a potential.
+
+    Charge and multiplicity are read as :meth:`Geometry.from_ase` does.
 
     Args:
         potential: for example a committee's ``mean``.
@@ -164,7 +167,7 @@ class PotentialCalculator(GeometryCalculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Any = all_changes,
     ) -> None:
-        """Set energy, ``energies`` of replicas, forces, and stress of one periodic 3D structure."""
+        """Set energy, forces, stress of one periodic 3D structure, and ``replica_energies``."""
         super().calculate(atoms, properties, system_changes)
         assert self.atoms is not None  # ASE has set it
         charge, multiplicity, _ = _state(self.atoms)
@@ -185,4 +188,4 @@ class PotentialCalculator(GeometryCalculator):
         single = copies == 1 and self.atoms.pbc.all()
         stress = prediction.stress[0].double().cpu().numpy() if single else None
         self._store(float(energies.sum()), prediction.forces.cpu().numpy(), stress)
-        self.results["energies"] = energies
+        self.results["replica_energies"] = energies  # ASE's "energies" are those of atoms

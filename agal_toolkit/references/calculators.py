@@ -23,6 +23,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
+from ..potentials.ase import consistent_energy
 from .molecules import check_electrons, check_molecule
 from .outcomes import INSTALL, OTHER_SPIN, NotConverged
 
@@ -89,7 +90,7 @@ def _labels(calculator: BaseCalculator, geometry: Geometry) -> Labels:
     if geometry.dimension == 3 and geometry.pbc.all():
         with suppress(ase.PropertyNotImplementedError):
             stress = atoms.get_stress(voigt=False, apply_constraint=False)
-    energy = atoms.get_potential_energy()
+    energy = consistent_energy(atoms)
     forces = atoms.get_forces(apply_constraint=False)[:, : geometry.dimension]
     if not np.isfinite(energy):
         raise NotConverged(f"its energy is {energy}")

@@ -8,7 +8,6 @@ from itertools import combinations
 
 import numpy as np
 from ase import units
-from ase.data import atomic_masses
 from numpy.random import Generator
 from numpy.typing import NDArray
 
@@ -85,8 +84,7 @@ class NormalModes(StructureSampler):
     def _modes(self) -> tuple[NDArray, NDArray]:
         """w^2 (K,) eV / (angstrom^2 amu), ascending, and m^(-1/2) L (K, n, d) amu^(-1/2)."""
         n, d = self.geometry.positions.shape
-        numbers = self.geometry.numbers
-        root = np.sqrt(np.where(numbers > 0, atomic_masses[numbers], 1.0)).repeat(d)
+        root = np.sqrt(self.geometry.masses).repeat(d)
         # `basis` spans what is orthogonal to rigid moves and to the coordinates of fixed atoms.
         rigid = _rigid(self.geometry) if self.free else np.zeros((0, n * d))
         fixed = np.eye(n * d)[~self.geometry.movable.repeat(d)]

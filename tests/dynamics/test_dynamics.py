@@ -5,7 +5,7 @@ themselves.
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import helpers
 import numpy as np
@@ -31,7 +31,7 @@ from agal_toolkit.dynamics import (
     nvt,
 )
 from agal_toolkit.geometry import Geometry, points
-from agal_toolkit.potentials import Differentiable, PotentialCalculator
+from agal_toolkit.potentials import CalculatorPotential, Differentiable, PotentialCalculator
 from agal_toolkit.references import DoubleWell
 from studies.double_well import langevin as ensemble
 from studies.double_well.langevin import langevin
@@ -377,7 +377,7 @@ def test_nvt_holds_each_temperature_and_samples_as_ases(rng):
         * np.sqrt(units.kB * 600 * atoms.get_masses())[:, None]
     )
     motion, seen = NoseHooverChainNVT(atoms, units.fs, temperature_K=600, tdamp=30 * units.fs), []
-    motion.attach(lambda: seen.append(atoms.calc.results["energies"].copy()), interval=5)
+    motion.attach(lambda: seen.append(atoms.calc.results["replica_energies"].copy()), interval=5)
     motion.run(400)
     theirs = np.mean(seen, 0)
     assert (
@@ -772,3 +772,37 @@ class Whole:
 
     def __call__(self, batch, prediction):
         return (prediction.energy < 0).any()
+
+
+def test_isotopes_swing_slower():
+    """One spring constant: the period goes with the root of the reduced mass, for each engine."""
+    spring = Differentiable(HarmonicPair(k=20.0, length=0.74))
+    start = Geometry(positions=[[0, 0, 0], [0, 0, 0.80]], numbers=[1, 1])
+    heavy = replace(start, isotopes=[2.014, 2.014])
+    for potential in (spring, CalculatorPotential(PotentialCalculator(spring))):
+        frames = nve(
+            potential,
+            [start, heavy],
+            0.0,
+            timestep=0.1,
+            steps=300,
+            watch=Watch(every=1),
+            velocities=[np.zeros((2, 3))] * 2,
+        )
+        for run, mass in zip(frames, (atomic_masses[1], 2.014), strict=True):
+            stretch = np.linalg.norm(run.positions[:, 0] - run.positions[:, 1], axis=1) - 0.74
+            omega = np.sqrt(2 * 20.0 / mass) * units.fs  # 1/fs
+            np.testing.assert_allclose(stretch, 0.06 * np.cos(omega * run.times), atol=2e-4)
+
+
+@dataclass(frozen=True)
+class HarmonicPair:
+    """k / 2 (r - length)^2 of pairs of atoms, one after the other."""
+
+    k: float
+    length: float
+
+    def __call__(self, batch):
+        x = batch.positions.reshape(*batch.positions.shape[:-2], -1, 2, 3)
+        r = (x[..., 1, :] - x[..., 0, :]).norm(dim=-1)
+        return 0.5 * self.k * (r - self.length).square()

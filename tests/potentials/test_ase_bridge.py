@@ -11,7 +11,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, molecule
-from ase.calculators.calculator import Calculator, all_changes
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.calculators.lj import LennardJones
@@ -25,6 +25,7 @@ from agal_toolkit.potentials import (
     NoGraph,
     PotentialCalculator,
 )
+from agal_toolkit.references import CalculatorLabels
 
 
 def crystal(rng):
@@ -135,7 +136,7 @@ def test_replicas_are_one_batch(rng):
     atoms.calc = PotentialCalculator(helpers.well_potential(), dimension=2, replicas=5)
     right = helpers.well_potential()(Batch.of(points(where)))
     assert atoms.get_potential_energy() == pytest.approx(float(right.energy.sum()))
-    np.testing.assert_allclose(atoms.calc.results["energies"], right.energy.numpy())
+    np.testing.assert_allclose(atoms.calc.results["replica_energies"], right.energy.numpy())
     np.testing.assert_allclose(
         atoms.get_forces(), np.column_stack([right.forces.numpy(), np.zeros(5)])
     )
@@ -249,3 +250,44 @@ def test_threads_do_not_mix_what_a_calculator_remembers():
         predictions = list(pool.map(potential, batches))
     assert [float(prediction.energy) for prediction in predictions] == list(range(8))
     assert [float(prediction.forces[0, 0]) for prediction in predictions] == list(range(8))
+
+
+def test_charge_and_spin_are_read_where_others_put_them():
+    atoms = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 3]])
+    atoms.calc = PotentialCalculator(Differentiable(electronic))
+    neutral = atoms.get_potential_energy()
+    atoms.info["total_charge"], atoms.info["spin"] = 1, 2
+    assert atoms.get_potential_energy() == pytest.approx(neutral + 11.0)
+    atoms.info.clear()
+    atoms.set_initial_charges([0.5, 0.5])
+    assert atoms.get_potential_energy() == pytest.approx(neutral + 10.0)
+    atoms.set_initial_charges([0.5, 0.0])
+    with pytest.raises(ValueError, match=r"initial_charges is 0\.5: give a whole number"):
+        atoms.get_potential_energy()
+
+
+class Smeared(LennardJones):
+    """Electrons at a temperature: energy extrapolated to 0 K beside forces of the free energy."""
+
+    def calculate(self, *args, **kwargs):
+        super().calculate(*args, **kwargs)
+        self.results["energy"] = self.results["energy"] + 0.3
+
+
+def test_energies_are_those_whose_slopes_the_forces_are():
+    geometry = Geometry(positions=[[0, 0, 0], [0, 0, 1.1]], numbers=[18, 18])
+    right = LennardJones()
+    right.calculate(geometry.to_ase())
+    (energy,) = CalculatorPotential(Smeared())(Batch.of([geometry])).energy
+    assert float(energy) == right.results["free_energy"]
+    assert CalculatorLabels(Smeared)(geometry).energy == right.results["free_energy"]
+
+
+def test_energies_of_replicas_are_not_those_of_atoms():
+    atoms = Atoms("Ar2", positions=[[0, 0, 0], [0, 0, 3]])
+    atoms.calc = PotentialCalculator(Differentiable(electronic), replicas=2)
+    atoms.get_potential_energy()
+    assert "energies" not in atoms.calc.results
+    assert atoms.calc.results["replica_energies"].sum() == atoms.get_potential_energy()
+    with pytest.raises(PropertyNotImplementedError):
+        atoms.get_potential_energies()

@@ -400,3 +400,16 @@ def test_a_replica_ends_where_members_disagree(rng):
     assert radii.max() < 1.5 * limit
     free = MolecularDynamics(temperature=(20000.0, 20000.0), picoseconds=1.0, count=20, start=start)
     assert np.max([np.linalg.norm(g.positions) for g in free(committee, None, rng)]) > 1.5 * limit
+
+
+def test_heavy_hydrogen_vibrates_slower():
+    """A diatomic of one spring constant: wavenumbers go with the root of the reduced mass."""
+    pair = {"positions": [[0, 0, 0], [0, 0, 0.74]], "numbers": [1, 1]}
+    k = 35.0
+    hessian = np.zeros((6, 6))
+    hessian[np.ix_([2, 5], [2, 5])] = [[k, -k], [-k, k]]
+    light, heavy = (
+        NormalModes(Geometry(**pair, isotopes=masses), hessian).wavenumbers
+        for masses in (None, [2.014, 2.014])
+    )
+    assert light[-1] / heavy[-1] == pytest.approx(np.sqrt(2.014 / atomic_masses[1]))

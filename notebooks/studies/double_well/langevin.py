@@ -110,7 +110,7 @@ def langevin(
 
     def keep() -> None:
         frames.append(atoms.positions.reshape(replicas, n, 3)[..., :d].copy())
-        energies.append(atoms.calc.results["energies"].copy())
+        energies.append(atoms.calc.results["replica_energies"].copy())
         times.append(motion.nsteps * timestep)
         report(Progress("dynamics", motion.nsteps, steps))
 
