@@ -24,6 +24,12 @@ def test_the_notebook_has_the_cells_of_its_script(script: Path):
     assert render.sources(script.with_suffix(".ipynb")) == render.sources(script)
 
 
+def test_the_app_is_its_script_and_holds_no_results():
+    app = render.FOLDER / "app.ipynb"
+    assert render.sources(app) == render.sources(app.with_suffix(".py"))
+    assert not [cell for cell in nbformat.read(app, 4).cells if cell.get("outputs")]
+
+
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_the_notebook_reads_well_without_running(script: Path):
     notebook = nbformat.read(script.with_suffix(".ipynb"), 4)

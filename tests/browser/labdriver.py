@@ -1,4 +1,4 @@
-"""Drive a real JupyterLab in the system's Chromium.
+"""Drive a real JupyterLab, Notebook 7 or Voila in the system's Chromium.
 
     with lab_server(folder) as url, lab_page(url, "01_double_well.ipynb") as lab:
         lab.run_all()
@@ -7,8 +7,8 @@
 
 The state of cells is read from the front-end's own model, which ``--LabApp.expose_app_in_browser``
 puts on the page; what a person would see or press is reached through Playwright's locators. Waiting
-is for execution counts and texts, never for a
-kernel that calls itself idle: it says so between two cells, too. Everything the page writes to its
+is for execution counts and texts, never for a kernel that calls itself idle: it says so between two
+cells, too. Everything the page writes to its
 console and every request that leaves this machine is kept, for the test to judge.
 """
 
@@ -31,10 +31,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import nbformat
 import pytest
+from nbformat.sign import NotebookNotary
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator, Page, Route
 
 CHROMIUM_FLAGS = (
     "--no-sandbox",  # Chromium refuses its sandbox when run as root
@@ -143,7 +145,11 @@ def _until(
 
 @contextmanager
 def lab_server(
-    root: str | Path, env: Mapping[str, str] | None = None, timeout: float = 60
+    root: str | Path,
+    env: Mapping[str, str] | None = None,
+    timeout: float = 60,
+    app: str = "lab",
+    trusted: Iterable[Path] = (),
 ) -> Iterator[str]:
     """A JupyterLab of this interpreter on a free port of localhost, serving the folder `root`;
     gives its address.
@@ -153,18 +159,64 @@ def lab_server(
         env: variables for the server and its kernels, beside this process's own, e.g.
             ``{"AGAL_PRESET": "smoke"}``.
         timeout: seconds to start in.
+        app: "lab", or "notebook" for Notebook 7.
+        trusted: notebooks whose stored outputs are trusted, as after ``jupyter trust``.
 
     Raises:
         RuntimeError: the server ended before it answered; the message ends with its log.
         TimeoutError: it did not answer in time.
     """
+    module, options = {
+        "lab": ("jupyterlab", "LabApp"),
+        "notebook": ("notebook", "JupyterNotebookApp"),
+    }[app]
     port = _free_port()
+    arguments = [
+        "--allow-root",
+        "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
+        "--IdentityProvider.token=", f"--ServerApp.root_dir={Path(root).resolve()}",
+        f"--{options}.expose_app_in_browser=True", f"--{options}.extension_manager=readonly",
+        f"--{options}.news_url=",
+        f"--{options}.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
+    ]  # fmt: skip
+    with _serving(module, arguments, port, "api", env or {}, timeout, trusted) as url:
+        yield url
+
+
+@contextmanager
+def voila_server(
+    notebook: Path, arguments: Iterable[str], env: Mapping[str, str], timeout: float = 60
+) -> Iterator[str]:
+    """A Voila of this interpreter on a free port of localhost; gives the address of the notebook as
+    an app. `arguments` are Voila's; the others and what is raised are as for `lab_server`.
+    """
+    port = _free_port()
+    options = ["--Voila.ip=127.0.0.1", f"--port={port}", *arguments, str(notebook)]
+    with _serving("voila", options, port, "voila/static/voila.js", env, timeout) as url:
+        yield url
+
+
+@contextmanager
+def _serving(
+    module: str,
+    arguments: Iterable[str],
+    port: int,
+    asked: str,
+    env: Mapping[str, str],
+    timeout: float,
+    trusted: Iterable[Path] = (),
+) -> Iterator[str]:
+    """Run ``python -m module`` with nobody's own settings until the page `asked` answers."""
     url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory(prefix="agal-lab-") as private:
         for name, content in _SETTINGS.items():
             file = Path(private, "config", "lab", "user-settings", f"{name}.jupyterlab-settings")
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(json.dumps(content))
+        Path(private, "data").mkdir()
+        notary = NotebookNotary(data_dir=f"{private}/data")
+        for path in trusted:
+            notary.sign(nbformat.read(path, 4))
         # MPLBACKEND would keep figures out of the notebook
         inherited = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
         variables = inherited | {
@@ -175,28 +227,23 @@ def lab_server(
             "IPYTHONDIR": f"{private}/ipython",
             "JUPYTER_PREFER_ENV_PATH": "1",
             "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-        } | dict(env or {})  # fmt: skip
-        command = [
-            sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root",
-            "--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0",
-            "--IdentityProvider.token=", f"--ServerApp.root_dir={Path(root).resolve()}",
-            "--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly",
-            "--LabApp.news_url=",
-            "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
-        ]  # fmt: skip
+        } | dict(env)  # fmt: skip
         log = Path(private, "log")
         with log.open("w") as stream:
             server = subprocess.Popen(
-                command, stdout=stream, stderr=subprocess.STDOUT, env=variables
+                [sys.executable, "-m", module, "--no-browser", *arguments],
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                env=variables,
             )
 
         def answers() -> bool:
             if server.poll() is not None:
                 raise RuntimeError(
-                    f"JupyterLab ended with status {server.returncode}:\n{log.read_text()[-4000:]}"
+                    f"{module} ended with status {server.returncode}:\n{log.read_text()[-4000:]}"
                 )
             try:
-                with urllib.request.urlopen(f"{url}/api", timeout=2):
+                with urllib.request.urlopen(f"{url}/{asked}", timeout=2):
                     return True
             except OSError:
                 return False
@@ -205,7 +252,7 @@ def lab_server(
             _until(
                 answers,
                 timeout,
-                lambda: f"JupyterLab to answer at {url}:\n{log.read_text()[-4000:]}",
+                lambda: f"{module} to answer at {url}:\n{log.read_text()[-4000:]}",
             )
             yield url
         finally:
@@ -372,6 +419,19 @@ class Lab:
         self.page.reload()
         self._wait_ready(timeout)
 
+    def restart(self) -> None:
+        """Restart the kernel, as a person would; nothing is run again."""
+        self._command("notebook:restart-kernel")
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.page.wait_for_timeout(500)  # the old connection still stands for a moment
+        self._wait_ready(60)
+
+    def darken(self) -> None:
+        """Choose the dark theme."""
+        self._command("apputils:change-theme", {"theme": "JupyterLab Dark"})
+        self.page.locator("body[data-jp-theme-light=false]").wait_for(state="attached")
+        self.page.wait_for_timeout(500)  # colours fade to their new values
+
     def interrupt(self) -> None:
         """Press the interrupt button."""
         self._command("notebook:interrupt-kernel")
@@ -384,10 +444,13 @@ class Lab:
             indices,
         )
 
-    def _command(self, name: str) -> None:
+    def _command(self, name: str, arguments: Mapping[str, str] | None = None) -> None:
         # its promise is not awaited: for a run it ends with the cells, and the page would be deaf
         # until then
-        self.page.evaluate("name => { window.jupyterapp.commands.execute(name); }", name)
+        self.page.evaluate(
+            "([name, given]) => { window.jupyterapp.commands.execute(name, given); }",
+            [name, dict(arguments or {})],
+        )
 
     def _until(self, true: Callable[[], bool], timeout: float, what: Callable[[], str]) -> None:
         # Playwright hands over console lines and requests only while it waits itself
@@ -411,7 +474,11 @@ class Lab:
 
 @contextmanager
 def lab_page(
-    url: str, notebook: str, size: tuple[int, int] = (1280, 1000), timeout: float = 60
+    url: str,
+    notebook: str,
+    size: tuple[int, int] = (1280, 1000),
+    timeout: float = 60,
+    app: str = "lab",
 ) -> Iterator[Lab]:
     """A notebook of a running JupyterLab, opened in a fresh headless Chromium, its kernel
     connected.
@@ -421,7 +488,24 @@ def lab_page(
         notebook: its path under the server's folder.
         size: width and height of the window in pixels.
         timeout: seconds to load in.
+        app: that of the server.
     """
+    path = {"lab": f"lab/tree/{notebook}?reset", "notebook": f"notebooks/{notebook}"}[app]
+    with web_page(f"{url}/{path}", notebook, size) as lab:
+        lab._wait_ready(timeout)
+        yield lab
+
+
+def _expose(route: Route) -> None:
+    # Notebook 7.6 passes over its own option of this name
+    answer = route.fetch()
+    hidden, shown = ('"exposeAppInBrowser": ' + value for value in ("false", "true"))
+    route.fulfill(response=answer, body=answer.text().replace(hidden, shown))
+
+
+@contextmanager
+def web_page(url: str, notebook: str, size: tuple[int, int] = (1280, 1000)) -> Iterator[Lab]:
+    """A page opened in a fresh headless Chromium, whatever serves the notebook."""
     chromium = require_browser()
     from playwright.sync_api import sync_playwright
 
@@ -439,8 +523,8 @@ def lab_page(
                     kind,
                     lambda request: _LOCAL.match(request.url) or lab.outside.append(request.url),
                 )
-            lab.page.goto(f"{url}/lab/tree/{notebook}?reset")
-            lab._wait_ready(timeout)
+            lab.page.route("**/notebooks/*", _expose)
+            lab.page.goto(url, timeout=180_000)
             yield lab
         finally:
             context.close()
