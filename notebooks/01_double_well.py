@@ -1,413 +1,445 @@
 # %% [markdown]
 # # The double well: how a committee finds out what it does not know
 #
-# A neural-network potential is right where it has seen data and wrong, often confidently, where it
-# has not. This notebook shows on the smallest possible system, one particle in two dimensions, how
-# to *find* the places where a model is wrong and how to *mend* it, with the method of
+# **Goal.** After this lesson you can
+#
+# - train a committee of networks and read its disagreement;
+# - attack the committee, and say what the temperature of an attack does;
+# - run a loop of active learning, and judge whether it worked.
+#
+# **Time.** About 60 minutes. The cells need less than two of them; the loops of part 4 run for two
+# to four minutes while you read on.
+#
+# **You need** Python, and you know what a potential energy surface is. You need no experience with
+# neural networks.
+#
+# The method is that of
 #
 # > D. Schwalbe-Koda, A. R. Tan, R. Gómez-Bombarelli, *Differentiable sampling of molecular
 # > geometries with uncertainty-based adversarial attacks*, Nature Communications **12**, 5104
 # > (2021).
 #
-# 1. What one basin hides
-# 2. A committee and its disagreement
-# 3. One attack, step by step
-# 4. The loop, live
-# 5. Molecular dynamics before and after
-# 6. Exercises
-# 7. Many pairs of loops, and what each part of the recipe is worth
+# | the lesson | the record of the study |
+# |---|---|
+# | 1. What one basin hides | 6. Many pairs of loops |
+# | 2. A committee and its disagreement | 7. What each part of the recipe does |
+# | 3. One attack, step by step | |
+# | 4. The loop, live | |
+# | 5. Molecular dynamics before and after | |
 #
-# Run the cells from top to bottom. The energies have the units of Eq. 11 of the paper, lengths
-# likewise.
+# Run the cells from top to bottom. The system is one particle in a plane. Energies and lengths have
+# the units of Eq. 11 of the paper, which names none.
 
 # %%
-from pathlib import Path
+from dataclasses import replace
+from functools import partial
 from tempfile import mkdtemp
 
-import matplotlib.pyplot as plt
 import numpy as np
-import torch
-from IPython.display import Markdown, display
 
 import agal_toolkit as agal
-from agal_toolkit import plots
-from agal_toolkit.analysis.errors import sigma_and_error
-from agal_toolkit.analysis.grids import Grid, Surface
+from agal_toolkit.analysis.errors import rmse
+from agal_toolkit.analysis.grids import Grid
 from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
-from studies.double_well import ablations, figures
-from studies.double_well import recipes as study
-from studies.double_well import study as double_well
+from studies.double_well import lesson
 from studies.double_well.langevin import langevin
-from studies.jobs import RESULTS, Runner, chosen_preset, interval, read
 
-# small networks train faster on one thread while the page stays alive on another
-torch.set_num_threads(1)
-name = chosen_preset(study.PRESETS)
-preset, variant, seed = study.PRESETS[name], "ours", 0
-print(f"preset {name}: {preset}")
+preset, seed = lesson.begin()
 
 # %% [markdown]
+# The `seed` fixes all random numbers. It is a typical one: `python -m studies.double_well.typical`
+# ran ten pairs of loops, and this seed has the median result. Part 6 shows all ten.
+#
 # ## 1. What one basin hides
 #
 # The true energy (Eq. 11 of the paper) is
 #
 # $$E(x, y) = 10x^4 - 10x^2 + 2x + 4y^2 .$$
 #
-# It has two basins with a barrier between them. All our initial data lie in the left one: 800
-# random points are drawn in $[-1.5, 1.5]^2$, and only those with $E < -2$ are kept. Nothing in
-# these data says that there is a second basin.
+# It has two basins, and a barrier between them. We draw 800 random points in $[-1.5, 1.5]^2$ and
+# keep those with $E < -2$. All of them lie in the left basin.
 
 # %%
 well = agal.DoubleWell()
-data = study.start(seed, variant)
-grid = Grid(points=80)
-truth = well.energy(grid.positions).reshape(grid.points, grid.points)
-
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-plots.energy_surface(left, grid, truth)
-plots.structures(left, data)
-left.set_title("true energy and the initial data")
-x = grid.axis
-right.plot(x, well.energy(np.column_stack([x, 0 * x])), color=plots.TRUTH)
-right.axhspan(-5, -2, color="0.92")
-right.text(0.15, -4.6, "only this is sampled,\nand only on the left", fontsize=8)
-right.set(xlabel="x", ylabel="E(x, 0)", ylim=(-5, 6), title="a cut along y = 0")
-data
+first = agal.basin(well, rng=np.random.default_rng([seed, 2021]))
+data = agal.Dataset(first, [well(point) for point in first])
+print(f"{len(data)} points, energies from {data.energies.min():.2f} to {data.energies.max():.2f}")
+lesson.show_data(data)
 
 # %% [markdown]
+# The left picture is the true energy with our data. The right picture is a cut along $y = 0$.
+# Nothing in the data says that there is a second basin.
+#
 # ## 2. A committee and its disagreement
 #
-# Five networks of the same shape are trained on the same data from different random weights. Where
-# there are data they agree, because the data leave them no choice; elsewhere each invents something
-# of its own. The variance of their forces,
+# We train five networks on the same data. They have the same shape and different random weights.
+#
+# **What do you expect?** Where will the five agree, and where will they not?
+
+# %%
+trainer = agal.TorchTrainer(
+    network=partial(agal.MLP, 2, width=preset.width),
+    epochs=preset.epochs,
+    forces_weight=10.0,
+    patience=None,  # the learning rate follows no validation data:
+    keep_best=False,
+    anneal=True,  # it falls along half a cosine
+    large_force=30.0,  # above this force, errors count relative to the force
+)
+folds = agal.Folds(train=0.6, valid=0.2, shared=True, acquired=4)
+weights, valid = folds(data, 5, np.random.default_rng(seed))
+epochs = []
+members = trainer.fit(data, weights, valid, np.random.default_rng(seed), epochs.append)
+committee = agal.Committee(members)
+
+# %%
+CommitteeView(committee, dataset=data)
+
+# %% [markdown]
+# The five agree where there are data. Elsewhere each invents a surface of its own. The variance of
+# their forces measures how much they disagree:
 #
 # $$\sigma_F^2(X) = \frac{1}{M-1} \sum_m \frac{1}{3n} \sum_{ij}
 # \lVert \hat F^{(m)}_{ij} - \bar F_{ij} \rVert^2
-# \qquad \text{(Eq. 10)},$$
+# \qquad \text{(Eq. 10)}.$$
 #
-# is therefore an estimate of what the committee does not know, and, being a formula, it can be
-# differentiated.
+# **What do you expect?** Is the committee wrong where it is uncertain?
 
 # %%
-recipe = study.recipe("adversarial", preset, variant)
-weights, valid = recipe.folds(data, recipe.members, np.random.default_rng(seed))
-epochs = []
-committee = agal.Committee(
-    recipe.trainer.fit(data, weights, valid, np.random.default_rng(seed), epochs.append)
+lesson.show_errors(committee, epochs)
+
+# %% [markdown]
+# Each dot of the right picture is a point of the plane. Its uncertainty is known to the committee;
+# its error is known to us only, because we know the truth. Above the dashed line the committee is
+# more wrong than it says. The uncertainty is not calibrated, but it tells better points from worse
+# ones. This is all that an attack needs.
+#
+# **Exercise 1.** Compute $\sigma_F^2$ at the point (0.8, 0) yourself. The forces of the five
+# members have the shape (members, particles, coordinates). The double well has one particle in two
+# dimensions, so $3n$ becomes 2.
+
+# %%
+forces = committee.predict(agal.points([[0.8, 0.0]])).forces.numpy()
+print(forces.shape)
+
+variance = ...  # replace the dots: use forces
+
+lesson.check(
+    variance,
+    lambda answer: lesson.is_variance(answer, committee, 0.8, 0.0),
+    "Divide by M - 1, not by M, and take the mean over both coordinates.",
 )
 
-figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
-plots.training_curves(left, epochs)
-sigma, error = sigma_and_error(committee, Grid(points=40).labelled(well))
-plots.sigma_against_error(right, sigma, error)
-right.set_title("on a grid over the whole plane", fontsize=9)
-committee
-
 # %% [markdown]
-# The right picture is the promise of the method: where the committee is uncertain it tends to be
-# wrong. It is not calibrated (points above the dashed line are more wrong than the committee says),
-# but it ranks.
-
-# %%
-CommitteeView(committee, grid=Grid(points=50), dataset=data)
-
-# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# `variance = forces.var(axis=0, ddof=1).mean()`. With `ddof=1` numpy divides by $M - 1$.
+#
+# </details>
+#
 # ## 3. One attack, step by step
 #
-# The committee is most uncertain far away, where energies are absurd and nobody will ever go. An
-# *adversarial attack* looks for geometries that are uncertain **and** likely at a temperature $kT$:
-# it displaces a geometry by $\delta$ and climbs on
+# The committee is most uncertain far away, where energies are absurd and no simulation ever goes.
+# An *adversarial attack* looks for geometries that are uncertain **and** likely at a temperature
+# $kT$. It moves a geometry by $\delta$ and climbs on
 #
 # $$\mathcal L_\mathrm{adv}(X, \delta) =
 # \underbrace{\frac{1}{Z} e^{-\bar E(X_\delta)/kT}}_{P(X_\delta),\ \text{Eq. 3}}
-# \; \sigma_F^2(X_\delta) \qquad \text{(Eq. 4)}$$
+# \; \sigma_F^2(X_\delta) \qquad \text{(Eq. 4)}.$$
 #
-# by gradient ascent. **Click on the map** to drop a point and watch it being pushed. Move $kT$: a
-# cold attack stays where energies are low, a hot one runs to the walls.
+# The loss is a formula, so it has a gradient. The attack follows the gradient.
+#
+# **Click on the map.** You drop a point, and the attack pushes it. Then move $kT$, and watch where
+# the point goes.
 
 # %%
-papers = study.recipe("adversarial", preset).attack  # kT = 5
-explorer = AttackExplorer(committee, data, attack=papers)
+attack = agal.Attack(
+    agal.BoltzmannVariance(kT=5.0),
+    agal.Adam(0.003, preset.attack_steps),
+)
+explorer = AttackExplorer(committee, data, attack=attack)
 explorer
 
-# %%
-explorer.drop(-0.65, -0.6)  # the same as a click
+# %% tags=["unattended"]
+explorer.drop(-0.65, -0.6)
 explorer.wait()
 
 # %% [markdown]
-# What $kT$ does: the same start, attacked at three temperatures. The true barrier is about 4 above
-# the left basin. The paper takes 5; the loop below takes 20, because it is judged on a plane whose
-# energies reach 40.
+# **Exercise 2.** A point lies 4 above another in energy. How much less likely is it at $kT = 5$?
+# Give the ratio $P_\mathrm{high}/P_\mathrm{low}$.
 
 # %%
-figure, row = plt.subplots(1, 3, figsize=(9.4, 3.1), layout="constrained")
-for axes, kT in zip(row, (1.0, 5.0, 20.0), strict=True):
-    attack = agal.Attack(agal.BoltzmannVariance(kT=kT), recipe.attack.minimizer)
-    adversaries = attack(committee, data, list(data)[::6], np.random.default_rng(seed))
-    plots.energy_surface(axes, grid, truth, bar=False)
-    plots.structures(axes, data)
-    plots.attack_paths(axes, adversaries)
-    axes.set_title(f"kT = {kT:g}", fontsize=10)
+ratio = ...  # replace the dots
+
+lesson.check(ratio, lesson.is_boltzmann, "Use Eq. 3: only the difference of the energies matters.")
 
 # %% [markdown]
+# <details><summary>Answer</summary>
+#
+# `ratio = np.exp(-4 / 5)`, about 0.45. At $kT = 1$ it is 0.018: a cold attack does not climb the
+# barrier, which is about 4 above the left basin.
+#
+# </details>
+#
+# **What do you expect?** The next cell attacks the same points at three temperatures. Which attacks
+# end at the highest energies?
+
+# %%
+seeds = list(data)[::4]
+attacks = {}
+for kT in (1.0, 5.0, 20.0):
+    attack = agal.Attack(agal.BoltzmannVariance(kT=kT), agal.Adam(0.003, preset.attack_steps))
+    attacks[f"kT = {kT:g}"] = attack(committee, data, seeds, np.random.default_rng(seed))
+
+lesson.show_attacks(attacks, data)
+for name, adversaries in attacks.items():
+    energy = lesson.mean_energy_of_ends(adversaries)
+    print(f"{name}: the attacks end at a true energy of {energy:.1f} on average")
+
+# %% [markdown]
+# A hollow dot is the start of an attack, a full dot is its end. The paper takes $kT = 5$. The loop
+# below takes 20, because it is judged on a plane whose energies reach 40.
+#
+# **Exercise 3.** Without the Boltzmann factor an attack needs a bound, or it runs away. Here
+# `Variance` (Eq. 2) is attacked inside a ball of radius 0.5. Double the radius, then remove the
+# bound. What happens?
+
+# %%
+unweighted = agal.Attack(agal.Variance(), agal.Adam(0.01, 100), bound=agal.Ball(0.5))
+adversaries = unweighted(committee, data, seeds, np.random.default_rng(seed))
+lesson.show_bounded(adversaries, committee, data)
+
+# %% [markdown]
+# <details><summary>Answer</summary>
+#
+# All attacks run outward. A larger ball lets them end farther out, at higher energies. Without a
+# bound only the number of steps ends them: the uncertainty grows, and nothing makes a high energy
+# unlikely.
+#
+# </details>
+#
+# **Exercise 4.** Change one thing in the attack above and predict the result first.
+#
+# 1. Give it `gradient=agal.HessianVector()`. This gradient needs two force calls per member and
+#    step, and no second derivatives. Do the paths change? Where would you need it?
+# 2. Attack only two members: `committee[[0, 1]]`. Are two enough?
+#
+# <details><summary>Answer</summary>
+#
+# 1. The paths stay the same within rounding errors. You need this gradient for potentials that give
+#    energies and forces but cannot be differentiated twice, for example programs of other groups.
+# 2. Two members disagree less reliably: they agree by chance in some places where both are wrong,
+#    and attacks avoid these places. The study (part 7) measures what this costs.
+#
+# </details>
+#
 # ## 4. The loop, live
 #
-# One generation is: train a committee; attack it from every training point; keep the attacks that
-# are uncertain enough and not duplicates, at most 20; ask the true potential for their energies and
-# forces; add them to the data. The *random* loop beside it displaces training points at random and
-# is otherwise the same. Both start from the same data.
+# One generation of the loop does this:
 #
-# Press **Start**, and **Pause**, **Step** or **Stop** whenever you like; what is finished is in a
-# run directory, so **Start** after **Stop** goes on where it was. Other cells can be run meanwhile.
-# In each map the original data are white, earlier acquisitions gray and new ones black.
+# 1. train a committee on all labelled points;
+# 2. attack it from every training point;
+# 3. keep attacks that are uncertain enough and not duplicates, at most 20;
+# 4. ask the true potential for their energies and forces, and add them to the data.
+#
+# The *random* loop displaces training points at random and does not attack. It is the same in all
+# else. Both loops start from the same data.
+#
+# **What do you expect?** Which loop finds the second basin first? Which one needs fewer labels?
+#
+# Press **Start**. Press **Pause**, **Step** or **Stop** whenever you like: finished work is in the
+# folder, and **Start** continues there. You can run other cells meanwhile. In the maps the first
+# data are white, earlier labels gray, and new ones black. If a reload of the page removes the
+# panel, run the cell again.
 
 # %%
+recipe = agal.Recipe(
+    trainer=trainer,
+    sampler=agal.FromDataset(),
+    attack=agal.Attack(
+        agal.BoltzmannVariance(kT=20.0),
+        agal.Adam(0.003, preset.attack_steps),
+    ),
+    selectors=[agal.VariancePercentile(80), agal.Deduplicate(0.02), agal.AtMost(20)],
+    members=5,
+    folds=folds,
+)
+recipes = {
+    "adversarial": recipe,
+    "random": replace(recipe, sampler=agal.Rattle(1.0), attack=None),
+}
+test = Grid(points=preset.grid).labelled(well)
 folder = mkdtemp(prefix="double-well-")
+
+
+def run(name, report):
+    loop = agal.Loop(recipes[name], agal.Reference(well), test, {"RMSE": rmse}, seed)
+    generations = loop.generations(data, f"{folder}/{name}", report)
+    return agal.until(generations, count=preset.generations)
+
+
 panel = Monitor(
-    {
-        strategy: lambda report, strategy=strategy: study.generations(
-            strategy, preset, seed, folder, report, variant
-        )
-        for strategy in study.STRATEGIES
-    },
+    {name: partial(run, name) for name in recipes},
     generations=preset.generations,
 )
+panel
 
-# %%
-shown = display(panel, display_id=True)
-
-# %% [markdown]
-# Without a mouse (or to make sure that the runs are complete before you read on):
-
-# %%
+# %% tags=["unattended"]
 panel.finish()
-shown.update(panel)
 
 # %% [markdown]
-# All generations of the adversarial loop at once: the panels of Fig. 2a of the paper.
+# The next cells show the generations that are finished when you run them. Run them again later, and
+# they show more.
+#
+# First the committee's surface in each generation of the adversarial loop, as in Fig. 2a of the
+# paper. In which generation does the second basin appear?
 
 # %%
-adversarial, random = panel.runs["adversarial"], panel.runs["random"]
-columns = 3
-rows = -(-len(adversarial) // columns)
-figure, panels = plt.subplots(
-    rows, columns, squeeze=False, figsize=(9.4, 2.95 * rows), layout="constrained"
-)
-for axes, generation in zip(panels.flat, adversarial, strict=False):
-    plots.committee_surface(
-        axes, generation, Surface.of(generation.committee, Grid(points=60)), bar=False
-    )
+lesson.show_maps(panel.runs["adversarial"])
 
 # %% [markdown]
-# And the learning curves of this *one* pair of loops (the paper shows the median of more than a
-# hundred, Fig. 2b; so does the last part): the error of the energy on a grid over the whole plane,
-# the number of labelled points, and the energies that were asked for. Pairs differ a great deal:
-# try another `seed`.
+# Now the learning curves of both loops. The error is that of the energy on a grid over the whole
+# plane.
 
 # %%
-figure, (error_axes, data_axes, energy_axes) = plt.subplots(
-    1, 3, figsize=(9.4, 2.9), layout="constrained"
-)
-plots.learning_curves(error_axes, panel.runs)
-plots.data_curves(data_axes, panel.runs)
-plots.sampled_energies(energy_axes, panel.runs)
-ratio = random[-1].metrics["rmse"] / adversarial[-1].metrics["rmse"]
-print(
-    f"final RMSE: adversarial {adversarial[-1].metrics['rmse']:.2f} with"
-    f" {len(adversarial[-1].dataset)} points, random {random[-1].metrics['rmse']:.2f} with"
-    f" {len(random[-1].dataset)} points; ratio {ratio:.1f} (preset {name}, seed {seed})"
-)
+lesson.show_curves(panel.runs)
 
 # %% [markdown]
-# Why are there so few new points in each generation, when every training point was attacked? Many
-# attacks end at the same place, and one label there is enough:
+# One pair of loops proves little: part 6 shows how much pairs differ.
+#
+# **What do you expect?** Every training point was attacked. Why are there so few new labels?
 
 # %%
-figure, (bars, losses) = plt.subplots(1, 2, figsize=(9.4, 2.6), layout="constrained")
-plots.verdict_bars(bars, adversarial[0])
-plots.attack_losses(losses, adversarial[0].adversaries)
-adversarial[-1]
+lesson.show_verdicts(panel.runs["adversarial"])
 
 # %% [markdown]
+# Many attacks end at the same place, and one label there is enough. `Deduplicate` removes the
+# others.
+#
+# **Exercise 5.** Set `seed = 0` in the first cell and run the notebook again. Which loop wins? Then
+# compare with the ten pairs in part 6.
+#
+# **Exercise 6.** Remove `Deduplicate` from the recipe and run two generations. What do you pay for?
+#
+# <details><summary>Answer</summary>
+#
+# You pay for up to 20 labels a generation, most of them at the same few places. The
+# [results](results/README.md#double-well) count the labels that the filter saves.
+#
+# </details>
+#
 # ## 5. Molecular dynamics before and after
 #
 # A model is worth what a simulation with it is worth. We run Langevin dynamics of independent
-# particles that all start in the left basin: on the first committee's mean, on the last
-# committee's, and on the true potential, at $kT = 1$, about a quarter of the barrier. On the first
-# surface a particle may be thrown to the right, but there is nothing to stay in.
+# particles. All of them start in the left basin. The temperature is $kT = 1$, a quarter of the
+# barrier.
+#
+# **What do you expect?** Will particles cross on the first committee's surface? Will they stay?
 
 # %%
-replicas, steps = (64, 4000) if name != "smoke" else (32, 1000)
-surfaces = {
-    "first committee": adversarial[0].committee.mean,
-    "last committee": adversarial[-1].committee.mean,
-    "true potential": agal.Differentiable(lambda batch: well.energy(batch.positions)),
-}
-begin = agal.points([[-0.75, 0.0]])[0]
-trajectories = {
-    label: langevin(
-        potential,
-        begin,
+surfaces = {"true energy": agal.Differentiable(lambda batch: well.energy(batch.positions))}
+if finished := panel.runs["adversarial"]:
+    surfaces["first committee"] = finished[0].committee.mean
+    surfaces["last committee"] = finished[-1].committee.mean
+
+trajectories = {}
+for name, surface in surfaces.items():
+    trajectories[name] = langevin(
+        surface,
+        agal.points([[-0.75, 0.0]])[0],
         kT=1.0,
         timestep=0.02,
-        steps=steps,
+        steps=preset.dynamics,
         friction=1.0,
-        replicas=replicas,
+        replicas=64,
         every=20,
         rng=np.random.default_rng(seed),
     )
-    for label, potential in surfaces.items()
-}
 
-
-def settled(trajectory, frames=5):
-    """Return the share of replicas that stay beyond x = 0.4 for `frames` frames in a row."""
-    right = trajectory.positions[:, :, 0, 0] > 0.4
-    return np.lib.stride_tricks.sliding_window_view(right, frames, axis=0).all(-1).any(0).mean()
-
-
-for label, trajectory in trajectories.items():
-    print(f"{label:16} {settled(trajectory):6.1%} of the replicas settled in the right basin")
-
-# %%
-fine = np.linspace(-1.5, 1.5, 400)
-density = np.exp(-well.energy(np.column_stack([fine, 0 * fine])) / 1.0)
-density /= density.sum() * (fine[1] - fine[0])
-figure, (where, cut) = plt.subplots(1, 2, figsize=(9.4, 3.3), layout="constrained")
-figures.position_density(where, trajectories, (fine, density))
-where.set_title("where the particles were", fontsize=10)
-line = agal.points(np.column_stack([fine, 0 * fine]))
-for label, colour, generation in (
-    ("first committee", plots.RANDOM, adversarial[0]),
-    ("last committee", plots.ADVERSARIAL, adversarial[-1]),
-):
-    energies = generation.committee.predict(line).energy.numpy()
-    cut.plot(fine, energies.mean(0), color=colour, label=label)
-    cut.fill_between(fine, energies.min(0), energies.max(0), color=colour, alpha=0.2, lw=0)
-cut.plot(
-    fine,
-    well.energy(np.column_stack([fine, 0 * fine])),
-    "--",
-    color=plots.TRUTH,
-    lw=1,
-    label="true potential",
-)
-cut.set(xlabel="x", ylabel="E(x, 0)", ylim=(-5, 8))
-cut.set_title("the committees along y = 0 (band: all members)", fontsize=10)
-_ = cut.legend(frameon=False, fontsize=8)
+lesson.show_dynamics(trajectories, finished, kT=1.0)
 
 # %% [markdown]
-# ## 6. Exercises
+# On a good surface as many particles settle in the right basin as on the true one. A particle that
+# only visits the right side does not count: it has to stay there.
 #
-# 1. *Temperature.* Drop points with $kT = 0.5$ and with $kT = 50$. Which attacks would you label,
-#    and why is neither a good choice for the whole loop?
-# 2. *No temperature.* Replace the objective by `agal.Variance()` (Eq. 2) and give the attack a
-#    bound, `bound=agal.Ball(0.5)`. What happens without the bound?
-# 3. *Disagreement in energy.* Use `agal.EnergyVariance()` instead. Why does the paper attack
-#    forces?
-# 4. *Black boxes.* Give the attack `gradient=agal.HessianVector()` and compare the paths with those
-#    of the default `Autograd()`. It needs two force calls per member and step and no second
-#    derivatives: where would you need it?
-# 5. *Committee size.* Take `committee[[0, 1]]` and attack it. Are two members enough?
-# 6. *Duplicates.* Remove `Deduplicate` from the recipe's selectors and run two generations. What do
-#    you pay for?
-# 7. *Your own surface.* Write a function that gives `agal.Labels` for a geometry, hand it to
-#    `agal.Reference`, and run the loop on it.
-
-# %%
-# a start for exercise 2
-variance = agal.Attack(agal.Variance(), agal.Adam(0.01, 100), bound=agal.Ball(0.5))
-adversaries = variance(committee, data, list(data)[::6], np.random.default_rng(seed))
-figure, axes = plt.subplots(figsize=(4.4, 3.6), layout="constrained")
-plots.sigma_surface(axes, Surface.of(committee, Grid(points=60)))
-plots.structures(axes, data)
-plots.attack_paths(axes, adversaries, colour="#76d7c4")
-
-# %% [markdown]
-# ## 7. Many pairs of loops, and what each part of the recipe is worth
+# **Exercise 7.** *Your own surface.* Write a function that returns `agal.Labels(energy, forces)`
+# for a geometry of one particle. Give it to `agal.Reference` and run the loop on it.
 #
-# One pair of loops proves nothing. Fig. 2b of the paper shows medians and quartiles of more than a
-# hundred; here is the same from the committed records of `python -m studies.double_well`, first for
-# the *printed* recipe. Random sampling takes its full twenty labels in each generation, and many of
-# them are absurd:
+# <details><summary>A start</summary>
+#
+# ```python
+# def label(geometry):
+#     x, y = geometry.positions[0]
+#     energy = (x**2 + y**2 - 1) ** 2  # a ring
+#     slope = 4 * (x**2 + y**2 - 1)
+#     return agal.Labels(energy, np.array([[-slope * x, -slope * y]]))
+# ```
+#
+# </details>
+#
+# Next: [ammonia](02_ammonia.ipynb) does the same with a molecule and density functional theory.
+#
+# # The record of the study
+#
+# ## 6. Many pairs of loops
+#
+# One pair of loops proves nothing. These are the final errors of ten pairs with the lesson's
+# recipe. The seed of the lesson is marked. It was chosen for its median ratio.
 
 # %%
-printed, ours = (
-    read(RESULTS / f"double_well_{which}-laptop.json") for which in ("printed", "ours")
-)
-
-
-def figure_2b(result):
-    figure, panels = plt.subplots(1, 3, figsize=(9.4, 2.9), layout="constrained")
-    figures.pairs_summary(*panels, result["records"]["pairs"], study.STRATEGIES)
-    figure.suptitle(
-        f"{result['settings']['about']}, preset {result['preset']}, {result['settings']['pairs']}"
-        " pairs",
-        fontsize=10,
-    )
-
-
-figure_2b(printed)
+lesson.show_luck(seed)
 
 # %% [markdown]
-# The *printed* recipe works in some pairs and breaks in others. In the left picture each
-# adversarial loop is a dot: those whose attacks followed a committee that is wrong far out, to
-# where the true energy is hundreds, end with the largest errors. In a squared error such a label
-# outweighs all others, and its variance lifts the threshold that new candidates have to reach.
-# *Our* recipe, which this notebook used above, changes the training of both strategies alike:
-# errors of structures with very large forces count relative to the force, and the learning rate
-# falls along half a cosine instead of following validation points that all lie in the first basin.
-# Its attacks have $kT = 20$.
+# Fig. 2b of the paper shows medians of more than a hundred pairs. The stored records of `python -m
+# studies.double_well` hold twenty pairs of larger networks. First the *printed* recipe of the
+# paper, then *ours*:
 
 # %%
-figure, row = plt.subplots(1, 2, figsize=(9.4, 2.9), layout="constrained", sharex=True, sharey=True)
-for axes, result in zip(row, (printed, ours), strict=True):
-    for strategy in study.STRATEGIES:
-        loops = [pair[strategy] for pair in result["records"]["pairs"]]
-        highest = [max(energy for r in loop for energy in r["energies"]) for loop in loops]
-        axes.loglog(
-            highest,
-            [loop[-1]["metrics"]["rmse"] for loop in loops],
-            "o",
-            ms=5,
-            alpha=0.7,
-            color=plots.strategy_colour(strategy),
-            label=strategy,
-        )
-    axes.set(
-        xlabel="highest energy that was labelled",
-        ylabel="final RMSE on the grid",
-        title=result["settings"]["about"],
-    )
-    axes.grid(alpha=0.25)
-_ = row[0].legend(frameon=False, fontsize=8)
-
-# %%
-figure_2b(ours)
+printed, ours = lesson.record("printed"), lesson.record("ours")
+lesson.show_pairs(printed)
+lesson.show_pairs(ours)
 
 # %% [markdown]
-# The same picture from a few small pairs that are run here and now:
+# **Exercise 8.** In how many of the twenty pairs does the adversarial loop end with the smaller
+# error? `ours["records"]["pairs"]` is a list. Each pair holds a list of generations for each
+# strategy: `pair["random"][-1]["metrics"]["rmse"]` is the final error of the random loop.
 
 # %%
-runner = Runner("smoke", Path(folder) / "pairs", Path(folder) / "results")
-figure_2b(read(double_well.study(runner, variant, pairs=2)))
+wins = ...  # replace the dots
+
+lesson.check(wins, lambda answer: answer == lesson.wins(ours), "Count pairs, not generations.")
 
 # %% [markdown]
-# **What each part is worth.** Each row changes one thing in our recipe and runs the adversarial
-# loop from the same data and seeds. Ratios are taken seed by seed; a ratio above one means that the
-# change made things worse. Labels are what a generation costs; "saved as duplicates" are labels
-# that deduplication made unnecessary.
+# <details><summary>Answer</summary>
+#
+# ```python
+# wins = sum(
+#     pair["adversarial"][-1]["metrics"]["rmse"] < pair["random"][-1]["metrics"]["rmse"]
+#     for pair in ours["records"]["pairs"]
+# )
+# ```
+#
+# </details>
+#
+# The *printed* recipe works in some pairs and breaks in others. Each dot below is a loop. Some
+# attacks follow a committee that is wrong far out. They end where the true energy is hundreds, and
+# one such label outweighs all others in a squared error.
+#
+# *Ours* changes the training of both strategies in the same way. Errors of structures with very
+# large forces count relative to the force. The learning rate falls along half a cosine; it does not
+# follow validation points, which all lie in the first basin. The attacks have $kT = 20$.
 
 # %%
-compared = ablations.rows(RESULTS)
-Markdown(ablations.table(compared))
+lesson.show_outliers([printed, ours])
+
+# %% [markdown]
+# ## 7. What each part of the recipe does
+#
+# Each row changes one thing in our recipe. It runs the adversarial loop from the same data and
+# seeds. A row on the right of the dashed line has a larger error than our recipe.
 
 # %%
-figure, axes = plt.subplots(figsize=(7.6, 0.32 * len(compared) + 0.8), layout="constrained")
-figures.error_rows(
-    axes,
-    [row.about for row in compared],
-    [row.errors for row in compared],
-    [interval(row.errors, statistic=np.median) for row in compared],
-    "final RMSE on the grid",
-)
+lesson.show_ablations()
+
+# %% [markdown]
+# All numbers are in [results/README.md](results/README.md#double-well).

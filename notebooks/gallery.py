@@ -20,11 +20,11 @@ WIDTH = 640
 # The picture's name: notebook, text in the cell.
 CELLS = {
     "committee": ("01_double_well", "CommitteeView(committee"),
-    "attacks": ("01_double_well", "plots.attack_paths(axes, adversaries)"),
-    "generations": ("01_double_well", "plots.committee_surface("),
-    "ammonia": ("02_ammonia", "AttackPlayer.of("),
-    "atlas": ("02_ammonia", "Atlas("),
-    "water": ("03_calibrated_attacks", "TargetPanel("),
+    "attacks": ("01_double_well", "lesson.show_attacks("),
+    "generations": ("01_double_well", "lesson.show_maps("),
+    "ammonia": ("02_ammonia", "player = AttackPlayer("),
+    "atlas": ("02_ammonia", "sampled.atlas("),
+    "water": ("03_calibrated_attacks", "panel = TargetPanel("),
 }
 
 

@@ -2,7 +2,7 @@
 
     python notebooks/render.py                          every notebook
     python notebooks/render.py 01_double_well           one of them
-    python notebooks/render.py --preset smoke           smaller sizes, see AGAL_PRESET
+    python notebooks/render.py --preset laptop          other sizes, see AGAL_PRESET
     python notebooks/render.py --check                  run nothing; fail if a notebook is not its
     script's
 
@@ -11,6 +11,10 @@ run, never edited. Pictures stay. Live widgets are removed, because their state 
 GitHub refuses to show it, so a widget must also give a picture of itself: one without a picture is
 an error here, as is anything a cell writes to stderr. Times of execution are left out and the ids
 of cells follow from their contents, so that two runs differ where the results do.
+
+A script's cell with the tag ``unattended`` does what a person does with the mouse in the panel
+above it. It is run here and is not part of the notebook; the panel that it leaves takes the place
+of the panel above.
 """
 
 from __future__ import annotations
@@ -36,6 +40,7 @@ from agal_toolkit.files import atomic_write
 FOLDER = Path(__file__).resolve().parent
 WIDGET = "application/vnd.jupyter.widget-view+json"
 PICTURES = ("image/png", "image/svg+xml", "image/jpeg")
+UNATTENDED = "unattended"
 
 
 class RenderError(RuntimeError):
@@ -48,17 +53,29 @@ def scripts(folder: Path = FOLDER) -> list[Path]:
 
 
 def sources(path: str | Path) -> list[tuple[str, str]]:
-    """Return the kind and text of every cell, from a percent script or an .ipynb file."""
+    """Return the kind and text of a notebook's cells, from a percent script or an .ipynb file."""
     fmt = "py:percent" if Path(path).suffix == ".py" else "ipynb"
-    return [(cell.cell_type, cell.source) for cell in jupytext.read(path, fmt=fmt).cells]
+    cells = jupytext.read(path, fmt=fmt).cells
+    return [(cell.cell_type, cell.source) for cell in cells if not is_unattended(cell)]
 
 
-def read(script: str | Path) -> NotebookNode:
+def is_unattended(cell: NotebookNode) -> bool:
+    """Return whether a cell stands for a person's hand, see the module."""
+    return UNATTENDED in cell.metadata.get("tags", ())
+
+
+def read(script: str | Path, *, unattended: bool = False) -> NotebookNode:
     """Return the notebook of a percent script, not executed.
 
     A cell's id is a digest of its text: a new cell leaves the ids of the others alone.
+
+    Args:
+        script: the source.
+        unattended: keep the cells that stand for a person's hand.
     """
     notebook = jupytext.read(script, fmt="py:percent")
+    if not unattended:
+        notebook.cells = [cell for cell in notebook.cells if not is_unattended(cell)]
     notebook.metadata = NotebookNode(
         kernelspec={
             "display_name": "Python 3 (ipykernel)",
@@ -119,6 +136,30 @@ def execute(
         raise RenderError(
             "a notebook's reader should see no warning. On stderr:\n" + "\n".join(complaints)
         )
+    return replace_panels(notebook)
+
+
+def replace_panels(notebook: NotebookNode) -> NotebookNode:
+    """Give the outputs of unattended cells to the panels above, and remove those cells, in place.
+
+    What the cell above printed stays.
+    """
+    cells: list[NotebookNode] = []
+    for cell in notebook.cells:
+        if is_unattended(cell):
+            printed = [out for out in cells[-1].outputs if out.output_type == "stream"]
+            cells[-1].outputs = printed + cell.outputs
+        else:
+            cells.append(cell)
+    notebook.cells = cells
+    count = 0
+    for cell in cells:
+        if cell.get("execution_count") is not None:
+            count += 1
+            cell.execution_count = count
+            for output in cell.outputs:
+                if "execution_count" in output:
+                    output.execution_count = count
     return notebook
 
 
@@ -155,7 +196,8 @@ def keep_pictures(notebook: NotebookNode) -> NotebookNode:
 
 def render(script: Path, preset: str) -> Path:
     """Execute a script and write its notebook beside it, whole or not at all."""
-    notebook = keep_pictures(execute(read(script), preset, folder=script.parent))
+    run = execute(read(script, unattended=True), preset, folder=script.parent)
+    notebook = keep_pictures(run)
     notebook.metadata.agal_toolkit = NotebookNode(preset=preset)
     target = script.with_suffix(".ipynb")
     nbformat.validate(notebook)
@@ -197,7 +239,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"of {', '.join(known) or 'no notebook yet'}; default: all",
     )
     parser.add_argument(
-        "--preset", default="laptop", help="AGAL_PRESET of the run (default: %(default)s)"
+        "--preset", default="class", help="AGAL_PRESET of the run (default: %(default)s)"
     )
     parser.add_argument(
         "--check", action="store_true", help="only say which notebooks are not their script's"

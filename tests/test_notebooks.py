@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -46,5 +47,28 @@ def test_the_notebook_reads_well_without_running(script: Path):
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
 def test_the_notebook_runs_at_preset_smoke(script: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("AGAL_PRESET", "smoke")
-    notebook = render.execute(render.read(script), preset="smoke")
+    notebook = render.execute(render.read(script, unattended=True), preset="smoke")
     render.keep_pictures(notebook)
+    assert render.sources(script) == [(cell.cell_type, cell.source) for cell in notebook.cells]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_no_cell_waits_for_a_panel(script: Path):
+    """While a cell runs, the buttons of a panel are dead."""
+    waits = re.compile(r"\.(finish|wait|settle|start)\(")
+    code = [source for kind, source in render.sources(script) if kind == "code"]
+    assert not [source for source in code if waits.search(source)]
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.stem)
+def test_a_notebook_is_a_lesson_first(script: Path):
+    cells = render.sources(script)
+    first, text = cells[0][1], "\n".join(source for kind, source in cells if kind == "markdown")
+    assert [word for word in ("**Goal.**", "**Time.**", "**You need**") if word not in first] == []
+    assert "# The record of the study" in text
+    assert text.count("**What do you expect?**") >= 4
+    assert text.count("<details>") == text.count("</details>") >= 4
+    blanks = [source for kind, source in cells if kind == "code" and "= ...  #" in source]
+    assert 2 <= len(blanks) <= 3
+    assert all("lesson.check(" in source for source in blanks)
+    assert max(len(line) for _, source in cells for line in source.splitlines()) <= 100

@@ -312,7 +312,7 @@ def agree(stored: Mapping[str, Any], wanted: Mapping[str, Any], file: Path) -> N
         )
 
 
-def chosen_preset(presets: Mapping[str, Any], default: str = "laptop") -> str:
+def chosen_preset(presets: Mapping[str, Any], default: str = "class") -> str:
     """Return the name in the environment variable AGAL_PRESET, or `default`.
 
     Raises:

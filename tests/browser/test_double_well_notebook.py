@@ -55,11 +55,7 @@ def changes(lab: Lab, index: int, before: list[str], timeout: float = 30) -> lis
 
 @pytest.mark.timeout(300)
 def test_a_person_uses_the_notebook(lab: Lab, tmp_path: Path):
-    explorer, panel, finish = (
-        lab.cell(text="AttackExplorer(committee"),
-        lab.cell(text="shown = display(panel"),
-        lab.cell(text="panel.finish()"),
-    )
+    explorer, panel = lab.cell(text="AttackExplorer(committee"), lab.cell(text="panel = Monitor(")
     runs = [index for index, cell in enumerate(lab.cells()) if cell.runs]
     for index in runs[: runs.index(explorer) + 1]:
         lab.run_cell(index, timeout=90)
@@ -118,16 +114,14 @@ def test_a_person_uses_the_notebook(lab: Lab, tmp_path: Path):
     lab.wait_text(re.compile(r"^paused$"), panel, timeout=20)
     press("Resume")
     lab.wait_text(re.compile(r"^(running|done)$"), panel)
-    lab.run_cell(finish, timeout=150)
-    lab.wait_text(re.compile(r"^done$"), panel)
+    lab.wait_text(re.compile(r"^done$"), panel, timeout=150)
     shoot(lab, tmp_path, "done", panel)
 
     # to the end
-    for index in runs[runs.index(finish) + 1 :]:
+    for index in runs[runs.index(panel) + 1 :]:
         lab.run_cell(index, timeout=60)
-    assert "of the replicas settled in the right basin" in lab.text(
-        lab.cell(text="replicas, steps")
-    )
-    shoot(lab, tmp_path, "dynamics", lab.cell(text="position_density"))
+    dynamics = lab.cell(text="lesson.show_dynamics(")
+    assert "last committee: " in lab.text(dynamics)
+    shoot(lab, tmp_path, "dynamics", dynamics)
     assert lab.errors == []
     assert lab.outside == []

@@ -1,4 +1,7 @@
-"""What the notebook shows of calibrated attacks, made of the study's records."""
+"""Numbers and tables of calibrated attacks, made of the study's records.
+
+``python -m studies.calibrated.gallery`` prints all tables.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +13,9 @@ from numpy.typing import NDArray
 
 from agal_toolkit.analysis.reliability import within
 
-from ..jobs import interval, markdown
+from ..jobs import RESULTS, interval, markdown, read
 from .claims import column, over_target
+from .recipes import PRESETS, trials
 
 MEV = 1000.0  # in one eV
 Trial = Mapping[str, Any]
@@ -202,3 +206,18 @@ def _value(value: float, low: float, high: float) -> str:
 
 def _mean(values: NDArray) -> str:
     return _value(values.mean(), *interval(values))
+
+
+def main() -> None:
+    """Print every table of the stored study."""
+    records = read(RESULTS / "calibrated_attacks-laptop.json")["records"]
+    found, sizes = records["trials"], PRESETS["laptop"]
+    abouts, stored = {name: t.about for name, t in trials(sizes).items()}, records["committee"]
+    print(reliability_rows(stored["reliability"], {key: key for key in stored["reliability"]}))
+    for table in (trial_rows, adversary_rows, bias_rows):
+        print("\n" + table(found, list(found), abouts))
+    print("\n" + size_rows(found, sizes.subsets, sizes.members))
+
+
+if __name__ == "__main__":
+    main()

@@ -29,7 +29,8 @@ Pair = Mapping[str, Any]
 def settings(preset: Preset, variant: str) -> dict[str, Any]:
     """Return everything that changes the numbers of a pair but its seed, as JSON."""
     chosen = VARIANTS[variant]
-    sizes = {name: value for name, value in asdict(preset).items() if name != "pairs"}
+    other = ("pairs", "dynamics")
+    sizes = {name: value for name, value in asdict(preset).items() if name not in other}
     return {
         **sizes,
         "limit": chosen.limit,
