@@ -48,7 +48,8 @@ preset, seed = lesson.begin()
 
 # %% [markdown]
 # The `seed` fixes all random numbers. It is a typical one: `python -m studies.double_well.typical`
-# ran ten pairs of loops, and this seed has the median result. Part 6 shows all ten.
+# ran five pairs of loops, from the seeds 0 to 4, and this seed has the median result. Part 6 shows
+# all five.
 #
 # ## 1. What one basin hides
 #
@@ -316,8 +317,8 @@ lesson.show_verdicts(panel.runs["adversarial"])
 # Many attacks end at the same place, and one label there is enough. `Deduplicate` removes the
 # others.
 #
-# **Exercise 5.** Set `seed = 0` in the first cell and run the notebook again. Which loop wins? Then
-# compare with the ten pairs in part 6.
+# **Exercise 5.** Set `seed = 1` after the first cell and run the notebook again. Which loop wins?
+# Then compare with the five pairs in part 6.
 #
 # **Exercise 6.** Remove `Deduplicate` from the recipe and run two generations. What do you pay for?
 #
@@ -383,7 +384,7 @@ lesson.show_dynamics(trajectories, finished, kT=1.0)
 #
 # ## 6. Many pairs of loops
 #
-# One pair of loops proves nothing. These are the final errors of ten pairs with the lesson's
+# One pair of loops proves nothing. These are the final errors of five pairs with the lesson's
 # recipe. The seed of the lesson is marked. It was chosen for its median ratio.
 
 # %%

@@ -302,8 +302,9 @@ lesson.show_sizes()
 lesson.bias_table()
 
 # %% [markdown]
-# Small forces oppose large errors: a weak bias keeps the target, a strong one does not. An attack
-# compresses a free cell, and a bias keeps it at its pressure.
+# Small forces oppose large errors. A weak bias keeps the mean error at the target, a strong one
+# lowers it. With either, atoms differ too much in their uncertainty for the target to count as
+# reached. An attack compresses a free cell, and a bias keeps it at its pressure.
 #
 # ## 11. Attack, rattle, heat
 #

@@ -321,5 +321,6 @@ def beside_the_paper() -> Markdown:
         if claim["paper"]:
             low_high = [f"{bound:.3g}" for bound in claim["spread"] or ()]
             value = f"{claim['value']:.3g} {claim['unit']}".strip()
-            rows.append((claim["name"], claim["paper"], value, " to ".join(low_high)))
+            name = claim["name"].replace("meV/A", FORCES)
+            rows.append((name, claim["paper"], value, " to ".join(low_high)))
     return Markdown(markdown(("what", "paper", "found", "95 % interval"), rows))

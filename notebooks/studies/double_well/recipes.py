@@ -124,7 +124,8 @@ def _lesson(recipe: Recipe) -> Recipe:
     """Return our recipe with the package's defaults for batches and for the filter of variances."""
     ours = _ours(recipe)
     selectors = [VariancePercentile(80), Deduplicate(0.02), AtMost(20)]
-    return replace(ours, selectors=selectors)
+    trainer = replace(ours.trainer, equal_batches=True, must_learn=True)
+    return replace(ours, trainer=trainer, selectors=selectors)
 
 
 def _ablation(about: str, change: Callable[[Recipe], Recipe]) -> Variant:
