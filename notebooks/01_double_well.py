@@ -308,14 +308,15 @@ lesson.show_curves(panel.runs)
 # %% [markdown]
 # One pair of loops proves little: part 6 shows how much pairs differ.
 #
-# **What do you expect?** Every training point was attacked. Why are there so few new labels?
+# **What do you expect?** Every training point was attacked. Why are there fewer new labels?
 
 # %%
 lesson.show_verdicts(panel.runs["adversarial"])
 
 # %% [markdown]
-# Many attacks end at the same place, and one label there is enough. `Deduplicate` removes the
-# others.
+# `VariancePercentile` drops attacks that end where the committee is hardly more uncertain than on
+# its data. `Deduplicate` keeps one of the attacks that end at the same place. `AtMost` limits the
+# rest.
 #
 # **Exercise 5.** Set `seed = 1` after the first cell and run the notebook again. Which loop wins?
 # Then compare with the five pairs in part 6.
