@@ -7,7 +7,7 @@ one :class:`Adversary` for each seed. :meth:`Attack.iterate` yields the same att
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,15 +16,18 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..batch import Batch, Delta
+from ..batch import Batch
 from ..committee import Committee
-from ..dataset import Dataset
+from ..dataset import PARTICLES, Dataset
 from ..events import Report, Step, ignore
 from ..geometry import Geometry, as_geometry
 from .constraints import Ball
 from .gradients import Autograd, Gradient
-from .minimizers import Adam, Minimizer
+from .minimizers import LBFGS, Adam, Minimizer
 from .objectives import HasTarget, Objective
+from .problem import MISSED, Problem
+
+NOT_REACHED, UNMOVED, UNKNOWN = "no sound iterate", "did not move", "cannot be evaluated"
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,12 +37,15 @@ class Adversary:
     Attributes:
         seed: index of the seed.
         geometry: the iterate that was kept.
-        path: (steps + 1, n, d) positions of all iterates, the start first.
-        losses: (steps + 1,) losses of all iterates.
-        kept: index of the kept iterate: the lowest loss, or the last iterate if ``Attack.last``.
-        reached: some iterate is finite and passes the guard; and the attacked members meet the
-            objective's target at `geometry`, if it has one (:class:`TargetError`).
-        cells: (steps + 1, d, d) cells of all iterates; None if the attack kept the cell.
+        path: (s, n, d) positions of the iterates that were recorded (all of them, unless
+            ``Attack.record`` says otherwise), the start first.
+        losses: (s,) losses of these iterates.
+        kept: index in `path` of the kept iterate: the lowest loss, or the last if ``Attack.last``.
+        reached: the structure may be labelled: some iterate is finite and passes the guard, the
+            seed has moved, and the attacked members meet the objective's target at `geometry`, if
+            it has one (:class:`TargetError`); or ``Attack.accept`` names the reason.
+        cells: (s, d, d) cells of these iterates; None if the attack kept the cell.
+        reason: why the target was not reached, or why the seed was left before the last step.
     """
 
     seed: int
@@ -49,11 +55,15 @@ class Adversary:
     kept: int
     reached: bool
     cells: NDArray | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
 class Attack:
     """Gradient descent on an adversarial loss, from many seeds at once.
+
+    A seed that cannot be evaluated (a member raises an error, or predicts what is not finite) stays
+    where it is, with the reason; the others go on as they would without it.
 
     Attributes:
         objective: the loss to minimise, e.g. ``BoltzmannVariance(kT=5.0)``.
@@ -69,6 +79,12 @@ class Attack:
             attacks all.
         last: keep the last valid iterate, as the authors' published code does, not the best one
             (Schwalbe-Koda 2021 does not say which).
+        accept: reasons for which a structure is labelled all the same: "did not move" (all steps
+            together are shorter than a tenth of the random start, because the slope has vanished),
+            "target missed".
+        chunk: particles evaluated in one call; a larger structure is evaluated by itself.
+        record: every how many steps an iterate is recorded in ``Adversary.path``, besides the start
+            and the kept one; 0 records these two alone.
     """
 
     objective: Objective
@@ -80,10 +96,19 @@ class Attack:
     guard: Callable[[Batch], Tensor] | None = None
     members: int | None = None
     last: bool = False
+    accept: tuple[str, ...] = ()
+    chunk: int = field(default=PARTICLES, compare=False)
+    record: int = field(default=1, compare=False)
 
     def __post_init__(self) -> None:
         if self.start < 0:
             raise ValueError(f"start is {self.start}: a standard deviation is not negative")
+        if self.chunk < 1 or self.record < 0:
+            given = f"chunk={self.chunk} and record={self.record}"
+            raise ValueError(f"{given}: expected at least 1 particle, and 0 steps or more")
+        unknown = set(self.accept) - {UNMOVED, MISSED}
+        if isinstance(self.accept, str) or unknown:
+            raise ValueError(f"accept={self.accept!r}: expected a tuple of {UNMOVED!r}, {MISSED!r}")
 
     def iterate(
         self,
@@ -101,7 +126,8 @@ class Attack:
             rng: for the random displacements and the subset of members.
         """
         geometries = [as_geometry(seed) for seed in seeds]
-        for moved, losses in _Problem(self, committee, dataset, geometries, rng).iterates():
+        problem = self._problem(committee, dataset, geometries, rng)
+        for moved, losses in problem.iterates(self.minimizer):
             yield moved.positions.cpu().numpy(), losses.cpu().numpy()
 
     def __call__(
@@ -118,111 +144,121 @@ class Attack:
             ValueError: no seeds.
             NoGraph: Autograd was given members that cannot be differentiated.
             NotConservative: HessianVector was given members whose forces derive from no energy.
+            Exception: the error of the first seed, if every seed raises one.
         """
         if not len(seeds):
             raise ValueError("an attack needs at least one seed")
         geometries = [as_geometry(seed) for seed in seeds]
-        problem = _Problem(self, committee, dataset, geometries, rng)
-        positions, cells, losses = [], [], []
-        for step, (moved, values) in enumerate(problem.iterates()):
-            positions.append(moved.positions.cpu().numpy())
-            cells.append(moved.cell.cpu().numpy())
-            losses.append(values.cpu().numpy())
-            report(Step(step, self.minimizer.steps, losses[-1], positions[-1]))
-        ends = np.cumsum([len(geometry) for geometry in geometries])
-        paths = np.split(np.stack(positions), ends[:-1], axis=1)
-        boxes = np.stack(cells, 1) if self.cell else [None] * len(geometries)
-        histories = zip(geometries, paths, boxes, np.stack(losses, 1), strict=True)
-        adversaries = [self._adversary(i, *history) for i, history in enumerate(histories)]
-        reached = problem.reached([adversary.geometry for adversary in adversaries])
-        return [
-            replace(adversary, reached=adversary.reached and on_target)
-            for adversary, on_target in zip(adversaries, reached, strict=True)
-        ]
+        problem = self._problem(committee, dataset, geometries, rng)
+        # L-BFGS yields steps that it undoes, too: its last step is that of the lowest loss
+        last = self.last and not isinstance(self.minimizer, LBFGS)
+        history = _History(problem.batch.owner.cpu().numpy(), last, self.record)
+        for step, (moved, values) in enumerate(problem.iterates(self.minimizer)):
+            positions, losses = moved.positions.cpu().numpy(), values.cpu().numpy()
+            history.add(step, positions, moved.cell.cpu().numpy(), losses)
+            report(Step(step, self.minimizer.steps, losses, positions))
+        return self._judged(problem, history.adversaries(geometries, self.cell), history.best >= 0)
 
-    def _adversary(
-        self, seed: int, geometry: Geometry, path: NDArray, cells: NDArray | None, losses: NDArray
-    ) -> Adversary:
-        """Keep the best finite iterate, or the last; the start if none is finite."""
-        valid = np.flatnonzero(np.isfinite(losses) & np.isfinite(path).all(axis=(1, 2)))
-        kept = 0
-        if len(valid):
-            kept = int(valid[-1] if self.last else valid[np.argmin(losses[valid])])
-        moved = geometry.moved(path[kept], by="attack", seed=seed)
-        if cells is not None:
-            moved = replace(moved, cell=cells[kept])
-        return Adversary(seed, moved, path, losses, kept, bool(len(valid)), cells)
-
-
-class _Problem:
-    """An attack as a minimizer sees it: losses and slopes of rows that are all lengths.
-
-    The first N rows are the shifts of the particles. If cells move, d rows for each geometry
-    follow: its strain times the cube root of its volume.
-    """
-
-    def __init__(
+    def _problem(
         self,
-        attack: Attack,
         committee: Committee,
         dataset: Dataset | None,
         geometries: Sequence[Geometry],
         rng: Generator,
-    ) -> None:
-        self.attack = attack
-        members = attack.members
-        self.committee = committee if members is None else committee.subset(members, rng)
-        self.loss = attack.objective(self.committee, dataset)
-        self.batch = batch = self.committee.batch(geometries)
-        device, d = batch.positions.device, batch.dimension
-        movable = np.concatenate([geometry.movable for geometry in geometries])
-        self.movable = torch.tensor(movable, device=device)[:, None]
-        shift = torch.tensor(rng.normal(0.0, attack.start, batch.positions.shape), device=device)
-        self.start, self.owner = shift * self.movable, batch.owner
-        if attack.cell:
-            whole = torch.tensor([bool(g.movable.all()) for g in geometries], device=device)
-            self.elastic = (batch.pbc.all(-1) & whole)[:, None, None]
-            volume = torch.linalg.det(batch.cell).abs()[:, None, None]
-            self.size = torch.where(self.elastic, volume ** (1 / d), 1.0)
-            self.start = torch.cat([self.start, self.start.new_zeros(len(batch) * d, d)])
-            index = torch.arange(len(batch), device=device)
-            self.owner = torch.cat([batch.owner, index.repeat_interleave(d)])
+    ) -> Problem:
+        committee = committee if self.members is None else committee.subset(self.members, rng)
+        loss = self.objective(committee, dataset)
+        shape = sum(len(geometry) for geometry in geometries), geometries[0].dimension
+        return Problem(
+            committee,
+            loss,
+            geometries,
+            torch.tensor(rng.normal(0.0, self.start, shape)),
+            gradient=self.gradient,
+            bound=self.bound,
+            cell=self.cell,
+            guard=self.guard,
+            chunk=self.chunk,
+        )
 
-    def iterates(self) -> Iterator[tuple[Batch, Tensor]]:
-        """Yield the moved batch and its losses (B,) at each iterate, the start first."""
-        self.attack.gradient.check(self.committee, self._delta(self.start).apply(self.batch))
-        start = self._project(self.start)
-        for rows, losses in self.attack.minimizer(self._evaluate, start, self._project, self.owner):
-            yield self._delta(rows).apply(self.batch), losses
+    def _judged(
+        self, problem: Problem, adversaries: Sequence[Adversary], sound: NDArray
+    ) -> list[Adversary]:
+        """Give each adversary its reason, and whether its structure may be labelled."""
+        moving = isinstance(problem.loss, HasTarget) or not self.minimizer.steps
+        unmoved = (problem.travel <= 0.1 * problem.start_noise()).tolist()
+        geometries = [a.geometry for a in adversaries if sound[a.seed]]
+        missed = dict(zip(np.flatnonzero(sound), problem.missed(geometries), strict=True))
+        judged = []
+        for adversary in adversaries:
+            left = problem.reasons.get(adversary.seed)
+            reason = missed.get(adversary.seed)
+            if not sound[adversary.seed]:
+                reason = NOT_REACHED if left is None else f"{UNKNOWN} ({left})"
+            elif unmoved[adversary.seed] and not moving and left is None:
+                reason = f"{UNMOVED} (path of {float(problem.travel[adversary.seed]):.1e} A)"
+            reached = reason is None or reason.partition(" (")[0] in self.accept
+            reason = f"left early ({left})" if left and reason is None else reason
+            judged.append(replace(adversary, reached=reached, reason=reason))
+        return judged
 
-    def reached(self, geometries: Sequence[Geometry]) -> list[bool]:
-        """Return which geometries meet the objective's target; all if it has no target."""
-        if not isinstance(self.loss, HasTarget):
-            return [True] * len(geometries)
-        batch = self.committee.batch(geometries)
-        return self.loss.reached(self.committee(batch), batch).tolist()
 
-    def _evaluate(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        delta = self._delta(rows)
-        losses, slope = self.attack.gradient(self.committee, self.loss, self.batch, delta)
-        parts = [slope.shift * self.movable]
-        if slope.strain is not None:
-            parts.append((slope.strain / self.size * self.elastic).flatten(0, 1))
-        if self.attack.guard is not None:
-            valid = self.attack.guard(delta.apply(self.batch))
-            losses = torch.where(valid, losses, torch.inf)
-        return losses, torch.nan_to_num(torch.cat(parts), 0.0, 0.0, 0.0)
+class _History:
+    """Recorded iterates of an attack, and the best, or latest, valid iterate of each seed.
 
-    def _project(self, rows: Tensor) -> Tensor:
-        if self.attack.bound is None:
-            return rows
-        delta = self.attack.bound(self.batch, self._delta(rows))
-        if delta.strain is None:
-            return delta.shift
-        return torch.cat([delta.shift, (delta.strain * self.size).flatten(0, 1)])
+    Attributes:
+        best: (B,) step of that iterate; -1 if none is valid.
+    """
 
-    def _delta(self, rows: Tensor) -> Delta:
-        if not self.attack.cell:
-            return Delta(rows)
-        n, d = self.batch.positions.shape
-        return Delta(rows[:n], rows[n:].view(-1, d, d) / self.size)
+    def __init__(self, owner: NDArray, last: bool, record: int) -> None:
+        self.owner, self.last, self.record = owner, last, record
+        self.counts = np.bincount(owner)
+        self.best = np.full(len(self.counts), -1)
+        self.loss = np.full(len(self.counts), np.inf)
+        self.kept: tuple[NDArray, NDArray] | None = None  # positions and cells of the best
+        self.recorded: list[tuple[int, NDArray, NDArray, NDArray]] = []
+        self.latest: tuple[int, NDArray, NDArray, NDArray] | None = None
+
+    def add(self, step: int, positions: NDArray, cells: NDArray, losses: NDArray) -> None:
+        """Take the next iterate: positions (N, d), cells (B, d, d) and losses (B,)."""
+        lost = np.bincount(self.owner, ~np.isfinite(positions).all(1), len(self.counts)) > 0
+        valid = np.isfinite(losses) & ~lost
+        better = valid & (self.last | (self.best < 0) | (losses < self.loss))
+        kept = (positions, cells) if self.kept is None else self.kept
+        self.kept = (
+            np.where(better[self.owner, None], positions, kept[0]),
+            np.where(better[:, None, None], cells, kept[1]),
+        )
+        self.best, self.loss = (
+            np.where(better, step, self.best),
+            np.where(better, losses, self.loss),
+        )
+        self.latest = step, positions, cells, losses
+        if step == 0 or (self.record and step % self.record == 0):
+            self.recorded.append(self.latest)
+
+    def adversaries(self, geometries: Sequence[Geometry], cell: bool) -> list[Adversary]:
+        """Return the kept iterate and the path of each seed, in arrays of their own."""
+        assert self.kept is not None
+        assert self.latest is not None
+        if self.recorded[-1][0] != self.latest[0]:
+            self.recorded.append(self.latest)
+        steps = np.array([record[0] for record in self.recorded])
+        ends = np.cumsum(self.counts)
+        adversaries = []
+        for i, geometry in enumerate(geometries):
+            mine = slice(ends[i] - self.counts[i], ends[i])
+            path = np.stack([record[1][mine] for record in self.recorded])
+            cells = np.stack([record[2][i] for record in self.recorded])
+            losses = np.array([record[3][i] for record in self.recorded])
+            kept = 0
+            if self.best[i] > 0:  # it takes the place of the recorded iterate nearest to it
+                kept = 1 + int(np.abs(steps[1:] - self.best[i]).argmin())
+                path[kept], cells[kept] = self.kept[0][mine], self.kept[1][i]
+                losses[kept] = self.loss[i]
+            moved = geometry.moved(path[kept], by="attack", seed=i)
+            moved = replace(moved, cell=cells[kept]) if cell else moved
+            adversaries.append(
+                Adversary(i, moved, path, losses, kept, False, cells if cell else None)
+            )
+        return adversaries

@@ -18,6 +18,8 @@ from torch import Tensor
 Evaluate = Callable[[Tensor], tuple[Tensor, Tensor]]
 Project = Callable[[Tensor], Tensor]
 Dot = Callable[[Tensor, Tensor], Tensor]
+FUTILE = 8  # steps in a row without a gain, after which L-BFGS gives a geometry up
+ROUNDING = 1e-7  # share of a loss that is no gain: about the rounding of float32
 Pair = tuple[Tensor, Tensor, Tensor]  # step s, change of slope y, and 1 / (s y); 0 if forgotten
 
 
@@ -52,12 +54,16 @@ class Adam:
         steps: number of steps.
         betas: decay of the first and second moments of the slope.
         epsilon: added to the root of the second moment.
+        relative: largest epsilon as a share of the largest root of a geometry, so that it moves
+            however small its slope is; None sets no limit, and where slopes are far below
+            `epsilon` nothing moves.
     """
 
     learning_rate: float
     steps: int
     betas: tuple[float, float] = (0.9, 0.999)
     epsilon: float = 1e-8
+    relative: float | None = 0.1
 
     def __post_init__(self) -> None:
         _check(self)
@@ -72,9 +78,17 @@ class Adam:
             yield rows, losses
             first = b1 * first + (1 - b1) * slope
             second = b2 * second + (1 - b2) * slope.square()
-            root = (second / (1 - b2**step)).sqrt() + self.epsilon
+            root = (second / (1 - b2**step)).sqrt()
+            root = root + self._epsilon(root, losses, owner)
             rows = project(rows - self.learning_rate / (1 - b1**step) * first / root)
         yield rows, evaluate(rows)[0]
+
+    def _epsilon(self, root: Tensor, losses: Tensor, owner: Tensor) -> Tensor | float:
+        if self.relative is None:
+            return self.epsilon
+        largest = _longest(root, losses, owner)
+        # squares of slopes below 1e-154 are zero: a quotient by their root would explode
+        return (self.relative * largest).clamp(1e-150, self.epsilon)[owner, None]
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,10 @@ class LBFGS:
     The first step, and the first after the memory was dropped, treats the loss as a sum of squares
     and goes to where that would be zero. A step that raises a geometry's loss is undone and halved,
     which costs an evaluation; the other geometries go on. No step moves a row further than
-    `largest`.
+    `largest`. Steps that are undone are among the iterates.
+
+    A geometry is finished, and asked for no more losses, when no row's slope is longer than
+    `tolerance`, or when FUTILE steps one after the other gained nothing beyond rounding.
 
     Attributes:
         steps: evaluations beyond the first.
@@ -141,20 +158,21 @@ class LBFGS:
             """Return the scalar product (B,) of each geometry's rows."""
             return a.new_zeros(len(losses)).index_add_(0, owner, (a * b).sum(-1))
 
-        def longest(a: Tensor) -> Tensor:
-            """Return the length (B,) of each geometry's longest row."""
-            return a.new_zeros(len(losses)).scatter_reduce_(0, owner, a.norm(dim=-1), "amax")
-
         pairs: list[Pair] = []
         shrink = torch.ones_like(losses)
+        futile = torch.zeros_like(losses)
         for _ in range(self.steps):
-            moving = (longest(slope) > self.tolerance) & losses.isfinite()
+            moving = (_longest(slope, losses, owner) > self.tolerance) & losses.isfinite()
+            moving = moving & (futile < FUTILE)
             if not moving.any():
                 return
             step = _step(slope, losses, pairs, dot, owner)
-            limit = shrink * (self.largest / longest(step).clamp(min=self.largest))
-            # a mask by multiplication would leave the step of a loss that is not finite NaN
-            trial = project(rows + torch.where(moving[owner, None], step * limit[owner, None], 0.0))
+            length = _longest(step, losses, owner)
+            limit = shrink * (self.largest / length.clamp(min=self.largest))
+            # rows that are finished stay bit for bit, which costs no evaluation
+            trial = torch.where(
+                moving[owner, None], project(rows + step * limit[owner, None]), rows
+            )
             new_losses, new_slope = evaluate(trial)
             yield trial, new_losses
 
@@ -168,6 +186,8 @@ class LBFGS:
             pairs.append((s, y, torch.where(curved, 1 / sy.where(curved, 1.0), 0.0)))
             pairs = pairs[-self.memory :]
 
+            gained = losses - new_losses > ROUNDING * losses.abs()
+            futile = torch.where(gained, 0.0, futile + 1)
             shrink = torch.where(better, 1.0, shrink / 2)
             kept = better[owner, None]
             rows, slope = torch.where(kept, trial, rows), torch.where(kept, new_slope, slope)
@@ -191,6 +211,11 @@ def _step(slope: Tensor, losses: Tensor, pairs: list[Pair], dot: Dot, owner: Ten
         r = r + (alpha - rho * dot(y, r))[owner, None] * s
     uphill = dot(r, slope) <= 0
     return -torch.where(uphill[owner, None], scale[owner, None] * slope, r)
+
+
+def _longest(rows: Tensor, losses: Tensor, owner: Tensor) -> Tensor:
+    """Return the length (B,) of each geometry's longest row."""
+    return torch.zeros_like(losses).scatter_reduce_(0, owner, rows.norm(dim=-1), "amax")
 
 
 def _check(minimizer: Adam | GradientDescent) -> None:

@@ -8,6 +8,7 @@ converges in tens of steps.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -54,6 +55,9 @@ class Bias:
         if self.of == "forces":
             return self.strength * batch.sum(mean.forces.double().square().sum(-1))
         if self.of == "pressure":
+            if not bool(batch.pbc.all()):
+                wanted = "needs structures that are periodic in all directions"
+                raise ValueError(f"a bias on pressure {wanted}: leave out molecules and slabs")
             y = -mean.stress.double().diagonal(dim1=-2, dim2=-1).mean(-1)
         elif self.of == "energy":
             y = mean.energy.double() / batch.counts
@@ -163,6 +167,17 @@ class TargetLoss:
         """Return (B,) True where the target is reached within the tolerances."""
         mean, deviation = self.mean_and_deviation(prediction, batch)
         return ((mean - 1).abs() <= self.target.tolerance) & (deviation <= self.target.deviation)
+
+    def described(self, prediction: Prediction, batch: Batch) -> list[str]:
+        """Return, for each geometry, sigma beside the target; its spread if the mean is met."""
+        target, texts = self.target.target, []
+        digits = max(0, 1 - math.floor(math.log10(target)))
+        columns = zip(*self.mean_and_deviation(prediction, batch), strict=True)
+        for mean, spread in ((float(a) * target, float(b) * target) for a, b in columns):
+            text = f"{mean:.{digits}f} of {target:.{digits}f}"
+            met = abs(mean - target) <= self.target.tolerance * target
+            texts.append(f"{text}, spread {spread:.{digits}f}" if met else text)
+        return texts
 
     @property
     def warning(self) -> str | None:
