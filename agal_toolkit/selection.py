@@ -133,15 +133,38 @@ def euclidean(one: Geometry, other: Geometry) -> float:
     Periodic particles are compared with their nearest images. The distance is infinite between
     structures of different elements, charges, multiplicities or periodicity.
     """
-    same = one.charge == other.charge and one.multiplicity == other.multiplicity
-    if not (same and np.array_equal(one.numbers, other.numbers) and (one.pbc == other.pbc).all()):
-        return np.inf
-    shift = one.positions - other.positions
+    return float(_euclidean(one, [other])[0])
+
+
+def _euclidean(one: Geometry, others: Sequence[Geometry]) -> NDArray:
+    """Return the :func:`euclidean` distances (n,) of a structure to others."""
+    distances, kind = np.full(len(others), np.inf), _kind(one)
+    same = [i for i, other in enumerate(others) if _kind(other) == kind]
+    if not same:
+        return distances
+    shift = one.positions - np.stack([others[i].positions for i in same])
+    squares = np.zeros(len(same))
     if one.pbc.any():
-        cell, cells = one.cell[one.pbc], one.cell - other.cell
-        turns = np.round(shift @ np.linalg.pinv(cell))
-        shift = np.concatenate([shift - turns @ cell, cells])
-    return float(np.linalg.norm(shift))
+        from ase.geometry import find_mic  # slow to import
+
+        n, d = one.positions.shape
+        cell, pbc, flat = np.zeros((3, 3)), np.zeros(3, dtype=bool), np.zeros((len(same) * n, 3))
+        cell[:d, :d], pbc[:d], flat[:, :d] = (
+            one.cell * one.pbc[:, None],
+            one.pbc,
+            shift.reshape(-1, d),
+        )
+        shift = find_mic(flat, cell, pbc)[0][:, :d].reshape(shift.shape)
+        cells = np.stack([(others[i].cell - one.cell)[one.pbc] for i in same])
+        squares = np.square(cells).sum((1, 2))
+    distances[same] = np.sqrt(squares + np.square(shift).sum((1, 2)))
+    return distances
+
+
+def _kind(geometry: Geometry) -> tuple:
+    """What two structures share if their coordinates can be compared one by one."""
+    shape, spin = geometry.positions.shape, geometry.multiplicity
+    return shape, geometry.charge, spin, geometry.numbers.tobytes(), geometry.pbc.tobytes()
 
 
 @dataclass(frozen=True)
@@ -153,33 +176,51 @@ class Deduplicate:
     Attributes:
         threshold: distance up to which neighbours share a cluster.
         distance: function of two geometries.
+        known: also drop candidates within the threshold of a labelled structure.
+
+    Raises:
+        ValueError: a distance that is NaN.
     """
 
     threshold: float
     distance: Callable[[Geometry, Geometry], float] = euclidean
+    known: bool = True
 
     def __call__(
         self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
         from scipy.cluster.hierarchy import fcluster, linkage  # slow to import
-        from scipy.spatial.distance import squareform
 
-        n = len(candidates)
-        keep = np.ones(n, dtype=bool)
-        if n < 2:
+        geometries, keep = _geometries(candidates), np.ones(len(candidates), dtype=bool)
+        if self.known and dataset is not None and len(dataset):
+            labelled = dataset.geometries
+            near = [(self._to(g, labelled) <= self.threshold).any() for g in geometries]
+            keep = ~np.array(near, dtype=bool)
+        left = np.flatnonzero(keep)
+        if len(left) < 2:
             return keep
-        distances = np.zeros((n, n))
-        for i in range(n):
-            for k in range(i):
-                pair = candidates[i].geometry, candidates[k].geometry
-                distances[i, k] = distances[k, i] = self.distance(*pair)
-        condensed = squareform(np.nan_to_num(distances, posinf=1e300), checks=False)
+        rows = [
+            self._to(geometries[k], [geometries[i] for i in left[j + 1 :]])
+            for j, k in enumerate(left)
+        ]
+        condensed = np.minimum(np.concatenate(rows), 1e300)
         clusters = fcluster(linkage(condensed, "single"), self.threshold, "distance")
-        losses = np.nan_to_num([candidate.loss for candidate in candidates], nan=0.0, posinf=np.inf)
+        losses = np.array([candidates[i].loss for i in left])
+        losses = np.where(np.isnan(losses), np.inf, losses)
         for cluster in np.unique(clusters):
             inside = np.flatnonzero(clusters == cluster)
-            keep[inside] = inside == inside[np.argmin(losses[inside])]
+            keep[left[inside]] = inside == inside[np.argmin(losses[inside])]
         return keep
+
+    def _to(self, one: Geometry, others: Sequence[Geometry]) -> NDArray:
+        """Return the distances (n,) of a structure to others."""
+        if self.distance is euclidean:
+            return _euclidean(one, others)
+        distances = np.array([self.distance(one, other) for other in others], dtype=float)
+        if np.isnan(distances).any():
+            pair = f"{one!r} and {others[int(np.isnan(distances).argmax())]!r}"
+            raise ValueError(f"the distance of {pair} is NaN: return a number or infinity")
+        return distances
 
 
 @dataclass(frozen=True)
@@ -195,9 +236,9 @@ class MaxForce:
     def __call__(
         self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
-        batch = committee.batch([candidate.geometry for candidate in candidates])
-        forces = committee(batch).forces.mean(0).norm(dim=-1)
-        return (batch.largest(forces) <= self.largest).cpu().numpy()
+        geometries = _geometries(candidates)
+        forces = committee.predict(geometries).forces.mean(0).norm(dim=-1)
+        return (Batch.of(geometries).largest(forces) <= self.largest).numpy()
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ import torch
 # each new field; never change or remove one.
 ADDED: dict[str, dict[str, Any]] = {
     "agal_toolkit.Geometry": {"isotopes": None},
+    "agal_toolkit.Adam": {"relative": None},
+    "agal_toolkit.Attack": {"accept": ["did not move"]},
+    "agal_toolkit.Ball": {"strain": None},
+    "agal_toolkit.Deduplicate": {"known": False},
     "agal_toolkit.TorchTrainer": {"equal_batches": False, "must_learn": False},
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
 from ..potentials.protocol import Potential
 from ..references.molecules import relaxed_positions
+from ..selection import euclidean
 
 Model = Potential | Calculator
 Device = torch.device | str
@@ -57,9 +59,12 @@ class ReactionPath:
 
     @property
     def lengths(self) -> NDArray:
-        """(images,) length of the path up to each image, norm over all coordinates, angstrom."""
-        steps = np.diff(self.positions, axis=0)
-        return np.concatenate([[0.0], np.cumsum(np.sqrt(np.square(steps).sum((1, 2))))])
+        """(images,) length of the path up to each image, norm over all coordinates, angstrom.
+
+        Periodic particles move to the nearest image, wherever the ends are written.
+        """
+        steps = [euclidean(one, other) for one, other in pairwise(self.images)]
+        return np.concatenate([[0.0], np.cumsum(steps)])
 
     @property
     def barrier(self) -> float:

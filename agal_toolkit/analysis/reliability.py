@@ -87,29 +87,28 @@ def reliability(
         remedy = "give more structures, or drop broken ones"
         raise ValueError(f"{len(sigma)} samples for {bins} bins, {expected}: {remedy}")
     names, owner = np.unique(data.owner, return_inverse=True)
-    samples = [np.flatnonzero(owner == k) for k in range(len(names))]
+    order = np.argsort(owner, kind="stable")
+    samples = np.split(order, np.cumsum(np.bincount(owner))[:-1])
     rng, draws = np.random.default_rng(seed), draws if len(names) > 1 else 0
-    choices = rng.integers(len(names), size=(draws, len(names)))
-    resampled = [np.concatenate([samples[k] for k in row]) for row in choices]
-
-    def value(statistic: Callable[[NDArray, NDArray], Any]) -> Value:
-        whole = float(statistic(sigma, errors))
-        if not resampled:
-            return Value(whole, whole, whole)
-        values = [statistic(sigma[rows], errors[:, rows]) for rows in resampled]
-        low, high = np.percentile(values, [2.5, 97.5])
-        return Value(whole, float(low), float(high))
-
-    return Reliability(
-        spread=value(lambda s, e: (e / s).std()),
-        within_1=value(lambda s, e: (np.abs(e) < s).mean()),
-        within_2=value(lambda s, e: (np.abs(e) < 2 * s).mean()),
-        nll=value(lambda s, e: 0.5 * np.log(2 * np.pi) + np.mean(np.log(s) + 0.5 * (e / s) ** 2)),
-        area=value(lambda s, e: np.mean(np.abs(coverage(s, e) - LEVELS))),
-        slope=value(lambda s, e: _slope(binned(s, e, bins))),
-        bins=binned(sigma, errors, bins),
-        structures=len(names),
-    )
+    statistics: dict[str, Callable[[NDArray, NDArray], Any]] = {
+        "spread": lambda s, e: (e / s).std(),
+        "within_1": lambda s, e: (np.abs(e) < s).mean(),
+        "within_2": lambda s, e: (np.abs(e) < 2 * s).mean(),
+        "nll": lambda s, e: 0.5 * np.log(2 * np.pi) + np.mean(np.log(s) + 0.5 * (e / s) ** 2),
+        "area": lambda s, e: np.mean(np.abs(coverage(s, e) - LEVELS)),
+        "slope": lambda s, e: _slope(binned(s, e, bins)),
+    }
+    whole = [float(statistic(sigma, errors)) for statistic in statistics.values()]
+    drawn = np.empty((draws, len(statistics)))
+    # one sample after the other: all of them would fill the memory
+    for row, choice in zip(drawn, rng.integers(len(names), size=(draws, len(names))), strict=True):
+        rows = np.concatenate([samples[k] for k in choice])
+        s, e = sigma[rows], errors[:, rows]
+        row[:] = [statistic(s, e) for statistic in statistics.values()]
+    limits = np.percentile(drawn, [2.5, 97.5], axis=0) if draws else np.array([whole, whole])
+    columns = zip(whole, *limits.tolist(), strict=True)
+    values = {name: Value(*column) for name, column in zip(statistics, columns, strict=True)}
+    return Reliability(**values, bins=binned(sigma, errors, bins), structures=len(names))
 
 
 def counted(ratios: ArrayLike) -> NDArray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -40,11 +41,14 @@ class AlignedRmsd:
     starts: int = 20
 
     def __call__(self, one: Geometry, other: Geometry) -> float:
-        """Return the distance; infinite between different compositions.
+        """Return the distance; infinite between different compositions, charges or multiplicities.
 
         Raises:
-            ValueError: a periodic structure, or more than `exact` permutations.
+            ValueError: periodic structures, or more than `exact` permutations.
         """
+        fields = (one.charge, one.multiplicity, bool(one.pbc.any()))
+        if fields != (other.charge, other.multiplicity, bool(other.pbc.any())):
+            return np.inf
         if not comparable(one, other, ordered=not self.permutations):
             return np.inf
         fixed, moving, _ = self._matched(one, other)
@@ -85,19 +89,28 @@ class AlignedRmsd:
         """(k, n) every order of the atoms `others` (n,) that gives the elements `numbers` (n,)."""
         if not self.permutations:
             return np.arange(len(numbers))[None]
-        elements, counts = np.unique(numbers, return_counts=True)
+        counts = np.unique(numbers, return_counts=True)[1]
         count = math.prod(math.factorial(int(count)) for count in counts)
         if count > self.exact:
             raise ValueError(
                 f"equal atoms have {count} permutations, expected at most {self.exact}: use"
                 " AlignedRmsd(permutations=False), or compare descriptors such as Soap()"
             )
-        places = np.concatenate([np.flatnonzero(numbers == element) for element in elements])
-        choices = (permutations(np.flatnonzero(others == element)) for element in elements)
-        orders = np.empty((count, len(numbers)), dtype=int)
-        for row, choice in enumerate(product(*choices)):
-            orders[row, places] = np.concatenate([np.array(part) for part in choice])
-        return orders
+        return _permutations(tuple(numbers.tolist()), tuple(others.tolist()))
+
+
+@lru_cache(maxsize=8)
+def _permutations(numbers: tuple[int, ...], others: tuple[int, ...]) -> NDArray:
+    """(k, n) every order of the elements `others` that gives `numbers`."""
+    fixed, moving = np.array(numbers), np.array(others)
+    elements = np.unique(fixed)
+    places = np.concatenate([np.flatnonzero(fixed == element) for element in elements])
+    choices = (permutations(np.flatnonzero(moving == element)) for element in elements)
+    rows = [np.concatenate([np.array(part) for part in choice]) for choice in product(*choices)]
+    orders = np.empty((len(rows), len(numbers)), dtype=int)
+    orders[:, places] = rows
+    orders.setflags(write=False)
+    return orders
 
 
 def comparable(one: Geometry, other: Geometry, *, ordered: bool = False) -> bool:

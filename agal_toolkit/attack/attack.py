@@ -19,7 +19,7 @@ from torch import Tensor
 from ..batch import Batch
 from ..committee import Committee
 from ..dataset import PARTICLES, Dataset
-from ..events import Report, Step, ignore
+from ..events import Note, Report, Step, ignore
 from ..geometry import Geometry, as_geometry
 from .constraints import Ball
 from .gradients import Autograd, Gradient
@@ -157,7 +157,11 @@ class Attack:
             positions, losses = moved.positions.cpu().numpy(), values.cpu().numpy()
             history.add(step, positions, moved.cell.cpu().numpy(), losses)
             report(Step(step, self.minimizer.steps, losses, positions))
-        return self._judged(problem, history.adversaries(geometries, self.cell), history.best >= 0)
+        adversaries = history.adversaries(geometries, self.cell)
+        adversaries = self._judged(problem, adversaries, history.best >= 0)
+        for text in _notes(adversaries):
+            report(Note(None, text))
+        return adversaries
 
     def _problem(
         self,
@@ -201,6 +205,19 @@ class Attack:
             reason = f"left early ({left})" if left and reason is None else reason
             judged.append(replace(adversary, reached=reached, reason=reason))
         return judged
+
+
+def _notes(adversaries: Sequence[Adversary]) -> list[str]:
+    """Return one sentence for each kind of reason, with the first seed as an example."""
+    first: dict[str, Adversary] = {}
+    kinds = [(a.reason or "").partition(" (")[0] for a in adversaries]
+    for kind, adversary in zip(kinds, adversaries, strict=True):
+        first.setdefault(kind, adversary)
+    return [
+        f"{kinds.count(kind)} of {len(kinds)} attacks: {kind}; seed {a.seed}: {a.reason}"
+        for kind, a in first.items()
+        if kind
+    ]
 
 
 class _History:

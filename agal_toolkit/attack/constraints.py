@@ -75,20 +75,28 @@ class Ball:
         radius: epsilon, angstrom.
         p: 2, the Euclidean norm over all coordinates of a geometry, or infinity, the largest
             coordinate.
+        strain: largest Frobenius norm of the strain where cells move; None sets no limit.
     """
 
     radius: float
     p: float = 2
+    strain: float | None = 0.1
 
     def __post_init__(self) -> None:
+        if self.strain is not None and not self.strain > 0:
+            raise ValueError(f"Ball(strain={self.strain}): give a positive norm, or None")
         if not self.radius > 0 or self.p not in (2, np.inf):
             given = f"Ball(radius={self.radius}, p={self.p})"
             raise ValueError(f"{given}: the radius is positive, p is 2 or infinity")
 
     def __call__(self, batch: Batch, delta: Delta) -> Delta:
-        """Return the nearest displacement inside the ball for each geometry; strain is kept."""
+        """Return the nearest displacement and strain inside the limits for each geometry."""
+        strain = delta.strain
+        if strain is not None and self.strain is not None:
+            length = strain.flatten(1).norm(dim=1).clamp(min=self.strain)
+            strain = strain * (self.strain / length)[:, None, None]
         if self.p == np.inf:
-            return Delta(delta.shift.clamp(-self.radius, self.radius), delta.strain)
+            return Delta(delta.shift.clamp(-self.radius, self.radius), strain)
         norm = batch.sum(delta.shift.square().sum(-1)).sqrt()
         scale = (self.radius / norm.clamp(min=self.radius))[batch.owner, None]
-        return Delta(delta.shift * scale, delta.strain)
+        return Delta(delta.shift * scale, strain)

@@ -50,12 +50,12 @@ class BoltzmannVariance:
         per_atom: divide energies by the number of atoms, as the authors' published code for ammonia
             does; kT = 20 per atom of NH3 corresponds to 80 for total energies.
         log: minimise -(ln P + ln sigma_F^2), which has the same optima, but a slope that does not
-            vanish far from them.
+            vanish far from them; None does so for atoms, and not for points of a model surface.
     """
 
     kT: float
     per_atom: bool = False
-    log: bool = False
+    log: bool | None = None
 
     def __post_init__(self) -> None:
         if not self.kT > 0:
@@ -79,6 +79,7 @@ class BoltzmannVariance:
             - math.log(len(group))
             for composition, group in groups.items()
         }
+        log = any(g.numbers.any() for g in training) if self.log is None else self.log
         latest: list[Tensor] = [torch.empty(0), torch.empty(0)]  # the numbers seen last, and ln Z
 
         def loss(prediction: Prediction, batch: Batch) -> Tensor:
@@ -86,10 +87,10 @@ class BoltzmannVariance:
             if self.per_atom:
                 energy = energy / batch.counts
             if latest[0] is not batch.numbers:
-                latest[:] = batch.numbers, _log_partition(log_z, batch, self.log)
+                latest[:] = batch.numbers, _log_partition(log_z, batch, log)
             log_p = -energy / self.kT - latest[1]
             variance = force_variance(prediction, batch).double()
-            if self.log:
+            if log:
                 return -(log_p + variance.clamp(min=torch.finfo(torch.float64).tiny).log())
             return -log_p.exp() * variance
 

@@ -80,7 +80,8 @@ class Generation(Proposal):
         return self.dataset + self.labelled
 
     def __repr__(self) -> str:
-        verdicts = [f"{count} {verdict}" for verdict, count in Counter(self.verdicts).items()]
+        kinds = Counter(verdict.partition(" (")[0] for verdict in self.verdicts)
+        verdicts = [f"{count} {kind}" for kind, count in kinds.items()]
         metrics = [f"{name} {value:.4g}" for name, value in self.metrics.items()]
         return (
             f"Generation {self.index + 1}: {len(self.dataset)} structures,"

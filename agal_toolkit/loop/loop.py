@@ -294,14 +294,14 @@ class Loop:
             for note in calibration.notes:
                 report(Note(run.generation, note))
         rng, scratch = run.rng("seeds"), run.scratch("seeds")
-        sample = partial(recipe.sampler, committee, learned, rng, report, scratch)
+        sample = partial(recipe.sampler, committee, learned, rng, numbered, scratch)
         seeds = run.stage("seeds", stored.GEOMETRIES, sample)
         adversaries, rng = None, run.rng("adversaries")
         if recipe.attack is not None:
-            attack = partial(recipe.attack, committee, learned, seeds, rng, report)
+            attack = partial(recipe.attack, committee, learned, seeds, rng, numbered)
             adversaries = run.stage("adversaries", stored.ADVERSARIES, attack)
         candidates, rng = candidates_of(seeds, adversaries, run.generation), run.rng("verdicts")
-        choose = partial(select, recipe.selectors, committee, learned, candidates, rng)
+        choose = partial(select, recipe.selectors, committee, learned, candidates, rng, dataset)
         verdicts = run.stage("verdicts", stored.VERDICTS, choose)
         pairs = zip(candidates, verdicts, strict=True)
         return Proposal(

@@ -112,6 +112,7 @@ def pack_adversaries(adversaries: Sequence[Adversary]) -> Arrays:
         "losses": np.array([adversary.losses for adversary in adversaries]),
         "kept": np.array([adversary.kept for adversary in adversaries], dtype=np.int64),
         "reached": np.array([adversary.reached for adversary in adversaries], dtype=bool),
+        "reasons": np.array([adversary.reason or "" for adversary in adversaries], dtype=np.str_),
         **({"cells": np.stack(cells)} if cells else {}),
     }
 
@@ -119,15 +120,17 @@ def pack_adversaries(adversaries: Sequence[Adversary]) -> Arrays:
 def unpack_adversaries(arrays: Arrays) -> list[Adversary]:
     """Invert :func:`pack_adversaries`."""
     geometries = unpack_geometries(arrays)
+    reasons = arrays.get("reasons", [""] * len(geometries))  # older files have none
     return [
         Adversary(
             seed=int(arrays["seed"][i]),
             geometry=geometries[i],
-            path=arrays["paths"][:, part],
+            path=arrays["paths"][:, part].copy(),  # a view would keep all paths alive
             losses=arrays["losses"][i],
             kept=int(arrays["kept"][i]),
             reached=bool(arrays["reached"][i]),
             cells=arrays["cells"][i] if "cells" in arrays else None,
+            reason=str(reasons[i]) or None,
         )
         for i, part in enumerate(_parts(arrays))
     ]

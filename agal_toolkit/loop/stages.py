@@ -11,16 +11,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.random import Generator
 
-from ..attack.attack import Adversary
+from ..attack.attack import NOT_REACHED, Adversary
 from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Report, Stage
 from ..geometry import Geometry
-from ..selection import KEPT, Candidate, Selector
+from ..selection import KEPT, Candidate, Deduplicate, Selector
 from .run_directory import Kind, RunDirectory
 
 T = TypeVar("T")
-NOT_REACHED = "no sound iterate"
 
 # From 1: a trailing zero changes nothing, so default_rng([seed, 0, 0]) would be default_rng(seed),
 # which users draw from.
@@ -82,7 +81,8 @@ def candidates_of(
         return [Candidate(acquired(seed), i, float("nan")) for i, seed in enumerate(seeds)]
     candidates = []
     for a in adversaries:
-        verdict, loss = KEPT if a.reached else NOT_REACHED, float(a.losses[a.kept])
+        verdict = KEPT if a.reached else a.reason or NOT_REACHED
+        loss = float(a.losses[a.kept])
         candidates.append(Candidate(acquired(a.geometry), a.seed, loss, a, verdict))
     return candidates
 
@@ -93,8 +93,12 @@ def select(
     dataset: Dataset,
     candidates: Sequence[Candidate],
     rng: Generator,
+    labelled: Dataset | None = None,
 ) -> list[str]:
     """Return the verdict of each candidate: "kept", or the name of the selector that dropped it.
+
+    Selectors see the structures that some member learns from; duplicates are told from all that are
+    `labelled`, if they are given.
 
     Raises:
         ValueError: a selector that does not return one bool for each candidate.
@@ -104,7 +108,9 @@ def select(
         left = [i for i, verdict in enumerate(verdicts) if verdict == KEPT]
         if not left:
             break
-        mask = selector(committee, dataset, [candidates[i] for i in left], rng)
+        every = isinstance(selector, Deduplicate) and labelled is not None
+        data = labelled if every else dataset
+        mask = selector(committee, data, [candidates[i] for i in left], rng)
         keep = np.asarray(mask, dtype=bool)
         if keep.shape != (len(left),):
             wrong = f"{selector!r} returned shape {keep.shape} for {len(left)} candidates"

@@ -82,8 +82,10 @@ def sampled_energies(
 
 def verdict_bars(axes: Axes, generation: Generation) -> None:
     """Draw how many candidates were kept, and how many each selector dropped."""
-    names = sorted(set(generation.verdicts), key=lambda name: (name != KEPT, name))
-    counts = [generation.verdicts.count(name) for name in names]
+    # details of a verdict stand in parentheses
+    verdicts = [verdict.partition(" (")[0] for verdict in generation.verdicts]
+    names = sorted(set(verdicts), key=lambda name: (name != KEPT, name))
+    counts = [verdicts.count(name) for name in names]
     axes.barh(names, counts, color=[ADVERSARIAL if name == KEPT else "0.75" for name in names])
     axes.invert_yaxis()
     axes.set(xlabel="candidates", xlim=(0, max(counts, default=1) * 1.15))

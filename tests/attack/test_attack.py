@@ -329,7 +329,7 @@ def test_a_committee_of_calculators_is_attacked():
         Geometry(positions=[[0.0, 0.0, 0.0], [1.2, 0.0, 0.0], [0.6, 1.0, 0.0]], numbers=[18] * 3)
     ]
     data = Dataset(seeds, [Labels(energy=-2.0, forces=np.zeros((3, 3)))])
-    found = Attack(BoltzmannVariance(kT=1.0), Adam(0.005, 15), HessianVector())(
+    found = Attack(BoltzmannVariance(kT=1.0, log=False), Adam(0.005, 15), HessianVector())(
         committee, data, seeds, np.random.default_rng(0)
     )
     assert found[0].losses[found[0].kept] < 1.05 * found[0].losses[0] < 0

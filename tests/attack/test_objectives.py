@@ -50,7 +50,7 @@ def test_boltzmann_variance_is_equations_3_and_4(per_atom, rng):
     z = np.array([weights[[0, 3]].mean(), weights[1], weights[2]])  # one for each composition
     p = np.exp(-(energy / np.array(SIZES) if per_atom else energy) / kT) / z
     dataset = data(rng, known)
-    losses = BoltzmannVariance(kT, per_atom=per_atom)(None, dataset)(prediction, batch)
+    losses = BoltzmannVariance(kT, per_atom=per_atom, log=False)(None, dataset)(prediction, batch)
     np.testing.assert_allclose(losses.numpy(), -p * variance, rtol=1e-12)
     logs = BoltzmannVariance(kT, per_atom=per_atom, log=True)(None, dataset)(prediction, batch)
     np.testing.assert_allclose(logs.numpy(), -np.log(p * variance), rtol=1e-12)
@@ -60,8 +60,8 @@ def test_a_composition_without_data_needs_the_logarithm(rng):
     batch, prediction, energy, variance = made_up(rng)
     dataset = data(rng, [0.0])
     with pytest.raises(ValueError, match=r"hold no C of charge 0.*or use log=True"):
-        BoltzmannVariance(1.0)(None, dataset)(prediction, batch)
-    logs = BoltzmannVariance(1.0, log=True)(None, dataset)(prediction, batch)
+        BoltzmannVariance(1.0, log=False)(None, dataset)(prediction, batch)
+    logs = BoltzmannVariance(1.0)(None, dataset)(prediction, batch)  # the default for atoms
     np.testing.assert_allclose(logs.numpy(), energy - np.log(variance), rtol=1e-12)
 
 
@@ -97,7 +97,7 @@ def test_large_total_energies_do_not_overflow(dtype, rng):
     prediction = Prediction(prediction.energy, prediction.forces.to(dtype), prediction.stress)
     dataset = data(rng, -1e5 + np.array([0.0, 1.0, 2.0, 3.0]))
     for kT in (0.0257, 5.0):
-        losses = BoltzmannVariance(kT)(None, dataset)(prediction, batch)
+        losses = BoltzmannVariance(kT, log=False)(None, dataset)(prediction, batch)
         assert losses.isfinite().all()
         assert losses.dtype == torch.float64
         weights = np.exp(-np.array([0.0, 1.0, 2.0, 3.0]) / kT)

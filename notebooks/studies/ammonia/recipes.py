@@ -204,7 +204,11 @@ def _deep(recipe: Recipe, context: Context) -> Recipe:
 
 def _attack(kT: float, steps: int) -> Attack:
     """Return an attack down the logarithm of Eq. 4; kT in kcal/mol."""
-    return Attack(BoltzmannVariance(kT=kT * KCAL, log=True), Adam(0.01, steps), start=0.01)
+    objective, adam = (
+        BoltzmannVariance(kT=kT * KCAL, log=True),
+        Adam(0.01, steps, relative=None),
+    )
+    return Attack(objective, adam, start=0.01, accept=("did not move",))
 
 
 def _displaced(count: int, context: Context) -> NormalModes:
@@ -260,7 +264,9 @@ REMEDIES: Mapping[str, Variant] = {
         "all attacks from normal modes",
         lambda recipe, context: replace(recipe, sampler=_displaced(context.attacks, context)),
     ),
-    "long-attacks": _attacked("attacks of 60 steps, as printed", minimizer=Adam(0.01, 60)),
+    "long-attacks": _attacked(
+        "attacks of 60 steps, as printed", minimizer=Adam(0.01, 60, relative=None)
+    ),
     "kT-20": _attacked(
         "kT = 20 kcal/mol, as printed", objective=BoltzmannVariance(kT=20 * KCAL, log=True)
     ),
@@ -303,8 +309,13 @@ def recipe(name: str, preset: Preset, truth: Truth, device: str = "cpu") -> Sche
         printed = Recipe(
             trainer=trainer,
             sampler=Copies(truth.ground, attacks),
-            attack=Attack(BoltzmannVariance(kT=20 * KCAL), Adam(0.01, 60), start=0.01),
-            selectors=[Deduplicate(0.02, AlignedRmsd(reflections=True))],
+            attack=Attack(
+                BoltzmannVariance(kT=20 * KCAL, log=False),
+                Adam(0.01, 60, relative=None),
+                start=0.01,
+                accept=("did not move",),
+            ),
+            selectors=[Deduplicate(0.02, AlignedRmsd(reflections=True), known=False)],
             members=5,
             folds=Folds(train=0.6, valid=0.2),
         )

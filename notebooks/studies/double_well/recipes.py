@@ -116,7 +116,9 @@ def _as_run(recipe: Recipe) -> Recipe:
 
 def _ours(recipe: Recipe) -> Recipe:
     trainer = replace(recipe.trainer, patience=None, anneal=True, large_force=30.0)
-    attack = recipe.attack and replace(recipe.attack, objective=BoltzmannVariance(kT=20.0))
+    attack = recipe.attack and replace(
+        recipe.attack, objective=BoltzmannVariance(kT=20.0, log=False)
+    )
     return replace(recipe, trainer=trainer, attack=attack)
 
 
@@ -167,8 +169,10 @@ VARIANTS: Mapping[str, Variant] = {
         "log of the objective", _attacked(objective=BoltzmannVariance(kT=20.0, log=True))
     ),
     "last-iterate": _ablation("last iterate kept, not the best", _attacked(last=True)),
-    "kT-5": _ablation("kT = 5, as printed", _attacked(objective=BoltzmannVariance(kT=5.0))),
-    "kT-80": _ablation("kT = 80", _attacked(objective=BoltzmannVariance(kT=80.0))),
+    "kT-5": _ablation(
+        "kT = 5, as printed", _attacked(objective=BoltzmannVariance(kT=5.0, log=False))
+    ),
+    "kT-80": _ablation("kT = 80", _attacked(objective=BoltzmannVariance(kT=80.0, log=False))),
     "two-members": _ablation("2 members", lambda recipe: replace(recipe, members=2)),
     "ten-members": _ablation("10 members", lambda recipe: replace(recipe, members=10)),
     "width-32": _ablation("width 32", _trained(network=partial(MLP, 2, width=32))),
@@ -214,10 +218,15 @@ def recipe(strategy: str, preset: Preset, variant: str = "printed", device: str 
             device=device,
         ),
         sampler=FromDataset() if adversarial else Rattle(1.0),
-        attack=Attack(BoltzmannVariance(kT=5.0), Adam(0.003, preset.attack_steps), start=0.01)
+        attack=Attack(
+            BoltzmannVariance(kT=5.0, log=False),
+            Adam(0.003, preset.attack_steps, relative=None),
+            start=0.01,
+            accept=("did not move",),
+        )
         if adversarial
         else None,
-        selectors=[UncertaintyPercentile(80), Deduplicate(0.02), AtMost(20)],
+        selectors=[UncertaintyPercentile(80), Deduplicate(0.02, known=False), AtMost(20)],
         members=5,
         folds=Folds(train=0.6, valid=0.2, shared=True, acquired=4),
     )
