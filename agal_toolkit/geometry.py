@@ -173,11 +173,12 @@ class Geometry:
         """Return a name for exactly this structure: SHA-256 of what can change a label, unrounded.
 
         That is numbers, positions, cell, pbc, charge and multiplicity; not `isotopes`, `movable`
-        and `origin`.
+        and `origin`, and not the box around an open structure.
         """
         sha = hashlib.sha256(f"{self.positions.shape}|{self.charge}|{self.multiplicity}|".encode())
         # adding 0.0 turns a negative zero into a positive one
-        for array in (self.numbers, self.positions + 0.0, self.cell + 0.0, self.pbc):
+        cell = self.cell + 0.0 if self.pbc.any() else np.zeros_like(self.cell)
+        for array in (self.numbers, self.positions + 0.0, cell, self.pbc):
             sha.update(np.ascontiguousarray(array).tobytes())
         return sha.hexdigest()
 

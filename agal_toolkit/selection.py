@@ -154,7 +154,8 @@ def _euclidean(one: Geometry, others: Sequence[Geometry]) -> NDArray:
             one.pbc,
             shift.reshape(-1, d),
         )
-        shift = find_mic(flat, cell, pbc)[0][:, :d].reshape(shift.shape)
+        mic: Any = find_mic  # ASE annotates pbc as one bool
+        shift = mic(flat, cell, pbc)[0][:, :d].reshape(shift.shape)
         cells = np.stack([(others[i].cell - one.cell)[one.pbc] for i in same])
         squares = np.square(cells).sum((1, 2))
     distances[same] = np.sqrt(squares + np.square(shift).sum((1, 2)))
@@ -205,7 +206,7 @@ class Deduplicate:
         ]
         condensed = np.minimum(np.concatenate(rows), 1e300)
         clusters = fcluster(linkage(condensed, "single"), self.threshold, "distance")
-        losses = np.array([candidates[i].loss for i in left])
+        losses = np.array([candidates[int(i)].loss for i in left])
         losses = np.where(np.isnan(losses), np.inf, losses)
         for cluster in np.unique(clusters):
             inside = np.flatnonzero(clusters == cluster)

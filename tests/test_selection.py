@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import helpers
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from ase.build import bulk, molecule
 
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, points
+from agal_toolkit.loop.stages import select
 from agal_toolkit.selection import (
     AtMost,
     Candidate,
@@ -197,3 +200,68 @@ def test_structures_that_differ_in_more_than_positions_are_no_duplicates():
     moved = crystals[1].moved(crystals[1].positions + copper[0] - copper[2])
     assert euclidean(crystals[1], moved) < 1e-12
     assert euclidean(crystals[1], crystals[2]) == pytest.approx(0.08 * np.linalg.norm(copper))
+
+
+def test_copies_of_labelled_structures_are_dropped_unless_that_is_named(rng):
+    """Within the threshold of any labelled structure, at whatever image it is written."""
+    crystal = helpers.crystal(rng, (2, 2, 2))
+    moved = crystal.moved(crystal.positions + rng.integers(-2, 3, (8, 3)) @ crystal.cell)
+    other = crystal.moved(crystal.positions + 0.1)
+    known = Dataset([crystal], [_zero(crystal)])
+    some = [Candidate(g, i, 0.0) for i, g in enumerate((other, moved, other))]
+    assert Deduplicate(0.02)(None, known, some, rng).tolist() == [True, False, False]
+    assert Deduplicate(0.02, known=False)(None, known, some, rng).tolist() == [True, True, False]
+    assert Deduplicate(0.02)(None, None, some, rng).tolist() == [True, True, False]
+
+
+def test_the_nearest_image_in_a_skewed_cell():
+    """Rounding of fractional coordinates misses it: the right value by search of all images."""
+    cell = np.array([[1.0, 0.0, 0.0], [0.9, 0.3, 0.0], [0.0, 0.0, 5.0]])
+    one, other = (
+        Geometry(positions=[x], numbers=[6], cell=cell, pbc=True)
+        for x in ([0.0, 0.0, 0.0], [0.45, 0.4, 0.1])
+    )
+    images = np.stack(np.meshgrid(*[np.arange(-4, 5)] * 3), -1).reshape(-1, 3) @ cell
+    right = np.linalg.norm(other.positions + images, axis=1).min()
+    assert euclidean(one, other) == pytest.approx(right)
+    assert right < 0.5
+
+
+def test_a_distance_that_is_not_a_number_is_refused(rng):
+    some = candidates([[0.0, 0.0], [1.0, 0.0]])
+    with pytest.raises(ValueError, match="is NaN: return a number or infinity"):
+        Deduplicate(0.1, lambda one, other: np.nan)(None, None, some, rng)
+
+
+def test_a_molecule_with_and_without_a_box_is_one_structure(rng):
+    free = helpers.molecule(rng, 4)
+    boxed = Geometry(positions=free.positions, numbers=free.numbers, cell=9 * np.eye(3))
+    assert free.digest() == boxed.digest()
+    assert euclidean(free, boxed) == 0.0
+    periodic = Geometry(positions=free.positions, numbers=free.numbers, cell=np.eye(3), pbc=True)
+    assert periodic.digest() != free.digest()
+
+
+def test_selectors_are_applied_in_their_order_and_see_what_the_loop_gives_them(rng):
+    """The first that drops a candidate is its verdict; duplicates are told from all data."""
+    seen = {}
+
+    @dataclass(frozen=True)
+    class Even:
+        name: str
+
+        def __call__(self, committee, dataset, candidates, rng):
+            seen[self.name] = len(dataset), [c.seed for c in candidates]
+            return np.array([c.seed % 2 == 0 for c in candidates])
+
+    data = helpers.well_data(rng, 6)
+    some = [Candidate(data[4], 0, 0.0), *candidates(rng.normal(4, 1, (5, 2)))[1:]]
+    chosen = (Even("first"), Deduplicate(0.01), AtMost(1), Even("last"))
+    verdicts = select(chosen, None, data[:4], some, np.random.default_rng(0), data)
+    assert seen["first"] == (4, [0, 1, 2, 3, 4])
+    assert [v == "Even" for v in verdicts] == [False, True, False, True, False]
+    assert verdicts[0] == "Deduplicate"
+    assert sorted(verdicts[2::2]) == ["AtMost", "kept"]
+    assert seen["last"][1] in ([2], [4])
+    verdicts = select(chosen[::-1], None, data[:4], some, np.random.default_rng(0), data)
+    assert "Deduplicate" not in verdicts[1:]

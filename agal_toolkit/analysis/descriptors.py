@@ -40,6 +40,7 @@ class Soap:
             ValueError: no structures, other dimensions, particles without a name, or open and
                 periodic structures together.
         """
+        from ase.geometry import complete_cell
         from dscribe.descriptors import SOAP
 
         periodic = {bool(geometry.pbc.any()) for geometry in geometries}
@@ -62,6 +63,7 @@ class Soap:
         )
         frames = [geometry.to_ase() for geometry in geometries]
         for atoms in frames:
+            atoms.set_cell(complete_cell(atoms.cell))  # a slab may have no third vector
             atoms.wrap()  # the library looks for neighbours of atoms inside the cell only
         features = soap.create(frames, n_jobs=1)
         return np.reshape(features, (len(geometries), -1))

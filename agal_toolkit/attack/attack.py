@@ -192,7 +192,7 @@ class Attack:
         moving = isinstance(problem.loss, HasTarget) or not self.minimizer.steps
         unmoved = (problem.travel <= 0.1 * problem.start_noise()).tolist()
         geometries = [a.geometry for a in adversaries if sound[a.seed]]
-        missed = dict(zip(np.flatnonzero(sound), problem.missed(geometries), strict=True))
+        missed = dict(zip(np.flatnonzero(sound).tolist(), problem.missed(geometries), strict=True))
         judged = []
         for adversary in adversaries:
             left = problem.reasons.get(adversary.seed)

@@ -171,7 +171,7 @@ class TargetLoss:
     def described(self, prediction: Prediction, batch: Batch) -> list[str]:
         """Return, for each geometry, sigma beside the target; its spread if the mean is met."""
         target, texts = self.target.target, []
-        digits = max(0, 1 - math.floor(math.log10(target)))
+        digits = max(1, 1 - math.floor(math.log10(target)))
         columns = zip(*self.mean_and_deviation(prediction, batch), strict=True)
         for mean, spread in ((float(a) * target, float(b) * target) for a, b in columns):
             text = f"{mean:.{digits}f} of {target:.{digits}f}"

@@ -199,6 +199,10 @@ class AseEngine:
             atoms.set_momenta(momenta)
             atoms.calc = PotentialCalculator(recorded, device=device)
             atoms.get_potential_energy()
+            known = recorded.prediction
+            if known.forces.isfinite().all() and not known.stress.isfinite().all():
+                remedy = "use nvt, or a potential with one"
+                raise ValueError(f"the potential predicts no stress for {start!r}: {remedy}")
             simulation = IsotropicMTKNPT(
                 atoms,
                 timestep * units.fs,

@@ -12,7 +12,7 @@ from ..batch import Batch, Prediction
 from ..committee import Committee
 from ..dataset import Dataset
 from ..dynamics import Stop, Watch, nvt
-from ..events import Report, ignore
+from ..events import Note, Report, ignore
 from ..geometry import Geometry
 from ..potentials.protocol import Recorded
 from ..uncertainty.variance import force_variance
@@ -24,7 +24,7 @@ class MolecularDynamics:
 
     Constant temperature, all replicas in one batch (:func:`~agal_toolkit.dynamics.nvt`). If a stop
     criterion ends a replica, the last frame before it is returned; if the uncertainty limit ends
-    it, that frame itself.
+    it, that frame itself. A replica that is not finite at its start is left out, with a note.
 
     Attributes:
         temperature: lowest and highest, K; each replica draws its own uniformly.
@@ -38,7 +38,7 @@ class MolecularDynamics:
             eV/angstrom; None sets no limit.
 
     Raises:
-        ValueError: settings out of range.
+        ValueError: settings out of range; a committee that is finite at no start.
     """
 
     temperature: tuple[float, float]
@@ -85,10 +85,17 @@ class MolecularDynamics:
             device=committee.device,
             report=report,
         )
+        lost = [frames.replica for frames in replicas if not len(frames)]
+        if len(lost) == len(replicas):
+            remedy = "the committee predicts energies or forces that are not finite for them"
+            raise ValueError(f"no replica could start: {remedy}; train it on such structures")
+        if lost:
+            report(Note(None, f"replicas {lost} are left out: not finite at their start"))
         whole = (None, Uncertain.name)  # reasons after which the last frame is returned
         return [
             frames.geometry(-1 if frames.reason in whole else max(len(frames) - 2, 0))
             for frames in replicas
+            if len(frames)
         ]
 
 

@@ -343,7 +343,7 @@ def test_the_printed_recipe_is_the_papers(known):
     assert trainer.network.keywords == {"features": 256, "filters": 256, "interactions": 4}
     assert (printed.members, printed.folds.train, printed.folds.valid) == (5, 0.6, 0.2)
     assert printed.attack.objective.kT == pytest.approx(20 * KCAL)
-    assert printed.attack.minimizer == Adam(0.01, 60)
+    assert printed.attack.minimizer == Adam(0.01, 60, relative=None)
     assert printed.sampler.count == 30
     data = Dataset([known.ground] * 78, [Labels(energy=0.0, forces=np.zeros((4, 3)))] * 78)
     weights, _ = printed.folds(data, 5, np.random.default_rng(0))
