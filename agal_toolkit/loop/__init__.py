@@ -1,7 +1,8 @@
 """The active-learning loop: train, attack, select, label, again; and its directory on disk."""
 
 from .generation import Generation, Proposal
-from .loop import Loop, Recipe, Schedule
+from .loop import Loop
+from .recipe import Recipe, Schedule
 from .run_directory import RunDirectoryError
 from .stopping import Plateau, until
 

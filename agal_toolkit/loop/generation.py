@@ -6,12 +6,18 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..attack.attack import Adversary
 from ..committee import Committee
 from ..dataset import Dataset
 from ..geometry import Geometry, Labels
 from ..selection import KEPT, Candidate
+from ..training.learning import has_learned, training_errors
+from .matching import ID, id_of
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -24,6 +30,7 @@ class Proposal:
         committee: trained on `dataset`.
         candidates: all structures that might be labelled, with their verdicts.
         seconds: wall time of each stage that was run; stages that were read are missing.
+        weights: (M, n) of the structures of `dataset` in the training of each member.
     """
 
     index: int
@@ -31,6 +38,36 @@ class Proposal:
     committee: Committee
     candidates: tuple[Candidate, ...]
     seconds: Mapping[str, float] = field(default_factory=dict)
+    weights: NDArray | None = None
+
+    @cached_property
+    def training_errors(self) -> tuple[NDArray, NDArray]:
+        """RMSEs (M,) of the members' forces on what they train on, and the spread of these forces.
+
+        A member whose error is no smaller than the spread never learned.
+        """
+        weights = np.ones((len(self.committee), len(self.dataset)))
+        members, data = self.committee.members, self.dataset
+        return training_errors(members, data, weights if self.weights is None else self.weights)
+
+    @property
+    def unlearned(self) -> tuple[int, ...]:
+        """Indices of the members that never learned."""
+        return tuple(np.flatnonzero(~has_learned(*self.training_errors)).tolist())
+
+    def write(self, path: str | Path) -> None:
+        """Write the structures to label in any format of ASE, as its suffix says.
+
+        Extended xyz and trajectories keep the id of each structure ("agal_id"). Labels of them, in
+        any order, are read by :meth:`Dataset.read` and told by :meth:`Loop.tell`.
+        """
+        from ase.io import write  # takes half a second to import
+
+        frames = []
+        for geometry in self.geometries:
+            frames.append(geometry.to_ase())
+            frames[-1].info[ID] = id_of(self.index, geometry)
+        write(path, frames)
 
     @property
     def adversaries(self) -> tuple[Adversary, ...]:

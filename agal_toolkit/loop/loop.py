@@ -8,7 +8,7 @@ which stages were run and which were read from the run directory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -16,76 +16,31 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..attack.attack import Attack
+from ase import Atoms
+
 from ..committee import Committee
 from ..dataset import CALIBRATION, TRAIN, Dataset
 from ..events import Event, Finished, Note, Report, ignore
 from ..files import absolute
-from ..geometry import Labels
+from ..geometry import Geometry, Labels
 from ..references.reference import Reference
-from ..sampling.samplers import Sampler
-from ..selection import Selector
+from ..selection import KEPT
 from ..settings import machine, to_settings
-from ..training.folds import Folds
-from ..training.trainer import Trainer
+from ..training.trainer import TrainingFailed
 from ..uncertainty.calibration import Calibration
 from . import run_directory as stored
 from .generation import Generation, Proposal
+from .matching import in_order, matched
 from .packing import LabelsAndFailures
+from .recipe import Recipe as Recipe
+from .recipe import Schedule as Schedule
+from .roles import calibration_data, check_calibration, roles_of
 from .run_directory import RunDirectory
 from .stages import Run, candidates_of, random_stream, select, with_outcomes
+from .stopping import Generations
 
 Metric = Callable[[Committee, Dataset], float]
 Answers = Callable[[], Iterable[tuple[int, Labels | Exception | None]]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Settings of a generation.
-
-    Attributes:
-        trainer: fits the members.
-        sampler: gives the seeds of the attack, or the candidates if there is no attack.
-        attack: None takes the sampler's structures as they are, a random baseline.
-        selectors: applied in order; the first that drops a candidate is its verdict.
-        members: size of the committee.
-        folds: how the members share the data.
-        calibrate: share of the labelled structures that no member ever sees, drawn once when they
-            are labelled: the committee is calibrated on them, and attacks can have a target (Cezar
-            2025 puts a tenth aside). Structures that come with the role "calibration" count, too.
-    """
-
-    trainer: Trainer
-    sampler: Sampler
-    attack: Attack | None = None
-    selectors: Sequence[Selector] = ()
-    members: int = 5
-    folds: Folds = Folds()
-    calibrate: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.calibrate < 1:
-            wrong = f"calibrate={self.calibrate} is a share of the labelled structures"
-            raise ValueError(f"{wrong}: give at least 0, below 1")
-        if self.members < 2:
-            raise ValueError(f"members={self.members}: a committee needs at least two to disagree")
-        object.__setattr__(self, "selectors", tuple(self.selectors))
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """A recipe for each generation: in `recipes`, that of the largest key not above it, from 0."""
-
-    recipes: Mapping[int, Recipe]
-
-    def __post_init__(self) -> None:
-        if 0 not in self.recipes:
-            wrong = f"this one has {sorted(self.recipes)}"
-            raise ValueError(f"a schedule starts at generation 0, {wrong}")
-
-    def __call__(self, generation: int) -> Recipe:
-        """Return the recipe of a generation."""
-        return self.recipes[max(first for first in self.recipes if first <= generation)]
 
 
 @dataclass(frozen=True)
@@ -138,11 +93,11 @@ class Loop:
             RunDirectoryError: a directory of other settings, not writable, in use, or damaged.
             TrainingFailed: a loss that is not finite.
         """
-        return self._generations(dataset, _directory(directory), report)
+        return Generations(self._generations(dataset, _directory(directory), report), report)
 
     def _generations(
         self, dataset: Dataset, run_directory: RunDirectory, report: Report
-    ) -> Iterator[Generation]:
+    ) -> Generator[Generation]:
         self._open(dataset, run_directory)
         for index in count():
             run = Run(run_directory, index, self.seed, report)
@@ -180,49 +135,57 @@ class Loop:
     def tell(
         self,
         proposal: Proposal,
-        answers: Sequence[Labels | Exception | None],
+        answers: Dataset | Sequence[Labels | Exception | Atoms | None],
         directory: str | Path | None = None,
         report: Report = ignore,
+        tolerance: float = 1e-3,
     ) -> Generation:
-        """Return the generation that a proposal becomes with answers to its geometries, in order.
+        """Return the generation that a proposal becomes with answers to its geometries.
 
         Args:
             proposal: from :meth:`ask`.
-            answers: labels; an exception or None where there are none.
+            answers: a data set, or ASE structures with labels, of all or some geometries in any
+                order; or a list with labels, an exception or None for each geometry, in order.
             directory: the one given to :meth:`ask`.
             report: receives every event.
+            tolerance: root mean square distance, angstrom, up to which a structure of a data set
+                is the one that was asked.
 
         Raises:
-            ValueError: another number of answers, or a generation that has been told before.
+            ValueError: a structure that was not asked, or told twice; another number of answers in
+                a list; a proposal of another run; a generation that has been told before.
             TypeError: an answer that is neither labels nor an exception nor None.
         """
         geometries = proposal.geometries
-        if len(answers) != len(geometries):
-            wrong = f"{len(answers)} answers to {len(geometries)} geometries"
-            raise ValueError(f"{wrong}: give one for each, None where there is none")
-        labelled: dict[int, Labels] = {}
-        for i, answer in enumerate(answers):
-            if isinstance(answer, Labels):
-                labelled[i] = answer.check(geometries[i], f"geometry {i}")
-            elif not isinstance(answer, (Exception, type(None))):
-                raise TypeError(
-                    f"answer {i} is a {type(answer).__name__}: give Labels(energy=..., forces=...),"
-                    " an exception, or None where there is none"
-                )
+        if not isinstance(answers, Dataset) and any(isinstance(a, Atoms) for a in answers):
+            answers = Dataset.from_ase(answers)  # type: ignore[arg-type]  # or it raises
+        if isinstance(answers, Dataset):
+            matches = matched(geometries, answers, proposal.index, tolerance)
+            given: Sequence[Any] = [matches.get(i) for i in range(len(geometries))]
+        else:
+            given = answers
+        labelled = in_order(geometries, given)
         run_directory = _directory(directory)
+        self._check(run_directory)
         with run_directory.locked():
             if run_directory.has_labels(proposal.index):
                 raise ValueError(
-                    f"generation {proposal.index + 1} has its labels already: ask again, or prepare"
-                    f" its failures with retry({str(directory)!r})"
+                    f"generation {proposal.index + 1} has its labels already: ask again, prepare"
+                    f" its failures with retry({str(directory)!r}), or take all its labels back"
+                    f" with forget({str(directory)!r}, {proposal.index})"
                 )
+            if run_directory.folder is not None:
+                asked = [g.digest() for g in self._asked(run_directory, proposal.index)]
+                if asked != [geometry.digest() for geometry in geometries]:
+                    wrong = f"this proposal is not the one that was asked in {run_directory.folder}"
+                    raise ValueError(f"{wrong}: tell the one that ask(data, directory) returns")
             # labels that are kept outlive a retry, and those told before one need no second answer
             cache, told = run_directory.cache, [geometries[i] for i in labelled]
             self.reference.remember(cache, told, list(labelled.values()))
             for i in set(range(len(geometries))) - set(labelled):
                 earlier = self.reference.recall(cache, geometries[i])
                 labelled |= {} if earlier is None else {i: earlier}
-            merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(answers)]
+            merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(given)]
             run = Run(run_directory, proposal.index, self.seed, report)
             return self._complete(proposal, run, lambda: merged)
 
@@ -233,6 +196,7 @@ class Loop:
         change. A folder that is not a run directory raises RunDirectoryError.
         """
         run_directory = _directory(directory)
+        self._check(run_directory)
         index, labelled, failures = run_directory.last_labels()
         with run_directory.locked():
             if failures:
@@ -240,6 +204,34 @@ class Loop:
                 run_directory.forget_labels(index)
             run_directory.cache.retry()
         return len(failures)
+
+    def forget(self, directory: str | Path, generation: int | Proposal) -> int:
+        """Take back all labels of a generation, told or computed; return their number.
+
+        They are removed from the run's cache as well, so :meth:`ask` returns the same proposal and
+        :meth:`tell` takes other answers. Later generations are removed, because they learned from
+        these labels; what they labelled stays in the cache.
+
+        Args:
+            directory: of the run.
+            generation: its index, which counts from 0, or its record.
+
+        Raises:
+            ValueError: a generation without labels.
+            RunDirectoryError: not the directory of a run with this loop's settings.
+        """
+        index = generation.index if isinstance(generation, Proposal) else generation
+        run_directory = _directory(directory)
+        self._check(run_directory)
+        with run_directory.locked():
+            if not run_directory.has_labels(index):
+                wrong = f"generation {index + 1} (index {index}) has no labels in {directory}"
+                raise ValueError(f"{wrong}: indices count from 0")
+            asked = self._asked(run_directory, index)
+            for geometry in asked:
+                run_directory.cache.forget(self.reference.settings_digest, geometry)
+            run_directory.forget_labels(index)
+        return len(asked)
 
     def settings(self, dataset: Dataset) -> dict[str, Any]:
         """Return everything that changes results, as JSON.
@@ -263,8 +255,32 @@ class Loop:
             raise TypeError(f"{wrong}: give Dataset(geometries, labels)")
         if not len(dataset):
             raise ValueError("the data set is empty: a loop needs labelled structures")
+        check_calibration(self.recipe_of(0), dataset)
         if run_directory.folder is not None:
             run_directory.open(self.settings(dataset), machine())
+
+    def _check(self, run_directory: RunDirectory) -> None:
+        """Raise RunDirectoryError unless the directory is of a run with this loop's settings."""
+        if run_directory.folder is not None:
+            settings = self.settings(Dataset())
+            run_directory.check({k: v for k, v in settings.items() if k != "dataset"})
+
+    def _asked(self, run_directory: RunDirectory, index: int) -> list[Geometry]:
+        """The structures to label of a generation in a run directory.
+
+        Raises:
+            ValueError: they are not known yet.
+        """
+        if not run_directory.has(index, "verdicts", stored.VERDICTS):
+            wrong = f"generation {index + 1} was not asked in {run_directory.folder}"
+            raise ValueError(f"{wrong}: call ask(data, directory) first")
+        stage = partial(run_directory.stage, index)
+        seeds = stage("seeds", stored.GEOMETRIES, list)
+        attacked = self.recipe_of(index).attack is not None
+        adversaries = stage("adversaries", stored.ADVERSARIES, list) if attacked else None
+        verdicts = stage("verdicts", stored.VERDICTS, list)
+        candidates = zip(candidates_of(seeds, adversaries, index), verdicts, strict=True)
+        return [candidate.geometry for candidate, verdict in candidates if verdict == KEPT]
 
     def _generation(self, dataset: Dataset, run: Run) -> Generation:
         proposal = self._propose(dataset, run)
@@ -281,9 +297,14 @@ class Loop:
         rng, scratch = run.rng("members"), run.scratch("members")
         numbered = partial(_with_generation, report, run.generation)
         fit = partial(trainer.fit, dataset, weights, valid, rng, numbered, scratch)
-        members = run.stage("members", stored.members_of(trainer), fit)
+        try:
+            members = run.stage("members", stored.members_of(trainer), fit)
+        except TrainingFailed as error:
+            kept = f"nothing labelled is lost: the {len(dataset)} structures of this generation are"
+            error.add_note(f"{kept} the last one's `grown`, from which another loop can start")
+            raise
         committee = Committee(members)
-        aside = dataset.of_role(CALIBRATION)
+        aside = calibration_data(dataset, learned, numbered)
         if len(aside):
             calibration = run.stage(
                 "calibration",
@@ -310,6 +331,7 @@ class Loop:
             committee=committee,
             candidates=tuple(replace(candidate, verdict=verdict) for candidate, verdict in pairs),
             seconds=dict(run.seconds),
+            weights=weights,
         )
 
     def _complete(self, proposal: Proposal, run: Run, answers: Answers) -> Generation:
@@ -323,6 +345,7 @@ class Loop:
             committee=proposal.committee,
             candidates=with_outcomes(proposal.candidates, labelled, failures),
             metrics=metrics,
+            weights=proposal.weights,
             seconds={**proposal.seconds, **run.seconds},
         )
 
@@ -346,7 +369,9 @@ class Loop:
         share = self.recipe_of(proposal.index).calibrate
         aside = run.rng("roles").random(len(geometries)) < share
         order = sorted(labels)
-        roles = [CALIBRATION if aside[i] else TRAIN for i in order]
+        roles = [TRAIN] * len(order)
+        if share or CALIBRATION in proposal.dataset.roles:
+            roles = roles_of([geometries[i] for i in order], aside[order], proposal.dataset)
         return Dataset([geometries[i] for i in order], [labels[i] for i in order], roles), failures
 
 

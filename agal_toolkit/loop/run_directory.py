@@ -160,15 +160,19 @@ class RunDirectory:
             if self._is_empty():
                 content = {"format": FORMAT, "settings": settings, "about": machine}
                 _write(file, lambda part: write_json(part, content))
-            stored = self._settings()
-            lines = differences(stored, json.loads(json.dumps(settings)))
-            if lines:
-                remedy = "give another directory, or the old settings"
-                listed = "\n  ".join([f"made with other settings; {remedy}:", *lines])
-                raise RunDirectoryError(f"{self.folder} was {listed}")
+            self.check(settings)
             for part in ("part-*", "generation_*/part-*", "labels/*/part-*"):
                 for left in self.folder.glob(part):  # by a process that was killed
                     shutil.rmtree(left, ignore_errors=True)
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Raise RunDirectoryError unless this is the directory of a run with these `settings`."""
+        made_with, given = self._settings(), json.loads(json.dumps(settings))
+        lines = differences({key: made_with.get(key, "nothing") for key in given}, given)
+        if lines:
+            remedy = "give another directory, or the old settings"
+            listed = "\n  ".join([f"made with other settings; {remedy}:", *lines])
+            raise RunDirectoryError(f"{self.folder} was {listed}")
 
     def _is_empty(self) -> bool:
         """Whether there is nothing but what an unfinished start left."""
@@ -285,9 +289,10 @@ class RunDirectory:
 
     def forget_labels(self, generation: int) -> None:
         """Remove the labels of a generation, and everything that was computed after them."""
-        later, path = self.path(generation + 1), self.path(generation, f"labels{LABELS.suffix}")
-        if later is not None and later.exists():
-            shutil.rmtree(later)
+        path, later = self.path(generation, f"labels{LABELS.suffix}"), generation + 1
+        while (folder := self.path(later)) is not None and folder.exists():
+            shutil.rmtree(folder)
+            later += 1
         if path is not None:
             path.with_name(f"metrics{METRICS.suffix}").unlink(missing_ok=True)
             path.unlink(missing_ok=True)

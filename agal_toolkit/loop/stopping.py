@@ -6,12 +6,31 @@ Schwalbe-Koda 2021, Sec. 2, go on "until the test error is sufficiently low".
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+import warnings
+from collections import Counter
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..events import Note, Report
 from .generation import Generation
+
+BARREN = 3  # generations without a new label that end a loop with a budget
+
+
+class Generations(Iterator[Generation]):
+    """The generations of a loop; `report` receives its events."""
+
+    def __init__(self, made: Generator[Generation], report: Report) -> None:
+        self.made, self.report = made, report
+
+    def __next__(self) -> Generation:
+        return next(self.made)
+
+    def close(self) -> None:
+        """End the loop where it is."""
+        self.made.close()
 
 
 @dataclass(frozen=True)
@@ -40,11 +59,13 @@ def until(
 ) -> Iterator[Generation]:
     """Yield generations up to the first that fulfils one of the rules, which is included.
 
+    The loop reports in a :class:`~agal_toolkit.events.Note` why it ends.
+
     Args:
         generations: of a loop.
         budget: labelled structures in the grown data set, the initial ones included.
         plateau: a metric that no longer falls.
-        no_new: consecutive generations without a new label.
+        no_new: consecutive generations without a new label; with a budget 3 unless it is given.
         hours: wall-clock time since the first generation was started.
         count: number of generations.
 
@@ -54,6 +75,7 @@ def until(
     if all(rule is None for rule in (budget, plateau, no_new, hours, count)):
         rules = "budget, plateau, no_new, hours, count"
         raise ValueError(f"a loop does not end by itself: give until() at least one of {rules}")
+    barren = BARREN if no_new is None and budget is not None else no_new
     began, best, waited, without = time.monotonic(), np.inf, 0, 0
     for number, generation in enumerate(generations, 1):
         yield generation
@@ -67,11 +89,24 @@ def until(
             value = generation.metrics[plateau.metric]
             better = value < (best - plateau.tolerance * abs(best) if np.isfinite(best) else best)
             best, waited = min(best, value), 0 if better else waited + 1
-        if (
-            (budget is not None and len(generation.grown) >= budget)
-            or (plateau is not None and waited >= plateau.patience)
-            or (no_new is not None and without >= no_new)
-            or (hours is not None and time.monotonic() - began >= hours * 3600)
-            or (count is not None and number >= count)
-        ):
+        structures, hour = len(generation.grown), (time.monotonic() - began) / 3600
+        reason = ""
+        if budget is not None and structures >= budget:
+            reason = f"{structures} structures are labelled, the budget is {budget}"
+        elif plateau is not None and waited >= plateau.patience:
+            reason = f"{plateau.metric} has not fallen for {waited} generations (best {best:.4g})"
+        elif barren is not None and without >= barren:
+            verdicts = Counter(generation.verdicts) + Counter(failed=len(generation.failures))
+            last = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
+            reason = f"no new label for {without} generations; of the last candidates {last}"
+        elif hours is not None and hour >= hours:
+            reason = f"{hours} hours are over"
+        elif count is not None and number >= count:
+            reason = f"{count} generations are done"
+        if reason:
+            if no_new is None and without and without == barren:
+                note = f"{reason}: give until() no_new= to go on for longer"
+                warnings.warn(f"the loop ends below its budget: {note}", stacklevel=2)
+            if isinstance(generations, Generations):
+                generations.report(Note(generation.index, f"the loop ends: {reason}"))
             return

@@ -53,12 +53,12 @@ class Members(Protocol):
     """Several potentials whose predictions carry a leading member axis M.
 
     If the positions of the batch are (M, N, d), member m sees those of index m.
-
-    Attributes:
-        device: of the batches.
     """
 
-    device: torch.device
+    @property
+    def device(self) -> torch.device:
+        """Device of the batches."""
+        ...
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction: ...
 

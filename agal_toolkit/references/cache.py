@@ -104,6 +104,12 @@ class Cache:
             with _writing(path, parents=True) as part:
                 part.write_text(json.dumps(description, indent=1, sort_keys=True))
 
+    def forget(self, settings: str, geometry: Geometry) -> None:
+        """Remove what is kept of a geometry under the digest `settings`."""
+        if self.folder is not None:
+            for path in self._paths(settings, geometry):
+                path.unlink(missing_ok=True)
+
     def retry(self) -> int:
         """Forget all failures, so that their labels are computed again; return their number."""
         failed = [] if self.folder is None else list(Path(self.folder).glob("*/*.failed.json"))

@@ -13,8 +13,7 @@ from ..batch import Batch
 from ..dataset import CALIBRATION, Dataset, chunks
 from ..events import Note, Report
 from ..geometry import Geometry
-from ..potentials.members import Stacked
-from ..potentials.protocol import Baseline
+from ..potentials.protocol import Baseline, Members
 
 LEARNED = 0.9  # of the spread: members with larger errors learned nothing
 
@@ -94,7 +93,7 @@ def doubts(
 
 
 def training_errors(
-    members: Stacked, data: Dataset, weights: NDArray, forces: bool = True
+    members: Members, data: Dataset, weights: NDArray, forces: bool = True
 ) -> tuple[NDArray, NDArray]:
     """Return the members' training errors and the spread of what they train on.
 

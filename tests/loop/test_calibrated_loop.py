@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice, pairwise
 
 import helpers
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from agal_toolkit.attack import LBFGS, Attack, TargetError
-from agal_toolkit.dataset import CALIBRATION, TRAIN
+from agal_toolkit.dataset import CALIBRATION, TRAIN, Dataset
 from agal_toolkit.events import Note, Stage
+from agal_toolkit.geometry import Geometry
+from agal_toolkit.loop.roles import copies_of, roles_of
 from agal_toolkit.selection import AtMost
 from agal_toolkit.uncertainty.calibration import Calibration
 
@@ -104,3 +107,63 @@ def test_reserving_draws_among_those_that_may_be_learned_from():
     assert set(more.roles) == {CALIBRATION}
     with pytest.raises(ValueError, match="cannot reserve 7 of 6"):
         some.reserving(7, np.random.default_rng(2))
+
+
+# -- copies
+
+
+def test_a_copy_shares_the_role_of_what_it_copies(rng):
+    first = helpers.first_data(6)
+    dataset = Dataset(first.geometries, first.labels, ["calibration", *["train"] * 5])
+    far = Geometry(positions=[[9.0, 9.0]], numbers=[0])
+
+    def near(geometry, by=0.01):
+        return replace(geometry, positions=geometry.positions + by / np.sqrt(2))
+
+    new = [near(first[0]), near(first[1]), far, near(far), near(first[0], 0.05)]
+    drawn = np.array([False, True, True, False, False])
+    roles = roles_of(new, drawn, dataset)
+    assert roles == ["calibration", "train", "calibration", "calibration", "train"]
+
+
+def test_images_turned_charges_and_other_cells(rng):
+    cell = np.array([[4.0, 0, 0], [1.0, 4.0, 0], [0, 0.5, 5.0]])
+    crystal = Geometry(positions=rng.normal(size=(5, 3)), numbers=[29] * 5, cell=cell, pbc=True)
+    image = replace(crystal, positions=crystal.positions + rng.integers(-2, 3, (5, 3)) @ cell)
+    others = [replace(crystal, cell=1.1 * cell), image, replace(crystal, charge=1)]
+    others += [replace(crystal, positions=crystal.positions + 0.1 * rng.normal(size=(5, 3)))]
+    assert copies_of(crystal, [*others, helpers.first_data(1)[0]][:4]) == [1]
+    assert copies_of(crystal, []) == []
+
+
+def test_a_loop_never_trains_on_a_copy_of_a_calibration_structure():
+    """Without an attack each generation labels copies of the data, and draws roles for them."""
+    recipe = helpers.small_recipe(attack=None, selectors=(AtMost(12),), calibrate=0.5)
+    start = data(8)
+    grown = next(helpers.small_loop(recipe=recipe).generations(start)).grown
+    aside, trained = (grown.of_role(role) for role in (CALIBRATION, TRAIN))
+    assert len(grown) > len(start)
+    apart = [np.linalg.norm(a.positions - t.positions) for a in aside for t in trained]
+    assert min(apart) > 0.02
+
+
+def test_copies_in_both_roles_are_told():
+    start, events = data(8), []
+    start = start + Dataset([start.of_role(CALIBRATION)[0]], [start.of_role(CALIBRATION).labels[0]])
+    next(helpers.small_loop(recipe=aiming()).generations(start, None, events.append))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    told = "1 of 8 calibration structures are copies of training ones: their errors are too small"
+    assert told in notes
+
+
+# -- attacks that need a calibration
+
+
+@pytest.mark.parametrize("share", [0.0, 0.4])
+def test_a_target_without_calibration_is_refused_before_anything_is_trained(share, tmp_path):
+    events = []
+    loop = helpers.small_loop(recipe=aiming(calibrate=share))
+    with pytest.raises(ValueError, match=r"TargetError needs a calibrated.*data.reserving"):
+        next(loop.generations(helpers.first_data(30), tmp_path / "run", events.append))
+    assert not events
+    assert not (tmp_path / "run").exists()

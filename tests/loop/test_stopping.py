@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agal_toolkit.dataset import Dataset
+from agal_toolkit.events import Note
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.loop.stopping import Plateau, until
 from agal_toolkit.selection import Candidate
@@ -84,3 +85,30 @@ def test_nothing_is_computed_beyond_the_last():
     made = generations()
     list(until(made, count=2))
     assert next(made).index == 2
+
+
+# -- loops that go nowhere
+
+
+def test_a_budget_ends_where_nothing_is_labelled_and_says_why():
+    with pytest.warns(UserWarning, match=r"below its budget: no new label for 3 generations.*no_n"):
+        assert count(generations((1, 0, 0, 0, 0, 0)), budget=99) == 4
+    assert count(generations((1, 0, 0, 0, 0, 1)), budget=12, no_new=9) == 6
+    assert count(generations((0,) * 8), count=8) == 8  # a number of generations is what it says
+
+
+@pytest.mark.parametrize(
+    ("rules", "sentence"),
+    [
+        ({"count": 2}, "the loop ends: 2 generations are done"),
+        ({"budget": 21}, "the loop ends: 24 structures are labelled, the budget is 21"),
+        ({"hours": 0.0}, "the loop ends: 0.0 hours are over"),
+    ],
+)
+def test_a_loop_says_in_one_sentence_why_it_ends(rules, sentence):
+    events = []
+    made = helpers.small_loop().generations(helpers.first_data(), None, events.append)
+    list(until(made, **rules))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert notes[-1] == sentence
+    assert next(made).index == 2 - ("count" not in rules)

@@ -1,0 +1,73 @@
+"""Roles of structures: which of them calibrate, and that no member trains on a copy of those."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..attack.target_error import TargetError
+from ..dataset import CALIBRATION, TRAIN, Dataset
+from ..events import Note, Report
+from ..geometry import Geometry
+from ..selection import euclidean
+from .recipe import Recipe
+
+COPIES = 0.02  # angstrom, root mean square: an attack's start displaces about as much
+
+
+def roles_of(geometries: Sequence[Geometry], aside: NDArray, dataset: Dataset) -> list[str]:
+    """Return the roles of new structures: "calibration" where `aside` (n,), if it is no copy.
+
+    Copies of structures of `dataset`, or of earlier new ones, share their role, so that no copy of
+    a calibration structure is trained on.
+    """
+    known, roles = list(dataset), list(dataset.roles)
+    for geometry, reserved in zip(geometries, aside, strict=True):
+        same = {roles[i] for i in copies_of(geometry, known)}
+        role = CALIBRATION if CALIBRATION in same or (reserved and not same) else TRAIN
+        known.append(geometry)
+        roles.append(role)
+    return roles[len(dataset) :]
+
+
+def copies_of(geometry: Geometry, others: Sequence[Geometry]) -> list[int]:
+    """Return the indices of structures that are copies of `geometry`, see :data:`COPIES`."""
+    limit = COPIES * np.sqrt(len(geometry))
+    alike = [i for i, other in enumerate(others) if len(other) == len(geometry)]
+    if not alike:
+        return []
+    shift = np.stack([others[i].positions for i in alike]) - geometry.positions
+    if geometry.pbc.any():
+        cell = geometry.cell[geometry.pbc]
+        shift -= np.round(shift @ np.linalg.pinv(cell)) @ cell
+    near = np.flatnonzero(np.linalg.norm(shift, axis=(1, 2)) <= limit)  # few are left to compare
+    return [alike[k] for k in near if euclidean(geometry, others[alike[k]]) <= limit]
+
+
+def check_calibration(recipe: Recipe, dataset: Dataset) -> None:
+    """Raise ValueError for an attack with a target, and no structures to calibrate on."""
+    objective = recipe.attack.objective if recipe.attack else None
+    aims = isinstance(objective, TargetError) and not objective.raw
+    if aims and CALIBRATION not in dataset.roles:
+        share = f"calibrate={recipe.calibrate} draws from newly labelled structures only"
+        raise ValueError(
+            f"TargetError needs a calibrated committee in the first generation, and {share}: start"
+            " from data.reserving(count, rng), a tenth of the data or more"
+        )
+
+
+def calibration_data(dataset: Dataset, learned: Dataset, report: Report) -> Dataset:
+    """Return the structures to calibrate on; notes tell which do not serve."""
+    aside, trained = dataset.of_role(CALIBRATION), dataset.of_role(TRAIN)
+    twice = sum(bool(copies_of(geometry, trained)) for geometry in aside)
+    if twice:
+        copies = f"{twice} of {len(aside)} calibration structures are copies of training ones"
+        report(Note(None, f"{copies}: their errors are too small"))
+    elements = {int(z) for geometry in learned for z in geometry.numbers}
+    known = [elements.issuperset(geometry.numbers.tolist()) for geometry in aside]
+    if not all(known):
+        left = f"{known.count(False)} of {len(aside)} calibration structures are left out"
+        report(Note(None, f"{left}: no member trains on all their elements"))
+    return aside[np.array(known, dtype=bool)]
