@@ -149,7 +149,9 @@ def test_a_loop_never_trains_on_a_copy_of_a_calibration_structure():
 
 def test_copies_in_both_roles_are_told():
     start, events = data(8), []
-    start = start + Dataset([start.of_role(CALIBRATION)[0]], [start.of_role(CALIBRATION).labels[0]])
+    one = start.of_role(CALIBRATION)
+    near = replace(one[0], positions=one[0].positions + 0.01)
+    start = start + Dataset([near], [one.labels[0]])
     next(helpers.small_loop(recipe=aiming()).generations(start, None, events.append))
     notes = [event.text for event in events if isinstance(event, Note)]
     told = "1 of 8 calibration structures are copies of training ones: their errors are too small"
