@@ -175,6 +175,12 @@ def read_structures(
         ValueError: as :meth:`LabelKeys.labels`; or a named key that no structure has.
     """
     geometries = []
+    if len({id(atoms) for atoms in frames}) < len(frames):
+        warnings.warn(
+            "some frames are one object, which is the last step of a simulation: append copies,"
+            " with the calculator's results in a SinglePointCalculator",
+            stacklevel=3,
+        )
     for index, atoms in enumerate(frames):
         try:
             geometry = as_geometry(atoms)

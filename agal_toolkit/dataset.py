@@ -22,7 +22,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from .ase_labels import LabelKeys, read_npz, read_structures
-from .geometry import OURS, Geometry, Labels, as_geometry
+from .geometry import OURS, Geometry, Labels, as_geometry, as_number
 
 TRAIN, CALIBRATION = "train", "calibration"
 PARTICLES = 4096  # evaluated in one call: enough to be quick, and a bound on memory
@@ -114,11 +114,11 @@ class Dataset(Sequence[Geometry]):
         It is 1 without one, and for structures that later generations acquired.
 
         Raises:
-            ValueError: a weight that is negative or not finite.
+            ValueError: a weight that is no number, negative or not finite.
         """
         initial = self.generations == 0
         info = [geometry.origin.get("info", {}) for geometry in self.geometries]
-        given = np.array([float(values.get("config_weight", 1.0)) for values in info])
+        given = [as_number(values.get("config_weight", 1.0), "config_weight") for values in info]
         weights = np.where(initial, given, 1.0)
         wrong = np.flatnonzero(~(np.isfinite(weights) & (weights >= 0)))
         if len(wrong):

@@ -44,9 +44,17 @@ def _masses(numbers: NDArray) -> NDArray:
     return np.where(numbers > 0, atomic_masses[numbers], 1.0)
 
 
-def _whole(value: float, name: str, tolerance: float = 1e-6) -> int:
-    """Return a number that is whole to the tolerance as an integer."""
-    if not np.isfinite(value) or abs(value - round(value)) > tolerance:
+def as_number(value: Any, name: str) -> float:
+    """Return a number, which may be a text or an array of one."""
+    try:
+        return float(np.reshape(value, ()))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}: give a number, or remove it") from None
+
+
+def _whole(value: float, name: str) -> int:
+    """Return a number that is whole to 1e-6 as an integer."""
+    if not np.isfinite(value) or abs(value - round(value)) > 1e-6:
         raise ValueError(f"{name} is {value}: give a whole number")
     return round(value)
 
@@ -273,21 +281,26 @@ def _state(atoms: Atoms, names: tuple[str, ...]) -> int:
     """Return the charge or the multiplicity of an ASE structure.
 
     Raises:
-        ValueError: places that contradict each other.
+        ValueError: values that are no whole numbers, or places that contradict each other.
     """
     spin = names == MULTIPLICITIES
-    found = {f"info[{name!r}]": atoms.info[name] for name in names if name in atoms.info}
+    found = {f"info[{name!r}]": atoms.info.get(name) for name in names}
+    found = {place: as_number(v, place) for place, v in found.items() if v is not None}
     if spin:  # fairchem's files write a spin of 0 where it is not known
         found = {place: value for place, value in found.items() if place != "info['spin']" or value}
     array = "initial_magmoms" if spin else "initial_charges"
     if atoms.has(array) and np.any(atoms.arrays[array]):
+        if atoms.arrays[array].ndim > 1:
+            raise ValueError(f"{array} are vectors, without a multiplicity: remove them")
         total = float(np.sum(atoms.arrays[array]))
-        found[array] = abs(total) + 1 if spin else total
-    rounded = max(1e-6, 1e-8 * len(atoms))  # files have eight decimals of each atom's share
-    values = {
-        place: _whole(float(value), place, rounded if place == array else 1e-6)
-        for place, value in found.items()
-    }
+        value = abs(total) + 1 if spin else total
+        # files have eight decimals of each atom's share
+        if abs(value - round(value)) > max(1e-6, 1e-8 * len(atoms)):
+            read = "multiplicity, one more than their sum," if spin else "charge, their sum,"
+            remedy = f"give a whole number: the {read} is read from them; or remove them"
+            raise ValueError(f"{array} is {value:g}: {remedy}, del atoms.arrays[{array!r}]")
+        found[array] = round(value)
+    values = {place: _whole(value, place) for place, value in found.items()}
     if len(set(values.values())) > 1:
         raise ValueError(f"{values} contradict each other: remove the wrong ones")
     return next(iter(values.values()), 1 if spin else 0)

@@ -504,6 +504,15 @@ def test_weights_of_files_are_those_of_the_initial_data():
     atoms.info["config_weight"] = -1.0
     with pytest.raises(ValueError, match=r"config_weight of structure 0 is -1\.0: give a number"):
         _ = Dataset.from_ase([atoms]).weights
+    atoms.info["config_weight"] = "heavy"
+    with pytest.raises(ValueError, match="config_weight is 'heavy': give a number"):
+        _ = Dataset.from_ase([atoms]).weights
+
+
+def test_one_object_for_all_frames_of_a_simulation_is_told():
+    frames = [_with(1.0)] * 3
+    with pytest.warns(UserWarning, match="some frames are one object.*append copies"):
+        assert len(Dataset.from_ase(frames)) == 3
 
 
 def test_a_stress_belongs_to_the_dimensions_of_a_cell():

@@ -255,6 +255,45 @@ def test_masses_of_isotopes_are_kept(tmp_path):
         replace(light, isotopes=[2.0])
 
 
+@pytest.mark.parametrize(
+    ("info", "arrays", "right"),
+    [
+        ({"charge": "1", "spin": "2"}, {}, (1, 2)),
+        ({"charge": np.array([-1]), "spin": np.array(2)}, {}, (-1, 2)),
+        ({"charge": None}, {}, (0, 1)),
+        ({}, {"initial_charges": [-0.8, 0.4, 0.4]}, (0, 1)),
+        ({"charge": "neutral"}, {}, r"info\['charge'\] is 'neutral': give a number, or remove it"),
+        ({"charge": [1, 0, 0]}, {}, r"info\['charge'\] is \[1, 0, 0\]: give a number"),
+        (
+            {},
+            {"initial_charges": [-0.83, 0.41, 0.41]},
+            r"initial_charges is -0\.01: give a whole number",
+        ),
+        (
+            {},
+            {"initial_magmoms": [2.2, 0, 0]},
+            r"initial_magmoms is 3\.2: give a whole number: the",
+        ),
+        (
+            {},
+            {"initial_magmoms": np.ones((3, 3))},
+            "initial_magmoms are vectors, without a multiplicity",
+        ),
+    ],
+)
+def test_charges_and_spins_of_others(info, arrays, right):
+    atoms = molecule("H2O")
+    atoms.info.update(info)
+    for name, values in arrays.items():
+        atoms.set_array(name, np.array(values))
+    if isinstance(right, tuple):
+        geometry = Geometry.from_ase(atoms)
+        assert (geometry.charge, geometry.multiplicity) == right
+    else:
+        with pytest.raises(ValueError, match=right):
+            Geometry.from_ase(atoms)
+
+
 def test_charge_and_spin_are_where_calculators_look():
     ion = Geometry(positions=np.eye(3), numbers=[8, 1, 1], charge=1, multiplicity=2)
     atoms = ion.to_ase()

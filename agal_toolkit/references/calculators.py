@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import numpy as np
+from ase import units
 from ase.calculators import calculator as ase
 from ase.calculators.calculator import BaseCalculator
 from ase.data import chemical_symbols
@@ -174,8 +175,19 @@ class XTB:
                 raise ValueError(f"{wrong}: {remedy}, or use a reference with k-points")
         try:
             from tblite.ase import TBLite
+            from tblite.interface import Calculator
         except ImportError as error:
             raise ImportError(f"XTB() needs tblite: {INSTALL}") from error
+        unpaired = geometry.multiplicity - 1
+        if unpaired > 1:  # tblite fills each orbital with as many electrons of one spin as are left
+            electrons = numbers.sum() - core_electrons(numbers) - geometry.charge
+            bare = Calculator(self.method, numbers, geometry.positions / units.Bohr)
+            orbitals = len(bare.get("orbital-map"))
+            if (electrons + unpaired) / 2 > orbitals:
+                wrong = (
+                    f"{(electrons + unpaired) // 2} electrons of one spin for {orbitals} orbitals"
+                )
+                raise ValueError(f"{geometry!r} has {wrong}: give a smaller multiplicity")
         settings = {"method": self.method, "accuracy": self.accuracy, "verbosity": 0}
         settings["electronic_temperature"] = self.temperature
         settings["max_iterations"] = self.iterations

@@ -173,6 +173,14 @@ def test_charges_that_do_not_converge_name_the_geometry(rng):
         XTB(iterations=1)(water(rng))
 
 
+def test_no_more_electrons_of_one_spin_than_orbitals():
+    """Two oxygen atoms have 8 valence orbitals and 12 electrons: at most four are unpaired."""
+    oxygen = Geometry(positions=[[0, 0, 0], [0, 0, 1.2]], numbers=[8, 8], multiplicity=5)
+    assert np.isfinite(XTB()(oxygen).energy)
+    with pytest.raises(ValueError, match="9 electrons of one spin for 8 orbitals: give a smaller"):
+        XTB()(replace(oxygen, multiplicity=7))
+
+
 @pytest.mark.parametrize("wrong", [{"method": "GFN0-xTB"}, {"accuracy": 0.0}, {"iterations": 0}])
 def test_settings(wrong):
     with pytest.raises(ValueError, match=r"expected 'GFN1-xTB'|must be positive"):
