@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,21 +250,23 @@ class Dataset(Sequence[Geometry]):
         """Read a file of any format that ASE reads, or an npz file of rMD17 or sGDML.
 
         The keys and units are those of :meth:`from_ase`. An empty file is an empty data set.
-        """
-        from ase.io import read  # takes half a second to import
 
+        Raises:
+            ValueError: as :meth:`from_ase`, or a file that cannot be read; names the file.
+        """
         path = Path(path)
-        if path.suffix == ".npz":
-            pairs = read_npz(path, units)
-            return cls([geometry for geometry, _ in pairs], [labels for _, labels in pairs])
-        if path.is_file() and _is_empty(path):
-            return cls()
-        frames: list[Atoms] = read(path, index=":")  # type: ignore[assignment]  # ":" gives a list
-        for atoms in frames:
-            if OURS["origin"] in atoms.info:
-                origin = atoms.info[OURS["origin"]]
-                atoms.info[OURS["origin"]] = _each_string(_unquoted, origin)
-        return cls.from_ase(frames, energy, forces, stress, virial=virial, units=units)
+        with _naming(path):
+            if path.suffix == ".npz":
+                pairs = read_npz(path, units)
+                return cls([geometry for geometry, _ in pairs], [labels for _, labels in pairs])
+            if path.is_file() and _is_empty(path):
+                return cls()
+            frames = _read_frames(path)
+            for atoms in frames:
+                if OURS["origin"] in atoms.info:
+                    origin = atoms.info[OURS["origin"]]
+                    atoms.info[OURS["origin"]] = _each_string(_unquoted, origin)
+            return cls.from_ase(frames, energy, forces, stress, virial=virial, units=units)
 
     def write(self, path: str | Path) -> None:
         """Write everything to an extended-xyz file, or to an ASE trajectory ("data.traj").
@@ -303,6 +306,44 @@ def _checked(index: int, label: Any) -> Labels:
     elif label is None:
         remedy = f"{remedy}, and no structure without labels"
     raise TypeError(f"label {index} is a {kind}: {remedy}")
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Turn errors of the block that do not name the file `path` into ones that do."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+        raise ValueError(f"{path}: {kind}{error}") from error
+
+
+def _read_frames(path: Path) -> list[Atoms]:
+    """Read a file with ASE; errors name the structure."""
+    from ase.io import iread  # takes half a second to import
+    from ase.io.formats import open_with_compression
+
+    if {".xyz", ".extxyz"} & set(path.suffixes[-2:]):
+        # ASE waits for as many lines as are announced, also beyond the end of the file
+        with open_with_compression(str(path), "rb") as stream:
+            index = 0
+            while (line := stream.readline()).strip().isdigit():
+                if not all(stream.readline() for _ in range(int(line) + 1)):
+                    announced = f"structure {index} announces {int(line)} atoms"
+                    raise ValueError(f"{announced}, and the file ends before the last one")
+                index += 1
+    frames: list[Atoms] = []
+    try:
+        frames.extend(iread(path, index=":"))
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        remedy = "repair the file, or take a format that ASE reads"
+        raise ValueError(f"structure {len(frames)} cannot be read ({reason}): {remedy}") from error
+    return frames
 
 
 def _is_empty(path: Path) -> bool:

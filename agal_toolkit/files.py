@@ -55,6 +55,9 @@ def atomic_write(path: str | Path, parents: bool = True) -> Iterator[Path]:
         OSError: `path` cannot be written or replaced.
     """
     path = Path(path)
+    if not parents and not path.parent.parent.is_dir():
+        gone = "was removed or moved while it was in use"
+        raise FileNotFoundError(f"the folder {path.parent.parent} {gone}")
     path.parent.mkdir(parents=parents, exist_ok=True)
     with TemporaryDirectory(prefix="part-", dir=path.parent) as folder:
         part = Path(folder) / path.name

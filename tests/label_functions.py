@@ -7,9 +7,11 @@ mixture of geometries.
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +20,14 @@ import numpy as np
 from agal_toolkit.geometry import Geometry, Labels
 
 GOOD, RAISES, HANGS, DIES, NOT_A_NUMBER, WRONG_SHAPE, WRONG_TYPE, INTERRUPTS, SLOW = range(9)
+FORKS, WRITES, NO_LIBRARY, NO_PROGRAM, NO_MESSAGE = range(9, 14)
+
+
+class Unspeakable(Exception):
+    """An error whose text raises."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
 
 
 def squared(geometry: Geometry) -> Labels:
@@ -44,6 +54,22 @@ def moody(geometry: Geometry) -> Labels | float:
         raise KeyboardInterrupt
     if x == SLOW:
         time.sleep(0.3)
+    if x == FORKS:
+        child = os.fork()
+        if child == 0:
+            return squared(geometry)  # as code does that forgets that it is the child
+        os.waitpid(child, 0)
+    if x == WRITES:
+        for number in range(3, 20):  # into the pipe of its process, as a stray library might
+            with suppress(OSError):
+                if stat.S_ISSOCK(os.fstat(number).st_mode):
+                    os.write(number, b"\0\0\0\5hello")
+    if x == NO_LIBRARY:
+        import no_such_library  # noqa: F401
+    if x == NO_PROGRAM:
+        subprocess.run(["/no-such-program"], check=True)
+    if x == NO_MESSAGE:
+        raise Unspeakable
     return squared(geometry)
 
 

@@ -215,6 +215,43 @@ def test_an_empty_file_is_an_empty_data_set(name, tmp_path):
 SYMMETRIC = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
 
 
+FRAME = """2
+Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.0 pbc="F F F"
+H 0 0 0 0 0 0
+H 0 0 0.74 0 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            FRAME + FRAME.replace("2\n", "99999999999\n", 1),
+            "structure 1 announces 99999999999 atoms",
+        ),
+        (FRAME + "2\nenergy=1\nH 0 0 0\n", "structure 1 announces 2 atoms, and the file ends"),
+        (FRAME + FRAME.replace("0.74", "O.74"), r"structure \d cannot be read \(\w+: "),
+        (FRAME + FRAME.replace("species:S:1", "species:S"), r"structure \d cannot be read \(\w+: "),
+        (FRAME.replace("energy=-1.0", "energy=nan"), "structure 0"),
+        ("seven\n" + FRAME, "structure 0 cannot be read"),
+        ("9" * 5000 + "\n\n", "ValueError|digits"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_named_with_its_structure(text, message, tmp_path):
+    file = tmp_path / "data.extxyz"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        Dataset.read(file)
+    assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.parametrize("name", ["data.npz", "data.extxyz.gz", "data.traj", "data.unknown"])
+def test_bytes_that_are_no_data_are_named(name, tmp_path):
+    (tmp_path / name).write_bytes(b"\x1f\x8b no such format")
+    with pytest.raises(ValueError, match=name):
+        Dataset.read(tmp_path / name)
+
+
 def test_other_peoples_keys_are_mapped(tmp_path, rng):
     frames = []
     for energy in (-1.5, -2.5):

@@ -64,7 +64,8 @@ class Loop:
     def __post_init__(self) -> None:
         if not isinstance(self.reference, Reference):
             given = self.reference
-            name = given.__name__ if isinstance(given, type) else type(given).__name__
+            is_class = isinstance(given, type)
+            name = f"the class {given.__name__}" if is_class else type(given).__name__
             remedy = "Loop(recipe, Reference(label)), with a label function such as XTB()"
             raise TypeError(f"reference is {name}, expected a Reference: give {remedy}")
         if self.metrics and not self.test:

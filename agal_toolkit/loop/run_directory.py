@@ -202,7 +202,8 @@ class RunDirectory:
             content = read_json(file) if stored_format == FORMAT else {}
             settings = dict(content.get("settings", {}))
         if stored_format != FORMAT:
-            wrong = f"{self.folder} has format {stored_format}, this version reads format {FORMAT}"
+            found = f"has format {stored_format!r}, this version reads format {FORMAT}"
+            wrong = f"{self.folder} {found}"
             raise RunDirectoryError(f"{wrong}: give another directory, or the version that made it")
         return settings
 

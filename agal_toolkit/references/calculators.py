@@ -73,6 +73,8 @@ class CalculatorLabels:
             calculator = self.make(**arguments)
             try:
                 return _labels(calculator, geometry)
+            except ImportError:  # of a library that the calculator needs, for every structure
+                raise
             except Exception as error:
                 failed = isinstance(error, (NotConverged, ase.SCFError, ase.CalculationFailed))
                 kind = NotConverged if failed else RuntimeError

@@ -7,11 +7,12 @@ keeps the labels as computed, and `accept` judges them whenever they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from ase import Atoms
@@ -72,7 +73,7 @@ class Reference:
             remedy = f"CalculatorLabels({kind})" if ase_class else f"{kind}(...)"
             wrong = f"label is the class {kind}, not an object of it (a frozen dataclass, say)"
             raise ValueError(f"{wrong}: give Reference({remedy})")
-        if not callable(self.label):
+        if isinstance(self.label, Reference) or not callable(self.label):
             kind = type(self.label).__name__
             raise TypeError(f"label is a {kind}, expected a callable: Geometry -> Labels")
         if self.settings is None and not is_frozen(self.label):
@@ -129,7 +130,7 @@ class Reference:
     def __call__(
         self,
         geometries: Geometry | Atoms | Sequence[Geometry | Atoms],
-        cache: Cache | None = None,
+        cache: Cache | str | Path | None = None,
         report: Report = ignore,
     ) -> Iterator[tuple[int, Outcome | Refused]]:
         """Yield (index, labels or failure) as they are completed, those in `cache` first.
@@ -145,10 +146,12 @@ class Reference:
             ImportError, FileNotFoundError: the label function raised it: a library or a program is
                 missing, which concerns all geometries.
         """
-        if isinstance(geometries, (Geometry, Atoms)):
+        if isinstance(geometries, (Geometry, Atoms)) or not isinstance(geometries, Iterable):
             geometries = [geometries]
         structures = [as_geometry(geometry) for geometry in geometries]
-        return self._labelled(structures, Cache(None) if cache is None else cache, report)
+        return self._labelled(
+            structures, cache if isinstance(cache, Cache) else Cache(cache), report
+        )
 
     def _labelled(
         self, geometries: list[Geometry], cache: Cache, report: Report

@@ -52,6 +52,12 @@ class PowerLaw:
     samples: int = 0
     nll: float = math.nan
 
+    def __post_init__(self) -> None:
+        law = (self.scale, self.exponent)
+        if not (all(0 < value < math.inf for value in law) and 0 <= self.low <= self.high):
+            wrong = "expected a finite scale and exponent above 0, and 0 <= low <= high"
+            raise CalibrationRefused(f"{self!r}: {wrong}; fit it on other data")
+
     @classmethod
     def fit(cls, sigma: ArrayLike, errors: ArrayLike, form: Form = "power") -> PowerLaw:
         """Fit the most likely law.

@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 from label_functions import (
     DIES,
+    FORKS,
     GOOD,
     HANGS,
     INTERRUPTS,
+    NO_LIBRARY,
     NOT_A_NUMBER,
     RAISES,
     SLOW,
+    WRITES,
     WRONG_SHAPE,
     WRONG_TYPE,
     WithProgram,
@@ -125,6 +128,41 @@ def test_what_was_running_is_killed_when_the_iterator_is_abandoned(pool, tmp_pat
     until(lambda: not runs(file.read_text()))
     assert len(list((tmp_path / "labels").glob("*/*.npz"))) == 1
     assert not list((tmp_path / "labels").glob("*/*.failed.json"))
+
+
+def test_a_child_that_a_label_forks_never_answers(pool):
+    geometries = moods(0.25, FORKS, 0.5, 0.75, FORKS, 0.125)
+    for _ in range(2):  # the second run meets what the first may have left in the pipes
+        results = dict(Reference(moody, SETTINGS, pool)(geometries))
+        for index, geometry in enumerate(geometries):
+            assert results[index].energy == (geometry.positions**2).sum() / 2
+
+
+def test_an_answer_to_no_question_costs_its_geometry_and_worker_only(pool):
+    geometries = moods(0.25, WRITES, 0.5)
+    results = dict(Reference(moody, SETTINGS, pool)(geometries))
+    assert "sent an answer to another question" in str(results[1])
+    for index in (0, 2):
+        assert results[index].energy == (geometries[index].positions ** 2).sum() / 2
+
+
+def test_a_missing_library_stops_the_run(pool, tmp_path):
+    with pytest.raises(ImportError, match="label function cannot work: No module named 'no_such"):
+        list(Reference(moody, SETTINGS, pool)(moods(NO_LIBRARY, GOOD), Cache(tmp_path)))
+    assert not list(tmp_path.glob("*/*.failed.json"))
+
+
+def test_a_label_that_ran_out_of_time_is_asked_again_under_a_longer_one(pool, tmp_path):
+    def ask(timeout):
+        reference = Reference(moody, SETTINGS, pool, timeout)
+        ((_, outcome),) = reference(moods(SLOW), Cache(tmp_path), events.append)
+        return str(outcome) if isinstance(outcome, LabelFailed) else outcome.energy
+
+    events = []
+    assert [ask(0.1), ask(0.1), ask(0.05)] == ["no answer within 0.1 s"] * 3
+    assert [event.cached for event in events] == [False, True, True]
+    assert ask(60.0) == ask(0.05) == (SLOW**2 + 0.25) / 2
+    assert [event.cached for event in events[3:]] == [False, True]
 
 
 def test_interrupts_are_raised(pool):

@@ -10,9 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.emt import EMT
 from label_functions import (
+    FORKS,
     GOOD,
     INTERRUPTS,
+    NO_LIBRARY,
+    NO_MESSAGE,
+    NO_PROGRAM,
     NOT_A_NUMBER,
     RAISES,
     WRONG_SHAPE,
@@ -65,6 +70,40 @@ def test_failures_are_values_at_the_index_of_their_geometry(executor):
         assert isinstance(results[index], LabelFailed)
         assert text in str(results[index])
     assert "label_functions.py" in results[1].traceback
+
+
+def test_one_structure_is_as_good_as_a_list(tmp_path):
+    point = points([0.25, 0.5])[0]
+    ((index, labels),) = Reference(squared, {"code": "squared"})(point, tmp_path)
+    assert (index, labels.energy) == (0, (0.25**2 + 0.5**2) / 2)
+    ((_, kept),) = Reference(moody, {"code": "squared"})(point, str(tmp_path / "other"))
+    assert kept.energy == labels.energy
+    assert len(list(tmp_path.rglob("*.npz"))) == 2
+    with pytest.raises(TypeError, match=r"expected a Geometry or an ase\.Atoms, got NoneType"):
+        Reference(squared, {"code": "squared"})(None)
+
+
+@pytest.mark.parametrize(
+    ("mood", "error"), [(NO_LIBRARY, ImportError), (NO_PROGRAM, FileNotFoundError)]
+)
+def test_a_reference_that_cannot_work_stops_at_once(mood, error, executor, tmp_path):
+    reference = Reference(moody, {"code": "moody"}, executor)
+    for _ in range(2):
+        with pytest.raises(error, match=r"no.such"):
+            list(reference(points([[mood, 0.5], [GOOD, 0.5]]), tmp_path))
+    assert not list(tmp_path.glob("*/*.failed.json"))
+
+
+def test_a_forked_child_does_not_go_on(executor, tmp_path):
+    geometries = points([[0.25, 0.5], [FORKS, 0.5], [0.75, 0.5]])
+    results = dict(Reference(moody, {"code": "moody"}, executor)(geometries, tmp_path))
+    energies = [results[i].energy for i in range(3)]
+    assert energies == [(g.positions**2).sum() / 2 for g in geometries]
+
+
+def test_an_error_without_a_text_is_a_failure_too(executor):
+    ((_, failed),) = Reference(moody, {"code": "moody"}, executor)(points([NO_MESSAGE, 0.5]))
+    assert str(failed) == "Unspeakable: (its message cannot be shown: ValueError)"
 
 
 def test_a_failure_survives_a_pickle():
@@ -253,6 +292,9 @@ def test_a_function_needs_settings():
     ("changes", "error", "message"),
     [
         ({"label": 3}, TypeError, "label is a int"),
+        ({"label": Reference(DoubleWell())}, TypeError, "label is a Reference"),
+        ({"label": EMT()}, TypeError, r"give .* Reference\(CalculatorLabels\(EMT, \{...\}\)\)"),
+        ({"label": EMT}, ValueError, r"is the class EMT, .*Reference\(CalculatorLabels\(EMT\)\)"),
         ({"timeout": 0}, ValueError, "timeout is 0, expected seconds above 0"),
         ({"timeout": float("nan")}, ValueError, "timeout is nan"),
         ({"retries": -1}, ValueError, "retries is -1"),

@@ -328,3 +328,16 @@ def test_agreeing_members_with_errors_are_refused_with_the_structures(rng):
     few = added.energy[:, 6:], added.forces[:, 48:], added.stress[:, 6:]
     with pytest.raises(CalibrationRefused, match="no structure says how large errors are"):
         Calibration.fit(Prediction(*few), more[6:])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"scale": -1.0}, {"scale": np.nan}, {"exponent": 0.0}, {"exponent": np.inf}, {"low": 2.0}],
+)
+def test_a_stored_law_without_meaning_is_refused(change):
+    law = {"scale": 1.5, "exponent": 0.8, "low": 0.1, "high": 1.0, "samples": 9, "nll": 0.2}
+    stored = {"forces": law, "energy": None, "virial": None, "notes": []}
+    again = Calibration.from_json(stored)
+    assert again.to_json() == stored
+    with pytest.raises(ValueError, match="expected a finite scale and exponent above 0"):
+        Calibration.from_json({**stored, "forces": {**law, **change}})

@@ -336,3 +336,19 @@ def test_stop_during_a_long_training_ends_within_a_second(rng):
     count = len(epochs)
     time.sleep(0.1)
     assert len(epochs) == count
+
+
+def test_an_observer_that_raises_does_not_hold_a_run():
+    """It raises at each change of state; the state changes, and the run goes on to its end."""
+
+    def fail(change):
+        raise ValueError("no picture")
+
+    run = Background(lambda report: iter(range(3)))
+    run.observe(fail, "state")
+    message = r"observer .* failed \(ValueError: no picture\); the run"
+    for _ in range(2):
+        with pytest.warns(UserWarning, match=message):
+            run.start().wait(10)
+        assert run.state == "done"
+    assert run.records == (0, 1, 2)
