@@ -158,13 +158,18 @@ class Loop:
             TypeError: an answer that is neither labels nor an exception nor None.
         """
         geometries = proposal.geometries
+        if isinstance(answers, (str, Path, Labels, Mapping)):
+            wrong = f"answers is a {type(answers).__name__}"
+            raise TypeError(f"{wrong}: give a Dataset, or a list with an answer for each geometry")
+        answers = answers if isinstance(answers, Dataset) else list(answers)
+        answers = answers if isinstance(answers, Dataset) else list(answers)
         if not isinstance(answers, Dataset) and any(isinstance(a, Atoms) for a in answers):
             answers = Dataset.from_ase(answers)  # type: ignore[arg-type]  # or it raises
         if isinstance(answers, Dataset):
             matches = matched(geometries, answers, proposal.index, tolerance)
-            given: Sequence[Any] = [matches.get(i) for i in range(len(geometries))]
+            given: list[Any] = [matches.get(i) for i in range(len(geometries))]
         else:
-            given = answers
+            given = [*answers]
         labelled = in_order(geometries, given)
         run_directory = _directory(directory)
         self._check(run_directory)

@@ -75,6 +75,9 @@ def until(
     if all(rule is None for rule in (budget, plateau, no_new, hours, count)):
         rules = "budget, plateau, no_new, hours, count"
         raise ValueError(f"a loop does not end by itself: give until() at least one of {rules}")
+    for name, value in {"budget": budget, "no_new": no_new, "count": count}.items():
+        if value is not None and not (isinstance(value, (int, float)) and value >= 1):
+            raise ValueError(f"{name} is {value!r}, expected a number of at least 1")
     barren = BARREN if no_new is None and budget is not None else no_new
     began, best, waited, without = time.monotonic(), np.inf, 0, 0
     for number, generation in enumerate(generations, 1):

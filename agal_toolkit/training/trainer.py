@@ -301,7 +301,7 @@ class TorchTrainer:
         stuck = ~has_learned(errors, spread)
         if stuck.any() and not enough:  # a fit that moved at all may only need more epochs
             start, _ = judge(Stacked(self.network(seeds).to(self.device), baseline))
-            stuck &= np.isclose(errors, start, rtol=1e-3) & (self.epochs >= 10)
+            stuck &= np.isclose(errors, start, rtol=1e-3) & (self.epochs >= 25)
         elif stuck.any() and self.keep_best:  # validation may not tell what training learned
             best = optimizer.best_weights.clone()
             optimizer.keep_last(stuck)

@@ -112,3 +112,9 @@ def test_a_loop_says_in_one_sentence_why_it_ends(rules, sentence):
     notes = [event.text for event in events if isinstance(event, Note)]
     assert notes[-1] == sentence
     assert next(made).index == 2 - ("count" not in rules)
+
+
+@pytest.mark.parametrize("rule", [{"budget": "60"}, {"budget": -5}, {"no_new": 0}, {"count": 0}])
+def test_a_rule_is_a_number_of_at_least_one(rule):
+    with pytest.raises(ValueError, match="expected a number of at least 1"):
+        next(until(generations(), **rule))

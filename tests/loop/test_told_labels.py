@@ -169,3 +169,12 @@ def test_a_proposal_is_written_with_ids(suffix, tmp_path):
     label = Labels(energy=0.0, forces=np.zeros((3, 3)))
     with pytest.raises(ValueError, match=r"has the id of one from which it is 0\.71"):
         matched(proposal.geometries, Dataset([away], [label]), 0, 1e-3)
+
+
+@pytest.mark.parametrize("name", ["a file's name", "one label", "a mapping"])
+def test_answers_are_a_data_set_or_a_list(name, asked):
+    loop, _, folder, proposal = asked
+    label = WELL(proposal.geometries[0])
+    given = {"a file's name": "done.extxyz", "one label": label, "a mapping": {0: label}}[name]
+    with pytest.raises(TypeError, match=r"answers is a \w+: give a Dataset, or a list"):
+        loop.tell(proposal, given, folder)
