@@ -47,6 +47,8 @@ CHROMIUM_FLAGS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--disable-quic", "--no-first-run",
     "--hide-scrollbars",
+    # a page that _expose has changed comes from no network, and may not speak to a local one
+    "--disable-features=LocalNetworkAccessChecks",
 )  # fmt: skip
 
 _LOCAL = re.compile(r"(https?|wss?)://(127\.0\.0\.1|localhost)[:/]|data:|blob:|about:")
