@@ -12,13 +12,12 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..files import atomic_write
+from ..files import atomic_write, read_arrays, reading, write_arrays
 from .engines import Engine, InitialState
 from .stops import Watch
 
@@ -67,20 +66,13 @@ class Checkpoint:
         """Return the recording in the file, and set the engine to it; a new one without a file.
 
         Raises:
-            ValueError: the file holds another simulation, or cannot be read.
+            DamagedFile: the file holds another simulation, or cannot be read.
         """
         if not self.file.exists():
             return Recording.of(replicas)
-        remedy = "remove it to begin anew, or give another file"
-        try:
-            with self.file.open("rb") as stream, np.load(stream) as content:
-                arrays = dict(content)
+        with reading(self.file, "remove it to begin anew, or give another file"):
+            arrays = read_arrays(self.file, {"simulation": digest})
             head = json.loads(str(arrays.pop("head")))
-            same = head["digest"] == digest
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise ValueError(f"{self.file} is damaged ({error}): {remedy}") from error
-        if not same:
-            raise ValueError(f"{self.file} holds a simulation of other settings: {remedy}")
         recording = Recording.of(replicas)
         recording.moving, recording.step = head["moving"], head["step"]
         recording.stopped = {int(replica): reason for replica, reason in head["stopped"].items()}
@@ -99,7 +91,6 @@ class Checkpoint:
     def save(self, engine: Engine, recording: Recording, digest: str) -> None:
         """Write the recording and the state of the engine."""
         head = {
-            "digest": digest,
             "moving": recording.moving,
             "step": recording.step,
             "stopped": recording.stopped,
@@ -113,13 +104,19 @@ class Checkpoint:
                 arrays[f"{replica} {name}"] = np.array([frame[column] for frame in frames])
             if frames:
                 arrays[f"{replica} velocities"] = np.asarray(recording.velocities[replica])
-        with atomic_write(self.file) as part, part.open("wb") as stream:
-            np.savez(stream, **arrays)
+        with atomic_write(self.file) as part:
+            write_arrays(part, arrays, {"simulation": digest})
 
 
 @dataclass
 class Saver:
-    """Writes to a checkpoint, if there is one, whenever its seconds are over."""
+    """Writes to a checkpoint, if there is one, whenever its seconds are over.
+
+    Attributes:
+        checkpoint: where, and how often; None keeps nothing.
+        digest: of the simulation.
+        last: time of the last write, s.
+    """
 
     checkpoint: Checkpoint | None
     digest: str

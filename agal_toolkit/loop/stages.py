@@ -108,8 +108,8 @@ def select(
         left = [i for i, verdict in enumerate(verdicts) if verdict == KEPT]
         if not left:
             break
-        every = isinstance(selector, Deduplicate) and labelled is not None
-        data = labelled if every else dataset
+        every = labelled if isinstance(selector, Deduplicate) else None
+        data = dataset if every is None else every
         mask = selector(committee, data, [candidates[i] for i in left], rng)
         keep = np.asarray(mask, dtype=bool)
         if keep.shape != (len(left),):

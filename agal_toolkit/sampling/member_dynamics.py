@@ -181,7 +181,7 @@ class MemberDynamics:
             (member, replica, frame)
             for member, replicas in enumerate(runs)
             for replica in replicas
-            for frame in self._usable(replica)
+            for frame in self._usable(replica).tolist()
         ]
         if not frames:
             raise RuntimeError(
@@ -190,14 +190,14 @@ class MemberDynamics:
                 " simulate at a lower temperature"
             )
         chosen = rng.choice(len(frames), self.count, replace=len(frames) < self.count)
-        return [self._seed(*frames[i], runs) for i in np.sort(chosen)]
+        members, seeds = stable(runs), []
+        for member, replica, frame in (frames[i] for i in np.sort(chosen)):
+            geometry = replica.geometry(frame)
+            origin = {**geometry.origin, "member": member, "stable": members[member]}
+            seeds.append(replace(geometry, origin=origin))
+        return seeds
 
     def _usable(self, frames: Frames) -> NDArray:
         """Return the indices of frames that may be seeds."""
         end = np.inf if frames.reason is None else frames.times[-1:].max(initial=0) - self.margin
         return np.flatnonzero((frames.times >= 1000 * self.skipped) & (frames.times <= end))
-
-    def _seed(self, member: int, frames: Frames, index: int, runs: list) -> Geometry:
-        geometry = frames.geometry(index)
-        origin = {"member": member, "stable": stable(runs)[member]}
-        return replace(geometry, origin={**geometry.origin, **origin})
