@@ -275,8 +275,7 @@ folder = mkdtemp(prefix="double-well-")
 
 def run(name, report):
     loop = agal.Loop(recipes[name], agal.Reference(well), test, {"RMSE": rmse}, seed)
-    generations = loop.generations(data, f"{folder}/{name}", report)
-    return agal.until(generations, count=preset.generations)
+    return loop.generations(data, f"{folder}/{name}", report)
 
 
 panel = Monitor(

@@ -59,9 +59,9 @@ test = Grid(points=50).labelled(well)
 
 
 def generations(name, report):
-    """Return six generations of one loop; after Stop, Start goes on from its folder."""
+    """Return the generations of one loop; after Stop, Start goes on from its folder."""
     loop = agal.Loop(recipes[name], agal.Reference(well), test, {"rmse": rmse})
-    return agal.until(loop.generations(data, folder / name, report), count=6)
+    return loop.generations(data, folder / name, report)
 
 
 monitor = Monitor({name: partial(generations, name) for name in recipes}, generations=6)

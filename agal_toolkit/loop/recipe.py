@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from ..attack.attack import Attack
 from ..sampling.samplers import Sampler
@@ -44,6 +45,11 @@ class Recipe:
         if self.members < 2:
             raise ValueError(f"members={self.members}: a committee needs at least two to disagree")
         object.__setattr__(self, "selectors", tuple(self.selectors))
+
+    def __repr__(self) -> str:
+        address = re.compile(r"<(?:class|function) '?(?:[\w.]*\.)?(\w+)'?(?: at 0x\w+)?>")
+        values = {f.name: address.sub(r"\1", repr(getattr(self, f.name))) for f in fields(self)}
+        return "\n".join(["Recipe", *(f"  {name:<9} {value}" for name, value in values.items())])
 
 
 @dataclass(frozen=True)

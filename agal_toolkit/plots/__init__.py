@@ -37,9 +37,9 @@ from .wells import (
 # fmt: off
 __all__ = [
     "ADVERSARIAL", "RANDOM", "TRUTH", "UNCERTAIN", "Look", "attack_losses", "attack_paths",
-    "committee_surface", "data_curves", "energy_surface", "errors_against_sigma", "framed_legend",
-    "heat", "heat_bar", "learning_curves", "looks", "molecule", "promises", "sampled_energies",
-    "sigma_against_error", "sigma_histogram", "sigma_surface", "strategy_colour", "structures",
-    "training_curves", "uncertainty_surface", "verdict_bars",
+    "committee_surface", "data_curves", "energy_surface", "errors_against_sigma",
+    "framed_legend", "heat", "heat_bar", "learning_curves", "looks", "molecule", "promises",
+    "sampled_energies", "sigma_against_error", "sigma_histogram", "sigma_surface",
+    "strategy_colour", "structures", "training_curves", "uncertainty_surface", "verdict_bars",
 ]
 # fmt: on

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,22 +15,31 @@ from ..events import Epoch
 from ..loop.generation import KEPT, Generation
 from .style import ADVERSARIAL, framed_legend, plain_logarithm, strategy_colour
 
+_REASONS = {  # verdict -> words for it
+    "UncertaintyPercentile": "too certain",
+    "Deduplicate": "duplicate",
+    "MaxForce": "force too large",
+    "MinDistance": "atoms too near",
+    "AtMost": "beyond the number",
+}
 _TRAINING, _VALIDATION = "0.35", "#d68910"
 
 
 def learning_curves(
     axes: Axes,
     runs: Mapping[str, Sequence[Generation]],
-    metric: str = "rmse",
+    metric: str | Callable[[Generation], float] = "rmse",
     label: str = "RMSE on the grid",
 ) -> None:
     """Draw a metric against the generation for each strategy (Schwalbe-Koda 2021, Fig. 2b).
 
-    The axis is logarithmic if any value is positive.
+    `metric` is a name or a function of a generation. The axis is logarithmic if any value is
+    positive.
     """
+    number = metric if callable(metric) else lambda generation: generation.metrics[metric]
     positive = False
     for name, generations in runs.items():
-        x, values = [g.index + 1 for g in generations], [g.metrics[metric] for g in generations]
+        x, values = [g.index + 1 for g in generations], [number(g) for g in generations]
         axes.plot(x, values, "o-", ms=4, color=strategy_colour(name), label=name)
         positive = positive or any(value > 0 for value in values)
     if positive:
@@ -86,11 +96,18 @@ def verdict_bars(axes: Axes, generation: Generation) -> None:
     verdicts = [verdict.partition(" (")[0] for verdict in generation.verdicts]
     names = sorted(set(verdicts), key=lambda name: (name != KEPT, name))
     counts = [verdicts.count(name) for name in names]
-    axes.barh(names, counts, color=[ADVERSARIAL if name == KEPT else "0.75" for name in names])
+    colours = [ADVERSARIAL if name == KEPT else "0.75" for name in names]
+    axes.barh([in_words(name) for name in names], counts, color=colours)
     axes.invert_yaxis()
     axes.set(xlabel="candidates", xlim=(0, max(counts, default=1) * 1.15))
     for row, count in enumerate(counts):
         axes.text(count, row, f" {count}", va="center", fontsize=8)
+
+
+def in_words(verdict: str) -> str:
+    """Return a verdict for people: "kept", or what the candidate was dropped for."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", verdict).lower()
+    return _REASONS.get(verdict, words)
 
 
 def generation_axes(axes: Axes, label: str) -> None:

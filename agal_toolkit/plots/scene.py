@@ -13,7 +13,7 @@ from itertools import combinations, product
 
 import numpy as np
 from ase import Atoms
-from ase.data import covalent_radii
+from ase.data import chemical_symbols, covalent_radii
 from ase.data.colors import jmol_colors
 from ase.neighborlist import neighbor_list
 from numpy.typing import ArrayLike, NDArray
@@ -194,13 +194,22 @@ def element_colours(geometry: Geometry) -> NDArray:
     return colours
 
 
+def symbols(geometry: Geometry, most: int = 40) -> tuple[str, ...] | None:
+    """Return the atoms' symbols as labels; None for more than `most`, which would hide them."""
+    if len(geometry) > most or not geometry.numbers.all():
+        return None
+    return tuple(chemical_symbols[number] for number in geometry.numbers)
+
+
 def formula(geometry: Geometry) -> str:
-    """Return a short formula in the atoms' own order, as NH3, or a long one in Hill's order.
+    """Return a formula: in Hill's order with carbon or if long, else in the atoms' own, as NH3.
 
     Structures without elements are a "particle".
     """
     if not geometry.numbers.any():
         return "particle"
     atoms = Atoms(geometry.numbers)
+    if 6 in geometry.numbers:
+        return atoms.get_chemical_formula("hill")
     short = atoms.get_chemical_formula("reduce")
     return short if len(short) <= 12 else atoms.get_chemical_formula("hill")

@@ -107,6 +107,16 @@ def plain_logarithm(axis: Axis, shown: tuple[int, ...] = (1, 2, 5)) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def plain(value: float) -> str:
+    """Return a number with three significant digits and no power of ten for large ones."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Write whole numbers at the ticks of an axis, without an offset or a power above it."""
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
 def round_ticks(axes: Axes) -> None:
     """Put few ticks at round numbers."""
     for axis in (axes.xaxis, axes.yaxis):
@@ -119,9 +129,3 @@ def framed_legend(axes: Axes, *, place: Place = "best", columns: int = 1) -> Non
         options: dict[str, Any] = {"borderpad": 0.3, "labelspacing": 0.3, "columnspacing": 1.2}
         options |= {"handlelength": 1.9, "framealpha": 0.85, "edgecolor": "0.85", "fontsize": 9}
         axes.legend(loc=place, ncols=columns, **options)
-
-
-def tag(axes: Axes, text: str) -> None:
-    """Write a label in the top left corner, readable on any colour."""
-    corner = {"transform": axes.transAxes, "va": "top", "ha": "left"}
-    axes.text(0.03, 0.97, text, **corner, fontsize=9, zorder=9, bbox=PLATE)

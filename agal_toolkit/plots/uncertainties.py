@@ -41,6 +41,8 @@ def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray, unit: str = 
     axes.plot([low, high], [low, high], "k--", lw=1, label="y = x")
     labels = _in(r"uncertainty $\sigma_F$", unit), _in("force error of the mean", unit)
     axes.set(xlim=(low, high), ylim=(low, high), xlabel=labels[0], ylabel=labels[1])
+    for axis in (axes.xaxis, axes.yaxis):
+        plain_logarithm(axis, (1,) if high > 30 * low else (1, 2, 5))
     framed_legend(axes, place="upper left")
 
 

@@ -49,8 +49,10 @@ def structures(axes: Axes, dataset: Dataset, new: Dataset | None = None) -> None
     positions = np.array([geometry.positions[0] for geometry in dataset]).reshape(-1, 2)
     later = dataset.generations > 0
     look = {"s": 14, "linewidths": 0.6, "zorder": 3}
-    axes.scatter(*positions[~later].T, c=style.ORIGINAL, edgecolors="k", label="original", **look)
-    axes.scatter(*positions[later].T, c=style.EARLIER, edgecolors="k", label="earlier", **look)
+    groups = (("original", style.ORIGINAL, ~later), ("earlier", style.EARLIER, later))
+    for name, colour, chosen in groups:
+        if chosen.any():
+            axes.scatter(*positions[chosen].T, c=colour, edgecolors="k", label=name, **look)
     if new is not None and len(new):
         positions = np.array([geometry.positions[0] for geometry in new])
         look = {"s": 20, "linewidths": 0.5, "zorder": 4}
@@ -105,4 +107,4 @@ def _filled(
 
 def _points(axes: Axes, generation: Generation) -> None:
     structures(axes, generation.dataset, generation.labelled)
-    style.tag(axes, f"generation {generation.index + 1}")
+    axes.set_title(f"generation {generation.index + 1}", loc="left", fontsize=9)

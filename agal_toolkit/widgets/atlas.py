@@ -24,9 +24,10 @@ from ..geometry import Geometry
 from ..plots.scene import formula
 from ..plots.style import CYCLE
 from .clickable import MISSING, clickable
+from .controls import row, side_by_side, slider_layout
 from .molecule import Molecule, same_atoms
 from .panel import Panel, value_of
-from .picture import DPI, DRAWING, Coalesced, escape_dollars
+from .picture import CARD, DPI, DRAWING, FAINT, Coalesced, escape_dollars
 
 _MAP, _VIEW = (4.6, 4.5), (3.4, 2.9)  # inches
 _RING = {"marker": "o", "ms": 13, "mfc": "none", "zorder": 9}
@@ -41,8 +42,10 @@ class Atlas(Panel):
         geometries: the n structures.
         groups: (n,) names of the sets they belong to, for colours and legend.
         energies: name -> (n,) energies in `unit`, NaN where not known; each is a row of the table.
+            Give them above a common zero: total energies hide their differences.
         colours: group -> colour; missing groups take the next colour of a cycle.
-        axes, unit: names of the map's axes, and the unit of the energies.
+        axes: names of the map's axes, for example ``("UMAP 1", "UMAP 2")``.
+        unit: unit of `energies`.
     """
 
     _settles = True
@@ -55,8 +58,8 @@ class Atlas(Panel):
         groups: Sequence[str],
         energies: Mapping[str, ArrayLike],
         colours: Mapping[str, str] | None = None,
-        axes: tuple[str, str] = ("UMAP 1", "UMAP 2"),
-        unit: str = "kcal/mol",
+        axes: tuple[str, str] = ("x", "y"),
+        unit: str = "eV",
     ) -> None:
         self.points, self.geometries = np.asarray(points, dtype=float), tuple(geometries)
         self.groups = tuple(map(str, groups))
@@ -65,19 +68,17 @@ class Atlas(Panel):
         self._axes_names, self._unit = axes, unit
         self._colours = _group_colours(dict.fromkeys(self.groups), colours or {})
         self._rings: list[Artist] = []
-        self._molecule, self._table = Molecule(_VIEW), ipywidgets.HTML()
-        self._figure = Figure(figsize=_MAP, dpi=DPI, facecolor="white")
+        self._molecule, self._table = Molecule(size=_VIEW), ipywidgets.HTML()
+        self._figure = Figure(figsize=_MAP, dpi=DPI, facecolor=CARD)
         self._draw_map(self._figure)
         self._map = clickable(self._figure, self.click)
-        last, look = len(geometries) - 1, {"description": "structure", "layout": {"width": "400px"}}
+        last, look = len(geometries) - 1, {"description": "structure", "layout": slider_layout(400)}
         self._slider = ipywidgets.IntSlider(min=0, max=max(last, 1), disabled=last == 0, **look)
         self._hint = ipywidgets.Label(f"{MISSING}: choose with the slider")
         if self._map.clickable:
             self._hint.value = "click on a point to see it"
         beside = ipywidgets.VBox([self._molecule, self._table], layout={"margin": "0 0 0 6px"})
-        wrapped = {"flex_flow": "row wrap"}  # on a narrow page
-        choosing = ipywidgets.HBox([self._slider, self._hint], layout=wrapped)
-        viewing = ipywidgets.HBox([self._map, beside], layout=wrapped)
+        choosing, viewing = row(self._slider, self._hint), side_by_side(self._map, beside)
         self._showing = Coalesced(self._show_chosen)
         size = (_MAP[0] + _VIEW[0], _MAP[1])
         super().__init__([choosing, viewing], size, [self._showing])
@@ -169,8 +170,8 @@ class Atlas(Panel):
 
 
 def _table(facts: Mapping[str, str]) -> str:
-    row = '<tr><td style="padding:0 10px 0 0;color:#777">{}</td><td style="padding:0">{}</td></tr>'
-    rows = "".join(row.format(escape(name), escape(value)) for name, value in facts.items())
+    line = '<tr><td style="padding:0 10px 0 0;{}">{}</td><td style="padding:0">{}</td></tr>'
+    rows = "".join(line.format(FAINT, escape(name), escape(value)) for name, value in facts.items())
     return f'<table style="line-height:1.35;font-size:13px">{rows}</table>'
 
 

@@ -30,9 +30,10 @@ from ..uncertainty.variance import force_variance
 from .attack_maps import attack_gain, draw_gain, draw_paths
 from .background import LIVE, PAUSED, Background
 from .clickable import MISSING, clickable
-from .generation_views import is_surface
-from .panel import RunPanel, button, placeholder, row
-from .picture import DPI, DRAWING, Coalesced, Picture
+from .controls import button, placeholder, row, side_by_side, slider_layout
+from .energies import is_surface
+from .panel import RunPanel
+from .picture import CARD, DPI, DRAWING, Coalesced, Picture
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
 _EVALUATED = 600  # path points, roughly, at which the curves evaluate the committee
@@ -81,10 +82,10 @@ class AttackExplorer(RunPanel):
         self._path_artists: list[Artist] = []
         choosing, pressing, setting = self._choosing(), self._pressing(), self._setting()
         self._placing = self._placing_row(limit)
-        look = {"layout": Layout(width="600px"), "style": {"description_width": "110px"}}
+        look = {"layout": slider_layout(600), "style": {"description_width": "110px"}}
         self._walk = IntSlider(max=1, description="along the path", disabled=True, **look)
         self._walk.observe(self._on_walk, "value")
-        self._figure = Figure(figsize=_SIZE, dpi=DPI, facecolor="white")
+        self._figure = Figure(figsize=_SIZE, dpi=DPI, facecolor=CARD)
         self._redraw_figure()
         self._map = clickable(self._figure, self.drop)
         self._curves = Picture(self._draw_curves, _SIZE)
@@ -94,7 +95,7 @@ class AttackExplorer(RunPanel):
         placing = [] if self._map.clickable else [self._placing]
         by_slider = f"{MISSING}: place a point with x and y"
         self._hint.value = by_slider if placing else "click on the map to drop a point"
-        pictures = ipywidgets.HBox([self._map, self._curves])
+        pictures = side_by_side(self._map, self._curves)
         children = [choosing, pictures, *placing, pressing, setting, self._walk]
         helpers = [self._repaint, self._retrace, self._curves]
         super().__init__(children, (2 * _SIZE[0], _SIZE[1]), helpers)
@@ -147,10 +148,10 @@ class AttackExplorer(RunPanel):
         first = [self._dataset[0]]  # before any drop
         return self._begin(self._seeds or first, self._start, by_hand=True)
 
-    def wait(self, timeout: float | None = None) -> Self:
+    def wait(self, timeout: float | None = None) -> None:
         """Block until the push has ended or is paused and is drawn."""
         self._push.settle()
-        return super().wait(timeout)
+        super().wait(timeout)
 
     def _begin(self, seeds: list[Geometry], start: float, by_hand: bool = False) -> Self:
         self.stop()
@@ -322,7 +323,7 @@ class AttackExplorer(RunPanel):
         return row(everything, by_hand, self._stop)
 
     def _placing_row(self, limit: float) -> ipywidgets.HBox:
-        side = {"min": -limit, "max": limit, "step": 0.05, "layout": Layout(width="240px")}
+        side = {"min": -limit, "max": limit, "step": 0.05, "layout": slider_layout(240)}
         self._x = FloatSlider(value=-0.7, description="x", **side)
         self._y = FloatSlider(value=0.0, description="y", **side)
         drop = button("drop", "crosshairs", lambda: self.drop(self._x.value, self._y.value), 90)
@@ -336,13 +337,13 @@ class AttackExplorer(RunPanel):
         self._kT = _log_slider("kT", kT, 1.0, (-1.0, 2.0))
         self._rate = _log_slider("learning rate", rate, 0.01, (-4.0, -0.5))
         steps = {"value": minimizer.steps, "min": 5, "max": max(600, minimizer.steps)}
-        self._steps = IntSlider(description="steps", **steps, **_look("275px", "92px"))
+        self._steps = IntSlider(description="steps", **steps, **_look(275, "92px"))
         bound = self._given.bound
         radius = 0.5 if bound is None else bound.radius
         named = {"description": "stay within", "indent": False, "layout": Layout(width="110px")}
         self._bounded = ipywidgets.Checkbox(value=bound is not None, **named)
         limits = {"value": radius, "min": 0.05, "max": max(2.0, radius), "step": 0.05}
-        self._radius = FloatSlider(description="radius", **limits, **_look("250px", "50px"))
+        self._radius = FloatSlider(description="radius", **limits, **_look(250, "50px"))
         for control in (self._kT, self._rate, self._steps, self._bounded, self._radius):
             control.observe(self._on_setting, "value")
         attack = row(self._kT, self._rate, self._steps)
@@ -360,10 +361,10 @@ class AttackExplorer(RunPanel):
             self._push.request()
 
 
-def _look(width: str, label_width: str) -> dict[str, Any]:
+def _look(width: int, label_width: str) -> dict[str, Any]:
     """Return the options of a slider that acts only when it is released."""
     style = {"description_width": label_width}
-    return {"layout": Layout(width=width), "style": style, "continuous_update": False}
+    return {"layout": slider_layout(width), "style": style, "continuous_update": False}
 
 
 def _log_slider(
@@ -372,6 +373,6 @@ def _log_slider(
     """Return a slider over at least the powers of ten `decades`, disabled without a value."""
     shown = default if value is None else value
     low, high = min(decades[0], np.log10(shown)), max(decades[1], np.log10(shown))
-    look = {"step": 0.05, "readout_format": ".3g", **_look("275px", "92px")}
+    look = {"step": 0.05, "readout_format": ".3g", **_look(275, "92px")}
     named = {"description": name, "disabled": value is None}
     return FloatLogSlider(value=shown, min=low, max=high, **named, **look)

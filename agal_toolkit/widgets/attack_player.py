@@ -28,10 +28,13 @@ from ..committee import Committee
 from ..geometry import Geometry, Labels
 from ..loop.generation import Proposal
 from ..plots.molecules import heat
-from ..plots.scene import formula
+from ..plots.scene import formula, symbols
+from ..plots.style import plain, plain_numbers
+from .controls import row, side_by_side, slider_layout
+from .energies import formula_key, lowest_energies
 from .molecule import Molecule
-from .panel import Panel, row, value_of
-from .picture import Coalesced, MarkedPicture, MoveMark
+from .panel import Panel, value_of
+from .picture import WARNING, Coalesced, MarkedPicture, MoveMark
 
 UNITS = {"eV": 1.0, "kcal/mol": units.mol / units.kcal}  # of each in one eV
 ELEMENTS, SIGMA = "elements", "uncertainty"
@@ -47,7 +50,8 @@ class AttackPlayer(Panel):
         committee: predicts the steps; it may be another one than the attacked.
         adversaries: attacks to choose from.
         truth: returns the reference's labels of a kept structure, in the background, or None.
-        zero: energy that is shown as zero, eV, for example of the ground state.
+        zero: energy that is shown as zero, eV, for example of the ground state; None takes the
+            committee's mean at the start of each attack.
         unit: of energies, "eV" or "kcal/mol"; forces are shown in it per angstrom.
     """
 
@@ -59,7 +63,7 @@ class AttackPlayer(Panel):
         committee: Committee,
         adversaries: Sequence[Adversary],
         truth: Truth | None = None,
-        zero: float = 0.0,
+        zero: float | None = None,
         unit: str = "eV",
     ) -> None:
         if not len(adversaries):
@@ -67,7 +71,9 @@ class AttackPlayer(Panel):
         if unit not in UNITS:
             raise ValueError(f"unit is {unit!r}, expected one of {list(UNITS)}")
         self.committee, self.adversaries = committee, tuple(adversaries)
-        self._truth, self._zero, self._unit, self._scale = truth, zero, unit, UNITS[unit]
+        self._truth, self._unit, self._scale = truth, unit, UNITS[unit]
+        self._zero, self._zero_name = zero, "zero" if zero is not None else "the start"
+        self._lowest: dict[tuple[int, ...], float] = {}  # known energy of each formula, eV
         self._traces: dict[int, AttackTrace] = {}
         self._answers: dict[int, float | Exception | None] = {}  # the reference's energies, eV
         # What is in view, changed under the lock; no trace where the committee refused the attack.
@@ -75,7 +81,7 @@ class AttackPlayer(Panel):
         self._trace: AttackTrace | None = None
         self._index, self._at, self._coloured = 0, 0, False
         self._error: Exception | None = None
-        self._molecule = Molecule(_VIEW)
+        self._molecule = Molecule(size=_VIEW)
         self._curves = MarkedPicture(self._draw_curves, _CURVES)
         self._follow, self._ask = Coalesced(self._show_step), Coalesced(self._ask_reference)
         size = (_VIEW[0] + _CURVES[0], _CURVES[1])
@@ -87,19 +93,27 @@ class AttackPlayer(Panel):
 
     @classmethod
     def of(
-        cls, proposal: Proposal, truth: Truth | None = None, zero: float = 0.0, unit: str = "eV"
+        cls,
+        proposal: Proposal,
+        truth: Truth | None = None,
+        zero: float | None = None,
+        unit: str = "eV",
     ) -> AttackPlayer:
         """Return a player of the adversaries that a loop's selectors kept, or of all if none.
 
-        Without `truth`, a generation's own labels are shown.
+        Without `truth`, a generation's own labels are shown; without `zero`, energies are above the
+        lowest of the proposal's data.
         """
         candidates = proposal.chosen or proposal.candidates
         attacked = [c for c in candidates if c.adversary is not None]
         player = cls(proposal.committee, [c.adversary for c in attacked], truth, zero, unit)
+        known = lowest_energies(proposal.dataset, proposal.dataset.energies)
+        if zero is None and all(formula_key(a.geometry) in known for a in player.adversaries):
+            player._lowest, player._zero_name = known, "the lowest of the data"
         if truth is None:
             outcomes = enumerate(candidate.outcome for candidate in attacked)
             player._answers = {i: o.energy for i, o in outcomes if isinstance(o, Labels)}
-            player._choose()
+        player._choose()
         return player
 
     @property
@@ -109,7 +123,15 @@ class AttackPlayer(Panel):
 
     def energies(self, trace: AttackTrace) -> NDArray:
         """Return the members' energies above zero, (members, steps), in the player's unit."""
-        return (trace.energies - self._zero) * self._scale
+        return (trace.energies - self._zero_of(trace)) * self._scale
+
+    def _zero_of(self, trace: AttackTrace) -> float:
+        """Return the energy that is shown as zero along an attack, eV."""
+        if self._zero is not None:
+            return self._zero
+        return self._lowest.get(
+            formula_key(trace.geometries[0]), float(trace.energies[:, 0].mean())
+        )
 
     # -- events
 
@@ -146,7 +168,9 @@ class AttackPlayer(Panel):
                 # Another thread may have moved the slider of a longer attack.
                 step, coloured = min(self.step, len(trace) - 1), self._colouring.value == SIGMA
                 most = trace.atomic.max()
-                self._molecule.seek(step, heat(trace.atomic[step], most) if coloured else None)
+                colours = heat(trace.atomic[step], most) if coloured else None
+                names = symbols(trace.geometries[0]) if coloured else None
+                self._molecule.seek(step, colours, names)
                 unit = f"{self._unit}/Å"
                 self._scale_bar.value = _colour_bar(most * self._scale, unit) if coloured else ""
                 self._curves.move(step)
@@ -178,22 +202,25 @@ class AttackPlayer(Panel):
     def _answer(self) -> float | Exception | None:
         """Return the reference's energy in the player's unit, its error, or None."""
         answer = self._answers.get(self._index)
-        return (answer - self._zero) * self._scale if isinstance(answer, float) else answer
+        if not isinstance(answer, float) or self._trace is None:
+            return answer
+        return (answer - self._zero_of(self._trace)) * self._scale
 
     def _describe(self, trace: AttackTrace, step: int) -> str:
         energies, unit = self.energies(trace)[:, step], self._unit
+        above = "" if self._zero is not None else f" above {self._zero_name}"
         kept = ", <b>kept</b>" if step == trace.kept else ""
         parts = [
             f"<b>step {step}</b> of {len(trace) - 1}{kept}",
-            f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} {unit}",
-            f"σ<sub>F</sub> {trace.sigma[step] * self._scale:.3g} {unit}/Å",
+            f"energy {plain(energies.mean())} ± {plain(energies.std(ddof=1))} {unit}{above}",
+            f"σ<sub>F</sub> {plain(trace.sigma[step] * self._scale)} {unit}/Å",
             f"loss {trace.gain[step]:.3g}",
         ]
         answer = self._answer()
         if isinstance(answer, float):
-            parts.append(f"reference {answer:.3g} {unit} at step {trace.kept}")
+            parts.append(f"reference {plain(answer)} {unit} at step {trace.kept}")
         elif answer is not None:
-            parts.append(f'<span style="color:#922b21">no reference: {escape(str(answer))}</span>')
+            parts.append(f'<span style="{WARNING}">no reference: {escape(str(answer))}</span>')
         elif self._truth is not None and self._index not in self._answers:
             parts.append("asking the reference …")
         return f'<div style="line-height:1.4">{" &nbsp;·&nbsp; ".join(parts)}</div>'
@@ -210,7 +237,7 @@ class AttackPlayer(Panel):
         members = energy.plot(steps, energies.T, color="0.65", lw=0.8)
         members[0].set_label("members")
         curves = [
-            (energy, energies.mean(0), "0.1", f"energy ({unit})"),
+            (energy, energies.mean(0), "0.1", f"energy above\n{self._zero_name} ({unit})"),
             (sigma, trace.sigma * self._scale, plots.UNCERTAIN, rf"$\sigma_F$ ({unit}/Å)"),
             (loss, trace.gain, plots.ADVERSARIAL, r"$\mathcal{L}_\mathrm{adv}$"),
         ]
@@ -222,6 +249,7 @@ class AttackPlayer(Panel):
             axes.grid(alpha=0.25)
             axes.tick_params(labelsize=8)
             axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+            plain_numbers(axes.yaxis)
         answer = self._answer()
         if isinstance(answer, float):
             star = {"ms": 14, "color": "#1e8449", "mec": "white", "mew": 0.6, "zorder": 6}
@@ -233,7 +261,6 @@ class AttackPlayer(Panel):
         place = {"loc": "upper center", "bbox_to_anchor": (0.57, 1.005), "ncols": 4}
         style = {"frameon": False, "fontsize": 7.5, "columnspacing": 1.2}
         figure.legend(*energy.get_legend_handles_labels(), **place, **style)
-        figure.align_ylabels()
         return _mark([curve[:3] for curve in curves])
 
     def _draw_static(self, figure: Figure) -> None:
@@ -247,7 +274,7 @@ class AttackPlayer(Panel):
         title = f"{formula(trace.geometries[0])}, step {self._at} of {len(trace) - 1}"
         title += "; pale: the start"
         if self._coloured:
-            most = f"{trace.atomic.max() * self._scale:.2g} {self._unit}/Å"
+            most = f"{plain(trace.atomic.max() * self._scale)} {self._unit}/Å"
             title += f"\nred: force uncertain by up to {most}"
         left.text(0.5, 0.985, title, ha="center", va="top", fontsize=9)
         for artist in self._draw_curves(right)(self._at):
@@ -263,7 +290,11 @@ class AttackPlayer(Panel):
             (f"{k + 1}: seed {a.seed}, kept step {a.kept} of {len(a.losses) - 1}", k)
             for k, a in enumerate(self.adversaries)
         ]
-        layout = {"width": "330px", "display": None if len(options) > 1 else "none"}
+        layout = {
+            "width": "360px",
+            "max_width": "97%",
+            "display": None if len(options) > 1 else "none",
+        }
         style = {"description_width": "52px"}
         look: dict[str, Any] = {"description": "attack", "style": style, "layout": layout}
         self._choice: Any = ipywidgets.Dropdown(options=options, **look)
@@ -272,12 +303,12 @@ class AttackPlayer(Panel):
         self._colouring = ipywidgets.ToggleButtons(**colours)
         self._scale_bar = ipywidgets.HTML(layout={"height": "30px"})
         self._play = ipywidgets.Play(min=0, max=1, interval=150)
-        look = {"style": {"description_width": "40px"}, "layout": {"width": "560px"}}
+        look = {"style": {"description_width": "40px"}, "layout": slider_layout(560)}
         self._slider = ipywidgets.IntSlider(min=0, max=1, description="step", **look)
         ipywidgets.jslink((self._play, "value"), (self._slider, "value"))
         self._numbers = ipywidgets.HTML()
         view = ipywidgets.VBox([self._molecule, self._colouring, self._scale_bar])
-        viewing = ipywidgets.HBox([view, self._curves], layout={"flex_flow": "row wrap"})
+        viewing = side_by_side(view, self._curves)
         return [self._choice, viewing, row(self._play, self._slider), self._numbers]
 
 
@@ -301,4 +332,4 @@ def _colour_bar(top: float, unit: str) -> str:
     look = f"border:1px solid #888;background:linear-gradient(90deg, {colours})"
     text = "display:flex;gap:6px;align-items:center;line-height:1.2;font-size:12px;margin-top:6px"
     bar = f'<div style="width:120px;height:11px;{look}"></div>'
-    return f'<div style="{text}">0 {bar} {top:.2g} {unit}, for each atom</div>'
+    return f'<div style="{text}">0 {bar} {plain(top)} {unit}, for each atom</div>'

@@ -6,7 +6,12 @@ hands them to a running IPython. Attacks and loops have no picture: a cell shows
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+from itertools import combinations_with_replacement
+
 import numpy as np
+from ase.data import chemical_symbols, covalent_radii
 from IPython import get_ipython
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,13 +21,17 @@ from ..analysis.errors import sigma_and_error
 from ..analysis.grids import Grid, Surface
 from ..committee import Committee
 from ..dataset import Dataset
+from ..geometry import Geometry
 from ..loop.generation import Generation
-from ..plots.style import round_ticks
+from ..plots.scene import bearing, formula
+from ..plots.style import plain, round_ticks
 from ..potentials import MLP, Stacked
-from .generation_views import energy_histogram, force_unit, is_surface, view_of
+from .energies import above_lowest, energy_histogram, force_unit, is_surface, lowest_energies
+from .generation_views import elements_of, view_of
 from .picture import png
 
 _GRID = Grid(points=60)
+_PAIRS = 6
 
 
 def on_plane(committee: Committee) -> bool:
@@ -32,8 +41,15 @@ def on_plane(committee: Committee) -> bool:
 
 
 def committee_png(committee: Committee) -> bytes | None:
-    """Draw mean energy and uncertainty on the plane; None off the plane or for one member."""
-    if len(committee) < 2 or not on_plane(committee):
+    """Draw mean energy and uncertainty on the plane, or pairs of the atoms that members know.
+
+    None for one member, and for potentials that name no elements.
+    """
+    if len(committee) < 2:
+        return None
+    if elements := elements_of(committee):
+        return png(partial(_draw_pairs, committee=committee, elements=elements), (8.2, 3.0))
+    if not on_plane(committee):
         return None
 
     def draw(figure: Figure) -> None:
@@ -50,12 +66,21 @@ def committee_png(committee: Committee) -> bytes | None:
 
 
 def dataset_png(dataset: Dataset) -> bytes:
-    """Draw a histogram of the energies; for structures in a plane, a map of them beside it."""
+    """Draw a histogram of the energies, and a map of points or the lowest and highest molecule."""
 
     def draw(figure: Figure) -> None:
         if not is_surface(dataset):
-            figure.subplots_adjust(left=0.13, right=0.97, top=0.9, bottom=0.19)
-            energy_histogram(figure.subplots(), {"energy": dataset})
+            histogram, *places = figure.subplots(1, 3, width_ratios=[1.5, 1, 1])
+            figure.subplots_adjust(left=0.08, right=0.99, top=0.89, bottom=0.18, wspace=0.12)
+            energy_histogram(histogram, {"energy": dataset})
+            above = above_lowest(dataset, lowest_energies(dataset, dataset.energies))
+            for axes in places[: 2 * len(dataset)]:
+                index = int(above.argmin() if axes is places[0] else above.argmax())
+                draw_structure(axes, dataset[index])
+                extreme = "lowest" if axes is places[0] else f"highest, {plain(above[index])} eV"
+                axes.set_title(f"{extreme}: structure {index}", fontsize=9)
+            for axes in places if not len(dataset) else ():
+                axes.axis("off")
             return
         figure.subplots_adjust(left=0.09, right=0.98, top=0.9, bottom=0.16, wspace=0.3)
         plane, histogram = figure.subplots(1, 2)
@@ -70,7 +95,25 @@ def dataset_png(dataset: Dataset) -> bytes:
             plane.legend(fontsize=7, loc="upper right")
         energy_histogram(histogram, {"energy": dataset})
 
-    return png(draw, (7.2, 3.3) if is_surface(dataset) else (4.4, 2.9))
+    return png(draw, (7.2, 3.3) if is_surface(dataset) else (8.2, 2.9))
+
+
+def geometry_png(geometry: Geometry) -> bytes | None:
+    """Draw a molecule or a crystal; None for a particle without a name."""
+    if not geometry.numbers.any():
+        return None
+
+    def draw(figure: Figure) -> None:
+        axes = figure.add_axes((0.02, 0.02, 0.96, 0.88))
+        draw_structure(axes, geometry)
+        axes.set_title(formula(geometry), fontsize=10)
+
+    return png(draw, (3.2, 3.1))
+
+
+def draw_structure(axes: Axes, geometry: Geometry) -> None:
+    """Draw one structure, seen so that few atoms hide others."""
+    plots.molecule(axes, geometry, view=bearing(geometry), bar=True)
 
 
 def generation_png(generation: Generation) -> bytes:
@@ -83,9 +126,10 @@ def generation_png(generation: Generation) -> bytes:
         view = view_of(generation.dataset)
         view.draw(first, second, [generation], paths=False)
         for axes, title in zip((first, second), view.titles, strict=True):
+            axes.set_title("", loc="left")  # the view's own name of the generation
             axes.set_title(title, fontsize=10)
         plots.verdict_bars(verdicts, generation)
-        verdicts.set_title("verdicts", fontsize=10)
+        verdicts.set_title(f"candidates of generation {generation.index + 1}", fontsize=10)
         left, bottom, width, height = verdicts.get_position().bounds
         indent = 0.1  # for the long names of selectors
         verdicts.set_position((left + indent, bottom, width - indent, height))
@@ -98,7 +142,12 @@ def generation_png(generation: Generation) -> bytes:
     return png(draw, (8.0, 6.6))
 
 
-PICTURES = {Committee: committee_png, Dataset: dataset_png, Generation: generation_png}
+PICTURES = {
+    Committee: committee_png,
+    Dataset: dataset_png,
+    Generation: generation_png,
+    Geometry: geometry_png,
+}
 
 
 def register() -> None:
@@ -107,6 +156,35 @@ def register() -> None:
     if shell is not None:
         for kind, draw in PICTURES.items():
             shell.display_formatter.formatters["image/png"].for_type(kind, draw)
+
+
+def _draw_pairs(figure: Figure, committee: Committee, elements: Sequence[int]) -> None:
+    """Draw the members' energies of two atoms alone against their distance, at most six pairs."""
+    pairs = list(combinations_with_replacement(elements, 2))
+    shown = pairs[:_PAIRS]
+    panels = np.atleast_1d(figure.subplots(1, len(shown), sharey=True))
+    figure.subplots_adjust(left=0.075, right=0.985, top=0.78, bottom=0.18, wspace=0.1)
+    for axes, pair in zip(panels, shown, strict=True):
+        radius = covalent_radii[list(pair)].sum()
+        distances = np.linspace(0.7 * radius, 4.0, 50)
+        atoms = [Geometry(positions=[[0, 0, 0], [d, 0, 0]], numbers=pair) for d in distances]
+        energies = committee.predict(atoms).energy.numpy()
+        energies = energies - energies[:, -1:]
+        axes.plot(distances, energies.T, color="0.6", lw=0.8)
+        axes.plot(distances, energies.mean(0), color="0.1", lw=1.6)
+        axes.axvline(radius, color=plots.RANDOM, ls=":", lw=1)
+        axes.set_title("–".join(chemical_symbols[z] for z in pair), fontsize=9)
+        axes.set_xlabel("distance (Å)", fontsize=8)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25)
+    panels[0].set_ylabel("energy above 4 Å (eV)", fontsize=9)
+    low, high = panels[0].get_ylim()
+    panels[0].set_ylim(max(low, -12.0), min(high, 12.0))
+    more = "" if len(shown) == len(pairs) else f", {len(shown)} of {len(pairs)} pairs"
+    text = f"{len(committee)} members (gray) and their mean on two atoms alone{more}"
+    figure.text(0.075, 0.97, text, fontsize=10, va="top")
+    note = "dotted: sum of the covalent radii. Such pairs are seldom among the data."
+    figure.text(0.075, 0.895, note, fontsize=8, color="0.35", va="top")
 
 
 def _draw_errors(axes: Axes, generation: Generation) -> None:

@@ -6,21 +6,26 @@ drawings. It caches what it computed of a committee, so drawing again is cheap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from .. import plots
 from ..analysis.grids import Grid, Surface
+from ..committee import Committee
 from ..dataset import Dataset
-from ..geometry import Geometry
-from ..loop.generation import Generation
+from ..loop.generation import KEPT, Generation
+from ..plots.scene import bearing, formula
+from ..plots.style import plain
+from ..potentials import Stacked
+from ..potentials.elements import Elements
 from ..uncertainty.variance import force_variance
+from .controls import placeholder
+from .energies import force_unit, formula_key, is_surface, lowest_energies
 
 T = TypeVar("T")
 
@@ -46,9 +51,11 @@ class GenerationView(Protocol):
         """Draw the last of one loop's generations; `paths` asks for the paths of the attacks."""
 
 
-def is_surface(geometries: Iterable[Geometry]) -> bool:
-    """Return whether all structures (at least one) are single particles in the plane."""
-    return {geometry.positions.shape for geometry in geometries} == {(1, 2)}
+def elements_of(committee: Committee) -> tuple[int, ...]:
+    """Return the atomic numbers that the members' network names; empty if it names none."""
+    network = committee.members.module if isinstance(committee.members, Stacked) else None
+    elements = getattr(network, "elements", None)
+    return tuple(sorted(set(elements.numbers) - {0})) if isinstance(elements, Elements) else ()
 
 
 def cached_per_generation(compute: Callable[[Generation], T]) -> Callable[[Generation], T]:
@@ -87,28 +94,63 @@ class PlaneView:
                 plots.attack_paths(axes, generation.adversaries)
         right.set_ylabel("")
         small = {"fontsize": 7, "framealpha": 0.85, "borderpad": 0.3, "handletextpad": 0.1}
-        left.legend(loc="lower right", **small)
+        left.legend(loc="upper left", bbox_to_anchor=(-0.1, -0.1), ncols=3, **small)
 
 
 class StructuresView:
-    """Energies of known and new structures, and uncertainties of the candidates."""
+    """Energies and uncertainties of the candidates, and the most uncertain new structure.
 
-    titles: tuple[str, str] = ("energies", "candidates")
+    Args:
+        zero: energy that counts as zero where no known structure has the same formula, eV.
+    """
+
+    titles: tuple[str, str] = ("candidates", "most uncertain new structure")
     unit, unit_name = 1.0, "eV"
 
     def __init__(self, zero: float = 0.0) -> None:
         self.zero = zero
-        self.sigma = cached_per_generation(_candidate_sigma)
+        self.predicted = cached_per_generation(_predicted)
 
     def prepare(self, generations: Sequence[Generation]) -> None:
         """Evaluate the last committee on its candidates."""
-        self.sigma(generations[-1])
+        self.predicted(generations[-1])
 
     def draw(self, left: Axes, right: Axes, generations: Sequence[Generation], paths: bool) -> None:
-        """Draw both histograms of the last generation; structures have no paths on them."""
+        """Draw the candidates of the last generation; structures have no paths on them."""
         generation = generations[-1]
-        energy_histogram(left, {"known": generation.dataset, "new": generation.labelled})
-        plots.sigma_histogram(right, self.sigma(generation), unit=force_unit(generation.dataset))
+        energies, sigma = self.predicted(generation)
+        known, unit = generation.dataset, force_unit(generation.dataset)
+        lowest = lowest_energies(known, known.energies)
+        geometries = [candidate.geometry for candidate in generation.candidates]
+        zeros = [lowest.get(formula_key(geometry), self.zero) for geometry in geometries]
+        above = energies - np.array(zeros)
+        if len(known):
+            zeros = [lowest[formula_key(geometry)] for geometry in known]
+            span: dict[str, Any] = {"color": "0.88", "label": "energies of the data"}
+            left.axvspan(0.0, float((known.energies - zeros).max()), **span)
+        kept = np.array([verdict == KEPT for verdict in generation.verdicts], dtype=bool)
+        for name, chosen, colour in (("dropped", ~kept, "0.5"), ("kept", kept, plots.ADVERSARIAL)):
+            if chosen.any():
+                style = {"color": colour, "mec": "white", "mew": 0.5, "ms": 6}
+                left.plot(above[chosen], sigma[chosen], "o", **style, label=name)
+        left.set(xlabel="mean energy above the lowest of the data (eV)")
+        left.set(ylabel=rf"$\sigma_F$ ({unit})" if unit else r"$\sigma_F$")
+        left.grid(alpha=0.25)
+        left.set_ylim(0, 1.3 * max(sigma.max(initial=0.0), 1e-9))  # leaves room for the legend
+        small = {"frameon": False, "fontsize": 8, "columnspacing": 0.9, "handletextpad": 0.3}
+        left.legend(loc="upper center", ncols=3, **small)
+        indices = np.flatnonzero(kept if kept.any() else ~kept)
+        if not len(indices):
+            right.axis("off")
+            placeholder(right, "no candidates")
+            return
+        index = indices[np.argmax(sigma[indices])]
+        geometry = geometries[index]
+        plots.molecule(right, geometry, outline=False, view=bearing(geometry), bar=True)
+        doubt, energy = plain(float(sigma[index])), plain(float(above[index]))
+        text = rf"{formula(geometry)}: $\sigma_F$ {doubt} {unit}, energy {energy} eV"
+        style = {"ha": "center", "va": "top", "fontsize": 8.5}
+        right.text(0.5, -0.01, text, transform=right.transAxes, **style)
 
 
 def view_of(dataset: Dataset) -> PlaneView | StructuresView:
@@ -118,33 +160,11 @@ def view_of(dataset: Dataset) -> PlaneView | StructuresView:
     return StructuresView(zero=dataset.energies.min() if len(dataset) else 0.0)
 
 
-def energy_histogram(axes: Axes, datasets: Mapping[str, Dataset]) -> None:
-    """Draw the energies of named data sets; those of atoms, which are large, above the lowest."""
-    datasets = {name: dataset for name, dataset in datasets.items() if len(dataset)}
-    atoms = not all(map(is_surface, datasets.values()))
-    if datasets:
-        energies = np.concatenate([dataset.energies for dataset in datasets.values()])
-        lowest = energies.min() if atoms else 0.0
-        low, high = energies.min() - lowest, energies.max() - lowest
-        edges = np.linspace(low, max(high, low + 1e-6), 25)
-        for (name, dataset), colour in zip(datasets.items(), ("0.6", "k"), strict=False):
-            axes.hist(dataset.energies - lowest, bins=edges, color=colour, alpha=0.8, label=name)
-    if len(datasets) > 1:
-        axes.legend(frameon=False, fontsize=8)
-    axes.set(xlabel="energy above the lowest (eV)" if atoms else "energy", ylabel="structures")
-    axes.yaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_title("energies", fontsize=10)
-
-
-def force_unit(geometries: Iterable[Geometry]) -> str:
-    """Return eV/Å for atoms; particles on a model surface have no unit."""
-    return "eV/Å" if all((geometry.numbers > 0).all() for geometry in geometries) else ""
-
-
-def _candidate_sigma(generation: Generation) -> NDArray:
-    committee = generation.committee
+def _predicted(generation: Generation) -> tuple[NDArray, NDArray]:
+    """Return the committee's mean energies and uncertainties of the candidates."""
     geometries = [candidate.geometry for candidate in generation.candidates]
     if not geometries:
-        return np.zeros(0)
-    variance = force_variance(committee.predict(geometries), committee.batch(geometries))
-    return variance.sqrt().numpy()
+        return np.zeros(0), np.zeros(0)
+    prediction = generation.committee.predict(geometries)
+    variance = force_variance(prediction, generation.committee.batch(geometries))
+    return prediction.energy.mean(0).numpy(), variance.sqrt().numpy()

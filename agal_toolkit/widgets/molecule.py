@@ -19,16 +19,17 @@ from typing import Any, NamedTuple
 
 import ipywidgets
 import numpy as np
+from ase import Atoms
 from IPython.utils.capture import capture_output
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from .. import plots
-from ..geometry import Geometry
+from ..geometry import Geometry, as_geometry
 from ..plots.scene import GHOST, STICK, Scene, bearing, scenes
-from .panel import placeholder
-from .picture import DPI, Picture, Size, bundle, draw_or_explain, error_html
+from .controls import placeholder
+from .picture import CARD, DPI, Picture, Size, bundle, draw_or_explain, error_html
 
 _EXTENSION = "nglview-js-widgets"
 _EDGE = 0.02  # angstrom, radius of a cell's edge
@@ -53,6 +54,10 @@ if (old) {
     old.buffers.forEach(buffer => { viewer.remove(buffer); buffer.dispose(); });
 } else {
     this.setSize(...scene.size);
+    const frame = viewer.container.style;
+    frame.borderRadius = '8px';
+    frame.overflow = 'hidden';
+    this.stage.setParameters({backgroundColor: scene.ground});
     this.stage.setParameters({clipDist: 0.5, fogNear: 60, ambientIntensity: 0.45, tooltip: false});
 }
 if (!old || old.number !== scene.number) {
@@ -82,10 +87,13 @@ class Molecule(ipywidgets.VBox):
     False and a picture is drawn.
 
     Args:
+        structure: shown at once; None waits for :meth:`show`.
         size: width and height in inches, `DPI` pixels each.
     """
 
-    def __init__(self, size: Size = (3.6, 3.2)) -> None:
+    def __init__(
+        self, structure: Geometry | Atoms | None = None, *, size: Size = (3.6, 3.2)
+    ) -> None:
         self._size, self._lock = size, threading.RLock()
         self._shown: _Shown | None = None
         self._frames: tuple[Geometry, ...] = ()
@@ -96,6 +104,9 @@ class Molecule(ipywidgets.VBox):
         missing = [] if self.live else [ipywidgets.HTML(error_html(_MISSING))]
         super().__init__([self._view, *missing])
         self.layout.width = f"{round(size[0] * DPI) + 4}px"
+        self.layout.flex = "0 0 auto"  # a narrow row must not squeeze it
+        if structure is not None:
+            self.show(structure)
 
     @property
     def geometry(self) -> Geometry | None:
@@ -104,8 +115,8 @@ class Molecule(ipywidgets.VBox):
 
     def show(
         self,
-        geometry: Geometry,
-        ghost: Geometry | None = None,
+        geometry: Geometry | Atoms,
+        ghost: Geometry | Atoms | None = None,
         colours: ArrayLike | None = None,
         labels: Sequence[str] | None = None,
     ) -> Molecule:
@@ -118,6 +129,8 @@ class Molecule(ipywidgets.VBox):
                 :func:`~agal_toolkit.plots.molecules.heat`; None takes those of the elements.
             labels: (n,) text at the atoms.
         """
+        geometry = as_geometry(geometry)
+        ghost = None if ghost is None else as_geometry(ghost)
         with self._lock:
             visible = scenes(geometry, ghost, colours, labels)
             self._look(geometry, ghost, max(scene.reach for scene in visible))
@@ -134,25 +147,34 @@ class Molecule(ipywidgets.VBox):
             self._update([])
         return self
 
-    def frames(self, geometries: Sequence[Geometry], ghost: Geometry | None = None) -> Molecule:
+    def frames(
+        self, geometries: Sequence[Geometry | Atoms], ghost: Geometry | Atoms | None = None
+    ) -> Molecule:
         """Take structures of the same atoms for :meth:`seek`, and show the first.
 
         Their cells may differ. The camera is placed so that all of them are in view.
         """
-        if not geometries or not all(same_atoms(geometries[0], other) for other in geometries):
+        structures = tuple(as_geometry(geometry) for geometry in geometries)
+        start = None if ghost is None else as_geometry(ghost)
+        if not structures or not all(same_atoms(structures[0], other) for other in structures):
             need = "give at least one, all of the same atoms in the same order"
-            raise ValueError(f"{len(geometries)} structures cannot be frames of one view: {need}")
+            raise ValueError(f"{len(structures)} structures cannot be frames of one view: {need}")
         with self._lock:
-            visible = [scene for geometry in geometries for scene in scenes(geometry, ghost)]
-            self._look(geometries[0], ghost, max(scene.reach for scene in visible))
-            self._frames, self._ghost = tuple(geometries), ghost
-            self._shown = _Shown(geometries[0], ghost)  # the camera looks at all of them
+            visible = [scene for geometry in structures for scene in scenes(geometry, start)]
+            self._look(structures[0], start, max(scene.reach for scene in visible))
+            self._frames, self._ghost = structures, start
+            self._shown = _Shown(structures[0], start)  # the camera looks at all of them
             return self.seek(0)
 
-    def seek(self, frame: int, colours: ArrayLike | None = None) -> Molecule:
-        """Show a structure of :meth:`frames` with atoms in `colours`."""
+    def seek(
+        self,
+        frame: int,
+        colours: ArrayLike | None = None,
+        labels: Sequence[str] | None = None,
+    ) -> Molecule:
+        """Show a structure of :meth:`frames` with `colours` and `labels` as in :meth:`show`."""
         with self._lock:
-            return self.show(self._frames[frame], self._ghost, colours)
+            return self.show(self._frames[frame], self._ghost, colours, labels)
 
     def draw(self, axes: Axes) -> None:
         """Draw the structure on matplotlib axes, from the first position of the camera."""
@@ -191,7 +213,8 @@ class Molecule(ipywidgets.VBox):
             return
         parts = [_part(scene, GHOST if k else 1.0) for k, scene in enumerate(visible)]
         camera = {"turn": _camera(self._turn), "reach": self._reach, "number": self._camera_number}
-        scene = {"parts": parts, **camera, "size": _pixels(self._size)}
+        scene = {"parts": parts, **camera}
+        scene |= {"size": _pixels(self._size), "ground": CARD}
         code = f"const scene = {json.dumps(scene)};{_SHOW}"
         call = {"type": "call_method", "target": "Widget", "methodName": "executeCode"}
         # nglview spells it so

@@ -13,34 +13,27 @@ from typing import Any, Self
 
 import ipywidgets
 from ipywidgets import Widget
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from .background import IDLE, STOPPED, Background
 from .picture import Coalesced, Picture, Size, bundle, draw_or_explain, error_html
 
-Press = Callable[[], Any]
-
-
-def button(
-    name: str, icon: str, call: Press, width: int = 92, style: str = "", tooltip: str | None = None
-) -> ipywidgets.Button:
-    """Return a button of `width` pixels that calls `call()`."""
-    look = {"icon": icon, "button_style": style, "layout": {"width": f"{width}px"}}
-    widget = ipywidgets.Button(description=name, tooltip=tooltip, **look)
-    widget.on_click(lambda _: call())
-    return widget
-
-
-def row(*widgets: Widget) -> ipywidgets.HBox:
-    """Return controls side by side; they wrap where the page is narrow."""
-    return ipywidgets.HBox(widgets, layout={"align_items": "center", "flex_flow": "row wrap"})
-
-
-def placeholder(axes: Axes, text: str, colour: str = "0.55", size: float = 9) -> None:
-    """Write a text in the middle of empty axes."""
-    place = {"ha": "center", "va": "center", "transform": axes.transAxes}
-    axes.text(0.5, 0.5, text, color=colour, fontsize=size, **place)
+# ipywidgets gives the handle of a slider no accessible name, so the page copies its description.
+_NAME_SLIDERS = """<img hidden src="data:," onerror="
+const image = this, name = () => {
+    const panel = image.closest('.agal-panel');
+    image.tries = (image.tries || 0) + 1;
+    if (!panel) return image.tries < 100 && setTimeout(name, 100);
+    for (const handle of panel.querySelectorAll('.noUi-handle')) {
+        const label = handle.closest('.jupyter-widgets').querySelector('.widget-label');
+        if (label) handle.setAttribute('aria-label', label.textContent);
+    }
+    if (!image.observer) {
+        image.observer = new MutationObserver(name);
+        image.observer.observe(panel, {childList: true, subtree: true});
+    }
+};
+name();">"""
 
 
 def value_of(control: str, doc: str) -> Any:
@@ -68,8 +61,10 @@ class Panel(ipywidgets.VBox):
     ) -> None:
         self._size, self._helpers = size, tuple(helpers)
         self._trouble = ipywidgets.HTML()
-        super().__init__([*children, self._trouble])
+        names = ipywidgets.HTML(_NAME_SLIDERS, layout={"display": "none"})
+        super().__init__([*children, names, self._trouble])
         self.layout.max_width = "100%"
+        self.add_class("agal-panel")
 
     def settle(self, timeout: float = 60.0) -> Self:
         """Wait until everything requested is drawn, at most `timeout` seconds."""
@@ -127,11 +122,15 @@ class RunPanel(Panel):
         """End the run at its next event."""
         return self._steer(Background.stop)
 
-    def wait(self, timeout: float | None = None) -> Self:
-        """Wait like :meth:`Background.wait` and, unless the run was stopped, until all is drawn."""
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait like :meth:`Background.wait` and, unless the run was stopped, until all is drawn.
+
+        Returns None, so that a cell which ends with it does not show the panel once more.
+        """
         end = math.inf if timeout is None else time.monotonic() + timeout
         self._steer(lambda run: run.wait(timeout))
-        return self if self.state == STOPPED else self.settle(end - time.monotonic())
+        if self.state != STOPPED:
+            self.settle(end - time.monotonic())
 
     def _steer(self, command: Callable[[Background[Any]], Any]) -> Self:
         if self.background is not None:

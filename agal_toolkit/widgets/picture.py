@@ -3,6 +3,7 @@
 A drawing is a function of a matplotlib figure. It runs on an Agg canvas under one lock, never
 through pyplot, so a worker may draw while a cell plots. When it fails, the picture shows the error.
 Controls do not draw: they request a redraw, and a helper thread answers several requests with one.
+A picture is a light card with round corners, legible on light and on dark pages.
 """
 
 from __future__ import annotations
@@ -19,23 +20,31 @@ from html import escape
 from typing import Any
 
 import ipywidgets
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
+from numpy.typing import NDArray
 
 Draw = Callable[[Figure], Any]
 Size = tuple[float, float]  # width and height, inches
 MoveMark = Callable[[int], Sequence[Artist]]
 DPI = 100
 DRAWING = threading.RLock()  # matplotlib shares font and text caches between figures
+CARD = "#f7f7f7"  # colour of all pictures, in any theme
+# Colours of HTML: those of JupyterLab's theme, or others that are legible on black and white.
+FAINT = "color:var(--jp-content-font-color2,#808080)"
+RED, AMBER = "#c0392b", "#d68910"
+WARNING = f"border-left:4px solid {AMBER};background:{AMBER}33;padding:0 6px;border-radius:4px"
+_RADIUS = 8  # pixels, of a card's corners
 _ERROR_COLOUR = "#922b21"
 
 
 def png(draw: Draw, size: Size) -> bytes:
-    """Return the PNG of a figure of `size` inches that `draw` fills; white in any theme."""
+    """Return the PNG of a figure of `size` inches that `draw` fills."""
     with DRAWING:
-        figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+        figure = Figure(figsize=size, dpi=DPI, facecolor=CARD)
         FigureCanvasAgg(figure)
         draw(figure)
         return encoded(figure)
@@ -51,8 +60,20 @@ def draw_or_explain(draw: Draw, size: Size) -> tuple[bytes, Exception | None]:
 
 def encoded(figure: Figure) -> bytes:
     """Return the PNG of a figure whose canvas is Agg."""
+    canvas: Any = figure.canvas
+    canvas.draw()
+    return _card(canvas)
+
+
+def _card(canvas: Any) -> bytes:
+    """Return the PNG of an Agg canvas, transparent outside its round corners."""
+    pixels = np.array(canvas.buffer_rgba())
+    inside = [_RADIUS - 0.5 - np.minimum(np.arange(n), np.arange(n)[::-1]) for n in pixels.shape]
+    distance = np.hypot(np.maximum(inside[0][:, None], 0), np.maximum(inside[1], 0))
+    share: NDArray = np.clip(_RADIUS + 0.5 - distance, 0, 1)
+    pixels[..., 3] = pixels[..., 3] * share
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi="figure", facecolor="white")
+    imsave(stream, pixels, format="png", dpi=DPI)
     return stream.getvalue()
 
 
@@ -68,10 +89,11 @@ def error_figure(figure: Figure, error: Exception) -> None:
     figure.text(0.03, 0.95, text, va="top", **font)
 
 
-def error_html(text: str) -> str:
-    """Return an error message as HTML."""
-    style = f"color:{_ERROR_COLOUR};white-space:pre-wrap;line-height:1.3"
-    return f'<div style="{style}">{escape(text)}</div>'
+def error_html(text: str, colour: str = RED) -> str:
+    """Return a message as HTML in a tinted box; :data:`RED` is for errors, `AMBER` for warnings."""
+    box = f"border-left:4px solid {colour};background:{colour}26;padding:3px 8px;border-radius:4px"
+    ink = "color:var(--jp-content-font-color1,inherit);white-space:pre-wrap;line-height:1.3"
+    return f'<div style="{box};{ink}">{escape(text)}</div>'
 
 
 def escape_dollars(text: str) -> str:
@@ -87,7 +109,7 @@ def bundle(live: dict[str, Any] | None, picture: bytes) -> dict[str, Any]:
 def picture_layout(inches: float) -> ipywidgets.Layout:
     """Return the layout of a picture: `DPI` pixels an inch, at most the width of the page."""
     width = f"{round(inches * DPI)}px"
-    return ipywidgets.Layout(width=width, max_width="100%", object_fit="contain", margin="0")
+    return ipywidgets.Layout(width=width, max_width="100%", object_fit="contain", margin="2px")
 
 
 class Coalesced:
@@ -172,7 +194,7 @@ class MarkedPicture(Picture):
     def redraw(self, step: int = 0) -> None:
         """Draw everything, with the mark at `step`, in this thread."""
         with DRAWING:
-            figure = Figure(figsize=self._size, dpi=DPI, facecolor="white")
+            figure = Figure(figsize=self._size, dpi=DPI, facecolor=CARD)
             self._canvas = FigureCanvasAgg(figure)
             try:
                 self._move_mark, self.error = self._draw(figure), None
@@ -190,6 +212,4 @@ class MarkedPicture(Picture):
             self._canvas.restore_region(self._background)
             for artist in self._move_mark(step):
                 self._canvas.figure.draw_artist(artist)
-            stream = io.BytesIO()
-            imsave(stream, self._canvas.buffer_rgba(), format="png", dpi=DPI)
-            self.value = stream.getvalue()
+            self.value = _card(self._canvas)

@@ -7,6 +7,7 @@ not hold up the attack. Another one asks the truth about finished structures.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -29,17 +30,20 @@ from ..committee import Committee
 from ..events import Report, Step
 from ..geometry import Geometry, as_geometry
 from ..plots.molecules import heat
+from ..plots.scene import symbols
+from ..plots.style import plain
 from .attack_player import Truth
 from .background import DONE, LIVE, PAUSED, STOPPING, Background
+from .controls import button, placeholder, row, side_by_side, slider_layout
 from .molecule import Molecule
-from .panel import RunPanel, button, placeholder, row
-from .picture import Coalesced, Picture
+from .panel import RunPanel
+from .picture import FAINT, WARNING, Coalesced, Picture
 
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
 _MEV = 1000.0  # in one eV
 Trace = dict[int, float]  # steps of an attack -> mean uncertainty
 _COLOURS = "yellow to red: uncertainty, up to twice the target"
-_SMALL = "font-size:12px;color:#555;line-height:1.2;text-align:center"
+_SMALL = f"font-size:12px;{FAINT};line-height:1.2;text-align:center"
 
 
 @dataclass(eq=False)
@@ -106,16 +110,16 @@ class TargetPanel(RunPanel):
         self._objective, self._calibration, self._truth = goal, calibration, truth
         self._present_target = 1.5 * heldout  # of the present attack
         self._trace: Trace = {}  # of the present attack
+        self._kept: tuple[int, float] | None = None  # step and uncertainty at its end
         self._latest: tuple[Trace, int, Geometry] | None = None  # with step and structure, to show
         self._writing = threading.Lock()  # two threads write the list, and the later must win
-        self._molecule = Molecule(_VIEW)
-        self._molecule.layout.flex = "0 0 auto"
+        self._molecule = Molecule(size=_VIEW)
         self._curves = Picture(self._draw_curves, _CURVES)
         self._follow, self._ask = Coalesced(self._show_latest, 0.05), Coalesced(self._ask_truth)
         self._list = ipywidgets.HTML()
         legend = ipywidgets.HTML(f'<div style="{_SMALL}">{_COLOURS}</div>')
         view = ipywidgets.VBox([self._molecule, legend])
-        children = [self._controls(), ipywidgets.HBox([view, self._curves]), self._list]
+        children = [self._controls(), side_by_side(view, self._curves), self._list]
         helpers = [self._follow, self._ask, self._curves]
         super().__init__(children, (_VIEW[0] + _CURVES[0], _CURVES[1]), helpers)
         self.background.observe(self._on_state, "state")
@@ -179,11 +183,12 @@ class TargetPanel(RunPanel):
         """Begin or end an attack; it runs under the run's lock, so it must not wait for another."""
         old, new = change["old"], change["new"]
         if old not in LIVE:
-            self._present_target, self._trace = self.target, {}
+            self._present_target, self._trace, self._kept = self.target, {}, None
         if new == DONE and old != STOPPING:
             delivery, step = self.background.records[-1]
             self.deliveries.append(delivery)
             self._latest = (self._trace, step, delivery.geometry)
+            self._kept = step, delivery.predicted
             self._clear_error()
             self._ask.request()
         if self.background.error is not None:
@@ -233,7 +238,8 @@ class TargetPanel(RunPanel):
 
     def _show(self, geometry: Geometry, sigma: NDArray | None) -> None:
         colours = None if sigma is None else heat(sigma, 2 * self._present_target)
-        self._molecule.show(geometry, colours=colours)
+        names = None if sigma is None else symbols(geometry)
+        self._molecule.show(geometry, colours=colours, labels=names)
 
     def _write_list(self) -> None:
         with self._writing:
@@ -242,7 +248,7 @@ class TargetPanel(RunPanel):
 
     def _draw_curves(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.115, right=0.985, top=0.96, bottom=0.15, wspace=0.4)
+        figure.subplots_adjust(left=0.14, right=0.985, top=0.82, bottom=0.15, wspace=0.42)
         self._draw_trace(left)
         if self.deliveries:
             rows = [(d.target, d.actual, d.predicted) for d in self.deliveries]
@@ -256,14 +262,21 @@ class TargetPanel(RunPanel):
     def _draw_trace(self, axes: Axes) -> None:
         steps, sigma = np.array(sorted(self._trace.items()) or [(0, np.nan)]).T
         axes.plot(steps, _MEV * sigma, color=plots.UNCERTAIN, marker="o", ms=3, lw=1.5)
+        if self._kept is not None:
+            step, value = self._kept
+            star = {"color": plots.ADVERSARIAL, "ms": 8, "mec": "white", "zorder": 5}
+            axes.plot(step, _MEV * value, "o", **star, label=f"kept, step {step}")
         axes.axhline(_MEV * self._present_target, color="k", ls="--", lw=1, label="target")
-        axes.axhline(_MEV * self.heldout, color="0.5", ls=":", lw=1.2, label="as structures are")
-        high = 1.35 * _MEV * np.nanmax([self._present_target, self.heldout, *sigma])
-        axes.set(xlim=(0, max(5, steps.max() + 1)), ylim=(0, high))
+        axes.axhline(
+            _MEV * self.heldout, color="0.5", ls=":", lw=1.2, label="unattacked structures"
+        )
+        high = 1.1 * _MEV * np.nanmax([self._present_target, self.heldout, *sigma])
+        axes.set(xlim=(-0.2, max(5, steps.max() + 1)), ylim=(0, high))
         axes.set(xlabel="attack step", ylabel="mean uncertainty (meV/Å)")
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axes.grid(alpha=0.25)
-        plots.framed_legend(axes, place="upper right")
+        style = {"frameon": False, "fontsize": 8, "ncols": 2, "columnspacing": 1.0}
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.28, 1.0), borderaxespad=0.2, **style)
 
     def _draw_static(self, figure: Figure) -> None:
         widths = [_VIEW[0], _CURVES[0]]
@@ -279,8 +292,8 @@ class TargetPanel(RunPanel):
         heldout = _MEV * self.heldout
         limits = {"min": 0.5 * heldout, "max": 4 * heldout, "value": 1.5 * heldout}
         limits["step"] = 10 ** np.floor(np.log10(heldout / 30))
-        look = {"style": {"description_width": "45px"}, "layout": {"width": "380px"}}
-        look |= {"description": "target", "readout_format": ".3g"}
+        look = {"style": {"description_width": "45px"}, "layout": slider_layout(380)}
+        look |= {"description": "target", "readout_format": ".0f"}
         self._slider = ipywidgets.FloatSlider(**limits, **look)
         self._slider.observe(lambda _: self._on_slider(), "value")
         self._multiple = ipywidgets.HTML()
@@ -292,9 +305,15 @@ class TargetPanel(RunPanel):
 
     def _on_slider(self) -> None:
         loss = replace(self._objective, target=self.target)(self.committee)
-        times = f"{self.target / self.heldout:.2f} times the error of structures as they are"
-        warning = f'<span style="color:#922b21">{loss.warning}</span>' if loss.warning else ""
+        times = f"{self.target / self.heldout:.2f} times the error of unattacked structures"
+        warning = f'<span style="{WARNING}">{_in_mev(loss.warning)}</span>' if loss.warning else ""
         self._multiple.value = " &nbsp;·&nbsp; ".join(filter(None, (times, warning)))
+
+
+def _in_mev(warning: str) -> str:
+    """Return a warning of the calibration, which is in eV/angstrom, in the panel's unit."""
+    scaled = re.sub(r"\d+\.?\d*(?:e[+-]\d+)?", lambda m: plain(_MEV * float(m[0])), warning)
+    return escape(scaled.replace("eV/Å", "meV/Å"))
 
 
 def _described(delivery: Delivery) -> str:

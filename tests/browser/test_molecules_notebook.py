@@ -48,7 +48,8 @@ geometries = [a.geometry for a in adversaries] + steps
 points = np.vstack([corners, rng.normal([2, 1.5], 0.4, (31, 2))])
 energies = {"committee": committee.predict(geometries).energy.mean(0).numpy() * 23.06}
 energies["DFT"] = np.linspace(0, 50, 35)
-atlas = Atlas(points, geometries, ["kept"] * 4 + ["path of seed 0"] * 31, energies)
+groups = ["kept"] * 4 + ["path of seed 0"] * 31
+atlas = Atlas(points, geometries, groups, energies, unit="kcal/mol")
 atlas
 """
 

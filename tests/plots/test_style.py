@@ -1,4 +1,4 @@
-"""Colours that can be told apart, legends and tags."""
+"""Colours that can be told apart, and legends."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from agal_toolkit import plots
-from agal_toolkit.plots.style import framed_legend, tag
+from agal_toolkit.plots.style import framed_legend
 
 
 def lightness(colour):
@@ -49,9 +49,3 @@ def test_a_legend_has_a_light_frame_or_is_not_there(axes):
     assert axes.get_legend().get_frame_on()
     assert frame.get_edgecolor()[:3] == pytest.approx((0.85, 0.85, 0.85))
     assert frame.get_alpha() == 0.85
-
-
-def test_tags_lie_over_what_is_drawn(axes):
-    tag(axes, "generation 1")
-    assert axes.texts[0].get_text() == "generation 1"
-    assert axes.texts[0].get_zorder() > 7

@@ -20,7 +20,7 @@ def test_surfaces_show_the_points(axes, generations, drawn):
     assert len(original.get_offsets()) == len(helpers.first_data())
     assert len(earlier.get_offsets()) == len(generations[0].labelled)
     assert new is None or len(new.get_offsets()) == len(generations[1].labelled)
-    assert [text.get_text() for text in axes.texts] == ["generation 2"]
+    assert axes.get_title(loc="left") == "generation 2"
 
 
 def test_the_energy_scale_is_the_same_for_all(axes, generations, drawn, new_axes):

@@ -43,17 +43,17 @@ def test_a_click_shows_the_nearest_structure_with_its_energies_and_its_origin(pa
     assert atlas.chosen == 7
     assert picture(atlas) != before
     assert atlas._trouble.value == ""
-    for text in ("7, NH3", "generation 2", "committee 1", "7.00 kcal/mol", "from: seed", "attack"):
+    for text in ("7, NH3", "generation 2", "committee 1", "7.00 eV", "from: seed", "attack"):
         assert text in atlas._table.value
     np.testing.assert_allclose(atlas._rings[0].get_xydata()[0], parts["points"][7])
 
 
 def test_what_is_not_known_is_said(parts):
-    atlas = Atlas(**parts, unit="eV")
+    atlas = Atlas(**parts, unit="kcal/mol")
     atlas.chosen = 11
     atlas.settle()
     assert "not known" in atlas._table.value
-    assert "11.00 eV" in atlas._table.value
+    assert "11.00 kcal/mol" in atlas._table.value
 
 
 def test_structures_are_turned_onto_the_one_before(parts, rng):

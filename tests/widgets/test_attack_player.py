@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from agal_toolkit import Adam, Attack, Ball, Dataset, Labels, Proposal, Variance
 from agal_toolkit.loop.generation import Generation
+from agal_toolkit.plots.style import plain
 from agal_toolkit.selection import Candidate
 from agal_toolkit.widgets import AttackPlayer
 
@@ -61,7 +62,7 @@ def test_a_step_moves_the_molecule_the_mark_and_the_numbers(committee, adversari
     assert picture(player) != still
     energies = player.energies(player.trace)[:, 2]
     assert (
-        f"energy {energies.mean():.3g} ± {energies.std(ddof=1):.2g} kcal/mol"
+        f"energy {plain(energies.mean())} ± {plain(energies.std(ddof=1))} kcal/mol"
         in player._numbers.value
     )
     assert "kept" not in player._numbers.value
@@ -284,7 +285,7 @@ def test_the_axes_say_their_units(committee, adversaries):
     figure = Figure()
     player._draw_curves(figure)
     assert [axes.get_ylabel() for axes in figure.axes] == [
-        "energy (kcal/mol)",
+        "energy above\nthe start (kcal/mol)",
         r"$\sigma_F$ (kcal/mol/Å)",
         r"$\mathcal{L}_\mathrm{adv}$",
     ]

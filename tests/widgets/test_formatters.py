@@ -6,8 +6,17 @@ import io
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
-from helpers import labels_of, mlp_committee, molecule, network, pair_committee, well_data
+from helpers import (
+    labels_of,
+    mlp_committee,
+    molecule,
+    network,
+    pair_committee,
+    schnet_committee,
+    well_data,
+)
 from IPython.core.interactiveshell import InteractiveShell
 from PIL import Image
 
@@ -21,6 +30,7 @@ from agal_toolkit import (
     Dataset,
     Folds,
     FromDataset,
+    Geometry,
     HessianVector,
     Labels,
     Loop,
@@ -33,6 +43,7 @@ from agal_toolkit import (
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.selection import Candidate
 from agal_toolkit.widgets import formatters
+from agal_toolkit.widgets.energies import above_lowest, lowest_energies
 
 
 def size(picture):
@@ -90,7 +101,10 @@ def test_structures_that_are_not_in_the_plane(rng):
     )
     assert size(formatters.generation_png(turn))[0] == 800
     assert size(formatters.dataset_png(data)) != size(formatters.dataset_png(well_data(rng)))
-    assert formatters.committee_png(committee) is None  # its repr is shown
+    assert formatters.committee_png(committee) is None  # it names no elements: its repr is shown
+    assert size(formatters.committee_png(schnet_committee()))[0] == 820
+    assert size(formatters.geometry_png(data[0])) == (320, 310)
+    assert formatters.geometry_png(well_data(rng)[0]) is None
     size(formatters.dataset_png(Dataset()))
 
 
@@ -119,3 +133,12 @@ def test_a_running_ipython_shows_pictures_and_keeps_the_text(monkeypatch, rng):
 def test_without_ipython_nothing_happens(monkeypatch):
     monkeypatch.setattr(formatters, "get_ipython", lambda: None)
     formatters.register()
+
+
+def test_energies_sit_above_the_lowest_of_their_formula(rng):
+    numbers = [[1, 6], [6, 1], [6, 6]]
+    geometries = [Geometry(positions=rng.normal(size=(2, 3)), numbers=z) for z in numbers]
+    labels = [Labels(energy=e, forces=np.zeros((2, 3))) for e in (-40.0, -39.5, -76.0)]
+    data = Dataset(geometries, labels)
+    lowest = lowest_energies(data, data.energies)
+    np.testing.assert_allclose(above_lowest(data, lowest), [0.0, 0.5, 0.0])

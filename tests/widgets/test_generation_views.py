@@ -11,11 +11,11 @@ from agal_toolkit import Dataset, Labels
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.selection import Candidate
 from agal_toolkit.widgets import Monitor
+from agal_toolkit.widgets.energies import is_surface
 from agal_toolkit.widgets.generation_views import (
     PlaneView,
     StructuresView,
     cached_per_generation,
-    is_surface,
     view_of,
 )
 
@@ -52,17 +52,23 @@ def test_the_data_choose_the_view(rng, molecules):
     assert view.zero == -40.0
 
 
-def test_structures_have_histograms(generation):
+def test_candidates_and_the_most_uncertain_molecule(generation):
     view, (left, right) = StructuresView(), Figure().subplots(1, 2)
     view.prepare([generation])
     view.draw(left, right, [generation], True)
-    assert [text.get_text() for text in left.get_legend().get_texts()] == ["known", "new"]
-    assert sum(bar.get_height() for bar in right.patches) == 4
-    assert "eV/Å" in right.get_xlabel()
+    assert [text.get_text() for text in left.get_legend().get_texts()] == [
+        "energies of the data",
+        "kept",
+    ]
+    expected = generation.committee.predict(list(generation.dataset)).energy.mean(0).numpy() + 40.0
+    np.testing.assert_allclose(left.lines[0].get_xdata(), expected)  # above -40 eV, the lowest
+    assert "eV/Å" in left.get_ylabel()
+    assert len(right.collections) == 1  # the molecule
+    assert "C5: " in right.texts[-1].get_text()
 
 
 def test_a_monitor_of_molecules_needs_no_view(generation):
-    monitor = Monitor({"attack": lambda report: iter([generation])}, generations=1).start().wait()
+    monitor = Monitor({"attack": lambda report: iter([generation])}, generations=1).finish()
     assert isinstance(monitor.view, StructuresView)
     assert monitor._maps.error is None
     assert monitor._curves.error is None

@@ -11,6 +11,7 @@ import threading
 
 import numpy as np
 import pytest
+from ase.build import molecule as ase_molecule
 from helpers import ammonia, crystal, molecule, picture
 
 from agal_toolkit.plots.scene import element_colours
@@ -210,3 +211,12 @@ def test_the_front_end_that_is_installed_is_announced():
         == Molecule()._view._model_module_version
         == _installed()
     )
+
+
+def test_atoms_of_ase_are_shown_at_once():
+    ethanol = ase_molecule("CH3CH2OH")
+    view = Molecule(ethanol)
+    np.testing.assert_allclose(view.geometry.positions, ethanol.positions)
+    assert Molecule().show(ethanol, ghost=ethanol).geometry.numbers.tolist() == [6, 6, 8] + [1] * 6
+    with pytest.raises(TypeError, match=r"expected a Geometry or an ase\.Atoms, got tuple"):
+        Molecule((3.0, 3.0))

@@ -68,7 +68,7 @@ def small(loops, **settings):
 @pytest.fixture(scope="module")
 def finished():
     """A run of two generations of two loops, shown from its end."""
-    return small(pair(np.random.default_rng(3)), generations=2).start().wait()
+    return small(pair(np.random.default_rng(3)), generations=2).finish()
 
 
 def seen(monitor):
@@ -97,7 +97,7 @@ def test_loops_take_turns_and_pictures_follow(rng):
     monitor.resume().wait()
     assert monitor.state == "done"
     assert [len(g) for g in monitor.runs.values()] == [2, 2]
-    assert usable(monitor) == set()
+    assert usable(monitor) == {"Start"}
     assert seen(monitor)[0] != after[0]
     assert monitor._maps.error is None
     assert monitor._curves.error is None
@@ -131,7 +131,8 @@ def test_the_slider_looks_back_and_the_toggle_at_the_other_loop(finished):
 
 def test_a_person_who_looks_back_is_left_alone(rng):
     monitor = small({"adversarial": pair(rng, count=3)["adversarial"]}, generations=3)
-    monitor.step().wait().step().wait()
+    monitor.step().wait()
+    monitor.step().wait()
     monitor._slider.value = 1
     monitor.settle()
     looked_at = seen(monitor)[0]
@@ -179,7 +180,7 @@ def test_what_a_view_computes_holds_up_no_other_picture_and_no_stop(rng):
 def test_a_view_gets_the_generations_of_the_shown_strategy_up_to_the_shown_one(rng):
     view = Slow()
     view.allowed.set()
-    monitor = Monitor(pair(rng), generations=2, view=view).start().wait()
+    monitor = Monitor(pair(rng), generations=2, view=view).finish()
     for strategy, number in (("adversarial", 1), ("random", 2), ("random", 1)):
         monitor._strategy.value, monitor._slider.value = strategy, number
         monitor.settle()
@@ -189,7 +190,7 @@ def test_a_view_gets_the_generations_of_the_shown_strategy_up_to_the_shown_one(r
 def test_a_view_that_cannot_compute_says_so_in_its_place(rng, monkeypatch):
     view = Slow()
     monkeypatch.setattr(view, "prepare", lambda generations: 1 / 0)
-    monitor = Monitor(pair(rng, count=1), generations=1, view=view).start().wait()
+    monitor = Monitor(pair(rng, count=1), generations=1, view=view).finish()
     assert isinstance(monitor._maps.error, ZeroDivisionError)
     assert monitor.state == "done"
     assert view.drawn == []
@@ -202,13 +203,14 @@ def test_a_view_that_cannot_compute_says_so_in_its_place(rng, monkeypatch):
 
 
 def test_stop_and_start_again_reads_what_is_on_disk(rng, tmp_path):
-    monitor = small(pair(rng, tmp_path, count=1), generations=1).step().wait()
+    monitor = small(pair(rng, tmp_path, count=1), generations=1).step()
+    monitor.wait()
     first = monitor.runs["adversarial"][0]
     monitor.stop().wait()
     assert monitor.state == "stopped"
     assert usable(monitor) == {"Start", "Step"}
     assert "stopped" in monitor._badge.value
-    monitor.start().wait()
+    monitor.finish()
     assert monitor.state == "done"
     assert "members" not in monitor.runs["adversarial"][0].seconds
     assert monitor.runs["adversarial"][0].metrics == first.metrics
@@ -260,11 +262,12 @@ def test_the_trouble_of_a_run_is_forgotten_when_another_begins(rng):
 
     monitor = small({name: second_time}, generations=1)
     with pytest.raises(RuntimeError, match="disk full"):
-        monitor.start().wait()
+        monitor.finish()
     assert "disk full" in monitor._trouble.value
     monitor.start()
     assert monitor._trouble.value == ""
-    assert monitor.wait().state == "done"
+    monitor.wait()
+    assert monitor.state == "done"
     assert monitor._trouble.value == ""
 
 
@@ -273,7 +276,7 @@ def test_a_drawing_that_fails_says_so_in_its_place_and_the_run_goes_on(rng, monk
         raise ZeroDivisionError("no points to draw")
 
     monitor = small(pair(rng), generations=2)
-    monkeypatch.setattr("agal_toolkit.widgets.monitor.plots.data_curves", fail)
+    monkeypatch.setattr("agal_toolkit.plots.data_curves", fail)
     empty = seen(monitor)[1]
     monitor.step().wait()
     assert isinstance(monitor._curves.error, ZeroDivisionError)
@@ -304,9 +307,109 @@ def test_static_readers_get_a_picture(rng, finished):
     after = base64.b64decode(bundle["image/png"])
     before = base64.b64decode(small(pair(rng))._repr_mimebundle_()["image/png"])
     assert before != after
-    pixels = np.asarray(Image.open(io.BytesIO(after)).convert("RGB"))
+    pixels = np.asarray(Image.open(io.BytesIO(after)))
     assert pixels.shape[1] <= 850
-    assert (pixels[0] == 255).all()
+    assert (pixels[0, 20:-20] == (247, 247, 247, 255)).all()
+    assert pixels[0, 0, 3] == pixels[-1, -1, 3] == 0  # round corners on any page
+
+
+def endless(rng, seed=0):
+    """A loop and its data."""
+    data = well_data(rng)
+    trainer = TorchTrainer(network=partial(network, width=8), epochs=3, batch_size=16)
+    folds = Folds(train=0.8, valid=0.2)
+    recipe = Recipe(trainer=trainer, sampler=FromDataset(4), members=2, folds=folds)
+    return Loop(recipe, Reference(labels_of, settings={"well": 1}), seed=seed), data
+
+
+def test_a_shorter_loop_leaves_newest_ticked(rng):
+    """A smaller largest value moves the slider, which is not a person who looks back."""
+    monitor = small(pair(rng), generations=2)
+    for _ in range(3):
+        monitor.step().wait()
+    assert [len(turns) for turns in monitor.runs.values()] == [2, 1]
+    for strategy, count in (("random", 1), ("adversarial", 2)):
+        monitor._strategy.value = strategy
+        monitor.settle()
+        assert monitor._newest.value
+        assert monitor._slider.value == monitor._slider.max == count
+    monitor.stop().wait()
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_a_finished_panel_goes_on(rng, tmp_path, stored):
+    loop, data = endless(rng)
+    folder = tmp_path / "run" if stored else None
+    monitor = small(loop, dataset=data, directory=folder, generations=1).finish()
+    first = monitor.runs["loop"][0]
+    seconds = monitor._earlier
+    assert seconds > 0
+    monitor._further.value = 2
+    monitor._buttons["Start"].click()
+    monitor.wait()
+    assert [turn.index for turn in monitor.runs["loop"]] == [0, 1, 2]
+    assert monitor.runs["loop"][0] is first  # not computed again
+    assert monitor._earlier > seconds
+    assert "all 3 generations" in monitor._where.value
+    expected = list(until(loop.generations(data), count=3))
+    for mine, theirs in zip(monitor.runs["loop"], expected, strict=True):
+        np.testing.assert_array_equal(mine.grown.energies, theirs.grown.energies)
+
+
+def test_loops_that_cannot_go_on_are_named(rng):
+    loops = pair(rng, count=1)
+    monitor = small(loops, generations=2).finish()
+    assert monitor.state == "done"
+    assert "adversarial, random ended before the planned number" in monitor._trouble.value
+
+
+def test_the_time_outlives_a_stop(rng, tmp_path):
+    loop, data = endless(rng)
+    monitor = small(loop, dataset=data, directory=tmp_path / "run", generations=3).step()
+    monitor.wait()
+    monitor.stop().wait()
+    worked = monitor.background.seconds
+    monitor._earlier += 60.0  # as if it had taken a minute
+    monitor.step().wait()
+    monitor.step().wait()  # the first is read
+    assert monitor._earlier >= 60.0 + worked
+    assert monitor._time.value.startswith("1:0")
+    assert "left" in monitor._time.value
+    assert "Run this cell again" in monitor._badge.value  # an honest "paused"
+    monitor.stop().wait()
+    assert "Run this cell again" not in monitor._badge.value
+
+
+def test_several_loops_have_folders_of_their_own(rng, tmp_path):
+    (one, data), (two, _) = endless(rng), endless(rng, seed=1)
+    monitor = small({"a": one, "b": two.generations}, dataset=data, directory=tmp_path)
+    monitor.step().wait()
+    monitor.step().wait()
+    monitor.stop().wait()
+    assert sorted(folder.name for folder in tmp_path.iterdir()) == ["a", "b"]
+
+
+@pytest.mark.parametrize("wrong", ["loop", "method", "iterator", "two arguments"])
+def test_what_is_no_loop_is_refused_before_the_start(rng, wrong):
+    loop, data = endless(rng)
+    loops = {
+        "loop": loop,
+        "method": {"a": loop.generations},
+        "iterator": {"a": loop.generations(data)},
+        "two arguments": {"a": lambda report, other: None},
+    }[wrong]
+    with pytest.raises(TypeError, match=r'Monitor\(loop, dataset, "runs/first", generations=5\)'):
+        Monitor(loops)
+
+
+def test_loops_without_test_data_have_the_error_on_what_is_new(rng):
+    from agal_toolkit.widgets.run_pictures import new_error
+
+    loop, data = endless(rng)
+    (turn,) = until(loop.generations(data), count=1)
+    forces = turn.committee.predict(turn.labelled.geometries).forces.mean(0).numpy()
+    true = np.concatenate([labels.forces for labels in turn.labelled.labels])
+    assert new_error(turn) == pytest.approx(np.sqrt(np.mean((forces - true) ** 2)))
 
 
 def test_no_loops_is_an_error():

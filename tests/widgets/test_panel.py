@@ -9,7 +9,8 @@ import pytest
 
 from agal_toolkit import widgets
 from agal_toolkit.widgets.background import Background
-from agal_toolkit.widgets.panel import Panel, RunPanel, button
+from agal_toolkit.widgets.controls import button
+from agal_toolkit.widgets.panel import Panel, RunPanel
 from agal_toolkit.widgets.picture import Coalesced, Picture
 
 
@@ -49,15 +50,18 @@ def test_settle_waits_for_what_was_requested():
 
 def test_without_a_run_the_buttons_do_nothing():
     panel = Counting()
-    assert panel.start().pause().resume().step().stop().wait().state == "idle"
+    assert panel.start().pause().resume().step().stop().state == "idle"
+    assert panel.wait() is None  # a cell that ends with it shows the panel only once
 
 
 def test_a_panel_steers_its_run():
     panel = Counting(Background(lambda report: iter(range(3))))
-    assert panel.step().wait().state == "paused"
+    panel.step().wait()
+    assert panel.state == "paused"
     assert panel.background.records == (0,)
     panel.drawing.request()
-    assert panel.resume().wait().state == "done"
+    panel.resume().wait()
+    assert panel.state == "done"
     assert panel.drawn == [True]
     failing = Counting(Background(fail)).start()
     with pytest.raises(ValueError, match="no <more>"):

@@ -244,6 +244,8 @@ class Sampled:
             self.groups,
             {"DFT": np.concatenate(list(self.energies.values()))},
             colours={kind: self.looks[kind].colour for kind in self.sets},
+            axes=("UMAP 1", "UMAP 2"),
+            unit="kcal/mol",
         )
 
     def show_energies(self) -> None:
