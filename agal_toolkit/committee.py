@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator
 from numpy.random import Generator
 from numpy.typing import ArrayLike
-from torch import Tensor
+from torch import Tensor, nn
 
 from .batch import Batch, Prediction, concatenate
 from .dataset import PARTICLES, TRAIN, Dataset, chunks
@@ -48,6 +48,9 @@ class Committee:
         members: Members | Iterable[Potential | Calculator],
         calibration: Calibration | None = None,
     ) -> None:
+        if isinstance(members, nn.Module):
+            wrong = f"members are the module {type(members).__name__}, which gives energies only"
+            raise TypeError(f"{wrong}: give Stacked(module)")
         if isinstance(members, Iterable):
             calculators = (
                 CalculatorPotential(p) if isinstance(p, Calculator) else p for p in members
@@ -66,6 +69,9 @@ class Committee:
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
         """Predict energies (M, B), forces (M, N, d) and stresses (M, B, d, d) of a batch."""
+        if not isinstance(batch, Batch):
+            wrong = f"a committee is called with a Batch, not with a {type(batch).__name__}"
+            raise TypeError(f"{wrong}: call committee.predict(structures), or Batch.of(structures)")
         return self.members(batch, graph=graph)
 
     @property
@@ -78,14 +84,16 @@ class Committee:
         return Batch.of(structures, self.device)
 
     def predict(
-        self, structures: Sequence[Geometry | Atoms], particles: int = PARTICLES
+        self, structures: Sequence[Geometry | Atoms] | Geometry | Atoms, particles: int = PARTICLES
     ) -> Prediction:
         """Predict structures with every member; the result is on the CPU, in float64.
 
         Args:
-            structures: at least one.
+            structures: one, or a sequence of at least one.
             particles: evaluated at a time; a larger structure is evaluated by itself.
         """
+        if isinstance(structures, (Geometry, Atoms)):
+            structures = [structures]
         if not len(structures):
             raise ValueError("there is nothing to predict: give at least one structure")
         parts = chunks([len(structure) for structure in structures], particles)
@@ -185,6 +193,11 @@ class Mean:
     """The average of a committee's members (Schwalbe-Koda 2021, Eqs. 9-10), as one potential."""
 
     committee: Committee
+
+    @property
+    def device(self) -> torch.device:
+        """The device that batches must be on."""
+        return self.committee.device
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
         return self.committee(batch, graph=graph).mean()

@@ -129,9 +129,20 @@ def to_settings(value: Any, where: str = "settings") -> Any:
 
 def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
     """Return the fields of a dataclass instance that take part in equality, as plain JSON."""
-    names = [field.name for field in fields(value) if field.compare]
-    plain = {name: to_settings(getattr(value, name), f"{where}.{name}") for name in names}
+    plain = {}
+    for field in fields(value):
+        if field.compare:
+            item = to_settings(getattr(value, field.name), f"{where}.{field.name}")
+            real = "float" in str(field.type) and "int" not in str(field.type)
+            plain[field.name] = _floats(item) if real else item
     return _without_old(name_of(type(value)), plain)
+
+
+def _floats(item: Any) -> Any:
+    """Return JSON with floats for whole numbers, so that 300 and 300.0 are one setting."""
+    if isinstance(item, list):
+        return [_floats(part) for part in item]
+    return float(item) if isinstance(item, int) and not isinstance(item, bool) else item
 
 
 def _without_old(name: str, plain: dict[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,13 @@ from ase.calculators.lj import LennardJones
 from agal_toolkit.batch import Batch
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import points
-from agal_toolkit.potentials import Differentiable, Separate, Stacked
+from agal_toolkit.potentials import (
+    Differentiable,
+    PotentialCalculator,
+    SchNet,
+    Separate,
+    Stacked,
+)
 
 
 def test_members_of_any_kind(rng):
@@ -210,3 +216,26 @@ def test_the_percentile_of_component_variances(rng):
 
 def test_the_repr_counts_members():
     assert repr(helpers.mlp_committee(3)).startswith("Committee of 3: Stacked(3 x MLP(2 - 16")
+
+
+def test_what_a_person_gives_first_works_or_names_the_remedy(rng):
+    atoms = bulk("Ar", cubic=True)
+    atoms.rattle(0.1, rng=rng)
+    committee = Committee(LennardJones(sigma=3.4, epsilon=e) for e in (0.1, 0.2))
+    said = committee.predict(atoms)
+    assert said.energy.shape == (2, 1)
+    atoms.calc = PotentialCalculator(committee)
+    assert atoms.get_potential_energy() == pytest.approx(float(said.energy.mean()))
+    np.testing.assert_allclose(atoms.get_forces(), said.forces.mean(0).numpy())
+    with pytest.raises(TypeError, match=r"not with a Atoms: call committee\.predict"):
+        committee(atoms)
+    net = SchNet(["H", "C"], [0, 1], features=4, filters=4)
+    assert torch.equal(net.embedding, SchNet([1, 6], [0, 1], features=4, filters=4).embedding)
+    with pytest.raises(ValueError, match=r"elements \['Hx'\] do not exist"):
+        SchNet(["Hx"], [0])
+    with pytest.raises(TypeError, match=r"potential 0 is the module SchNet.*Stacked\(module\)"):
+        Committee([net])
+    with pytest.raises(TypeError, match=r"module SchNet, which gives energies only: give Stacked"):
+        Committee(net)
+    with pytest.raises(TypeError, match="potential 0 is a str, expected a callable"):
+        Committee(["a"])

@@ -25,12 +25,12 @@ from ..dataset import Dataset
 from ..events import Progress, Report, ignore
 from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
-from ..potentials.protocol import Potential
+from ..potentials.protocol import Potential, device_of
 from ..references.molecules import relaxed_positions
 from ..selection import euclidean
 
 Model = Potential | Calculator
-Device = torch.device | str
+Device = torch.device | str | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ class NudgedElasticBand:
         last: Geometry,
         *,
         start: Sequence[Geometry] | None = None,
-        device: Device = "cpu",
+        device: Device = None,
         report: Report = ignore,
     ) -> ReactionPath:
         """Return the path from `first` to `last`, which do not move.
@@ -117,7 +117,7 @@ class NudgedElasticBand:
             first: One end; for a meaningful barrier a minimum, see :func:`relaxed`.
             last: The other end, its particles in the same order.
             start: Images to start from, of which the ends are not used; None interpolates.
-            device: Where the potential computes; for a committee its ``device``.
+            device: where the potential computes; None asks it.
             report: Receives a Progress at each step.
 
         Raises:
@@ -171,7 +171,8 @@ class _Band(NEB):
         super().__init__(images, k=spring, method="improvedtangent")
         is_calculator = isinstance(potential, Calculator)
         self._potential = CalculatorPotential(potential) if is_calculator else potential
-        self._like, self._device, self._evaluated = like, device, None
+        self._like, self._evaluated = like, None
+        self._device = device_of(self._potential) if device is None else device
         self._evaluate([images[0], images[-1]])
 
     def _evaluate(self, images: list[Atoms]) -> None:
@@ -210,7 +211,7 @@ def relaxed(
     *,
     fmax: float = 0.01,
     steps: int = 500,
-    device: Device = "cpu",
+    device: Device = None,
 ) -> Geometry:
     """Return the minimum that FIRE reaches from `geometry` at a fixed cell.
 

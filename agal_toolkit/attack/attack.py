@@ -177,7 +177,7 @@ class Attack:
             committee,
             loss,
             geometries,
-            torch.tensor(rng.normal(0.0, self.start, shape)),
+            torch.from_numpy(rng.normal(0.0, self.start, shape)),
             gradient=self.gradient,
             bound=self.bound,
             cell=self.cell,

@@ -220,11 +220,13 @@ class HessianVector(Gradient):
             NotConservative: a share above `asymmetry`, rounding set aside; names the member.
         """
         batch, _ = batch.take(torch.arange(min(8, len(batch)), device=batch.positions.device))
-        generator = generator or torch.Generator().manual_seed(0)
+        generator = generator or torch.Generator("cpu").manual_seed(0)
         prediction = committee(batch)
         forces, noise = prediction.forces.double(), committee.noise(batch, prediction)
         step = self._step(prediction.forces.dtype, noise[:, 1])
-        normal = partial(torch.randn, forces.shape, generator=generator, dtype=torch.float64)
+        normal = partial(
+            torch.randn, forces.shape, generator=generator, dtype=torch.float64, device="cpu"
+        )
         directions = [normal().to(forces.device) for _ in range(3)]
         frame = Frame(batch, torch.zeros_like(batch.positions))
         sides = [_sides(committee, frame, u, None, step) for u in directions]
@@ -249,11 +251,12 @@ class HessianVector(Gradient):
             )
 
         # (M, 3, B) slopes of energies along the directions, and those that forces promise
-        scale, energies = (torch.stack([side[i] for side in sides], 1) for i in (0, 1))
-        ahead, behind = energies.double().chunk(2, dim=2)
+        scale = torch.stack([h for h, *_ in sides], 1)
+        energies = torch.stack([energy for _, energy, *_ in sides], 1).double()
+        ahead, behind = energies.chunk(2, dim=2)
         slopes = (ahead - behind) / (2 * scale)
         promised = torch.stack([-batch.sum((forces * u).sum(-1)) for u in directions], 1)
-        rounding = torch.maximum(eps * energies.double().abs().amax((1, 2)), noise[:, 0])
+        rounding = torch.maximum(eps * energies.abs().amax((1, 2)), noise[:, 0])
         error = (slopes - promised).abs() - (4 * rounding)[:, None, None] / scale
         size = (slopes.abs() + promised.abs()).sum((1, 2))
         share = torch.nan_to_num(error.clamp(min=0).sum((1, 2)) / size.clamp(min=1e-300))
@@ -326,7 +329,7 @@ def _nearby(
     frame: Frame, scale: Tensor, v_stretch: Tensor | None, step: float | Tensor
 ) -> Nearby | None:
     """Return the centre of both sides, from which all members take their neighbours."""
-    shift, strain = torch.as_tensor(step).max(), 0.0
+    shift, strain = float(torch.as_tensor(step, device=scale.device).max()), 0.0
     if v_stretch is not None and frame.stretch is not None:
         # x' = (x + shift)(stretch + change): vectors change by stretch^-1 change
         change = torch.where(scale > 0, scale * v_stretch.flatten(-2).norm(dim=-1), 0.0)

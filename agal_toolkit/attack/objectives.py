@@ -68,9 +68,9 @@ class BoltzmannVariance:
                 "the partition function of Eq. 3 needs labelled data: the data set is empty, give"
                 " one with structures of the training role"
             )
-        energies = torch.tensor(training.energies)
+        energies = torch.from_numpy(training.energies)
         if self.per_atom:
-            energies = energies / torch.tensor([len(geometry) for geometry in training])
+            energies = energies / energies.new_tensor([len(geometry) for geometry in training])
         groups: dict[Composition, list[int]] = {}
         for index, geometry in enumerate(training):
             groups.setdefault(_composition(geometry.numbers, geometry.charge), []).append(index)

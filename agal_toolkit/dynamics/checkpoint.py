@@ -76,7 +76,7 @@ class Checkpoint:
         recording = Recording.of(replicas)
         recording.moving, recording.step = head["moving"], head["step"]
         recording.stopped = {int(replica): reason for replica, reason in head["stopped"].items()}
-        recording.at_start = torch.tensor(arrays.pop("at_start"))
+        recording.at_start = torch.from_numpy(arrays.pop("at_start"))
         for replica in range(replicas):
             columns = [arrays.pop(f"{replica} {name}") for name in PER_FRAME]
             recording.frames[replica] = list(zip(*columns, strict=True))

@@ -185,7 +185,7 @@ class AseEngine:
         pressure: float,
         damping: float,
         pressure_damping: float,
-        device: torch.device | str,
+        device: torch.device | str | None,
     ) -> None:
         from ase.md.nose_hoover_chain import IsotropicMTKNPT
 
@@ -231,13 +231,10 @@ class AseEngine:
         batch = Batch(owner=torch.cat([b.owner + i for i, b in enumerate(batches)]), **joined)
         prediction = concatenate([recorded.prediction for recorded in self.potentials])
         all_atoms = [simulation.atoms for simulation in self.simulations]
-        kinetic = torch.tensor(
-            [atoms.get_kinetic_energy() for atoms in all_atoms],
-            dtype=torch.float64,
-            device=batch.positions.device,
-        )
-        velocities = torch.tensor(np.concatenate([atoms.get_velocities() for atoms in all_atoms]))
-        return batch, prediction, kinetic, velocities
+        energies = np.array([atoms.get_kinetic_energy() for atoms in all_atoms])
+        velocities = np.concatenate([atoms.get_velocities() for atoms in all_atoms])
+        kinetic, moving = (batch.positions.new_tensor(x) for x in (energies, velocities))
+        return batch, prediction, kinetic, moving
 
     def select(self, indices: list[int]) -> None:
         """Continue with these replicas only, at least one."""

@@ -83,7 +83,7 @@ def nve(
     watch: Watch = Watch(),
     rng: Generator | None = None,
     velocities: Sequence[NDArray] | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     report: Report = ignore,
     checkpoint: Checkpoint | None = None,
 ) -> list[Frames]:
@@ -102,7 +102,7 @@ def nve(
         rng: draws the velocities; not needed if they are given.
         velocities: R times (n, d), angstrom/fs, used instead of drawn ones, for example those of
             earlier frames; thermostats begin anew.
-        device: where the potential computes; for a committee its ``device``.
+        device: where the potential computes; None asks it.
         report: receives a Progress at each frame.
         checkpoint: keeps the simulation on its way; with it, a call goes on where an earlier one
             of the same arguments was killed, to the same end.
@@ -131,7 +131,7 @@ def nvt(
     watch: Watch = Watch(),
     rng: Generator | None = None,
     velocities: Sequence[NDArray] | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     report: Report = ignore,
     checkpoint: Checkpoint | None = None,
 ) -> list[Frames]:
@@ -179,7 +179,7 @@ def npt(
     watch: Watch = Watch(),
     rng: Generator | None = None,
     velocities: Sequence[NDArray] | None = None,
-    device: torch.device | str = "cpu",
+    device: torch.device | str | None = None,
     report: Report = ignore,
     checkpoint: Checkpoint | None = None,
 ) -> list[Frames]:
@@ -239,7 +239,7 @@ def _run(
         energies = torch.stack([prediction.energy.double(), kinetic])
         if recording.at_start is None:
             recording.at_start = energies
-        departure = (energies - recording.at_start).abs().amax(0)
+        departure = (energies - recording.at_start.to(energies.device)).abs().amax(0)
         check = last or step % watch.check == 0
         reasons = watch.reasons(batch, prediction, departure, check)
         moving = recording.moving

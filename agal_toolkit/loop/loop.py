@@ -75,6 +75,10 @@ class Loop:
             raise ValueError(f"seed is {self.seed}: give one that is not negative")
         object.__setattr__(self, "metrics", MappingProxyType(dict(self.metrics)))
 
+    def __reduce__(self) -> tuple:
+        # a read-only mapping cannot be pickled
+        return partial(Loop, **(vars(self) | {"metrics": dict(self.metrics)})), ()
+
     def recipe_of(self, generation: int) -> Recipe:
         """Return the recipe of a generation."""
         return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(generation)

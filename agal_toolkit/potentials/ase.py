@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..batch import Batch, Prediction
 from ..geometry import OURS, Geometry, state_of
-from .protocol import NoGraph, Potential
+from .protocol import Members, NoGraph, Potential, device_of
 
 # A calculator remembers one geometry: threads take turns with it.
 _LOCKS: WeakKeyDictionary[Calculator, Any] = WeakKeyDictionary()
@@ -78,8 +78,8 @@ class CalculatorPotential:
         """
         if self.calculator not in _NOISE:
             batch, _ = batch.take(torch.arange(min(8, len(batch)), device=batch.positions.device))
-            move = torch.randn(batch.positions.shape, generator=torch.Generator().manual_seed(0))
-            move = (1e-6 * move / move.norm(dim=-1).max()).to(batch.positions)
+            draws = np.random.default_rng(0).normal(size=batch.positions.shape)
+            move = batch.positions.new_tensor(1e-6 * draws / np.linalg.norm(draws, axis=-1).max())
             before, here, after = (self(batch.at(batch.positions + k * move)) for k in (-1, 0, 1))
             energy = before.energy - 2 * here.energy + after.energy
             forces = before.forces - 2 * here.forces + after.forces
@@ -142,24 +142,24 @@ class PotentialCalculator(GeometryCalculator):
     Charge and multiplicity are read as :meth:`Geometry.from_ase` does.
 
     Args:
-        potential: for example a committee's ``mean``.
+        potential: any potential, or a committee, whose members are averaged.
         dimension: 3, or fewer for a model surface, whose remaining coordinates are then ignored.
         replicas: the atoms are this many independent copies of one geometry, one after the other,
             evaluated as one batch, so that ASE moves all of them; the energy is their sum.
-        device: of the potential.
+        device: where the potential computes; None asks it.
     """
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Potential | Members,
         *,
         dimension: int = 3,
         replicas: int = 1,
-        device: torch.device | str = "cpu",
+        device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
-        self.potential, self.dimension = potential, dimension
-        self.replicas, self.device = replicas, device
+        self.potential, self.dimension, self.replicas = potential, dimension, replicas
+        self.device = device_of(potential) if device is None else device
 
     def calculate(
         self,
@@ -184,6 +184,8 @@ class PotentialCalculator(GeometryCalculator):
             multiplicity=torch.full((copies,), multiplicity, device=self.device),
         )
         prediction = self.potential(batch)
+        if prediction.energy.ndim > 1:
+            prediction = prediction.mean()
         energies = prediction.energy.double().cpu().numpy()
         single = copies == 1 and self.atoms.pbc.all()
         stress = prediction.stress[0].double().cpu().numpy() if single else None

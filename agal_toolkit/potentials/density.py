@@ -10,8 +10,9 @@ the chain rule: the members' slopes in the density, times the density's in each 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -40,7 +41,7 @@ class DensityNet(SlopedEnergy):
     trainer fit one.
 
     Args:
-        elements: atomic numbers that the network knows.
+        elements: atomic numbers or symbols that the network knows.
         seeds: one integer for each member; a member's weights depend on its seed alone.
         radial: number of functions of the distance.
         channels: mixtures that a member makes of elements and radial functions.
@@ -57,7 +58,7 @@ class DensityNet(SlopedEnergy):
 
     def __init__(
         self,
-        elements: Sequence[int],
+        elements: Sequence[int | str],
         seeds: Sequence[int],
         *,
         radial: int = 12,
@@ -73,18 +74,17 @@ class DensityNet(SlopedEnergy):
             raise ValueError(f"{sizes}, layers={layers} not negative, cutoff={cutoff} positive")
         self.elements, self.cutoff = Elements(elements, "DensityNet"), float(cutoff)
         self.radial, self.channels = radial, channels
-        self.register_buffer("degrees", torch.tensor(DEGREES), persistent=False)
+        self.register_buffer("degrees", torch.tensor(DEGREES, device="cpu"), persistent=False)
         kinds, members = len(self.elements), len(seeds)
-        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
+        single: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
 
         def normal(*shape: int, scale: float) -> nn.Parameter:
-            values = torch.stack(
-                [torch.randn(*shape, generator=g, dtype=torch.float32) for g in generators]
-            )
+            values = torch.stack([torch.randn(*shape, generator=g, **single) for g in generators])
             return nn.Parameter(values.to(dtype) * scale)
 
         def zeros() -> nn.Parameter:
-            return nn.Parameter(torch.zeros(members, kinds, 1, hidden, dtype=dtype))
+            return nn.Parameter(torch.zeros(members, kinds, 1, hidden, dtype=dtype, device="cpu"))
 
         self.mix = normal(kinds, 3, kinds * radial, channels, scale=1 / math.sqrt(kinds * radial))
         self.first = normal(kinds, 4 * channels, hidden, scale=1 / math.sqrt(4 * channels))
@@ -95,24 +95,22 @@ class DensityNet(SlopedEnergy):
         self.inner_bias = nn.ParameterList([zeros() for _ in range(layers)])
         self.last = normal(kinds, hidden, 1, scale=scale)
 
+    def forward(self, batch: Batch) -> Tensor:
+        """Return energies (M, B), eV, of positions (M, N, d), or (N, d) if members see the same."""
+        positions = batch.positions.expand(len(self.mix), *batch.positions.shape[-2:])
+        batch = replace(batch, positions=positions)
+        kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
+        seen, A, *_ = self._expansion(batch, kinds, pairs)
+        atoms = self._atoms(A.expand(len(self.mix), *A.shape[1:]), kinds)
+        return batch.sum(atoms + nan_where_invalid(seen).to(atoms.dtype))
+
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return energies (M, B), dE/dx (M, N, d) and dE/d strain (M, B, d, d).
 
         They are twice differentiable where gradients are recorded.
         """
         kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
-        # L = 1 where all members see the same positions and cell, L = M where they do not
-        cell = batch.cell if batch.cell.ndim == 3 else batch.cell[:1]
-        same_cell = batch.cell.ndim == 3 or batch.cell.stride(0) == 0
-        shared = batch.positions.stride(0) == 0 and same_cell
-        seen = batch.at(batch.positions[:1], cell) if shared else batch
-        vectors = pairs.vectors(seen)
-        lengths = pairs.distances(vectors, seen)
-        dtype = self.mix.dtype
-        directions = (vectors / lengths.unsqueeze(-1)).to(dtype)
-        terms, term_slopes = self._pair_terms(directions, lengths.to(dtype))
-        parity = 1 - 2 * (self.degrees % 2).to(dtype)
-        A = self._density(terms, parity, kinds, pairs)
+        seen, A, parity, vectors, lengths, term_slopes = self._expansion(batch, kinds, pairs)
         # The members' part, with its slope in A by a reverse pass
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
@@ -127,17 +125,34 @@ class DensityNet(SlopedEnergy):
         dE_dx = vectors.new_zeros(len(dE_dA), *batch.positions.shape[-2:])
         dE_dstrain = vectors.new_zeros(len(dE_dA), len(batch), *batch.cell.shape[-2:])
         for z in range(len(self.elements)):
-            padded = _PaddedNeighbours.of(pairs, kinds == z, filler)
-            if not padded.pair.numel():
-                continue
-            dE_dv = padded.slopes(dE_dA[:, :, z], parity, term_slopes).to(vectors.dtype)
-            dE_dx = dE_dx - dE_dv.sum(2)
-            dE_dx = dE_dx.index_add(-2, padded.other.flatten(), dE_dv.flatten(1, 2))
-            if batch.pbc.any():
-                virials = padded.vectors(vectors).mT @ dE_dv
-                dE_dstrain = dE_dstrain.index_add(1, batch.owner, virials)
+            for padded in _PaddedNeighbours.groups(pairs, kinds == z, filler):
+                own = dE_dA[:, padded.atom, z]
+                dE_dv = padded.slopes(own, parity, term_slopes).to(vectors.dtype)
+                dE_dx = dE_dx.index_add(-2, padded.atom, dE_dv.sum(2), alpha=-1)
+                dE_dx = dE_dx.index_add(-2, padded.other.flatten(), dE_dv.flatten(1, 2))
+                if batch.pbc.any():
+                    virials = padded.vectors(vectors).mT @ dE_dv
+                    dE_dstrain = dE_dstrain.index_add(1, batch.owner[padded.atom], virials)
         energies = batch.sum(atoms + nan_where_invalid(seen).to(atoms.dtype))
         return energies, dE_dx, dE_dstrain if batch.pbc.any() else None
+
+    def _expansion(
+        self, batch: Batch, kinds: Tensor, pairs: Pairs
+    ) -> tuple[Batch, Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Return A (L, N, S, n, 9) and what its slopes need; L = 1 where members see the same."""
+        # L = 1 where all members see the same positions and cell, L = M where they do not
+        cell = batch.cell if batch.cell.ndim == 3 else batch.cell[:1]
+        same_cell = batch.cell.ndim == 3 or batch.cell.stride(0) == 0
+        shared = batch.positions.stride(0) == 0 and same_cell
+        seen = batch.at(batch.positions[:1], cell) if shared else batch
+        vectors = pairs.vectors(seen)
+        lengths = pairs.distances(vectors, seen)
+        dtype = self.mix.dtype
+        directions = (vectors / lengths.unsqueeze(-1)).to(dtype)
+        terms, term_slopes = self._pair_terms(directions, lengths.to(dtype))
+        parity = 1 - 2 * (self.degrees % 2).to(dtype)
+        A = self._density(terms, parity, kinds, pairs)
+        return seen, A, parity, vectors, lengths, term_slopes
 
     def _pair_terms(self, u: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
         """Return R_n(r) Y_lm(u) (L, P, n, 9) and its slopes in the pair's vector r u.
@@ -209,29 +224,44 @@ class _PaddedNeighbours:
     would be by far the largest arrays. Padding points at a pair of finite length: 0 * NaN is NaN.
     """
 
+    atom: Tensor  # (N,) index of the atom in the batch
     pair: Tensor  # (N, K) index of the pair
     other: Tensor  # (N, K) index of the neighbour
     reversed: Tensor  # (N, K) True where the atom is the second of its pair
     mask: Tensor  # (N, K) False where the entry is padding
 
     @classmethod
-    def of(cls, pairs: Pairs, chosen: Tensor, filler: Tensor | int) -> _PaddedNeighbours:
-        """Collect the `chosen` (N,) neighbours of all atoms; padding points at pair `filler`."""
+    def groups(
+        cls, pairs: Pairs, chosen: Tensor, filler: Tensor | int
+    ) -> Iterator[_PaddedNeighbours]:
+        """Yield the atoms that have `chosen` (N,) neighbours; padding points at pair `filler`.
+
+        They are one group, unless few atoms have many neighbours: atoms with at most half as many
+        are then apart, so that a crystal's do not pad those of a thousand molecules.
+        """
         first, second = pairs.first, pairs.second
         centre, other = torch.cat([first, second]), torch.cat([second, first])
         entries = torch.nonzero(chosen[other]).flatten()
         entries = entries[torch.argsort(centre[entries], stable=True)]
-        row, atoms = centre[entries], len(chosen)
-        counts = torch.bincount(row, minlength=atoms)
-        most = int(counts.max()) if len(row) else 0
+        row = centre[entries]
+        counts = torch.bincount(row, minlength=len(chosen))
         column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        zeros, place = torch.zeros(atoms, most, dtype=torch.int64, device=row.device), (row, column)
-        return cls(
-            pair=(zeros + filler).index_put(place, entries % len(first)),
-            other=zeros.index_put(place, other[entries]),
-            reversed=zeros.index_put(place, entries // len(first)).bool(),
-            mask=zeros.index_put(place, torch.ones_like(row)).bool(),
-        )
+        atoms = counts.bincount().tolist()  # how many atoms have 0, 1, 2, ... neighbours
+        while most := max((k for k in range(len(atoms)) if atoms[k]), default=0):
+            wasteful = sum(atoms[1:]) * most > 3 * sum(k * n for k, n in enumerate(atoms))
+            least = most // 2 if wasteful else 0
+            inside = (counts > least) & (counts <= most)
+            atom, here = torch.nonzero(inside).flatten(), inside[row]
+            place = (inside.cumsum(0) - 1)[row[here]], column[here]
+            entry, zeros = entries[here], row.new_zeros(len(atom), most)
+            yield cls(
+                atom=atom,
+                pair=(zeros + filler).index_put(place, entry % len(first)),
+                other=zeros.index_put(place, other[entry]),
+                reversed=zeros.index_put(place, entry // len(first)).bool(),
+                mask=zeros.index_put(place, torch.ones_like(entry)).bool(),
+            )
+            atoms = atoms[: least + 1]
 
     def vectors(self, vectors: Tensor) -> Tensor:
         """Return vectors (L, N, K, d) to the neighbours from the pairs' (L, P, d); padding too."""

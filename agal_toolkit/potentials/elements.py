@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 from torch import Tensor, nn
 
 
@@ -13,7 +13,7 @@ class Elements(nn.Module):
     """Find for each atom the row of its element in a network's tables; holds no parameters.
 
     Args:
-        numbers: atomic numbers in the order of the rows, 0 for particles of no element.
+        numbers: atomic numbers or symbols in the order of the rows, 0 for particles of no element.
         network: name of the network, for error messages.
 
     Raises:
@@ -22,15 +22,18 @@ class Elements(nn.Module):
 
     rows: Tensor
 
-    def __init__(self, numbers: Sequence[int], network: str) -> None:
+    def __init__(self, numbers: Sequence[int | str], network: str) -> None:
         super().__init__()
-        listed = [int(z) for z in numbers]
+        unknown = [z for z in numbers if isinstance(z, str) and z not in atomic_numbers]
+        if unknown:
+            raise ValueError(f"elements {unknown} do not exist: give symbols such as 'H', 'C'")
+        listed = [atomic_numbers[z] if isinstance(z, str) else int(z) for z in numbers]
         if not listed or len(set(listed)) < len(listed) or not all(0 <= z <= 118 for z in listed):
             remedy = "give each atomic number of the structures once"
             raise ValueError(f"elements are {listed}: {remedy}")
         self.numbers, self._network = tuple(listed), network
-        rows = torch.full((119,), -1)
-        rows[listed] = torch.arange(len(listed))
+        rows = torch.full((119,), -1, device="cpu")
+        rows[listed] = torch.arange(len(listed), device="cpu")
         self.register_buffer("rows", rows, persistent=False)
 
     def __len__(self) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence, Sized
+from collections.abc import Iterable, Sized
 from dataclasses import replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from ..batch import Batch, Prediction
-from .protocol import Baseline, Noisy, Potential, derive
+from .protocol import Baseline, Noisy, Potential, derive, device_of
 
 
 class Stacked:
@@ -70,23 +71,35 @@ class Separate:
 
     Args:
         potentials: at least one.
-        device: of the potentials and so of the batches.
+        device: of the batches; None takes that of potentials which name theirs, or the CPU.
 
     Raises:
-        ValueError: no potentials, or several members in one of them.
+        ValueError: no potentials, several members in one of them, or potentials on two devices.
+        TypeError: something that is no potential.
     """
 
-    def __init__(self, potentials: Sequence[Potential], device: torch.device | str = "cpu") -> None:
-        if not potentials:
+    def __init__(
+        self, potentials: Iterable[Potential], device: torch.device | str | None = None
+    ) -> None:
+        self.potentials = tuple(potentials)
+        if not self.potentials:
             raise ValueError("a committee needs at least one potential")
-        for index, potential in enumerate(potentials):
+        for index, potential in enumerate(self.potentials):
+            kind = type(potential).__name__
+            module = potential.forward if isinstance(potential, nn.Module) else None
+            if module is not None and "graph" not in signature(module).parameters:
+                wrong = f"potential {index} is the module {kind}, which gives energies only"
+                remedy = "Committee(Stacked(module)) for a network with a member axis, or"
+                raise TypeError(f"{wrong}: give {remedy} [Differentiable(module), ...]")
+            if not callable(potential):
+                wrong = f"potential {index} is a {kind}, expected a callable: Batch -> Prediction"
+                raise TypeError(f"{wrong} (an ASE calculator may stand in Committee([...]))")
             if isinstance(potential, Sized):
-                wrong = f"potential {index} is a {type(potential).__name__} of {len(potential)}"
+                wrong = f"potential {index} is a {kind} of {len(potential)}"
                 remedy = "[Committee(members[[m]]).mean for m in range(len(members))]"
                 one = "members, not one potential: give its members one by one"
                 raise ValueError(f"{wrong} {one}, {remedy}")
-        self.potentials = tuple(potentials)
-        self.device = torch.device(device)
+        self.device = device_of(*self.potentials) if device is None else torch.device(device)
 
     def __len__(self) -> int:
         return len(self.potentials)

@@ -50,7 +50,9 @@ class MLP(SlopedEnergy):
         self.dimension, self.width = dimension, width
         members = [_xavier(sizes, int(seed)) for seed in seeds]
         weights = [torch.stack(layer).to(dtype) for layer in zip(*members, strict=True)]
-        biases = [torch.zeros(len(members), 1, size, dtype=dtype) for size in sizes[1:]]
+        biases = [
+            torch.zeros(len(members), 1, size, dtype=dtype, device="cpu") for size in sizes[1:]
+        ]
         self.weights, self.biases = nn.ParameterList(weights), nn.ParameterList(biases)
 
     def forward(self, batch: Batch) -> Tensor:
@@ -159,11 +161,10 @@ class _Slopes(torch.autograd.Function):
 
 def _xavier(sizes: Sequence[int], seed: int) -> list[Tensor]:
     """Return Xavier-uniform weights (in, out) of one member, drawn in float32 for any dtype."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
+    single: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}
     layers = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         limit = math.sqrt(6.0 / (fan_in + fan_out))
-        layers.append(
-            (torch.rand(fan_in, fan_out, generator=generator, dtype=torch.float32) * 2 - 1) * limit
-        )
+        layers.append((torch.rand(fan_in, fan_out, generator=generator, **single) * 2 - 1) * limit)
     return layers

@@ -127,7 +127,7 @@ def _found(batch: Batch, cutoff: float) -> Pairs:
     if not rest:
         return pairs
     first, second = [pairs.first.cpu()], [pairs.second.cpu()]
-    shift = [torch.zeros(len(pairs), batch.dimension, dtype=torch.float64)]
+    shift = [torch.zeros(len(pairs), batch.dimension, dtype=torch.float64, device="cpu")]
     points, periodic = members.cpu().numpy(), batch.pbc.cpu().numpy()
     cells = cell.reshape(-1, *cell.shape[-3:]).cpu().numpy()
     ends = counts.cumsum(0).tolist()

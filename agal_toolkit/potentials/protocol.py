@@ -67,6 +67,19 @@ class Members(Protocol):
     def __getitem__(self, indices: ArrayLike) -> Members: ...
 
 
+def device_of(*potentials: Any) -> torch.device:
+    """Return the device that `potentials` name as theirs, the CPU if none does.
+
+    Raises:
+        ValueError: they are on several devices.
+    """
+    devices = {torch.device(p.device) for p in potentials if getattr(p, "device", None) is not None}
+    if len(devices) > 1:
+        listed = ", ".join(sorted(map(str, devices)))
+        raise ValueError(f"potentials are on {listed}: move them to one device")
+    return devices.pop() if devices else torch.device("cpu")
+
+
 Energy = Callable[[Batch], Tensor]
 
 
@@ -171,13 +184,14 @@ class Recorded:
         batch: the latest batch.
         prediction: the latest prediction, with the member axis of members or a committee.
         calls: number of batches predicted so far.
+        device: of the potential.
     """
 
     batch: Batch
     prediction: Prediction
 
     def __init__(self, potential: Potential | Members) -> None:
-        self.potential, self.calls = potential, 0
+        self.potential, self.calls, self.device = potential, 0, device_of(potential)
 
     def __call__(self, batch: Batch, *, graph: bool = False) -> Prediction:
         self.batch, self.prediction = batch, self.potential(batch, graph=graph)
@@ -242,16 +256,24 @@ class Baseline:
         Raises:
             ValueError: an element without a baseline energy.
         """
-        table = torch.zeros(119, dtype=torch.float64)
-        for z, energy in self.energies.items():
-            table[z] = energy
+        table = torch.tensor(
+            [self.energies.get(z, 0.0) for z in range(119)],
+            dtype=torch.float64,
+            device=batch.numbers.device,
+        )
         missing = set(batch.numbers.unique().tolist()) - set(self.energies) - {0}
         if missing and self.energies:
             names = ", ".join(chemical_symbols[z] for z in sorted(missing))
             present = ", ".join(chemical_symbols[z] for z in self.energies)
             wrong = f"no baseline energy for {names}; the model knows {present}"
             raise ValueError(f"{wrong}: add such structures to the training data")
-        return batch.sum(table.to(batch.numbers.device)[batch.numbers])
+        return batch.sum(table[batch.numbers])
+
+    def __reduce__(self) -> tuple[type, tuple[dict]]:
+        return Baseline, (dict(self.energies),)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self.energies.items()))
 
     def __repr__(self) -> str:
         energies = [f"{chemical_symbols[z]} {e:.4f} eV" for z, e in self.energies.items()]

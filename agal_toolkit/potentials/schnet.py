@@ -23,6 +23,8 @@ from .protocol import SlopedEnergy
 from .schnet_filters import FilterTable
 from .schnet_passes import EnergySlopes, Neighbourhood, evaluate, unpack
 
+SINGLE: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # of weights as they are drawn
+
 
 class SchNet(SlopedEnergy):
     """Energies of molecules and crystals by continuous-filter convolutions.
@@ -42,7 +44,7 @@ class SchNet(SlopedEnergy):
     it: give :class:`~agal_toolkit.potentials.Stacked` a baseline, or let the trainer fit one.
 
     Args:
-        elements: atomic numbers that the network knows.
+        elements: atomic numbers or symbols that the network knows.
         seeds: one integer for each member; a member's weights depend on its seed alone.
         features: length of an atom's vector x.
         filters: length of a filter W, and width between its two layers.
@@ -57,7 +59,7 @@ class SchNet(SlopedEnergy):
 
     def __init__(
         self,
-        elements: Sequence[int],
+        elements: Sequence[int | str],
         seeds: Sequence[int],
         *,
         features: int = 256,
@@ -73,10 +75,9 @@ class SchNet(SlopedEnergy):
             one = f"filters={filters} and interactions={interactions} at least 1"
             raise ValueError(f"{two}, {one}, cutoff={cutoff} positive")
         self.elements, self.cutoff = Elements(elements, "SchNet"), float(cutoff)
-        generators = [torch.Generator().manual_seed(int(seed)) for seed in seeds]
+        generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
         rows = [
-            torch.randn(len(self.elements), features, generator=g, dtype=torch.float32)
-            for g in generators
+            torch.randn(len(self.elements), features, generator=g, **SINGLE) for g in generators
         ]
         self.embedding = nn.Parameter(torch.stack(rows).to(dtype))
         sizes = features, filters, gaussians, cutoff, dtype
@@ -187,9 +188,7 @@ class Interaction(nn.Module):
         dtype: torch.dtype,
     ) -> None:
         super().__init__()
-        centres = torch.linspace(0, cutoff, gaussians, dtype=torch.float32).repeat(
-            len(generators), 1, 1
-        )
+        centres = torch.linspace(0, cutoff, gaussians, **SINGLE).repeat(len(generators), 1, 1)
         self.centres = nn.Parameter(centres.to(dtype))
         self.widths = nn.Parameter(torch.full_like(centres, cutoff / (gaussians - 1)).to(dtype))
         self.first, self.first_bias = _dense(generators, gaussians, filters, dtype)
@@ -212,10 +211,9 @@ def _dense(
     """Return Xavier-uniform weights (M, in, out), drawn in float32, and zero biases."""
     limit = math.sqrt(6.0 / (fan_in + fan_out))
     rows = [
-        (torch.rand(fan_in, fan_out, generator=g, dtype=torch.float32) * 2 - 1) * limit
-        for g in generators
+        (torch.rand(fan_in, fan_out, generator=g, **SINGLE) * 2 - 1) * limit for g in generators
     ]
-    biases = torch.zeros(len(rows), 1, fan_out, dtype=dtype)
+    biases = torch.zeros(len(rows), 1, fan_out, dtype=dtype, device="cpu")
     return nn.Parameter(torch.stack(rows).to(dtype)), nn.Parameter(biases)
 
 

@@ -26,7 +26,7 @@ from torch_sim.state import SimState
 
 from ..batch import Batch, Prediction
 from ..geometry import Geometry
-from .protocol import Potential
+from .protocol import Potential, device_of
 
 CHAIN = 3  # thermostats in a Nose-Hoover chain (Cezar 2025)
 
@@ -37,7 +37,7 @@ class PotentialModel(ModelInterface):
     Args:
         potential: for example a committee's ``mean``.
         dimension: 3, or fewer for a model surface, whose remaining coordinates feel no force.
-        device: of the potential.
+        device: where the potential computes; None asks it.
 
     Attributes:
         batch, prediction: the latest ones, without a graph.
@@ -47,11 +47,12 @@ class PotentialModel(ModelInterface):
     prediction: Prediction
 
     def __init__(
-        self, potential: Potential, *, dimension: int = 3, device: torch.device | str = "cpu"
+        self, potential: Potential, *, dimension: int = 3, device: torch.device | str | None = None
     ) -> None:
         super().__init__()
         self.potential, self.dimension = potential, dimension
-        self._device, self._dtype = torch.device(device), torch.float64
+        self._device = device_of(potential) if device is None else torch.device(device)
+        self._dtype = torch.float64
         self._compute_stress = self._compute_forces = True
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride] -- state is never a dict

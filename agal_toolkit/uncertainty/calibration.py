@@ -66,14 +66,14 @@ def samples(
     """
     batch = Batch.of(list(data))
     if quantity == "forces":
-        predicted, true = prediction.forces, torch.tensor(np.concatenate(data.forces))
+        predicted, true = prediction.forces, torch.from_numpy(np.concatenate(data.forces))
         variance = component_variance(prediction)
         owner = batch.owner[:, None].expand(variance.shape)
     elif quantity == "energy":
         predicted = prediction.energy / batch.counts
-        true = torch.tensor(data.energies) / batch.counts
+        true = torch.from_numpy(data.energies) / batch.counts
         variance = energy_variance(prediction) / batch.counts.square()
-        owner = torch.arange(len(batch))
+        owner = batch.owner.new_tensor(range(len(batch)))
     elif quantity == "virial":
         stresses = _stresses(data)
         if not stresses:
@@ -82,9 +82,9 @@ def samples(
         having = list(stresses)
         volume = (torch.linalg.det(batch.cell).abs() / batch.counts)[having, None, None]
         predicted = prediction.stress[:, having] * volume
-        true = torch.tensor(np.stack(list(stresses.values()))) * volume
+        true = torch.from_numpy(np.stack(list(stresses.values()))) * volume
         variance = virial_variance(prediction, batch)[having]
-        owner = torch.tensor(having)[:, None, None].expand(variance.shape)
+        owner = batch.owner.new_tensor(having)[:, None, None].expand(variance.shape)
     else:
         raise ValueError(f"quantity is {quantity!r}, expected one of {', '.join(QUANTITIES)}")
     errors = predicted.double() - true

@@ -15,7 +15,8 @@ from agal_toolkit.batch import Batch, Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry, Labels
-from agal_toolkit.potentials import DensityNet, Differentiable, Stacked
+from agal_toolkit.potentials import DensityNet, Differentiable, Stacked, density
+from agal_toolkit.potentials.neighbours import neighbours
 from agal_toolkit.training.trainer import TorchTrainer
 
 CUTOFF = 3.0
@@ -339,3 +340,24 @@ def test_neither_stress_nor_gradients_spread_what_is_no_number(rng):
     (slope,) = torch.autograd.grad(squares, positions)
     assert slope[len(bad) :].isfinite().all()
     assert slope[len(bad) :].abs().max() > 0
+
+
+def test_a_crystal_does_not_pad_the_neighbours_of_molecules(rng):
+    """Its atoms are groups of their own, and the batch predicts what its parts do alone."""
+    net = Stacked(DensityNet([1, 7], [0, 1], dtype=torch.float64).requires_grad_(False))
+    crystal = bulk("N", "fcc", a=4.0, cubic=True)
+    crystal.rattle(0.1, rng=rng)
+    parts = [molecule("NH3")] * 40 + [crystal]
+    batch = Batch.of(parts)
+    together, alone = net(batch), [net(Batch.of([part])) for part in parts]
+    right = torch.cat([each.forces for each in alone], 1)
+    torch.testing.assert_close(together.forces, right, rtol=1e-10, atol=1e-10)
+    right = torch.cat([each.energy for each in alone], 1)
+    torch.testing.assert_close(together.energy, right, rtol=1e-10, atol=1e-10)
+    plain = net.module(batch.at(batch.positions.expand(2, -1, -1)))
+    torch.testing.assert_close(plain, together.energy, rtol=1e-12, atol=1e-12)
+    pairs = neighbours(batch, 5.0)
+    groups = list(density._PaddedNeighbours.groups(pairs, batch.numbers == 7, 0))
+    entries = int(sum(group.mask.sum() for group in groups))
+    assert len(groups) == 2
+    assert sum(group.mask.numel() for group in groups) < 1.2 * entries
