@@ -109,7 +109,7 @@ def bundle(live: dict[str, Any] | None, picture: bytes) -> dict[str, Any]:
 def picture_layout(inches: float) -> ipywidgets.Layout:
     """Return the layout of a picture: `DPI` pixels an inch, at most the width of the page."""
     width = f"{round(inches * DPI)}px"
-    return ipywidgets.Layout(width=width, max_width="100%", object_fit="contain", margin="2px")
+    return ipywidgets.Layout(width=width, max_width="100%", object_fit="contain", margin="2px 0")
 
 
 class Coalesced:
