@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import render
+from browser import looks
 from browser.labdriver import Lab, require_browser, voila_server, web_page
 
 pytest.importorskip("voila", reason="no voila: pip install agal_toolkit[serve]")
@@ -57,5 +58,7 @@ def test_a_visitor_uses_the_app(app: Lab, tmp_path: Path):
     monitor.get_by_role("button", name="Stop").click()
     monitor.get_by_text(re.compile("^stopp(ing|ed)$")).wait_for(timeout=8000)
     monitor.get_by_text(re.compile("^stopped$")).wait_for(timeout=20_000)
+    for panel in (explorer, monitor):
+        assert looks.misplaced(panel) + looks.nameless(panel) + looks.faint(panel) == []
     assert app.errors == []
     assert app.outside == []

@@ -1,5 +1,6 @@
 """A person opens a notebook as it is committed, trusted as the README's first command trusts it:
-Run All, the panel's buttons meanwhile, save and reload in mid-run.
+Run All, the panel's buttons meanwhile, save and reload in mid-run, a narrow window, the dark theme,
+a restart of the kernel.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import render
+from browser import looks
 from browser.labdriver import Lab, lab_page, lab_server, require_browser
 
 WELL, AMMONIA, WATER = "01_double_well", "02_ammonia", "03_calibrated_attacks"
@@ -37,6 +39,15 @@ def shoot(lab: Lab, tmp_path: Path, name: str, index: int | None = None) -> None
     file = f"{Path(lab.notebook).stem}-{name}.png"
     path = lab.screenshot(Path(os.environ.get("AGAL_SCREENSHOTS", tmp_path)) / file, index)
     assert path.stat().st_size > 20_000
+
+
+def panels(lab: Lab) -> dict[int, str]:
+    """The cells that show widgets: index -> first line."""
+    return {
+        index: cell.source.splitlines()[0]
+        for index, cell in enumerate(lab.cells())
+        if lab.output(index).locator(".jupyter-widgets").count()
+    }
 
 
 def run_all(lab: Lab, panel: int) -> list[int]:
@@ -103,5 +114,47 @@ def test_the_loops_of_a_notebook_are_steered(lab: Lab, tmp_path: Path):
     lab.run_cell(next(index for index in runs if index > panel), timeout=60)
     steering.says("running|done", timeout=20)
 
+    # a restart of the kernel: the panel does not say that something runs
+    lab.restart()
+    lab.page.wait_for_timeout(1000)
+    output = lab.output(panel)
+    words = output.inner_text()
+    assert "running" not in words or "Run this cell again" in words
     assert [error for error in lab.errors if error != NOTEBOOK_7] == []
+    assert lab.outside == []
+
+
+@pytest.mark.timeout(420)
+@pytest.mark.parametrize(
+    ("lab", "last"),
+    [
+        pytest.param((WELL, "lab"), "panel = Monitor(", id="double-well"),
+        pytest.param((AMMONIA, "lab"), "panel = Monitor(", id="ammonia", marks=pytest.mark.slow),
+        pytest.param((WATER, "lab"), "panel = TargetPanel(", id="water", marks=pytest.mark.slow),
+    ],
+    indirect=["lab"],
+)
+def test_the_panels_of_a_notebook_look_well(lab: Lab, last: str, tmp_path: Path):
+    end = lab.cell(text=last)
+    for index, cell in enumerate(lab.cells()[: end + 1]):
+        if cell.runs:
+            lab.run_cell(index, timeout=200)
+    lab.page.wait_for_timeout(1000)
+    shown = panels(lab)
+    assert end in shown
+    lab.page.set_viewport_size({"width": 900, "height": 1000})
+    lab.page.wait_for_timeout(500)
+    wrong = []
+    for theme in ("light", "dark"):
+        if theme == "dark":
+            lab.darken()
+        for index, name in shown.items():
+            shoot(lab, tmp_path, f"{theme}-{index}", index)
+            output = lab.output(index)
+            found = looks.faint(output)
+            if theme == "light":
+                found += looks.misplaced(output) + looks.nameless(output)
+            wrong += [f"{name}, {theme}: {sentence}" for sentence in found]
+    assert wrong == []
+    assert lab.errors == []
     assert lab.outside == []
