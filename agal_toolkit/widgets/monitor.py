@@ -33,10 +33,10 @@ from .turns import Generations, Turns, functions_of
 _WIDTH = 8.2  # inches; fits a notebook in a window of 1280 pixels with the file browser open
 _BADGE = "color:white;border-radius:4px;padding:2px 10px;font-weight:600"
 _STYLES = {  # state -> colour of the badge, style of the progress bar
-    run.IDLE: ("#7f8c8d", ""),
+    run.IDLE: ("#5f6a6b", ""),
     run.RUNNING: ("#1e8449", ""),
-    run.PAUSING: ("#b9770e", "info"),
-    run.PAUSED: ("#b9770e", "info"),
+    run.PAUSING: ("#8f5c0b", "info"),
+    run.PAUSED: ("#8f5c0b", "info"),
     run.STOPPING: ("#b03a2e", "warning"),
     run.STOPPED: ("#b03a2e", "warning"),
     run.DONE: ("#2471a3", "success"),
