@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from agal_toolkit.attack import Autograd, Bias, FiniteDifference, HessianVector, TargetError
-from agal_toolkit.attack.gradients import Frame
+from agal_toolkit.attack.frame import Frame
 from agal_toolkit.batch import Delta
 from agal_toolkit.committee import Committee
 from agal_toolkit.uncertainty.calibration import Calibration
