@@ -108,11 +108,6 @@ class PowerLaw:
         """Return sigma_cal of sigma of any shape."""
         return self.scale * np.asarray(sigma, dtype=float) ** self.exponent
 
-    @property
-    def crossing(self) -> float | None:
-        """The sigma at which sigma_cal equals sigma; None for a linear law."""
-        return None if self.exponent == 1 else self.scale ** (1 / (1 - self.exponent))
-
     def __repr__(self) -> str:
         fitted = f", mostly seen from {self.low:.3g} to {self.high:.3g}" if self.samples else ""
         return f"PowerLaw(sigma_cal = {self.scale:.4g} sigma^{self.exponent:.4g}{fitted})"
