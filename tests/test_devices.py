@@ -6,6 +6,7 @@ tensor that is made without a device fails where it meets the batch, as it would
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -95,6 +96,29 @@ def test_training(name, forces_weight, rng, elsewhere, tmp_path):
     members = trainer.fit(data, weights, valid, rng, scratch=tmp_path)
     trainer.save(members, tmp_path / "members")
     assert trainer.load(tmp_path / "members").device.type == "cpu"
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "MLP"])
+def test_without_a_weight_forces_change_nothing(name, rng):
+    """Weights after a fit to energies alone, with labels whose forces are ten times larger."""
+    geometries = structures(rng)[0] if name != "MLP" else agal.points(rng.normal(size=(6, 2)))
+    data = labelled(geometries, rng)
+    larger = [replace(label, forces=10 * label.forces) for label in data.labels]
+    weights, valid = np.ones((2, len(data))), np.zeros((2, len(data)), dtype=bool)
+    weights[:, 0], valid[:, 0] = 0, True
+
+    def fitted(labels, forces_weight):
+        network = (NETWORKS | {"MLP": partial(agal.MLP, 2, width=8)})[name]
+        trainer = agal.TorchTrainer(network=network, epochs=3, forces_weight=forces_weight)
+        data = agal.Dataset(geometries, labels)
+        members = trainer.fit(data, weights, valid, np.random.default_rng(0))
+        return torch.cat([p.flatten() for p in members.module.parameters()])
+
+    alone = fitted(data.labels, 0.0)
+    assert torch.equal(alone, fitted(larger, 0.0))
+    both = fitted(data.labels, 1.0)
+    assert not torch.allclose(both, alone, rtol=0, atol=1e-5)
+    assert not torch.allclose(both, fitted(larger, 1.0), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

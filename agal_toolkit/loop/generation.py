@@ -60,14 +60,24 @@ class Proposal:
 
         Extended xyz and trajectories keep the id of each structure ("agal_id"). Labels of them, in
         any order, are read by :meth:`Dataset.read` and told by :meth:`Loop.tell`.
+
+        Raises:
+            ValueError: a suffix that ASE cannot write, or writes for a single structure only.
         """
         from ase.io import write  # takes half a second to import
+        from ase.io.formats import UnknownFileTypeError
 
         frames = []
         for geometry in self.geometries:
             frames.append(geometry.to_ase())
             frames[-1].info[ID] = id_of(self.index, geometry)
-        write(path, frames)
+        try:
+            write(path, frames)
+        except (UnknownFileTypeError, ValueError) as error:
+            wrong = f"{len(frames)} structures are not written as {Path(path).name} ({error})"
+            ids = ".extxyz, .xyz or .traj, which keep the ids"
+            remedy = f"give a name that ends with {ids}, or .json, .db, .cif or .pdb"
+            raise ValueError(f"{wrong}: {remedy}") from error
 
     @property
     def adversaries(self) -> tuple[Adversary, ...]:

@@ -103,7 +103,7 @@ class Loop:
     def _generations(
         self, dataset: Dataset, run_directory: RunDirectory, report: Report
     ) -> Generator[Generation]:
-        self._open(dataset, run_directory)
+        self._open(dataset, run_directory, report)
         for index in count():
             run = Run(run_directory, index, self.seed, report)
             with run_directory.locked():
@@ -128,7 +128,7 @@ class Loop:
             report: receives every event of the proposal.
         """
         run_directory = _directory(directory)
-        self._open(dataset, run_directory)
+        self._open(dataset, run_directory, report)
         index, current = (0, dataset) if after is None else (after.index + 1, after.grown)
         with run_directory.locked():
             while run_directory.has_labels(index):
@@ -165,7 +165,6 @@ class Loop:
         if isinstance(answers, (str, Path, Labels, Mapping)):
             wrong = f"answers is a {type(answers).__name__}"
             raise TypeError(f"{wrong}: give a Dataset, or a list with an answer for each geometry")
-        answers = answers if isinstance(answers, Dataset) else list(answers)
         answers = answers if isinstance(answers, Dataset) else list(answers)
         if not isinstance(answers, Dataset) and any(isinstance(a, Atoms) for a in answers):
             answers = Dataset.from_ase(answers)  # type: ignore[arg-type]  # or it raises
@@ -258,7 +257,7 @@ class Loop:
             "seed": self.seed,
         }
 
-    def _open(self, dataset: Dataset, run_directory: RunDirectory) -> None:
+    def _open(self, dataset: Dataset, run_directory: RunDirectory, report: Report) -> None:
         """Make the run directory, or check that it belongs to this loop and these data."""
         if not isinstance(dataset, Dataset):
             wrong = f"a loop starts from a Dataset, not a {type(dataset).__name__}"
@@ -267,7 +266,7 @@ class Loop:
             raise ValueError("the data set is empty: a loop needs labelled structures")
         check_calibration(self.recipe_of(0), dataset)
         if run_directory.folder is not None:
-            run_directory.open(self.settings(dataset), machine())
+            run_directory.open(self.settings(dataset), machine(), report)
 
     def _check(self, run_directory: RunDirectory) -> None:
         """Raise RunDirectoryError unless the directory is of a run with this loop's settings."""

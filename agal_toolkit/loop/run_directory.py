@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from ..dataset import Dataset
+from ..events import Note, Report, ignore
 from ..files import (
     atomic_write,
     check_seal,
@@ -136,11 +137,14 @@ class RunDirectory:
 
     folder: Path | None
 
-    def open(self, settings: Mapping[str, Any], machine: Mapping[str, Any]) -> None:
+    def open(
+        self, settings: Mapping[str, Any], machine: Mapping[str, Any], report: Report = ignore
+    ) -> None:
         """Make the directory, or check that it belongs to a run with these `settings`.
 
-        `machine` is written when the directory is made, and never compared. A directory that holds
-        only what an unfinished start left counts as empty.
+        `machine` is written when the directory is made; a note tells of other versions than its,
+        and nothing else of it is compared. A directory that holds only what an unfinished start
+        left counts as empty.
 
         Raises:
             RunDirectoryError: not writable, not a run directory, in use by another process, or made
@@ -161,6 +165,12 @@ class RunDirectory:
                 content = {"format": FORMAT, "settings": settings, "about": machine}
                 _write(file, lambda part: write_json(part, content))
             self.check(settings)
+            with reading(file, "give another directory", RunDirectoryError):
+                there = read_json(file)["about"].get("versions", {})
+            now = {name: machine.get("versions", {}).get(name, "nothing") for name in there}
+            if lines := differences(there, now):
+                found = f"{self.folder} was begun with other versions ({'; '.join(lines)})"
+                report(Note(None, f"{found}: what is computed from now on may differ slightly"))
             for part in ("part-*", "generation_*/part-*", "labels/*/part-*"):
                 for left in self.folder.glob(part):  # by a process that was killed
                     shutil.rmtree(left, ignore_errors=True)

@@ -27,6 +27,23 @@ ADAM |= {"fused": True, "amsgrad": False, "maximize": False}
 THRESHOLD = 1e-4  # relative gain that counts as progress
 
 
+def is_count(number: float) -> bool:
+    """Return whether a number is whole and positive."""
+    return number >= 1 and number % 1 == 0
+
+
+def rate_doubts(learning_rate: float, patience: int | None) -> list[str]:
+    """Return what makes learning rates useless, one sentence for each."""
+    texts = []
+    if learning_rate > 1:
+        far = f"learning_rate={learning_rate:g}: Adam moves each weight about that far in a step"
+        texts.append(f"{far}, which saturates a network; 0.01 or less is usual")
+    if patience == 1:
+        often = "two epochs without a better loss, for which noise is enough"
+        texts.append(f"patience=1: learning rates fall after {often}; give 10 or more")
+    return texts
+
+
 class MemberAdam:
     """Adam with a learning rate, a patience and a best epoch for each member.
 

@@ -45,7 +45,7 @@ from .learning import (
     without_unknown_elements,
 )
 from .loss import EpochOrder, TrainingData
-from .member_adam import MemberAdam
+from .member_adam import MemberAdam, is_count, rate_doubts
 
 Errors = tuple[NDArray, NDArray]  # of the members on what they train on, and its spread
 ENOUGH = 300  # steps after which a member that learned nothing never will
@@ -146,9 +146,14 @@ class TorchTrainer:
         force = self.large_force
         if force is not None and not force > 0:
             raise ValueError(f"large_force is {force}, expected a positive force, or None")
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0:
+        sizes = is_count(self.epochs) and is_count(self.batch_size)
+        if not sizes or not 0 < self.learning_rate < math.inf:
             sizes = f"epochs={self.epochs}, batch_size={self.batch_size}"
-            raise ValueError(f"{sizes} and learning_rate={self.learning_rate} must be positive")
+            wrong = f"{sizes} and learning_rate={self.learning_rate} must be positive"
+            raise ValueError(f"{wrong}, the first two of them whole numbers")
+        if self.patience is not None and not is_count(self.patience):
+            remedy = "give a whole number of epochs, 10 or more, or None to keep the learning rate"
+            raise ValueError(f"patience is {self.patience}: {remedy}")
 
     def fit(
         self,
@@ -190,6 +195,9 @@ class TorchTrainer:
         data, weights, valid = data[used], weights[:, used], valid[:, used]
         baseline = self._baseline(data[weights.any(axis=0)])
         members, stuck, _ = self._fit(data, weights, valid, baseline, rng, report, scratch)
+        for text in rate_doubts(self.learning_rate, self.patience):
+            warnings.warn(text, stacklevel=2)
+            report(Note(None, text))
         if not stuck.any():
             return members
         again = np.flatnonzero(stuck)

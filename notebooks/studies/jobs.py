@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.events import Event
-from agal_toolkit.files import atomic_write
+from agal_toolkit.files import atomic_write, reading
 from agal_toolkit.loop.run_directory import differences
 from agal_toolkit.settings import machine
 
@@ -237,9 +237,9 @@ def finished(file: Path, settings: Mapping[str, Any]) -> Record:
     """Return the record in a job's file.
 
     Raises:
-        ValueError: the job was run with other settings.
+        ValueError: the job was run with other settings, or its file is damaged.
     """
-    content = json.loads(file.read_text())
+    content = _parsed(file)
     agree(content.get("settings", {}), settings, file)
     return content["record"]
 
@@ -282,15 +282,22 @@ def read(path: str | Path) -> dict[str, Any]:
     """Return the content of a result file.
 
     Raises:
-        ValueError: a file of another format.
+        ValueError: a damaged file, or one of another format.
     """
-    content = json.loads(Path(path).read_text())
+    content = _parsed(path)
     if content.get("format") != FORMAT:
         raise ValueError(
             f"{path} has format {content.get('format', 1)}, this version reads format {FORMAT}:"
             " take the file of this version"
         )
     return content
+
+
+def _parsed(path: str | Path) -> dict[str, Any]:
+    """The JSON object in a file; ValueError names a damaged file."""
+    text = Path(path).read_bytes()
+    with reading(Path(path), "restore it, or remove it and run the study again", ValueError):
+        return dict(json.loads(text))
 
 
 def save(path: Path, content: Dataset | Mapping[str, Any]) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from agal_toolkit.attack import Adversary
 from agal_toolkit.dataset import Dataset
+from agal_toolkit.events import Note
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.loop.run_directory import (
     LABELS,
@@ -71,6 +72,16 @@ def test_a_directory_is_made_and_recognised(tmp_path):
     stored = json.loads((store.folder / "run.json").read_text())
     assert len(stored.pop("digest")) == 32
     assert stored == {"format": 3, "settings": SETTINGS, "about": {"python": "3"}}
+
+
+def test_other_versions_are_told_and_change_nothing(tmp_path):
+    store, events = RunDirectory(tmp_path), []
+    for torch in ("2.1", "2.1", "2.2"):
+        store.open(SETTINGS, {"versions": {"torch": torch, "ase": "3"}}, events.append)
+    (note,) = events
+    assert isinstance(note, Note)
+    assert 'begun with other versions (torch: "2.1" there, "2.2" here)' in note.text
+    assert json.loads((tmp_path / "run.json").read_text())["about"]["versions"]["torch"] == "2.1"
 
 
 def test_other_settings_show_their_difference(tmp_path):

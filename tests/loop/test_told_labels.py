@@ -178,3 +178,12 @@ def test_answers_are_a_data_set_or_a_list(name, asked):
     given = {"a file's name": "done.extxyz", "one label": label, "a mapping": {0: label}}[name]
     with pytest.raises(TypeError, match=r"answers is a \w+: give a Dataset, or a list"):
         loop.tell(proposal, given, folder)
+
+
+@pytest.mark.parametrize("name", ["t.foo", "t", "POSCAR", "t.log"])
+def test_a_proposal_is_not_written_in_any_format(name, tmp_path):
+    candidates = tuple(Candidate(helpers.ammonia(), i, 0.0) for i in range(2))
+    proposal = Proposal(index=0, dataset=Dataset(), committee=None, candidates=candidates)
+    with pytest.raises(ValueError, match=rf"2 structures are not written as {name} .*\.extxyz"):
+        proposal.write(tmp_path / name)
+    proposal.write(tmp_path / "t.traj")

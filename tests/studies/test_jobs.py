@@ -91,3 +91,14 @@ def test_commands_find_runs_and_results_from_anywhere(monkeypatch, tmp_path):
     assert (runner.preset, runner.processes) == ("laptop", 3)
     assert runner.results == jobs.NOTEBOOKS / "results"
     assert runner.out == jobs.NOTEBOOKS.parent / "runs" / "toy" / "laptop"
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 2', b"[1]", b"\xff\xfe{}"])
+def test_a_damaged_file_is_named(content, tmp_path):
+    file = tmp_path / "study-smoke.json"
+    file.write_bytes(content)
+    for read in (jobs.read, lambda path: jobs.finished(path, {})):
+        with pytest.raises(ValueError, match=r"study-smoke\.json is damaged .*: restore it, or"):
+            read(file)
+    with pytest.raises(FileNotFoundError):
+        jobs.read(tmp_path / "nothing.json")

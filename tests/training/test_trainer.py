@@ -775,7 +775,31 @@ def test_a_loss_that_is_no_number_is_named(rng):
         fit(replace(TRAINER, learning_rate=1e200), data, *split(20))
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"batch_size": 0}, {"learning_rate": 0.0}])
+@pytest.mark.parametrize("patience", [0, -1, 1.5, float("nan")])
+def test_a_patience_that_is_no_number_of_epochs(patience):
+    with pytest.raises(ValueError, match=r"patience is .*: give a whole number of epochs"):
+        replace(TRAINER, patience=patience)
+
+
+def test_a_patience_that_noise_exhausts_is_told(rng):
+    with pytest.warns(UserWarning, match="patience=1: learning rates fall after two epochs"):
+        fit(replace(TRAINER, patience=1), helpers.first_data(20), *split(20))
+
+
+def test_a_learning_rate_that_saturates_the_network_is_told():
+    """Its slopes vanish then: it predicts no forces at all."""
+    data, events = helpers.first_data(20), []
+    trainer = replace(TRAINER, learning_rate=1e3, epochs=10)
+    with pytest.warns(UserWarning, match="learning_rate=1000: Adam moves each weight"):
+        members = fit(trainer, data, *split(20), report=events.append)
+    assert members(Batch.of(data)).forces.abs().max() < 1e-9
+    assert [e.text[:18] for e in events if isinstance(e, Note)] == ["learning_rate=1000"]
+
+
+BAD = [{"epochs": 0}, {"batch_size": 0}, {"batch_size": 1.5}, {"learning_rate": 0.0}]
+
+
+@pytest.mark.parametrize("wrong", [*BAD, {"learning_rate": float("nan")}])
 def test_what_a_trainer_refuses(wrong):
     with pytest.raises(
         ValueError, match=r"epochs=.*, batch_size=.* and learning_rate=.* must be positive"
