@@ -60,7 +60,7 @@ def moody(geometry: Geometry) -> Labels | float:
             return squared(geometry)  # as code does that forgets that it is the child
         os.waitpid(child, 0)
     if x == WRITES:
-        for number in range(3, 20):  # into the pipe of its process, as a stray library might
+        for number in range(3, 256):  # into the pipe of its process, as a stray library might
             with suppress(OSError):
                 if stat.S_ISSOCK(os.fstat(number).st_mode):
                     os.write(number, b"\0\0\0\5hello")

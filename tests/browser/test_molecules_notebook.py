@@ -118,7 +118,7 @@ def test_a_person_plays_an_attack_and_clicks_on_a_map(lab: Lab, tmp_path: Path):
 
     # a step of the slider, by keyboard: the numbers, the curves and the molecule change
     slider = lab.output(player).get_by_role("slider").last
-    curves = lab.output(player).locator("img").last
+    curves = lab.output(player).locator("img:not([hidden])").last
     before = curves.get_attribute("src")
     slider.focus()
     slider.press("Home")

@@ -70,7 +70,7 @@ def test_a_person_chooses_an_error_and_gets_it(lab: Lab, tmp_path: Path):
     lab.wait_text(re.compile("1.50 times the error"), 1)
     output.get_by_role("button", name="Attack").click()
     lab.wait_text(re.compile(r"structure 1: target .* found"), 1, timeout=90)
-    curves = output.locator("img").last
+    curves = output.locator("img:not([hidden])").last
     before = curves.get_attribute("src")
 
     # the slider by keyboard: the target moves, and what it is in held-out errors is said

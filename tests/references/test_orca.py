@@ -11,7 +11,7 @@ import pytest
 from ase import units
 
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.references import ORCA, LabelFailed, Reference
+from agal_toolkit.references import ORCA, Reference
 
 OH = Geometry(
     positions=[[0.0, 0.0, 0.0], [0.0, 0.1, 0.9712345678901234]],
@@ -132,11 +132,9 @@ def test_a_calculation_without_an_answer_is_a_failure(how, message, tmp_path):
 
 
 def test_a_missing_program_is_said():
-    ((_, failure),) = Reference(ORCA(command="/nowhere/orca"))([OH])
-    assert isinstance(failure, LabelFailed)
-    assert "there is no program '/nowhere/orca': install ORCA and give its full path" in str(
-        failure
-    )
+    wanted = "there is no program '/nowhere/orca': install ORCA and give its full path"
+    with pytest.raises(FileNotFoundError, match=wanted):
+        list(Reference(ORCA(command="/nowhere/orca"))([OH]))
 
 
 def test_what_orca_refuses(tmp_path):

@@ -123,11 +123,15 @@ def _ours(recipe: Recipe) -> Recipe:
 
 
 def _lesson(recipe: Recipe) -> Recipe:
-    """Return our recipe with the package's defaults for batches and for the filter of variances."""
+    """Return our recipe with the package's present defaults."""
     ours = _ours(recipe)
     selectors = [VariancePercentile(80), Deduplicate(0.02), AtMost(20)]
     trainer = replace(ours.trainer, equal_batches=True, must_learn=True)
-    return replace(ours, trainer=trainer, selectors=selectors)
+    attack = ours.attack
+    if attack is not None:
+        adam = Adam(attack.minimizer.learning_rate, attack.minimizer.steps)
+        attack = Attack(BoltzmannVariance(kT=20.0), adam)
+    return replace(ours, trainer=trainer, attack=attack, selectors=selectors)
 
 
 def _ablation(about: str, change: Callable[[Recipe], Recipe]) -> Variant:

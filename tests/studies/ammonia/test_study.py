@@ -347,7 +347,7 @@ def test_the_printed_recipe_is_the_papers(known):
     assert printed.sampler.count == 30
     data = Dataset([known.ground] * 78, [Labels(energy=0.0, forces=np.zeros((4, 3)))] * 78)
     weights, _ = printed.folds(data, 5, np.random.default_rng(0))
-    order = EpochOrder(weights, trainer.batch_size, np.ones(78))
+    order = EpochOrder(weights, trainer.batch_size, np.ones(78), trainer.equal_batches)
     batches = order.shuffled(np.random.default_rng(0))
     assert len(batches) == 3
     assert np.mean([(weights[:, batch] > 0).sum(1) for batch in batches[:2]]) == pytest.approx(
