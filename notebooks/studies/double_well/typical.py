@@ -15,7 +15,7 @@ from .study import final, study
 FOLDER = RESULTS / "lessons"
 PRESET, VARIANT, PAIRS = "class", "lesson", 5
 STORED = FOLDER / f"double_well_{VARIANT}-{PRESET}.json"
-TYPICAL = 0
+TYPICAL = 3
 
 
 def ratios() -> dict[int, float]:
