@@ -23,6 +23,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from .ase_labels import LabelKeys, read_npz, read_structures
+from .distances import copies_of
 from .geometry import OURS, Geometry, Labels, as_geometry, as_number
 
 TRAIN, CALIBRATION = "train", "calibration"
@@ -134,6 +135,8 @@ class Dataset(Sequence[Geometry]):
     def reserving(self, count: int, rng: Generator) -> Dataset:
         """Return the same data with `count` "train" structures, drawn at random, as "calibration".
 
+        Their copies (0.02 angstrom) follow them, so that no copy of them is trained on.
+
         Raises:
             ValueError: more structures than have the role "train".
         """
@@ -141,6 +144,9 @@ class Dataset(Sequence[Geometry]):
         if not 0 <= count <= len(learnable):
             raise ValueError(f"cannot reserve {count} of {len(learnable)} training structures")
         reserved = set(rng.choice(learnable, count, replace=False).tolist())
+        train = [self.geometries[i] for i in learnable]
+        for i in tuple(reserved):
+            reserved.update(learnable[copies_of(self.geometries[i], train)].tolist())
         roles = [CALIBRATION if i in reserved else role for i, role in enumerate(self.roles)]
         return Dataset(self.geometries, self.labels, roles)
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from .batch import Batch
 from .committee import Committee
 from .dataset import TRAIN, Dataset
+from .distances import distances_to, euclidean
 from .geometry import Geometry, Labels
 from .potentials.neighbours import any_closer
 from .uncertainty.variance import component_variance, force_variance
@@ -127,47 +128,6 @@ def _variances(committee: Committee, geometries: Sequence[Geometry]) -> NDArray:
     return force_variance(committee.predict(geometries), Batch.of(geometries)).numpy()
 
 
-def euclidean(one: Geometry, other: Geometry) -> float:
-    """Return the norm of the difference of all coordinates and cell vectors, angstrom.
-
-    Periodic particles are compared with their nearest images. The distance is infinite between
-    structures of different elements, charges, multiplicities or periodicity.
-    """
-    return float(_euclidean(one, [other])[0])
-
-
-def _euclidean(one: Geometry, others: Sequence[Geometry]) -> NDArray:
-    """Return the :func:`euclidean` distances (n,) of a structure to others."""
-    distances, kind = np.full(len(others), np.inf), _kind(one)
-    same = [i for i, other in enumerate(others) if _kind(other) == kind]
-    if not same:
-        return distances
-    shift = one.positions - np.stack([others[i].positions for i in same])
-    squares = np.zeros(len(same))
-    if one.pbc.any():
-        from ase.geometry import find_mic  # slow to import
-
-        n, d = one.positions.shape
-        cell, pbc, flat = np.zeros((3, 3)), np.zeros(3, dtype=bool), np.zeros((len(same) * n, 3))
-        cell[:d, :d], pbc[:d], flat[:, :d] = (
-            one.cell * one.pbc[:, None],
-            one.pbc,
-            shift.reshape(-1, d),
-        )
-        mic: Any = find_mic  # ASE annotates pbc as one bool
-        shift = mic(flat, cell, pbc)[0][:, :d].reshape(shift.shape)
-        cells = np.stack([(others[i].cell - one.cell)[one.pbc] for i in same])
-        squares = np.square(cells).sum((1, 2))
-    distances[same] = np.sqrt(squares + np.square(shift).sum((1, 2)))
-    return distances
-
-
-def _kind(geometry: Geometry) -> tuple:
-    """What two structures share if their coordinates can be compared one by one."""
-    shape, spin = geometry.positions.shape, geometry.multiplicity
-    return shape, geometry.charge, spin, geometry.numbers.tobytes(), geometry.pbc.tobytes()
-
-
 @dataclass(frozen=True)
 class Deduplicate:
     """Keep the candidate of lowest loss of each cluster (Schwalbe-Koda 2021, A.2.1).
@@ -216,7 +176,7 @@ class Deduplicate:
     def _to(self, one: Geometry, others: Sequence[Geometry]) -> NDArray:
         """Return the distances (n,) of a structure to others."""
         if self.distance is euclidean:
-            return _euclidean(one, others)
+            return distances_to(one, others)
         distances = np.array([self.distance(one, other) for other in others], dtype=float)
         if np.isnan(distances).any():
             pair = f"{one!r} and {others[int(np.isnan(distances).argmax())]!r}"

@@ -25,7 +25,7 @@ SOURCES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py
 # level.
 LEVELS = [
     {"geometry", "settings", "events", "files"},
-    {"batch", "ase_labels"},
+    {"batch", "ase_labels", "distances"},
     {"dataset", "potentials"},
     {"references", "uncertainty", "dynamics", "training"},
     {"committee"},

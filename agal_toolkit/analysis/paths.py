@@ -22,12 +22,12 @@ from numpy.typing import NDArray
 
 from ..batch import Batch
 from ..dataset import Dataset
+from ..distances import euclidean
 from ..events import Progress, Report, ignore
 from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
 from ..potentials.protocol import Potential, device_of
 from ..references.molecules import relaxed_positions
-from ..selection import euclidean
 
 Model = Potential | Calculator
 Device = torch.device | str | None

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from ..dataset import Dataset
+from ..distances import euclidean
 from ..geometry import Geometry, Labels
-from ..selection import euclidean
 
 ID = "agal_id"  # key of ``atoms.info`` that says which structure of which proposal this is
 

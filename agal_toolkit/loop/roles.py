@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from ..attack.target_error import TargetError
 from ..dataset import CALIBRATION, TRAIN, Dataset
+from ..distances import copies_of
 from ..events import Note, Report
 from ..geometry import Geometry
-from ..selection import euclidean
 from .recipe import Recipe
-
-COPIES = 0.02  # angstrom, root mean square: an attack's start displaces about as much
 
 
 def roles_of(geometries: Sequence[Geometry], aside: NDArray, dataset: Dataset) -> list[str]:
@@ -30,20 +28,6 @@ def roles_of(geometries: Sequence[Geometry], aside: NDArray, dataset: Dataset) -
         known.append(geometry)
         roles.append(role)
     return roles[len(dataset) :]
-
-
-def copies_of(geometry: Geometry, others: Sequence[Geometry]) -> list[int]:
-    """Return the indices of structures that are copies of `geometry`, see :data:`COPIES`."""
-    limit = COPIES * np.sqrt(len(geometry))
-    alike = [i for i, other in enumerate(others) if len(other) == len(geometry)]
-    if not alike:
-        return []
-    shift = np.stack([others[i].positions for i in alike]) - geometry.positions
-    if geometry.pbc.any():
-        cell = geometry.cell[geometry.pbc]
-        shift -= np.round(shift @ np.linalg.pinv(cell)) @ cell
-    near = np.flatnonzero(np.linalg.norm(shift, axis=(1, 2)) <= limit)  # few are left to compare
-    return [alike[k] for k in near if euclidean(geometry, others[alike[k]]) <= limit]
 
 
 def check_calibration(recipe: Recipe, dataset: Dataset) -> None:

@@ -11,9 +11,10 @@ import pytest
 
 from agal_toolkit.attack import LBFGS, Attack, TargetError
 from agal_toolkit.dataset import CALIBRATION, TRAIN, Dataset
+from agal_toolkit.distances import copies_of
 from agal_toolkit.events import Note, Stage
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.loop.roles import copies_of, roles_of
+from agal_toolkit.loop.roles import roles_of
 from agal_toolkit.selection import AtMost
 from agal_toolkit.uncertainty.calibration import Calibration
 
@@ -110,6 +111,20 @@ def test_reserving_draws_among_those_that_may_be_learned_from():
 
 
 # -- copies
+
+
+def test_copies_are_reserved_together_and_nothing_else_changes():
+    start = helpers.first_data(10)
+    near = [replace(g, positions=g.positions + 0.005) for g in start]
+    both = Dataset([*start, *near], [*start.labels, *start.labels])
+    reserved = both.reserving(3, np.random.default_rng(1))
+    drawn = np.random.default_rng(1).choice(20, 3, replace=False)
+    wanted = {i % 10 for i in drawn.tolist()}
+    pairs = [(reserved.roles[i], reserved.roles[i + 10]) for i in range(10)]
+    assert pairs == [("calibration",) * 2 if i in wanted else ("train",) * 2 for i in range(10)]
+    alone = start.reserving(3, np.random.default_rng(1))
+    drawn = np.random.default_rng(1).choice(10, 3, replace=False)
+    assert [i for i, role in enumerate(alone.roles) if role == "calibration"] == sorted(drawn)
 
 
 def test_a_copy_shares_the_role_of_what_it_copies(rng):
