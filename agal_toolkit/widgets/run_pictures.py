@@ -12,7 +12,7 @@ from matplotlib.ticker import LogFormatter, MaxNLocator
 from .. import plots
 from ..analysis.errors import sigma_and_error
 from ..loop.generation import Generation
-from ..plots.style import plain_numbers
+from ..plots.style import plain_logarithm, plain_numbers
 from .controls import placeholder
 from .energies import force_unit
 from .generation_views import GenerationView, cached_per_generation
@@ -60,8 +60,12 @@ def draw_curves(
     unit = force_unit(firsts[0].dataset)
     measure = metric or "force error, new" + (f" ({unit})" if unit else "")
     plots.learning_curves(errors, runs, metric or new_error, "")
-    errors.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
-    errors.yaxis.set_major_formatter("{x:g}")
+    low, high = errors.get_ylim()
+    if high > 5 * low:
+        plain_logarithm(errors.yaxis)
+    else:
+        errors.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
+        errors.yaxis.set_major_formatter("{x:g}")
     errors.tick_params(which="minor", labelsize=8)
     plots.data_curves(counts, runs)
     shown = view(firsts[0])

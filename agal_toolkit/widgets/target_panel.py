@@ -42,7 +42,7 @@ from .picture import FAINT, WARNING, Coalesced, Picture
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
 _MEV = 1000.0  # in one eV
 Trace = dict[int, float]  # steps of an attack -> mean uncertainty
-_COLOURS = "yellow to red: uncertainty, up to twice the target"
+_COLOURS = "yellow to red: uncertainty,\nup to twice the target"
 _SMALL = f"font-size:12px;{FAINT};line-height:1.2;text-align:center"
 
 
