@@ -2,7 +2,8 @@
 
 A point is dropped in the `AttackExplorer` and attacked; then a `Monitor` runs the loop, which finds
 the second basin. The frames are screenshots of a real JupyterLab in headless Chromium. The loop is
-shown faster than it runs. The result is ``results/dashboard.gif``.
+shown faster than it runs. The results are ``results/dashboard.gif`` and its last
+frame, ``dashboard.png``.
 """
 
 from __future__ import annotations
@@ -167,6 +168,7 @@ def main() -> None:
     path = FOLDER / "results" / "dashboard.gif"
     durations = [SLOW] * (len(small) - 1) + [HOLD]
     small[0].save(path, save_all=True, append_images=small[1:], duration=durations, loop=0)
+    small[-1].save(path.with_suffix(".png"))  # the still
     total = sum(durations) / 1000
     print(f"{path.name}: {len(small)} frames, {total:.1f} s, {path.stat().st_size / 1e6:.2f} MB")
 
