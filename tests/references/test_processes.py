@@ -35,7 +35,7 @@ from agal_toolkit.references import Cache, DoubleWell, LabelFailed, Reference, p
 SETTINGS = {"code": "moody"}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")  # processes import torch: once for each worker of pytest
 def pool():
     with processes(2) as pool:
         yield pool

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import threading
 import time
 from functools import partial
@@ -183,7 +184,15 @@ def test_wait_returns_at_its_timeout():
     run.stop().wait()
 
 
-def test_an_interrupt_reaches_wait_and_stops_the_run():
+@pytest.fixture
+def interruptible():
+    """Python's own handler of SIGINT, which a shell's background job ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_reaches_wait_and_stops_the_run(interruptible):
     run = Background(count_to(10_000)).start()
     threading.Timer(0.2, _thread.interrupt_main).start()
     began = time.monotonic()
