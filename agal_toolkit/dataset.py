@@ -116,7 +116,7 @@ class Dataset(Sequence[Geometry]):
         It is 1 without one, and for structures that later generations acquired.
 
         Raises:
-            ValueError: a weight that is no number, negative or not finite.
+            ValueError: a weight that is negative or not finite.
         """
         initial = self.generations == 0
         info = [geometry.origin.get("info", {}) for geometry in self.geometries]

@@ -13,9 +13,9 @@ from ase import units
 from numpy.typing import NDArray
 
 from ..dynamics.run import Frames
+from ..dynamics.stops import GRAMS_PER_CM3
 from .estimates import Estimate, blocks_of
 
-GRAMS_PER_CM3 = 1e24 / units.kg * 1e3  # one atomic mass unit per cubic angstrom
 CM2_PER_S = 1e-16 / 1e-15  # one square angstrom per femtosecond
 
 
