@@ -22,6 +22,7 @@ from ..dynamics import Checkpoint, Closer, DensityOutside, Frames, Stop, Watch, 
 from ..dynamics.stops import GRAMS_PER_CM3
 from ..events import Progress, Report, ignore
 from ..geometry import Geometry
+from .samplers import starts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,10 +173,7 @@ class MemberDynamics:
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> list[Geometry]:
-        if self.start is None:
-            starts = [dataset[int(i)] for i in rng.integers(len(dataset), size=self.replicas)]
-        else:
-            starts = [self.start] * self.replicas
+        starts = starts_of(self.start, dataset, self.replicas, rng)
         runs = simulate_members(committee, starts, self.conditions, rng, report, scratch)
         frames = [
             (member, replica, frame)

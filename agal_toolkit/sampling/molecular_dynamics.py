@@ -16,6 +16,7 @@ from ..events import Note, Report, ignore
 from ..geometry import Geometry
 from ..potentials.protocol import Recorded
 from ..uncertainty.variance import force_variance
+from .samplers import starts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +68,7 @@ class MolecularDynamics:
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> list[Geometry]:
-        if self.start is None:
-            starts = [dataset[int(i)] for i in rng.integers(len(dataset), size=self.count)]
-        else:
-            starts = [self.start] * self.count
+        starts = starts_of(self.start, dataset, self.count, rng)
         recorded = Recorded(committee)
         limit = () if self.uncertain is None else (Uncertain(recorded, self.uncertain),)
         replicas = nvt(

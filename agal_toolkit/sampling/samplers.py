@@ -23,6 +23,15 @@ from ..geometry import Geometry
 Sampler = Callable[[Committee, Dataset, Generator, Report, Path | None], list[Geometry]]
 
 
+def starts_of(
+    start: Geometry | None, dataset: Dataset, count: int, rng: Generator
+) -> list[Geometry]:
+    """Return `count` starts: copies of `start`, or structures drawn from the data if it is None."""
+    if start is not None:
+        return [start] * count
+    return [dataset[int(i)] for i in rng.integers(len(dataset), size=count)]
+
+
 class DatasetSampler(ABC):
     """A sampler that needs data, but no committee."""
 
