@@ -75,14 +75,14 @@ from .selection import (
     UncertaintyPercentile,
     VariancePercentile,
 )
-from .training import Folds, TorchTrainer
+from .training import Folds, TorchTrainer, WarmStart
 
 __version__ = _version("agal_toolkit")
 
 # fmt: off
 __all__ = [
     "Committee", "Dataset", "Geometry", "Labels", "points",
-    "MLP", "SchNet", "DensityNet", "TorchTrainer", "Folds",
+    "MLP", "SchNet", "DensityNet", "TorchTrainer", "WarmStart", "Folds",
     "Attack", "BoltzmannVariance", "Variance", "TargetError", "Bias", "Adam", "LBFGS", "Ball",
     "Autograd", "HessianVector", "FiniteDifference",
     "FromDataset", "Rattle", "NormalModes", "MolecularDynamics",

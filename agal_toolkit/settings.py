@@ -38,7 +38,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "agal_toolkit.Attack": {"accept": ["did not move"]},
     "agal_toolkit.Ball": {"strain": None},
     "agal_toolkit.Deduplicate": {"known": False},
-    "agal_toolkit.TorchTrainer": {"equal_batches": False, "must_learn": False},
+    "agal_toolkit.TorchTrainer": {"equal_batches": False, "must_learn": False, "warm": None},
 }
 
 

@@ -20,13 +20,12 @@ from ase import Atoms
 
 from ..committee import Committee
 from ..dataset import CALIBRATION, TRAIN, Dataset
-from ..events import Event, Finished, Note, Report, ignore
+from ..events import Finished, Note, Report, ignore
 from ..files import absolute
 from ..geometry import Geometry, Labels
 from ..references.reference import Reference
 from ..selection import KEPT
 from ..settings import machine, to_settings
-from ..training.trainer import TrainingFailed
 from ..uncertainty.calibration import Calibration
 from . import run_directory as stored
 from .generation import Generation, Proposal
@@ -36,7 +35,7 @@ from .recipe import Recipe as Recipe
 from .recipe import Schedule as Schedule
 from .roles import calibration_data, check_calibration, roles_of
 from .run_directory import RunDirectory
-from .stages import Run, candidates_of, random_stream, select, with_outcomes
+from .stages import Run, candidates_of, select, train, with_outcomes
 from .stopping import Generations
 
 Metric = Callable[[Committee, Dataset], float]
@@ -104,10 +103,11 @@ class Loop:
         self, dataset: Dataset, run_directory: RunDirectory, report: Report
     ) -> Generator[Generation]:
         self._open(dataset, run_directory, report)
+        generation = None
         for index in count():
             run = Run(run_directory, index, self.seed, report)
             with run_directory.locked():
-                generation = self._generation(dataset, run)
+                generation = self._generation(dataset, run, generation)
             report(Finished(generation))
             yield generation
             dataset = generation.grown
@@ -133,9 +133,9 @@ class Loop:
         with run_directory.locked():
             while run_directory.has_labels(index):
                 run = Run(run_directory, index, self.seed, ignore)
-                current = self._generation(current, run).grown
-                index += 1
-            return self._propose(current, Run(run_directory, index, self.seed, report))
+                after = self._generation(current, run, after)
+                current, index = after.grown, index + 1
+            return self._propose(current, Run(run_directory, index, self.seed, report), after)
 
     def tell(
         self,
@@ -291,29 +291,21 @@ class Loop:
         candidates = zip(candidates_of(seeds, adversaries, index), verdicts, strict=True)
         return [candidate.geometry for candidate, verdict in candidates if verdict == KEPT]
 
-    def _generation(self, dataset: Dataset, run: Run) -> Generation:
-        proposal = self._propose(dataset, run)
+    def _generation(self, dataset: Dataset, run: Run, last: Generation | None) -> Generation:
+        proposal = self._propose(dataset, run, last)
         ask = partial(self.reference, proposal.geometries, run.directory.cache, run.report)
         return self._complete(proposal, run, ask)
 
-    def _propose(self, dataset: Dataset, run: Run) -> Proposal:
-        """Members, their calibration, seeds, adversaries and verdicts of a generation."""
+    def _propose(self, dataset: Dataset, run: Run, last: Generation | None) -> Proposal:
+        """Members, their calibration, seeds, adversaries and verdicts of a generation.
+
+        Members may go on from those of the `last` generation.
+        """
         recipe, report = self.recipe_of(run.generation), run.report
-        trainer = recipe.trainer
-        # the split of the initial data is the same in all generations
-        weights, valid = recipe.folds(dataset, recipe.members, random_stream(self.seed, 0, "folds"))
+        members, weights = train(recipe, dataset, run, last)
         learned = dataset[weights.any(axis=0)]
-        rng, scratch = run.rng("members"), run.scratch("members")
-        numbered = partial(_with_generation, report, run.generation)
-        fit = partial(trainer.fit, dataset, weights, valid, rng, numbered, scratch)
-        try:
-            members = run.stage("members", stored.members_of(trainer), fit)
-        except TrainingFailed as error:
-            kept = f"nothing labelled is lost: the {len(dataset)} structures of this generation are"
-            error.add_note(f"{kept} the last one's `grown`, from which another loop can start")
-            raise
         committee = Committee(members)
-        aside = calibration_data(dataset, learned, numbered)
+        aside = calibration_data(dataset, learned, run.numbered)
         if len(aside):
             calibration = run.stage(
                 "calibration",
@@ -324,11 +316,11 @@ class Loop:
             for note in calibration.notes:
                 report(Note(run.generation, note))
         rng, scratch = run.rng("seeds"), run.scratch("seeds")
-        sample = partial(recipe.sampler, committee, learned, rng, numbered, scratch)
+        sample = partial(recipe.sampler, committee, learned, rng, run.numbered, scratch)
         seeds = run.stage("seeds", stored.GEOMETRIES, sample)
         adversaries, rng = None, run.rng("adversaries")
         if recipe.attack is not None:
-            attack = partial(recipe.attack, committee, learned, seeds, rng, numbered)
+            attack = partial(recipe.attack, committee, learned, seeds, rng, run.numbered)
             adversaries = run.stage("adversaries", stored.ADVERSARIES, attack)
         candidates, rng = candidates_of(seeds, adversaries, run.generation), run.rng("verdicts")
         choose = partial(select, recipe.selectors, committee, learned, candidates, rng, dataset)
@@ -382,13 +374,6 @@ class Loop:
         if share or CALIBRATION in proposal.dataset.roles:
             roles = roles_of([geometries[i] for i in order], aside[order], proposal.dataset)
         return Dataset([geometries[i] for i in order], [labels[i] for i in order], roles), failures
-
-
-def _with_generation(report: Report, generation: int, event: Event) -> None:
-    """Report an event of a trainer, which does not know the generation."""
-    if isinstance(event, Note) and event.generation is None:
-        event = replace(event, generation=generation)
-    report(event)
 
 
 def _directory(directory: str | Path | None) -> RunDirectory:

@@ -10,14 +10,20 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from ..attack.attack import NOT_REACHED, Adversary
 from ..committee import Committee
 from ..dataset import Dataset
-from ..events import Report, Stage
+from ..events import Event, Note, Report, Stage
 from ..geometry import Geometry
+from ..potentials.protocol import Members
 from ..selection import KEPT, Candidate, Deduplicate, Selector
-from .run_directory import Kind, RunDirectory
+from ..training.trainer import TrainingFailed
+from ..training.weights import StartRefused
+from .generation import Proposal
+from .recipe import Recipe
+from .run_directory import Kind, RunDirectory, members_of
 
 T = TypeVar("T")
 
@@ -52,6 +58,12 @@ class Run:
         """Return the folder for checkpoints of a stage; None if nothing is kept."""
         return self.directory.scratch(self.generation, name)
 
+    def numbered(self, event: Event) -> None:
+        """Report an event of a trainer or sampler, which does not know the generation."""
+        if isinstance(event, Note) and event.generation is None:
+            event = replace(event, generation=self.generation)
+        self.report(event)
+
     def stage(self, name: str, kind: Kind[T], compute: Callable[[], T]) -> T:
         """Return the value of a stage, see :meth:`RunDirectory.stage`, and report it."""
         finished = self.directory.has(self.generation, name, kind)
@@ -64,6 +76,43 @@ class Run:
         status = "read" if finished else "finished"
         self.report(Stage(self.generation, name, status, seconds))
         return value
+
+
+def train(
+    recipe: Recipe, dataset: Dataset, run: Run, last: Proposal | None
+) -> tuple[Members, NDArray]:
+    """Return the members of a generation, and the weights (M, n) of the data in their training.
+
+    They go on from the members of the `last` generation if the trainer is warm. Where these do not
+    fit, or trained on structures that now validate, a note tells that members are trained afresh.
+    """
+    trainer = recipe.trainer
+    # the split of the initial data is the same in all generations
+    weights, valid = recipe.folds(dataset, recipe.members, random_stream(run.seed, 0, "folds"))
+    rng, scratch = run.rng("members"), run.scratch("members")
+    arguments = dataset, weights, valid, rng, run.numbered, scratch
+
+    def fit() -> Members:
+        warm = getattr(trainer, "warm", None)
+        if last is None or warm is None:
+            return trainer.fit(*arguments)
+        try:
+            seen = np.zeros((0, 0)) if last.weights is None else last.weights
+            same = warm.epochs and len(seen) == len(valid)
+            if same and (seen * valid[:, : seen.shape[1]]).any():
+                raise StartRefused("the last ones trained on structures that now validate")
+            return trainer.fit(*arguments, start=last.committee.members)
+        except StartRefused as error:
+            run.numbered(Note(None, f"members are trained afresh: {error}"))
+            return trainer.fit(*arguments)
+
+    try:
+        members = run.stage("members", members_of(trainer), fit)
+    except TrainingFailed as error:
+        kept = f"nothing labelled is lost: the {len(dataset)} structures of this generation are"
+        error.add_note(f"{kept} the last one's `grown`, from which another loop can start")
+        raise
+    return members, weights
 
 
 def candidates_of(

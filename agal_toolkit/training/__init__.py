@@ -2,5 +2,6 @@
 
 from .folds import Folds
 from .trainer import TorchTrainer, Trainer, TrainingFailed
+from .weights import StartRefused, WarmStart
 
-__all__ = ["Folds", "TorchTrainer", "Trainer", "TrainingFailed"]
+__all__ = ["Folds", "StartRefused", "TorchTrainer", "Trainer", "TrainingFailed", "WarmStart"]

@@ -12,10 +12,10 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -25,15 +25,7 @@ from torch import nn
 
 from ..dataset import Dataset, chunks
 from ..events import Epoch, Event, Note, Report, ignore
-from ..files import (
-    absolute,
-    read_arrays,
-    read_json,
-    reading,
-    stored_digest,
-    write_arrays,
-    write_json,
-)
+from ..files import absolute
 from ..potentials.members import Stacked
 from ..potentials.protocol import Baseline, Members
 from .learning import (
@@ -46,6 +38,7 @@ from .learning import (
 )
 from .loss import EpochOrder, TrainingData
 from .member_adam import MemberAdam, is_count, rate_doubts
+from .weights import WarmStart, load_members, save_members, taken_over
 
 Errors = tuple[NDArray, NDArray]  # of the members on what they train on, and its spread
 ENOUGH = 300  # steps after which a member that learned nothing never will
@@ -62,8 +55,13 @@ class Trainer(Protocol):
         rng: Generator,
         report: Report = ignore,
         scratch: Path | None = None,
+        start: Members | None = None,
     ) -> Members:
-        """Train on n structures with `weights` and `valid` (M, n); checkpoints go to `scratch`."""
+        """Train on n structures with `weights` and `valid` (M, n); checkpoints go to `scratch`.
+
+        A loop gives a `start` only to trainers with a :class:`WarmStart` as their `warm`; others
+        need no such argument.
+        """
         ...
 
     def save(self, members: Members, folder: Path) -> None:
@@ -116,6 +114,8 @@ class TorchTrainer:
             last. Otherwise such members are kept.
         baseline: isolated-atom energies in eV; None fits them to the initial structures, so that
             they stay the same when data grow.
+        warm: how a fit goes on from the members that it is given, in a loop from those of the last
+            generation; None always trains afresh.
         device: "cpu", "cuda", ...
         checkpoint: seconds between checkpoints of a long fit.
     """
@@ -135,6 +135,7 @@ class TorchTrainer:
     equal_batches: bool = True
     must_learn: bool = True
     baseline: Baseline | None = None
+    warm: WarmStart | None = None
     device: str = field(default="cpu", compare=False)
     checkpoint: float = field(default=60.0, compare=False)
 
@@ -163,8 +164,9 @@ class TorchTrainer:
         rng: Generator,
         report: Report = ignore,
         scratch: Path | None = None,
+        start: Members | None = None,
     ) -> Stacked:
-        """Train members from scratch.
+        """Train members, from scratch or, if this trainer is `warm`, from a `start`.
 
         Structures that no member trains or validates on are left alone. A member does not validate
         on elements that it does not train on.
@@ -179,23 +181,37 @@ class TorchTrainer:
                 :class:`~agal_toolkit.events.Note` on members that do not learn.
             scratch: folder for checkpoints; a fit goes on from a checkpoint there and ends the
                 same. Remove the folder when the members are saved.
+            start: M members of this network to go on from, which keep their baseline; not used
+                without `warm`. Members that then learned nothing are trained from scratch.
 
         Raises:
+            StartRefused: a start of another network, number of members or baseline.
             ValueError: a member without training data, a damaged checkpoint, or one of a fit of
                 other data, weights, settings or random numbers.
             TrainingFailed: a training loss that is not finite, validation losses of which none is
                 finite where `keep_best` needs one, or members that did not learn.
         """
         check_weights(data, weights, valid)
+        first, start = self, None if self.warm is None else start
+        if self.warm is not None and start is not None:
+            begun = taken_over(self.network, start, len(weights), self.baseline, self.device)
+            shorter = f"{self.warm.epochs} epochs instead of {self.epochs}"
+            report(Note(None, f"members go on from their last weights: {shorter}"))
+            if not self.warm.epochs:
+                return Stacked(begun.module.requires_grad_(False), begun.baseline)
+            rate = self.warm.learning_rate or self.learning_rate
+            changes = {"epochs": self.warm.epochs, "learning_rate": rate, "anneal": True}
+            first = replace(self, baseline=begun.baseline, **changes)
         valid = without_unknown_elements(data, weights, valid, report)
         used = weights.any(axis=0) | valid.any(axis=0)
         for text in doubts(data, np.flatnonzero(used), self.forces_weight, self.stress_weight):
             warnings.warn(text, stacklevel=2)
             report(Note(None, text))
         data, weights, valid = data[used], weights[:, used], valid[:, used]
-        baseline = self._baseline(data[weights.any(axis=0)])
-        members, stuck, _ = self._fit(data, weights, valid, baseline, rng, report, scratch)
-        for text in rate_doubts(self.learning_rate, self.patience):
+        baseline = first._baseline(data[weights.any(axis=0)])
+        parts = data, weights, valid, baseline, rng, report, scratch
+        members, stuck, _ = first._fit(*parts, start)
+        for text in rate_doubts(first.learning_rate, self.patience):
             warnings.warn(text, stacklevel=2)
             report(Note(None, text))
         if not stuck.any():
@@ -207,7 +223,8 @@ class TorchTrainer:
             if isinstance(event, Epoch):
                 columns = np.full((3, len(weights)), np.nan)
                 columns[:, again] = event.train, event.valid, event.learning_rate
-                event = Epoch(self.epochs + event.epoch, 2 * self.epochs, *columns)
+                numbers = first.epochs + event.epoch, first.epochs + self.epochs
+                event = Epoch(*numbers, *columns)
             report(event)
 
         report(Note(None, f"{named(again)} learned nothing, trained again from another seed"))
@@ -236,14 +253,21 @@ class TorchTrainer:
         rng: Generator,
         report: Report,
         scratch: Path | None,
+        start: Members | None = None,
     ) -> tuple[Stacked, NDArray, Errors]:
         """Train once; return members, which of them learned nothing, their errors and spreads."""
-        seeds = rng.integers(2**31, size=len(weights)).tolist()
-        module = self.network(seeds).to(self.device)
+        seeds = rng.integers(2**31, size=len(weights)).tolist() if start is None else []
+
+        def begin() -> Stacked:
+            if start is None:
+                return Stacked(self.network(seeds).to(self.device), baseline)
+            return taken_over(self.network, start, len(weights), baseline, self.device)
+
+        module = begin().module
         loss_weights = (self.energy_weight, self.forces_weight, self.stress_weight)
         training = TrainingData.of(data, baseline, loss_weights, self.device)
         rates = self.learning_rate, self.patience, self.factor
-        optimizer = MemberAdam(module, len(seeds), *rates, keep_best=self.keep_best)
+        optimizer = MemberAdam(module, len(weights), *rates, keep_best=self.keep_best)
         structure_weights = self._structure_weights(data)
         order = EpochOrder(weights, self.batch_size, structure_weights, self.equal_batches)
 
@@ -258,13 +282,13 @@ class TorchTrainer:
         file = None if scratch is None else absolute(scratch) / "fit.npz"
         if file is not None:  # later it is not made anew, should it be removed
             file.parent.mkdir(parents=True, exist_ok=True)
-        name = "" if file is None else self._fit_name(data, weights, valid, rng, module)
-        start = optimizer.resume(file, name, rng) if file is not None and file.exists() else 0
+        name = "" if file is None else self._fit_name(data, weights, valid, rng, module, start)
+        done = optimizer.resume(file, name, rng) if file is not None and file.exists() else 0
         saved = time.monotonic()
-        trained = np.zeros(len(seeds))
-        for epoch in range(start, self.epochs):
+        trained = np.zeros(len(weights))
+        for epoch in range(done, self.epochs):
             scale = (1 + math.cos(math.pi * epoch / self.epochs)) / 2 if self.anneal else 1.0
-            total = torch.zeros(len(seeds), dtype=torch.float64, device=self.device)
+            total = torch.zeros(len(weights), dtype=torch.float64, device=self.device)
             for visits in order.shuffled(rng):
                 visit_weights = order.loss_weights[:, visits] / len(visits)
                 losses = training.losses(module, visits, visit_weights, graph=True)
@@ -276,7 +300,7 @@ class TorchTrainer:
                 wrong = f"the loss of member {member} is {trained[member]} in epoch {epoch + 1}"
                 remedy = f"lower the learning rate ({self.learning_rate}) or look for wrong labels"
                 raise TrainingFailed(f"{wrong}: {remedy}")
-            validated = np.full(len(seeds), np.nan)
+            validated = np.full(len(weights), np.nan)
             if not without.all() and (epoch % every == 0 or epoch == self.epochs - 1):
                 total = torch.zeros_like(total)
                 for part in parts:
@@ -292,7 +316,8 @@ class TorchTrainer:
             wrong = f"no epoch's validation loss of member {member} was finite"
             remedy = "look for wrong validation labels or structures, or set keep_best=False"
             raise TrainingFailed(f"{wrong}, so none is the best: {remedy}")
-        first, enough = optimizer.best_epoch == 1, self.epochs * order.steps >= ENOUGH
+        first = (optimizer.best_epoch == 1) & (start is None)
+        enough = self.epochs * order.steps >= ENOUGH
         if self.must_learn and self.keep_best and self.epochs > 1 and first.any():
             optimizer.keep_last(first)
             if enough:
@@ -302,14 +327,15 @@ class TorchTrainer:
         # attacks differentiate in positions only
         members = Stacked(module.requires_grad_(False), baseline)
         if not self.must_learn:
-            return members, np.zeros(len(seeds), dtype=bool), (trained, trained)
+            return members, np.zeros(len(weights), dtype=bool), (trained, trained)
         judge = partial(training_errors, data=data, weights=weights * structure_weights)
         judge = partial(judge, forces=self.forces_weight > 0)
         errors, spread = judge(members)
         stuck = ~has_learned(errors, spread)
         if stuck.any() and not enough:  # a fit that moved at all may only need more epochs
-            start, _ = judge(Stacked(self.network(seeds).to(self.device), baseline))
-            stuck &= np.isclose(errors, start, rtol=1e-3) & (self.epochs >= 25)
+            before, _ = judge(begin())
+            lost = has_learned(before, spread) & (start is not None)
+            stuck &= lost | (np.isclose(errors, before, rtol=1e-3) & (self.epochs >= 25))
         elif stuck.any() and self.keep_best:  # validation may not tell what training learned
             best = optimizer.best_weights.clone()
             optimizer.keep_last(stuck)
@@ -323,19 +349,27 @@ class TorchTrainer:
         return members, stuck, (errors, spread)
 
     def _fit_name(
-        self, data: Dataset, weights: NDArray, valid: NDArray, rng: Generator, module: nn.Module
+        self,
+        data: Dataset,
+        weights: NDArray,
+        valid: NDArray,
+        rng: Generator,
+        module: nn.Module,
+        start: Members | None,
     ) -> str:
         """A digest of everything that determines a fit, for its checkpoints.
 
-        Initial parameters and baselines follow from these; their last bits differ between
-        processors, and a fit may go on on another one.
+        Initial parameters and baselines follow from these if there is no `start`; their last bits
+        differ between processors, and a fit may go on on another one.
         """
-        names = [f.name for f in fields(self) if f.compare and f.name != "network"]
+        names = [f.name for f in fields(self) if f.compare and f.name not in ("network", "warm")]
         settings = {name: repr(getattr(self, name)) for name in names}
         plain = [settings, repr(module), rng.bit_generator.state, data.digest()]
         sha = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
         sha.update(np.asarray(weights, dtype=float).tobytes())
         sha.update(np.asarray(valid, dtype=bool).tobytes())
+        for value in module.state_dict().values() if start is not None else ():
+            sha.update(value.cpu().numpy().tobytes())
         return sha.hexdigest()
 
     def _structure_weights(self, data: Dataset) -> NDArray:
@@ -354,13 +388,7 @@ class TorchTrainer:
 
     def save(self, members: Stacked, folder: Path) -> None:
         """Write parameters as npz and everything else as JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = members.module.state_dict()
-        arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
-        parameters = write_arrays(folder / "parameters.npz", arrays, {})
-        record = {"members": len(members), "baseline": members.baseline.to_json()}
-        record |= {"network": repr(members.module), "parameters": parameters}
-        write_json(folder / "members.json", record)
+        save_members(members, folder)
 
     def load(self, folder: Path) -> Stacked:
         """Read members that :meth:`save` wrote into this trainer's network.
@@ -369,29 +397,4 @@ class TorchTrainer:
             DamagedFile: damaged files, or files of different committees.
             ValueError: parameters of a network whose sizes, elements or cutoff are different.
         """
-        record, arrays = _saved(folder)
-        module = self.network([0] * record["members"])
-        other = f"the parameters in {folder} belong to another network than {module}: "
-        if record.get("network", repr(module)) != repr(module):  # older files do not name it
-            raise ValueError(f"{other}they are those of {record['network']}")
-        try:
-            module.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
-        except RuntimeError as error:
-            raise ValueError(f"{other}{error}") from None
-        return Stacked(module.to(self.device).requires_grad_(False), Baseline(record["baseline"]))
-
-
-def _saved(folder: Path) -> tuple[dict[str, Any], dict[str, NDArray]]:
-    """The record and the parameters of saved members, with their digests checked.
-
-    Members that were saved before there were digests have none, and nothing else that is new.
-    """
-    file, remedy = folder / "members.json", "save the members again, or train them again"
-    with reading(file, remedy):
-        proved = not set(json.loads(file.read_text())) <= {"members", "baseline", "network"}
-        record = read_json(file) if proved else json.loads(file.read_text())
-    file = folder / "parameters.npz"
-    with reading(file, remedy):
-        if proved and stored_digest(file) != record["parameters"]:
-            raise ValueError("it belongs to another members.json")
-        return record, read_arrays(file, {} if proved else None)
+        return load_members(self.network, folder, self.device)
