@@ -13,6 +13,7 @@ from studies.double_well import study as double_well
 from studies.double_well.recipes import PRESETS as WELL_PRESETS
 from studies.double_well.recipes import VARIANTS
 from studies.jobs import RESULTS, Runner, agree, read
+from studies.water import public
 
 WELLS = [
     (preset, name)
@@ -56,3 +57,12 @@ def test_a_study_of_calibrated_attacks_can_go_on(preset, tmp_path):
     place, sizes = RESULTS / f"calibrated_attacks-{preset}.json", calibrated_attacks.PRESETS[preset]
     found = calibrated_attacks.collect(Runner(preset, tmp_path), calibrated_attacks.trials(sizes))
     assert found == read(place)["records"]["trials"]
+
+
+@pytest.mark.parametrize(
+    "preset", [name for name in public.PRESETS if (RESULTS / f"water_public-{name}.json").exists()]
+)
+def test_a_study_of_public_water_can_go_on(preset):
+    place = RESULTS / f"water_public-{preset}.json"
+    stored = read(place)["settings"]
+    agree(stored, public.settings(public.PRESETS[preset], stored["data"]), place)
