@@ -3,7 +3,7 @@
 from .member_dynamics import Conditions, MemberDynamics, simulate_members, stable
 from .molecular_dynamics import MolecularDynamics
 from .normal_modes import NormalModes
-from .samplers import Copies, FromDataset, Mixture, Rattle, Sampler
+from .samplers import Copies, FromDataset, Mixture, NoSeeds, PerSystem, Rattle, Sampler
 
 __all__ = [
     "Conditions",
@@ -12,7 +12,9 @@ __all__ = [
     "MemberDynamics",
     "Mixture",
     "MolecularDynamics",
+    "NoSeeds",
     "NormalModes",
+    "PerSystem",
     "Rattle",
     "Sampler",
     "simulate_members",

@@ -22,7 +22,7 @@ from ..dynamics import Checkpoint, Closer, DensityOutside, Frames, Stop, Watch, 
 from ..dynamics.stops import GRAMS_PER_CM3
 from ..events import Progress, Report, ignore
 from ..geometry import Geometry
-from .samplers import starts_of
+from .samplers import NoSeeds, starts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +182,7 @@ class MemberDynamics:
             for frame in self._usable(replica).tolist()
         ]
         if not frames:
-            raise RuntimeError(
+            raise NoSeeds(
                 f"every replica of every member broke within {self.skipped:g} ps and"
                 f" {self.margin:g} fs ({runs[0][0]!r}): attack training structures instead, or"
                 " simulate at a lower temperature"

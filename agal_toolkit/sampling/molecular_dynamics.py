@@ -16,7 +16,7 @@ from ..events import Note, Report, ignore
 from ..geometry import Geometry
 from ..potentials.protocol import Recorded
 from ..uncertainty.variance import force_variance
-from .samplers import starts_of
+from .samplers import NoSeeds, starts_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,8 @@ class MolecularDynamics:
             eV/angstrom; None sets no limit.
 
     Raises:
-        ValueError: settings out of range; a committee that is finite at no start.
+        ValueError: settings out of range.
+        NoSeeds: a committee that is finite at no start.
     """
 
     temperature: tuple[float, float]
@@ -86,7 +87,7 @@ class MolecularDynamics:
         lost = [frames.replica for frames in replicas if not len(frames)]
         if len(lost) == len(replicas):
             remedy = "the committee predicts energies or forces that are not finite for them"
-            raise ValueError(f"no replica could start: {remedy}; train it on such structures")
+            raise NoSeeds(f"no replica could start: {remedy}; train it on such structures")
         if lost:
             report(Note(None, f"replicas {lost} are left out: not finite at their start"))
         whole = (None, Uncertain.name)  # reasons after which the last frame is returned

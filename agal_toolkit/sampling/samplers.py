@@ -8,8 +8,8 @@ that needs no committee also has a method `draw`, which takes only what it needs
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,14 @@ from numpy.random import Generator
 
 from ..committee import Committee
 from ..dataset import Dataset
-from ..events import Report, ignore
+from ..events import Note, Report, ignore
 from ..geometry import Geometry
 
 Sampler = Callable[[Committee, Dataset, Generator, Report, Path | None], list[Geometry]]
+
+
+class NoSeeds(RuntimeError):
+    """A sampler found no structure to start from."""
 
 
 def starts_of(
@@ -172,3 +176,55 @@ class Mixture:
             folder = None if scratch is None else scratch / str(index)
             geometries += sampler(committee, dataset, rng, report, folder)
         return geometries
+
+
+@dataclass(frozen=True)
+class PerSystem:
+    """A sampler that is called once for each system among the data, with its structures only.
+
+    Structures of one system have the same ``origin["system"]``, and those without are a system,
+    too; seeds keep it. Each system has its own random numbers and scratch folder. One for which the
+    sampler raises :class:`NoSeeds` is left out, with a note, unless all systems are.
+
+    Attributes:
+        sampler: of the systems that `samplers` does not name.
+        samplers: by the name of the system.
+
+    Raises:
+        ValueError: `samplers` for a system that no structure belongs to.
+        NoSeeds: no system has seeds.
+    """
+
+    sampler: Sampler
+    samplers: Mapping[str, Sampler] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        committee: Committee,
+        dataset: Dataset,
+        rng: Generator,
+        report: Report = ignore,
+        scratch: Path | None = None,
+    ) -> list[Geometry]:
+        systems: dict[str | None, list[int]] = {}
+        for index, geometry in enumerate(dataset):
+            systems.setdefault(geometry.origin.get("system"), []).append(index)
+        if unknown := [name for name in self.samplers if name not in systems]:
+            wrong = f"samplers are given for {unknown}, the data have the systems {[*systems]}"
+            raise ValueError(f'{wrong}: give each structure its origin["system"]')
+        seeds, failures = [], []
+        streams = rng.spawn(len(systems))
+        for index, (system, structures) in enumerate(systems.items()):
+            sampler = self.sampler if system is None else self.samplers.get(system, self.sampler)
+            folder = None if scratch is None else scratch / str(index)
+            try:
+                found = sampler(committee, dataset[structures], streams[index], report, folder)
+            except NoSeeds as error:
+                failures.append(f"system {system!r} has no seeds: {error}")
+                report(Note(None, failures[-1]))
+                continue
+            name = {} if system is None else {"system": system}
+            seeds += [replace(seed, origin={**seed.origin, **name}) for seed in found]
+        if failures and len(failures) == len(systems):
+            raise NoSeeds("; ".join(failures))
+        return seeds

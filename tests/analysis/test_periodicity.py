@@ -17,6 +17,7 @@ from agal_toolkit.analysis.rmsd import AlignedRmsd
 from agal_toolkit.dynamics import npt
 from agal_toolkit.events import Note
 from agal_toolkit.potentials import CalculatorPotential
+from agal_toolkit.sampling import NoSeeds
 
 
 def test_soap_of_a_slab_without_a_third_vector():
@@ -73,5 +74,5 @@ def test_a_replica_that_is_not_finite_at_its_start_is_left_out(rng):
     notes = [event.text for event in heard if isinstance(event, Note)]
     lost = np.flatnonzero(drawn).tolist()
     assert notes == [f"replicas {lost} are left out: not finite at their start"]
-    with pytest.raises(ValueError, match="no replica could start"):
+    with pytest.raises(NoSeeds, match="no replica could start"):
         sampler(committee, data[1:], rng)
