@@ -104,7 +104,7 @@ def radial_distribution(
     r_max: float | None = None,
     width: float = 0.05,
     start: float = 0.0,
-    blocks: int = 5,
+    blocks: int | None = 5,
 ) -> RadialDistribution:
     """Return g(r) = V / (N_a N_b) <n(r)> / (4 pi r^2 dr) of two elements.
 
@@ -116,7 +116,7 @@ def radial_distribution(
         r_max: largest distance, angstrom; half the smallest height of all cells by default.
         width: of a bin, angstrom.
         start: fs at the beginning that are left out.
-        blocks: number of blocks for the error.
+        blocks: number of blocks for the error; None makes each frame a block, to be reweighted.
 
     Raises:
         ValueError: elements that are not there, or `r_max` beyond half a cell.
@@ -128,7 +128,9 @@ def radial_distribution(
         raise ValueError(f"{frames.start!r} has no pairs of the elements {pair}")
     if frames.start.dimension != 3 or not frames.start.pbc.all():
         raise ValueError(f"{frames.start!r} is not periodic in three directions: it has no g(r)")
-    slices = blocks_of(frames, blocks, start)
+    slices = blocks_of(frames, 2 if blocks is None else blocks, start)
+    if blocks is None:
+        slices = [slice(t, t + 1) for t in np.flatnonzero(frames.times >= start).tolist()]
     inverse = np.linalg.inv(frames.cells)
     # nearest images are those of rounded coordinates up to half the distance of opposite faces
     half = 0.5 / np.linalg.norm(inverse[slices[0].start :], axis=1).max()

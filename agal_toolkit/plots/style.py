@@ -78,7 +78,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     names = list(dict.fromkeys(names))
     kinds = {name: _kind(name) for name in names}
     others = [name for name in names if kinds[name] is None]
-    result = {name: Look(_OTHERS[k % len(_OTHERS)], "^", "-.") for k, name in enumerate(others)}
+    result = {name: Look(_OTHERS[k % 6], "^vPX<>"[k % 6], "-.") for k, name in enumerate(others)}
     for kind in _KINDS:
         group = [name for name in names if kinds[name] is kind]
         for name, colour in zip(group, _tones(kind.tones, len(group)), strict=True):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.neighborlist import neighbor_list
 
-from agal_toolkit.analysis.estimates import Estimate, blocks_of, inefficiency, reweight
+from agal_toolkit.analysis.estimates import Band, Estimate, blocks_of, inefficiency, reweight
 from agal_toolkit.analysis.liquids import density, diffusion, radial_distribution
 from agal_toolkit.dynamics.run import Frames
 from agal_toolkit.geometry import Geometry
@@ -133,6 +133,36 @@ def test_a_lattice_has_its_shells():
     assert result.coordination(4.6).value == pytest.approx(18)
 
 
+def test_frames_as_blocks_have_the_same_average():
+    frames = gas(60)
+    whole = radial_distribution(frames, (8, 1), start=200.0, width=0.5)
+    each = radial_distribution(frames, (8, 1), start=200.0, width=0.5, blocks=None)
+    assert len(each.blocks) == 40
+    np.testing.assert_allclose(each.blocks.mean(0), whole.g.value)
+
+
+def test_a_gas_is_reweighted_to_attraction():
+    """Two atoms in a box V, simulated without forces; members attract by e within 3 angstrom.
+
+    g(r) = exp(-u / kT) / (1 + v / V (exp(e / kT) - 1)) with the sphere v, exactly.
+    """
+    frames = simulated(
+        np.random.default_rng(7).uniform(0, 1, (4000, 2, 3)) @ BOX, BOX, [8, 1], temperature=300.0
+    )
+    g = radial_distribution(frames, (8, 1), r_max=4.0, width=1.0, blocks=None)
+    near = g.counts[:, 2] > 0
+    depths = np.array([0.2, 0.5, 1.0])[:, None]  # kT
+    kt = 8.617333e-5 * 300
+    band = Band.reweighted(g.blocks, -kt * depths * near, np.zeros(4000), 300, blocks=20)
+    filled = 1 + 4 / 3 * np.pi * 27 / 990 * (np.exp(depths) - 1)
+    exact = np.where(g.r < 3, np.exp(depths), 1) / filled
+    assert np.all(np.abs(band.values - exact) < 4 * band.errors)
+    assert band.errors[:, 2:].max() < 0.12
+    np.testing.assert_allclose(
+        band.values[:, 2] / band.values[:, 3], np.exp(depths)[:, 0], rtol=0.2
+    )
+
+
 def test_what_radial_distributions_refuse():
     frames = gas(20)
     with pytest.raises(ValueError, match="no pairs"):
@@ -141,6 +171,8 @@ def test_what_radial_distributions_refuse():
         radial_distribution(frames, (8, 8), r_max=5.0)
     with pytest.raises(ValueError, match="outside"):
         radial_distribution(frames, (8, 8)).coordination(6.0)
+    with pytest.raises(ValueError, match="0 blocks"):
+        radial_distribution(frames, (8, 8), blocks=0)
 
 
 # -- diffusion
