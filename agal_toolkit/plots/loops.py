@@ -33,8 +33,7 @@ def learning_curves(
 ) -> None:
     """Draw a metric against the generation for each strategy (Schwalbe-Koda 2021, Fig. 2b).
 
-    `metric` is a name or a function of a generation. The axis is logarithmic if any value is
-    positive.
+    `metric` is a name or a function of a generation. Any positive value makes the axis logarithmic.
     """
     number = metric if callable(metric) else lambda generation: generation.metrics[metric]
     positive = False
@@ -106,8 +105,7 @@ def verdict_bars(axes: Axes, generation: Generation) -> None:
 
 def in_words(verdict: str) -> str:
     """Return a verdict for people: "kept", or what the candidate was dropped for."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", verdict).lower()
-    return _REASONS.get(verdict, words)
+    return _REASONS.get(verdict, re.sub(r"(?<=[a-z])(?=[A-Z])", " ", verdict).lower())
 
 
 def generation_axes(axes: Axes, label: str) -> None:
@@ -120,11 +118,10 @@ def generation_axes(axes: Axes, label: str) -> None:
 
 def attack_losses(axes: Axes, adversaries: Sequence[Adversary]) -> None:
     """Draw the adversarial loss of each attack along its steps, maximised as in the papers."""
-    kept = {"marker": "o", "ms": 4, "mec": "white", "mew": 0.5}
     for adversary in adversaries:
         gain, step = -adversary.losses, adversary.kept
         axes.plot(gain, lw=1.0, color=ADVERSARIAL, alpha=0.6)
-        axes.plot(step, gain[step], **kept, color=ADVERSARIAL)
+        axes.plot(step, gain[step], "o", ms=4, mec="white", mew=0.5, color=ADVERSARIAL)
     axes.set(xlabel="attack step", ylabel=r"$\mathcal{L}_\mathrm{adv}$")
     axes.grid(alpha=0.25)
 
@@ -140,8 +137,7 @@ def training_curves(axes: Axes, epochs: Sequence[Epoch]) -> None:
     axes.plot([], [], color=_TRAINING, label="training")
     axes.plot([], [], color=_VALIDATION, label="validation")
     axes.set(xlabel="epoch", ylabel="loss of each member", yscale="log")
-    second_half = slice(len(train) // 2, None)
-    late = np.concatenate([train[second_half], valid[second_half]])
+    late = np.concatenate([losses[len(losses) // 2 :] for losses in (train, valid)])
     _make_room_for_a_legend(axes, np.concatenate([train, valid[checked]]), late)
     axes.grid(alpha=0.25)
     framed_legend(axes, place="upper right")
