@@ -17,7 +17,7 @@ from studies.calibrated import claims as calibrated
 from studies.double_well import study as double_well
 from studies.double_well.recipes import STRATEGIES, VARIANTS
 from studies.jobs import RESULTS, read
-from studies.water import public
+from studies.water import costs, public
 
 FILES = sorted(RESULTS.glob("*-laptop.json"))
 
@@ -32,6 +32,8 @@ def recomputed(study, records):
         return []
     if study == "water_public":
         return public.claims(records)
+    if study == "water_costs":
+        return costs.claims(records)
     if study.startswith("double_well_"):
         both = VARIANTS[study.removeprefix("double_well_")].strategies == STRATEGIES
         return double_well.claims(records["pairs"]) if both else []
