@@ -4,7 +4,8 @@ Around each atom the neighbours of each element make a density, expanded in radi
 spherical harmonics. That is most of the arithmetic, and it does not depend on the member: where all
 members see the same positions it is computed once for all of them. A member mixes the expansion's
 channels with weights of its own, forms invariants, and maps these to an energy. Slopes follow by
-the chain rule: the members' slopes in the density, times the density's in each pair's vector.
+the chain rule: a member's slopes in the density are summed over radial functions for each pair, and
+then over harmonics. The density's own slopes of all pairs, the largest arrays, are never formed.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import silu
+from torch.nn.functional import pad, silu
 
 from ..batch import Batch
 from .elements import Elements
@@ -24,6 +26,30 @@ from .neighbours import Pairs, envelope, nan_where_invalid, neighbours
 from .protocol import SlopedEnergy
 
 DEGREES = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # l of each of the nine harmonics up to l = 2
+
+
+def _forms() -> Tensor:
+    """Return symmetric forms F (9, 4, 4) of real harmonics, Y(u) = w F w with w = (1, x, y, z).
+
+    Each has a mean square of one over the sphere.
+    """
+    a, b, c = math.sqrt(3.0) / 2, math.sqrt(15.0) / 2, math.sqrt(5.0) / 2
+    forms = torch.zeros(9, 4, 4, dtype=torch.float64, device="cpu")
+    forms[0, 0, 0] = 1.0
+    for lm, i, j, value in (
+        *((1, 0, 1, a), (2, 0, 2, a), (3, 0, 3, a), (4, 1, 2, b), (5, 2, 3, b), (7, 1, 3, b)),
+        *((6, 1, 1, -c), (6, 2, 2, -c), (6, 3, 3, 2 * c), (8, 1, 1, b), (8, 2, 2, -b)),
+    ):
+        forms[lm, i, j] = forms[lm, j, i] = value
+    return forms
+
+
+# Harmonics (9, 10) over the different products w_i w_j, and these products' factors (4, 10);
+# slopes of the harmonics in the components of u (9, 3, 4) over w
+_I, _J = torch.triu_indices(4, 4, device="cpu")
+FACTORS = tuple(torch.eye(4, dtype=torch.float64, device="cpu")[:, k] for k in (_I, _J))
+HARMONICS = _forms()[:, _I, _J] * torch.where(_I == _J, 1.0, 2.0)
+SLOPES = 2 * _forms()[:, 1:]
 
 
 class DensityNet(SlopedEnergy):
@@ -110,7 +136,7 @@ class DensityNet(SlopedEnergy):
         They are twice differentiable where gradients are recorded.
         """
         kinds, pairs = self.elements(batch.numbers), neighbours(batch, self.cutoff)
-        seen, A, parity, vectors, lengths, term_slopes = self._expansion(batch, kinds, pairs)
+        seen, A, vectors, r, u, groups = self._expansion(batch, kinds, pairs)
         # The members' part, with its slope in A by a reverse pass
         recording = torch.is_grad_enabled()
         with torch.enable_grad():
@@ -120,26 +146,26 @@ class DensityNet(SlopedEnergy):
             (dE_dA,) = torch.autograd.grad(atoms.sum(), A, create_graph=recording)
         if not recording:
             atoms, dE_dA = atoms.detach(), dE_dA.detach()
-        # The chain rule through the pairs' vectors, for the neighbours of one element at a time
-        filler = lengths.isfinite().all(0).int().argmax() if lengths.numel() else 0
-        dE_dx = vectors.new_zeros(len(dE_dA), *batch.positions.shape[-2:])
-        dE_dstrain = vectors.new_zeros(len(dE_dA), len(batch), *batch.cell.shape[-2:])
-        for z in range(len(self.elements)):
-            for padded in _PaddedNeighbours.groups(pairs, kinds == z, filler):
-                own = dE_dA[:, padded.atom, z]
-                dE_dv = padded.slopes(own, parity, term_slopes).to(vectors.dtype)
-                dE_dx = dE_dx.index_add(-2, padded.atom, dE_dv.sum(2), alpha=-1)
-                dE_dx = dE_dx.index_add(-2, padded.other.flatten(), dE_dv.flatten(1, 2))
-                if batch.pbc.any():
-                    virials = padded.vectors(vectors).mT @ dE_dv
-                    dE_dstrain = dE_dstrain.index_add(1, batch.owner[padded.atom], virials)
         energies = batch.sum(atoms + nan_where_invalid(seen).to(atoms.dtype))
-        return energies, dE_dx, dE_dstrain if batch.pbc.any() else None
+        # The chain rule through the pairs' vectors; sums over pairs have members in the columns
+        dE_dv = self._pair_slopes(dE_dA, r, u, groups).to(vectors.dtype)
+        (copies, _, columns, d), members = dE_dv.shape, len(dE_dA)
+        rows = dE_dv.transpose(0, 1).flatten(1)
+        dE_dx = rows.new_zeros(len(kinds), members * d).index_add(0, pairs.second, rows)
+        dE_dx = dE_dx.index_add(0, pairs.first, -rows).view(-1, members, d).transpose(0, 1)
+        if not batch.pbc.any():
+            return energies, dE_dx, None
+        rows = vectors.unsqueeze(-1) @ dE_dv.flatten(2).unsqueeze(-2)  # (L, P, d, M / L d)
+        rows = rows.transpose(0, 1).flatten(1)
+        virials = rows.new_zeros(len(batch), rows.shape[1])
+        virials = virials.index_add(0, batch.owner[pairs.first], rows)
+        virials = virials.view(-1, copies, d, columns, d).permute(1, 3, 0, 2, 4).flatten(0, 1)
+        return energies, dE_dx, virials
 
     def _expansion(
         self, batch: Batch, kinds: Tensor, pairs: Pairs
-    ) -> tuple[Batch, Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Return A (L, N, S, n, 9) and what its slopes need; L = 1 where members see the same."""
+    ) -> tuple[Batch, Tensor, Tensor, Tensor, Tensor, list[_PaddedNeighbours]]:
+        """Return A (L, 9, N, S n) and what its slopes need; L = 1 where members see the same."""
         # L = 1 where all members see the same positions and cell, L = M where they do not
         cell = batch.cell if batch.cell.ndim == 3 else batch.cell[:1]
         same_cell = batch.cell.ndim == 3 or batch.cell.stride(0) == 0
@@ -147,62 +173,72 @@ class DensityNet(SlopedEnergy):
         seen = batch.at(batch.positions[:1], cell) if shared else batch
         vectors = pairs.vectors(seen)
         lengths = pairs.distances(vectors, seen)
-        dtype = self.mix.dtype
-        directions = (vectors / lengths.unsqueeze(-1)).to(dtype)
-        terms, term_slopes = self._pair_terms(directions, lengths.to(dtype))
-        parity = 1 - 2 * (self.degrees % 2).to(dtype)
-        A = self._density(terms, parity, kinds, pairs)
-        return seen, A, parity, vectors, lengths, term_slopes
+        r, u = lengths.unsqueeze(-1), vectors / lengths.unsqueeze(-1)
+        r, u = r.to(self.mix.dtype), u.to(self.mix.dtype)
+        # Padding points at one more pair, at the cutoff: its radial functions are zero
+        radial = self._radial(pad(r, (0, 0, 0, 1), value=self.cutoff))
+        towards = pad(u, (0, 0, 0, 1))
+        products = _products(torch.cat([towards, -towards], 1))
+        groups = [
+            _PaddedNeighbours.of(*places, radial, products)
+            for places in _padded(pairs, kinds, len(self.elements))
+        ]
+        A = u.new_zeros(len(u), len(kinds) * len(self.elements), self.radial, products.shape[-1])
+        for group in groups:
+            A = A.index_copy(1, group.rows, group.R.mT @ group.products)
+        A = A.view(len(u), len(kinds), -1, A.shape[-1]) @ HARMONICS.to(A).mT
+        return seen, A.permute(0, 3, 1, 2), vectors, r, u, groups
 
-    def _pair_terms(self, u: Tensor, r: Tensor) -> tuple[Tensor, Tensor]:
-        """Return R_n(r) Y_lm(u) (L, P, n, 9) and its slopes in the pair's vector r u.
+    def _radial(self, r: Tensor) -> Tensor:
+        """Return R_n and dR_n / dr (L, P, 2 n) at the distances `r` (L, P, 1)."""
+        f, f_slope = envelope(r / self.cutoff)
+        n = torch.arange(1, self.radial + 1, dtype=r.dtype, device=r.device)
+        k, norm = n * (math.pi / self.cutoff), math.sqrt(2 / self.cutoff)
+        height = norm * f / r
+        slope = (norm / self.cutoff * f_slope - height) / r
+        phase = r * k
+        wave = torch.sin(phase)
+        return torch.cat([wave * height, wave * slope + torch.cos(phase) * (k * height)], -1)
 
-        The slopes are (L, P, 3, n, 9); `u` (L, P, 3) are unit vectors.
+    def _pair_slopes(
+        self, dE_dA: Tensor, r: Tensor, u: Tensor, groups: Sequence[_PaddedNeighbours]
+    ) -> Tensor:
+        """Return dE/dv (L, P, M / L, 3), with the pairs' vectors v = `r` `u`.
+
+        With G = dE/dA of an atom, a neighbour contributes b u + (t - (t . u) u) / r, where
+        b = sum_{n, lm} G dR_n/dr Y_lm and t = sum_{n, lm} G R_n dY_lm/du.
         """
-        s = r / self.cutoff
-        f, f_slope = envelope(s)
-        f_slope = f_slope / self.cutoff
-        frequencies = torch.arange(1, self.radial + 1, dtype=r.dtype, device=r.device)
-        k = frequencies * (math.pi / self.cutoff)
-        phase, inverse, norm = r.unsqueeze(-1) * k, 1 / r.unsqueeze(-1), math.sqrt(2 / self.cutoff)
-        wave = norm * torch.sin(phase) * inverse
-        wave_slope = norm * k * torch.cos(phase) * inverse - wave * inverse
-        R = wave * f.unsqueeze(-1)
-        R_slope = wave_slope * f.unsqueeze(-1) + wave * f_slope.unsqueeze(-1)
-        Y, Y_slopes = _harmonics(u)
-        # on the sphere: slopes of the polynomials without their part along the pair's vector
-        across = Y_slopes.mT - u.unsqueeze(-1) * (Y_slopes @ u.unsqueeze(-1)).mT  # (L, P, 3, 9)
-        terms = R.unsqueeze(-1) * Y.unsqueeze(-2)
-        radial = (R_slope.unsqueeze(-1) * Y.unsqueeze(-2)).unsqueeze(-3)
-        radial = radial * u[..., None, None]
-        angular = (R * inverse)[..., None, :, None] * across.unsqueeze(-2)
-        return terms, radial + angular
-
-    def _density(self, terms: Tensor, parity: Tensor, kinds: Tensor, pairs: Pairs) -> Tensor:
-        """Return A (L, N, S, n, 9); each pair counts for both of its atoms."""
-        elements, first, second = len(self.elements), pairs.first, pairs.second
-        A = terms.new_zeros(len(terms), len(kinds) * elements, *terms.shape[2:])
-        A = A.index_add(1, first * elements + kinds[second], terms)
-        A = A.index_add(1, second * elements + kinds[first], terms * parity)
-        return A.view(len(terms), len(kinds), elements, *terms.shape[2:])
+        (copies, count, _), n = u.shape, self.radial
+        # G (L, N S, n, M / L, 9), then over the products of components and over the slopes' terms
+        G = dE_dA.unflatten(-1, (-1, n)).unflatten(0, (copies, -1))
+        G = G.permute(0, 3, 4, 5, 1, 2).flatten(1, 2).contiguous()
+        in_products, in_slopes = (G @ x.to(G).flatten(1) for x in (HARMONICS, SLOPES))
+        ends = [G.new_zeros(copies, 0, G.shape[-2], 4)]
+        ends += [group.slopes(in_products, in_slopes) for group in groups]
+        ends = torch.cat(ends, 1)
+        # t and b of the two atoms of each pair
+        entry = torch.cat([r.new_zeros(0, dtype=torch.int64), *(g.entry.flatten() for g in groups)])
+        place = entry.new_zeros(2 * count + 2)
+        place = place.index_copy(0, entry, torch.arange(len(entry), device=entry.device))
+        of_first = ends.index_select(1, place[:count])
+        of_second = ends.index_select(1, place[count + 1 : -1])
+        b = of_first[..., 3:] + of_second[..., 3:]
+        t = (of_first[..., :3] - of_second[..., :3]) / r.unsqueeze(-2)
+        return t + (b - t @ u.unsqueeze(-1)) * u.unsqueeze(-2)
 
     def _atoms(self, A: Tensor, kinds: Tensor) -> Tensor:
-        members, atoms = A.shape[:2]
-        energies = A.new_zeros(members, atoms)
-        channels = A.flatten(2, 3)  # (M, N, S n, 9)
+        """Return the energies (M, N) of atoms from their densities A (M, 9, N, S n)."""
+        energies = A.new_zeros(len(A), len(kinds))
         for z in range(len(self.elements)):
             chosen = torch.nonzero(kinds == z).flatten()
             if not len(chosen):
                 continue
-            of_element = channels[:, chosen]
-            p = []
-            for degree in range(3):
-                m = torch.nonzero(self.degrees.eq(degree)).flatten()
-                B = torch.einsum("mask,msc->mack", of_element[..., m], self.mix[:, z, degree])
-                if degree == 0:
-                    p.append(B.squeeze(-1))
-                p.append(B.square().sum(-1))
-            x = silu(torch.baddbmm(self.first_bias[:, z], torch.cat(p, -1), self.first[:, z]))
+            mix = self.mix[:, z].index_select(1, self.degrees)
+            B = A.index_select(2, chosen) @ mix  # (M, 9, atoms, channels)
+            squares = B.square().split((1, 3, 5), 1)
+            p = torch.cat([B[:, :1], *(s.sum(1, keepdim=True) for s in squares)], 1)
+            p = p.transpose(1, 2).flatten(2)
+            x = silu(torch.baddbmm(self.first_bias[:, z], p, self.first[:, z]))
             for weight, bias in zip(self.inner, self.inner_bias, strict=True):
                 x = x + silu(torch.baddbmm(bias[:, z], x, weight[:, z]))
             energy = torch.bmm(x, self.last[:, z]).squeeze(-1)
@@ -218,110 +254,72 @@ class DensityNet(SlopedEnergy):
 
 @dataclass(frozen=True)
 class _PaddedNeighbours:
-    """The neighbours of one element of each of N atoms, padded to the same number K.
+    """The neighbours of one element, in rows of one for each atom, padded to the same number K.
 
-    Sums over pairs become products of matrices: as rows for each pair, the slopes of all members
-    would be by far the largest arrays. Padding points at a pair of finite length: 0 * NaN is NaN.
+    Sums over neighbours become products of matrices. A row's number is its atom's times the number
+    of elements, plus that of the neighbours' element.
     """
 
-    atom: Tensor  # (N,) index of the atom in the batch
-    pair: Tensor  # (N, K) index of the pair
-    other: Tensor  # (N, K) index of the neighbour
-    reversed: Tensor  # (N, K) True where the atom is the second of its pair
-    mask: Tensor  # (N, K) False where the entry is padding
+    rows: Tensor  # (rows,) their numbers
+    entry: Tensor  # (rows, K) see _padded
+    R: Tensor  # (L, rows, K, n) radial functions, zero in the padding
+    R_slope: Tensor  # (L, rows, K, n) their slopes
+    products: Tensor  # (L, rows, K, 10) of the components of the direction to the neighbour
 
     @classmethod
-    def groups(
-        cls, pairs: Pairs, chosen: Tensor, filler: Tensor | int
-    ) -> Iterator[_PaddedNeighbours]:
-        """Yield the atoms that have `chosen` (N,) neighbours; padding points at pair `filler`.
+    def of(cls, rows: Tensor, entry: Tensor, radial: Tensor, products: Tensor) -> _PaddedNeighbours:
+        """Pick from `radial` (L, P + 1, 2 n) and `products` (L, 2 P + 2, 10) of the pairs."""
+        flat, pairs = entry.flatten(), radial.shape[1]
+        pair = torch.where(flat < pairs, flat, flat - pairs)
+        R, R_slope = radial.index_select(1, pair).unflatten(1, entry.shape).chunk(2, -1)
+        return cls(
+            rows, entry, R, R_slope, products.index_select(1, flat).unflatten(1, entry.shape)
+        )
 
-        They are one group, unless few atoms have many neighbours: atoms with at most half as many
-        are then apart, so that a crystal's do not pad those of a thousand molecules.
-        """
-        first, second = pairs.first, pairs.second
-        centre, other = torch.cat([first, second]), torch.cat([second, first])
-        entries = torch.nonzero(chosen[other]).flatten()
-        entries = entries[torch.argsort(centre[entries], stable=True)]
-        row = centre[entries]
-        counts = torch.bincount(row, minlength=len(chosen))
-        column = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]
-        atoms = counts.bincount().tolist()  # how many atoms have 0, 1, 2, ... neighbours
-        while most := max((k for k in range(len(atoms)) if atoms[k]), default=0):
-            wasteful = sum(atoms[1:]) * most > 3 * sum(k * n for k, n in enumerate(atoms))
-            least = most // 2 if wasteful else 0
-            inside = (counts > least) & (counts <= most)
-            atom, here = torch.nonzero(inside).flatten(), inside[row]
-            place = (inside.cumsum(0) - 1)[row[here]], column[here]
-            entry, zeros = entries[here], row.new_zeros(len(atom), most)
-            yield cls(
-                atom=atom,
-                pair=(zeros + filler).index_put(place, entry % len(first)),
-                other=zeros.index_put(place, other[entry]),
-                reversed=zeros.index_put(place, entry // len(first)).bool(),
-                mask=zeros.index_put(place, torch.ones_like(entry)).bool(),
-            )
-            atoms = atoms[: least + 1]
-
-    def vectors(self, vectors: Tensor) -> Tensor:
-        """Return vectors (L, N, K, d) to the neighbours from the pairs' (L, P, d); padding too."""
-        picked = vectors[:, self.pair.flatten()].unflatten(1, self.pair.shape)
-        return torch.where(self.reversed[..., None], -picked, picked)
-
-    def slopes(self, dE_dA: Tensor, parity: Tensor, term_slopes: Tensor) -> Tensor:
-        """Return the slopes (M, N, K, d) of energies in the vectors to neighbours; padding is zero.
-
-        Seen from the second atom of a pair, its vector and harmonics of odd l change their signs:
-        both views are computed, and each entry takes its own.
-
-        Args:
-            dE_dA: (M, N, n, 9), of the neighbours' element.
-            parity: (9,), 1 or -1 where l is odd.
-            term_slopes: (L, P, d, n, 9), slopes of the pairs' terms in A in the pair's vector.
-        """
-        # NaN of one atom times the zeros of its padding would reach the filler pair backward
-        finite = dE_dA.isfinite().all(-1).all(-1)[..., None, None]
-        if not finite.all():
-            slopes = self.slopes(torch.where(finite, dE_dA, 0.0), parity, term_slopes)
-            return torch.where(finite | ~self.mask[..., None], slopes, torch.nan)
-        (atoms, most), copies = self.pair.shape, len(term_slopes)
-        views = torch.stack([dE_dA, -dE_dA * parity], 2).flatten(3)  # (M, N, 2, 9 n)
-        picked = term_slopes.flatten(3).index_select(1, self.pair.flatten())
-        picked = picked.view(copies, atoms, -1, views.shape[-1])  # (L, N, K d, 9 n)
-        if copies == 1:  # one product for all members
-            products = torch.bmm(views.permute(1, 2, 0, 3).flatten(1, 2), picked[0].mT)
-            products = products.view(atoms, 2, len(views), -1).permute(2, 0, 1, 3)
-        else:
-            products = views @ picked.mT
-        forward, backward = products.unflatten(3, (most, -1)).unbind(2)
-        slopes = torch.where(self.reversed[..., None], backward, forward)
-        return torch.where(self.mask[..., None], slopes, 0.0)
+    def slopes(self, in_products: Tensor, in_slopes: Tensor) -> Tensor:
+        """Return t and b (L, rows K, M / L, 4) of :meth:`DensityNet._pair_slopes`."""
+        t = self.R @ in_slopes.index_select(1, self.rows).flatten(-2)
+        t = t.unflatten(-1, (-1, 4)) @ self.products[..., :4, None]
+        b = self.R_slope @ in_products.index_select(1, self.rows).flatten(-2)
+        b = b.unflatten(-1, (-1, self.products.shape[-1])) @ self.products.unsqueeze(-1)
+        return torch.cat([t.unflatten(-2, (-1, 3)).squeeze(-1), b], -1).flatten(1, 2)
 
 
-def _harmonics(u: Tensor) -> tuple[Tensor, Tensor]:
-    """Return real harmonics up to l = 2 of unit vectors (..., 3), and slopes of their polynomials.
+def _padded(pairs: Pairs, kinds: Tensor, elements: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield numbers (rows,) and entries (rows, K) of rows that have neighbours.
 
-    They are (..., 9), each with a mean square of one over the sphere, and (..., 9, 3).
+    An entry is p where the atom is the first of pair p of P, P + 1 + p where it is the second, and
+    P in the padding. Rows with at most half as many neighbours are apart where they would be mostly
+    padding, so that a crystal's atoms do not pad those of a thousand molecules.
     """
-    x, y, z = u.unbind(-1)
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    a, b = math.sqrt(3.0), math.sqrt(15.0)
-    c, d = math.sqrt(5.0) / 2, math.sqrt(15.0) / 2
-    values = [
-        *(one, a * x, a * y, a * z, b * x * y, b * y * z),
-        *(c * (2 * z * z - x * x - y * y), b * x * z, d * (x * x - y * y)),
-    ]
-    values = torch.stack(values, -1)
-    slopes = [
-        (zero, zero, zero),
-        (a * one, zero, zero),
-        (zero, a * one, zero),
-        (zero, zero, a * one),
-        (b * y, b * x, zero),
-        (zero, b * z, b * y),
-        (-2 * c * x, -2 * c * y, 4 * c * z),
-        (b * z, zero, b * x),
-        (2 * d * x, -2 * d * y, zero),
-    ]
-    flat = torch.stack([component for slope in slopes for component in slope], -1)
-    return values, flat.unflatten(-1, (9, 3))
+    P = len(pairs)
+    centre, other = (
+        torch.cat(i) for i in ((pairs.first, pairs.second), (pairs.second, pairs.first))
+    )
+    row = centre * elements + kinds[other]
+    counts = torch.bincount(row, minlength=len(kinds) * elements)
+    starts, order = counts.cumsum(0) - counts, _order(row, len(counts))
+    order = pad(torch.where(order < P, order, order + 1), (0, 1), value=P)
+    rows_of = counts.bincount().tolist()  # how many rows have 0, 1, 2, ... neighbours
+    while most := max((k for k in range(len(rows_of)) if rows_of[k]), default=0):
+        wasteful = sum(rows_of[1:]) * most > 1.5 * sum(k * n for k, n in enumerate(rows_of))
+        least = most // 2 if wasteful else 0
+        rows = torch.nonzero((counts > least) & (counts <= most)).flatten()
+        column = torch.arange(most, device=row.device)
+        inside = column < counts[rows, None]
+        yield rows, order[torch.where(inside, starts[rows, None] + column, 2 * P)]
+        rows_of = rows_of[: least + 1]
+
+
+def _order(row: Tensor, count: int) -> Tensor:
+    """Return the stable order of `row`, integers below `count`."""
+    if row.device.type == "cpu" and count <= 2**16:  # numpy sorts 16 bits by radix, much faster
+        return torch.from_numpy(row.numpy().astype(np.uint16).argsort(kind="stable"))
+    return row.argsort(stable=True)
+
+
+def _products(u: Tensor) -> Tensor:
+    """Return the different products (..., 10) of two of w = (1, x, y, z); the first four are w."""
+    w = torch.cat([torch.ones_like(u[..., :1]), u], -1)
+    left, right = (w @ factor.to(w) for factor in FACTORS)
+    return left * right

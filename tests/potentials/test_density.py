@@ -200,6 +200,44 @@ def test_members_see_positions_of_their_own(rng):
         torch.testing.assert_close(together.stress[m], alone.stress[m], equal_nan=True)
 
 
+def several(rng) -> Batch:
+    """Return a batch of a crystal of two elements, a slab, a molecule, and an atom by itself."""
+    crystal = bulk("AlN", "rocksalt", a=3.9, cubic=True)
+    parts = [rattled(crystal, rng), *(GEOMETRIES[name](rng) for name in ("slab", "ammonia"))]
+    return Batch.of([*parts, Geometry(positions=[[0.0, 0.0, 0.0]], numbers=[7])])
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["one place", "own places"])
+def test_written_slopes_are_those_of_autograd(own, rng):
+    """In positions and strain, in mixed batches; and so are their slopes in turn."""
+    module, batch = network((1, 2, 3)), several(rng)
+    moves = torch.tensor(rng.normal(0, 0.05, (3, *batch.positions.shape)))
+    seen = (batch.positions + moves).requires_grad_() if own else batch.positions.requires_grad_()
+    computed = Stacked(module)(batch.at(seen), graph=True)
+    for m in range(3):
+        place = seen[m] if own else seen
+        single = Differentiable(lambda batch, m=m: module(batch)[m])
+        right = single(batch.at(place), graph=True)
+        pairs = [(getattr(computed, k)[m], getattr(right, k)) for k in ("forces", "stress")]
+        for mine, exact in pairs:
+            torch.testing.assert_close(mine, exact, atol=1e-8, rtol=1e-8, equal_nan=True)
+        slopes = []
+        for prediction in (computed[m], right):
+            loss = prediction.forces.square().sum() + prediction.stress[0].square().sum()
+            slopes.append(torch.autograd.grad(loss, seen, retain_graph=True)[0])
+        torch.testing.assert_close(*slopes, atol=1e-8, rtol=1e-8)
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float64, 1e-11), (torch.float32, 2e-5)])
+def test_a_member_of_many_is_that_member_alone(dtype, limit, rng):
+    module, batch = network(range(12), dtype), several(rng)
+    many = Stacked(module)(batch)
+    for m in (0, 7):
+        one = Stacked(module)[[m]](batch)
+        for mine, exact in ((one.forces[0], many.forces[m]), (one.stress[0], many.stress[m])):
+            torch.testing.assert_close(mine, exact, atol=limit, rtol=limit, equal_nan=True)
+
+
 def test_a_member_alone_says_the_same(rng):
     geometry = GEOMETRIES["crystal"](rng)
     both = prediction_of(geometry)
@@ -357,7 +395,8 @@ def test_a_crystal_does_not_pad_the_neighbours_of_molecules(rng):
     plain = net.module(batch.at(batch.positions.expand(2, -1, -1)))
     torch.testing.assert_close(plain, together.energy, rtol=1e-12, atol=1e-12)
     pairs = neighbours(batch, 5.0)
-    groups = list(density._PaddedNeighbours.groups(pairs, batch.numbers == 7, 0))
-    entries = int(sum(group.mask.sum() for group in groups))
-    assert len(groups) == 2
-    assert sum(group.mask.numel() for group in groups) < 1.2 * entries
+    rows = list(density._padded(pairs, (batch.numbers == 7).long(), 2))
+    padding = sum(int((entry == len(pairs)).sum()) for _, entry in rows)
+    assert len(rows) > 1
+    assert sum(entry.numel() for _, entry in rows) - padding == 2 * len(pairs)
+    assert padding < 0.3 * 2 * len(pairs)
