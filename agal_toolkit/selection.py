@@ -220,6 +220,27 @@ class MinDistance:
 
 
 @dataclass(frozen=True)
+class MostUncertain:
+    """Keep the `count` candidates of the largest force variance (Schwalbe-Koda 2021, Eq. 10).
+
+    Attributes:
+        count: largest number of candidates.
+    """
+
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"MostUncertain({self.count}) would keep nothing: give at least 1")
+
+    def __call__(
+        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
+    ) -> NDArray:
+        ranks = np.argsort(np.argsort(-_variances(committee, _geometries(candidates))))
+        return ranks < self.count
+
+
+@dataclass(frozen=True)
 class AtMost:
     """Keep at most `count` candidates, drawn at random.
 

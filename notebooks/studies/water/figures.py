@@ -1,18 +1,161 @@
-"""Figures of the loop on water: the paper's marks, and what a run cost."""
+"""Figures of the loops: errors, survival and properties against labels (Cezar 2025, Fig. 4)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from agal_toolkit.plots.style import framed_legend, plain
+from agal_toolkit.analysis.estimates import Band, Estimate
+from agal_toolkit.plots.style import CYCLE, Look, framed_legend, plain
+
+from ..jobs import Record
+from .recipes import STRATEGIES
 
 # Labels at which the paper's members were all stable (Cezar 2025, Sec. IV E 2): Allegro, and DeePMD
-# with targets of 0.2 and 0.1 eV/angstrom. For the `marks` of `plots.property_curves`.
+# with targets of 0.2 and 0.1 eV/angstrom.
 PAPER = {80: "Allegro", 220: "DeePMD", 350: "DeePMD"}
+STAGES = {
+    "members": "training",
+    "seeds": "simulations of members",
+    "adversaries": "attacks",
+    "labels": "labels",
+}
+
+
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """Return the looks of loops by strategy: attacks red, random frames blue, others of their own.
+
+    Loops that are trained afresh have dashed lines.
+    """
+    colours = dict(zip(STRATEGIES, (CYCLE[1], CYCLE[0], CYCLE[2], CYCLE[3]), strict=True))
+    markers = dict(zip(STRATEGIES, "osD^", strict=True))
+    return {
+        name: Look(
+            colours[name.split(",")[0]],
+            markers[name.split(",")[0]],
+            "--" if "afresh" in name else "-",
+        )
+        for name in names
+    }
+
+
+def loops(records: Mapping[str, Record]) -> dict[str, list[Record]]:
+    """Return the loops of each strategy and training, a seed each."""
+    found: dict[str, list[Record]] = {}
+    for name, record in records.items():
+        if name != "truth" and "iterations" in record:
+            strategy, training, _ = name.split()
+            label = strategy if training == "warm" else f"{strategy}, trained afresh"
+            found.setdefault(label, []).append(record)
+    return found
+
+
+def curves(
+    records: Mapping[str, Record], number: Callable[[Record], float]
+) -> dict[str, tuple[list, list]]:
+    """Return labels and a number of every iteration for each strategy, a row for each seed."""
+    return {
+        name: (
+            [[iteration["labels"] for iteration in loop["iterations"]] for loop in some],
+            [[number(iteration) for iteration in loop["iterations"]] for loop in some],
+        )
+        for name, some in loops(records).items()
+    }
+
+
+def simulated(
+    records: Mapping[str, Record], number: Callable[[list[Record]], float]
+) -> dict[str, tuple[list, list]]:
+    """Return labels and a number of the members' simulations, where there are some."""
+    found = {}
+    for name, some in loops(records).items():
+        rows = [
+            [number([*loop["survival"][k].values()]) for k in sorted(loop["survival"])]
+            for loop in some
+            if "survival" in loop
+        ]
+        labels = [
+            [loop["iterations"][int(k) - 1]["labels"] for k in sorted(loop["survival"])]
+            for loop in some
+            if "survival" in loop
+        ]
+        if rows:
+            found[name] = labels, rows
+    return found
+
+
+def average(key: str) -> Callable[[list[Record]], float]:
+    """Return a function of members' records: the average of a property over those that survived."""
+
+    def of(members: list[Record]) -> float:
+        values = [m["properties"][key][0] for m in members if m["reason"] is None]
+        return float(np.mean(values)) if values else np.nan
+
+    return of
+
+
+def band(members: Sequence[Record], key: str) -> Band:
+    """Return the band of a property, or of a g(r), over the members of a committee."""
+
+    def estimate(record: Record) -> Estimate | str:
+        if record["reason"] is not None:
+            return str(record["reason"])
+        return as_estimate(record["properties"], key)
+
+    return Band.of([estimate(record) for record in members])
+
+
+def as_estimate(properties: Record, key: str) -> Estimate:
+    """Return a property with its error; keys of g(r) are "OO", "OH" and "HH"."""
+    value = properties[key]
+    if isinstance(value, Mapping):
+        return Estimate(np.array(value["g"]), np.array(value["error"]))
+    return Estimate(float(value[0]), float(value[1]))
+
+
+def ledger(axes: Axes, iterations: Sequence[Record]) -> None:
+    """Draw the processor minutes of each iteration by stage, and its labels above the bars."""
+    x, bottom = np.array([record["iteration"] for record in iterations]), np.zeros(len(iterations))
+    for colour, (stage, name) in zip(CYCLE, STAGES.items(), strict=False):
+        minutes = [record["cpu seconds"].get(stage, 0.0) / 60 for record in iterations]
+        axes.bar(x, minutes, bottom=bottom, color=colour, label=name, width=0.7)
+        bottom += minutes
+    for place, height, record in zip(x, bottom, iterations, strict=True):
+        new = len(record.get("found", ()))
+        axes.annotate(f"+{new}", (place, height), (0, 3), textcoords="offset points", ha="center")
+    axes.set(xlabel="iteration (+ new labels)", ylabel="minutes of one core")
+    axes.set_ylim(0, 1.15 * max(bottom, default=1.0))
+    axes.set_xticks(x)
+    axes.grid(axis="y", alpha=0.25)
+    framed_legend(axes)
+
+
+def delivered(axes: Axes, iterations: Sequence[Record], target: float) -> None:
+    """Draw the error of each new label, and the uncertainty it was chosen for, meV/angstrom."""
+    for offset, (key, name, colour) in enumerate(
+        (("said", "uncertainty", CYCLE[4]), ("found", "error found", CYCLE[1]))
+    ):
+        for record in iterations:
+            values = 1000 * np.array(record.get(key, []))
+            x = np.full(len(values), record["iteration"] + 0.25 * (offset - 0.5))
+            label = name if record is iterations[0] else None
+            axes.plot(x, values, ".", ms=5, alpha=0.6, color=colour, label=label)
+    axes.axhline(1000 * target, color="k", ls="--", lw=1, label="target")
+    axes.set(xlabel="iteration", ylabel="mean over atoms (meV/Å)", ylim=(0, None))
+    axes.set_xticks([record["iteration"] for record in iterations])
+    axes.grid(alpha=0.25)
+    framed_legend(axes)
+
+
+def cut(member: Record, pair: str, count: int) -> Record:
+    """Return a member's record with the first `count` bins of a g(r): boxes differ in size."""
+    if member["reason"] is not None:
+        return member
+    curve = {key: values[:count] for key, values in member["properties"][pair].items()}
+    return {**member, "properties": {pair: curve}}
 
 
 def cost_shares(axes: Axes, costs: Mapping[str, Mapping[str, float]]) -> None:

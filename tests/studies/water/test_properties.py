@@ -77,7 +77,7 @@ def test_properties_of_a_lattice_of_waters():
     assert record["density"][0] == pytest.approx(expected, rel=4e-3)
     assert record["temperature"] == pytest.approx(300, rel=1e-5)
     assert 2.6 < record["peak"][0] < 3.0
-    first = neighbor_list("d", start.to_ase(), {("O", "O"): record["cutoff"]})
+    first = neighbor_list("d", start.to_ase(), {("O", "O"): properties.CUTOFF})
     assert record["coordination"][0] == pytest.approx(len(first) / 64, rel=0.05)
     assert record["picoseconds"] == pytest.approx(2 * count * sizes.every / 1000)
     density = properties.claims(record, 10)[0]

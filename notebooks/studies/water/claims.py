@@ -1,0 +1,145 @@
+"""What the study of water stands for, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..jobs import Claim, Record, interval
+from .recipes import STRATEGIES
+
+TARGET = 0.2  # eV/angstrom
+
+
+def claims(records: Mapping[str, Record]) -> list[Claim]:
+    """Return the claims of the loops ("strategy training seed") and of the truth ("truth")."""
+    result = []
+    for strategy in STRATEGIES:
+        loops = [r for name, r in records.items() if name.startswith(f"{strategy} warm ")]
+        result += of_strategy(strategy, loops, records.get("truth"))
+    return result + warm_claims(records)
+
+
+def of_strategy(strategy: str, loops: list[Record], truth: Record | None) -> list[Claim]:
+    """Return the claims of the loops of one strategy, a seed each."""
+    result = []
+    last = [loop["iterations"][-1] for loop in loops if "iterations" in loop]
+    if last:
+        labels = last[0]["labels"]
+        force = [1000 * record["errors"]["forces"] for record in last]
+        of = f"of the mean at {labels} labels, {strategy}"
+        goal = 45.0 if strategy == "attacks" else None
+        result.append(_claim(f"force error {of}", force, "meV/A", goal, None))
+        energy = [1000 * record["errors"]["energy"] for record in last]
+        result.append(_claim(f"energy error {of}", energy, "meV/molecule"))
+        shifted = [1000 * record["errors"]["energy without shift"] for record in last]
+        result.append(_claim(f"energy error without shift {of}", shifted, "meV/molecule"))
+    found = [np.mean(r["found"]) / TARGET for loop in loops for r in _attacked(loop)]
+    if found:
+        result.append(_claim("error found over target", found, "", None, "1", at_least=True))
+    for iteration in sorted({k for loop in loops for k in loop.get("survival", {})}):
+        shares = [_stable_share(loop, iteration) for loop in loops if "survival" in loop]
+        labels = loops[0]["iterations"][int(iteration) - 1]["labels"]
+        result.append(_claim(f"members that survive at {labels} labels, {strategy}", shares))
+    survived = [_first_stable(loop) for loop in loops if "survival" in loop]
+    if survived and all(survived):
+        goal = 40.0 if strategy == "attacks" else None
+        name = f"labels of the first committee whose members all survive, {strategy}"
+        result.append(_claim(name, [float(s) for s in survived if s], "", goal, "about 80"))
+    if truth is not None:
+        result += _liquid(strategy, loops, truth)
+    return result
+
+
+def _attacked(loop: Record) -> list[Record]:
+    return [r for r in loop.get("iterations", []) if r.get("by", [""])[0] == "attack"]
+
+
+def _stable_share(loop: Record, iteration: str) -> float:
+    members = loop["survival"].get(iteration, {}).values()
+    return float(np.mean([record["reason"] is None for record in members]))
+
+
+def _first_stable(loop: Record) -> int | None:
+    """Return the labels of the first committee whose members all survived, of those simulated."""
+    for iteration in sorted(loop["survival"]):
+        if _stable_share(loop, iteration) == 1:
+            return loop["iterations"][int(iteration) - 1]["labels"]
+    return None
+
+
+def stable_members(loop: Record, iteration: str) -> list[Record]:
+    """Return the properties of the members that survived."""
+    members = loop.get("survival", {}).get(iteration, {}).values()
+    return [record["properties"] for record in members if record["reason"] is None]
+
+
+def _liquid(strategy: str, loops: list[Record], truth: Record) -> list[Claim]:
+    """Return deviations of properties from the truth's, in percent; averages over members."""
+    iterations = {k for loop in loops for k in loop.get("survival", {})}
+    if not iterations:
+        return []
+    last, result = max(iterations), []
+    labels = loops[0]["iterations"][int(last) - 1]["labels"]
+    names = (
+        ("density", "density", 2.0),
+        ("O-O coordination", "coordination", 3.0),
+        ("place of the first O-O peak", "peak", 3.0),
+        ("height of the first O-O peak", "height", 3.0),
+        ("diffusion", "diffusion", None),
+    )
+    for name, key, goal in names:
+        values = []
+        for loop in loops:
+            members = stable_members(loop, last)
+            if members:
+                mean = np.mean([properties[key][0] for properties in members])
+                values.append(100 * abs(mean / truth[key][0] - 1))
+        if values:
+            text = f"deviation of {name} from the truth's at {labels} labels, {strategy}"
+            result.append(_claim(text, values, "%", goal if strategy == "attacks" else None))
+    return result
+
+
+def warm_claims(records: Mapping[str, Record]) -> list[Claim]:
+    """Return what warm starts save and cost, against training afresh from equal seeds."""
+    seconds, errors, spreads = [], [], []
+    for name, afresh in records.items():
+        warm = records.get(name.replace(" afresh ", " warm "))
+        if " afresh " not in name or warm is None:
+            continue
+        for one, other in zip(warm["iterations"][1:], afresh["iterations"][1:], strict=True):
+            seconds.append(_ratio(one, other, "cpu seconds", "members"))
+            errors.append(_ratio(one, other, "errors", "forces"))
+            spreads.append(_ratio(one, other, "errors", "spread"))
+    if not seconds:
+        return []
+    return [
+        _claim("training seconds, warm over afresh", seconds, "", 0.4),
+        _claim("force error, warm over afresh", errors, "", 1.05),
+        _claim("spread of the committee, warm over afresh", spreads, "", 0.9, at_least=True),
+    ]
+
+
+def _ratio(one: Record, other: Record, group: str, key: str) -> float:
+    return one[group][key] / other[group][key]
+
+
+def _claim(
+    name: str,
+    values: Iterable[float],
+    unit: str = "",
+    goal: float | None = None,
+    paper: str | None = None,
+    at_least: bool = False,
+) -> Claim:
+    """Return a claim of the mean of values of equal weight."""
+    samples = np.array(list(values))
+    low, high = interval(samples)
+    settings: dict[str, Any] = {"goal": goal, "at_least": at_least, "paper": paper}
+    if len(samples) > 1:
+        settings["spread"] = (round(low, 4), round(high, 4))
+    value = round(float(samples.mean()), 4)
+    return Claim(name=name, value=value, unit=unit, runs=len(samples), **settings)
