@@ -18,6 +18,7 @@ from agal_toolkit.selection import (
     Deduplicate,
     MaxForce,
     MinDistance,
+    MostUncertain,
     UncertaintyPercentile,
     VariancePercentile,
     euclidean,
@@ -151,6 +152,18 @@ def test_the_largest_mean_force(rng):
     np.testing.assert_array_equal(
         MaxForce(limit)(committee, None, some, rng), np.array(forces) <= limit
     )
+
+
+def test_the_most_uncertain(rng):
+    committee = helpers.pair_committee()
+    some = [Candidate(helpers.molecule(rng, n), n, 0.0) for n in (2, 5, 3, 4, 6)]
+    predictions = [committee.predict([c.geometry]).forces.numpy() for c in some]
+    variances = np.array([forces.var(axis=0, ddof=1).mean() for forces in predictions])
+    kept = MostUncertain(2)(committee, None, some, rng)
+    assert set(np.flatnonzero(kept)) == set(np.argsort(variances)[-2:])
+    assert MostUncertain(9)(committee, None, some, rng).all()
+    with pytest.raises(ValueError, match=r"MostUncertain\(0\) would keep nothing"):
+        MostUncertain(0)
 
 
 def test_close_pairs_and_periodic_images(rng):
