@@ -109,6 +109,11 @@ def show_simulations(runs: Sequence[Sequence[Frames]]) -> None:
     plots.framed_legend(left)
 
 
+def force_error(committee: Committee, test: Dataset) -> float:
+    """Return the root mean square error of the mean's force components, eV/angstrom."""
+    return errors(committee, test)["forces"]
+
+
 # -- the record of the study
 
 

@@ -68,6 +68,7 @@ class Preset:
         tested: frames of the truth's simulations for tests; None takes all.
         survive: picoseconds at constant volume and at constant pressure that a member must survive.
         settle: picoseconds at constant pressure before properties are measured.
+        lesson_epochs, lesson_picoseconds: of the lesson's own training and simulation.
     """
 
     members: int = 8
@@ -87,6 +88,8 @@ class Preset:
     tested: int | None = None
     survive: tuple[float, float] = (10.0, 50.0)
     settle: float = 10.0
+    lesson_epochs: int = 60
+    lesson_picoseconds: float = 0.2
 
 
 PRESETS: Mapping[str, Preset] = {
@@ -107,6 +110,8 @@ PRESETS: Mapping[str, Preset] = {
         tested=2,
         survive=(0.01, 0.05),
         settle=0.01,
+        lesson_epochs=3,
+        lesson_picoseconds=0.01,
     ),
     # the lesson's; it reads the committee and the records of "laptop"
     "class": Preset(),

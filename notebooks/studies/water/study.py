@@ -20,11 +20,16 @@ from .. import jobs
 from ..jobs import Job, OutOfTime, Record, Runner, raise_errors, runner
 from .claims import claims
 from .iterations import box_of, folder_of, iterations
-from .recipes import PRESETS, STRATEGIES, TRAININGS, reference, schedule, trainer
+from .recipes import PRESETS, STRATEGIES, TRAININGS, Preset, reference, schedule, trainer
 from .survival import survived
 from .truth import SEED
 
 Loop = tuple[str, str, int]  # strategy, training, seed
+
+
+def sizes(preset: Preset) -> dict[str, Any]:
+    """Return the sizes that change a result, as JSON: not those of the lesson."""
+    return {k: v for k, v in to_settings(asdict(preset)).items() if not k.startswith("lesson_")}
 
 
 def settings(run: Runner, loop: Loop) -> dict[str, Any]:
@@ -32,7 +37,7 @@ def settings(run: Runner, loop: Loop) -> dict[str, Any]:
     (strategy, training, seed), preset = loop, PRESETS[run.preset]
     recipes = schedule(strategy, preset, training, box_of(run))
     return {
-        **to_settings(asdict(preset)),
+        **sizes(preset),
         "strategy": strategy,
         "training": training,
         "seed": seed,
@@ -102,7 +107,7 @@ def study(
     jobs_of_loops = all_jobs(run, loops, ())
     errors = run.run(jobs_of_loops)
     errors += run.run(all_jobs(run, loops, simulated))
-    made_with = {**to_settings(asdict(PRESETS[run.preset])), "reference": reference().identity}
+    made_with = {**sizes(PRESETS[run.preset]), "reference": reference().identity}
     stored = run.stored("water", made_with)
     records: Record = dict(stored["records"])
     truth = run.results / f"water_truth-{run.preset}.json"
