@@ -29,7 +29,6 @@
 # Run the cells from top to bottom.
 
 # %%
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
