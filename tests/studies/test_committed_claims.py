@@ -17,7 +17,8 @@ from studies.calibrated import claims as calibrated
 from studies.double_well import study as double_well
 from studies.double_well.recipes import STRATEGIES, VARIANTS
 from studies.jobs import RESULTS, read
-from studies.water import costs, public
+from studies.water import claims as water
+from studies.water import costs, properties, public
 
 FILES = sorted(RESULTS.glob("*-laptop.json"))
 
@@ -30,6 +31,11 @@ def recomputed(study, records):
         return convergence.claims(records["fits"], PRESETS["laptop"].features)
     if study == "ammonia_remedies":
         return []
+    if study == "water":
+        return water.claims(records)
+    if study == "water_truth":
+        sizes = properties.PRESETS["laptop"]
+        return properties.claims(records, properties.BLOCKS * sizes.replicas)
     if study == "water_public":
         return public.claims(records)
     if study == "water_costs":

@@ -35,6 +35,7 @@ from .truth import SEED, Sizes, labelled
 ATMOSPHERE = Barostat()
 CUTOFF = 3.3  # angstrom, of the first coordination number: near the minimum, which is flat
 GRID = 1e-3  # angstrom, of stored positions
+BLOCKS = 5  # of each replica, for errors
 PAIRS = {"OO": (8, 8), "OH": (8, 1), "HH": (1, 1)}
 WINDOW = (1000.0, 4000.0)  # fs, of the fit of mean square displacements
 VISCOSITY = 0.85  # mPa s, water at 300 K (experiment), for the size correction of the diffusion
@@ -249,16 +250,16 @@ def study(run: Runner) -> Path | None:
         joined(sizes, start, k, simulated(sizes, start, k, folder, run))
         for k in range(sizes.replicas)
     ]
-    length = sizes.picoseconds * (sizes.pieces - sizes.skipped) * 1000 / 5
+    length = sizes.picoseconds * (sizes.pieces - sizes.skipped) * 1000 / BLOCKS
     window = WINDOW if length > 2 * WINDOW[1] else (length / 4, length / 2)
-    record = measured(frames, 5, window)
+    record = measured(frames, BLOCKS, window)
     return run.write(
         "water_truth",
         seed=SEED,
         seconds={},
         settings={**settings, "window": window, "viscosity": VISCOSITY},
         records=record,
-        claims=claims(record, 5 * sizes.replicas),
+        claims=claims(record, BLOCKS * sizes.replicas),
     )
 
 

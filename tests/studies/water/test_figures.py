@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
+from matplotlib.figure import Figure
 
+from studies.water import figures
 from studies.water.figures import PAPER, cost_shares
 
 COSTS = {
@@ -34,3 +36,55 @@ def test_a_cost_of_nothing_has_no_bar(axes, drawn):
 
 def test_the_papers_marks():
     assert list(PAPER) == [80, 220, 350]
+
+
+def member(density, reason=None, bins=30):
+    curve = {"r": list(range(bins)), "g": [1.0 + density] * bins, "error": [0.01] * bins}
+    return {"reason": reason, "properties": {"density": [density, 0.01], "OO": curve}}
+
+
+def loop(seed):
+    iterations = [{"labels": n, "errors": {"forces": seed + 1 / n}} for n in (10, 15)]
+    survival = {"2": {"0": member(0.9), "1": member(1.1), "2": member(7.0, "broke")}}
+    return {"iterations": iterations, "survival": survival}
+
+
+RECORDS = {"attacks warm 0": loop(0), "attacks warm 1": loop(1), "frames afresh 0": loop(2)}
+
+
+def test_loops_are_grouped_by_strategy_and_training():
+    runs = figures.curves(RECORDS | {"truth": {}}, lambda record: record["errors"]["forces"])
+    assert list(runs) == ["attacks", "frames, trained afresh"]
+    labels, values = runs["attacks"]
+    assert labels == [[10, 15], [10, 15]]
+    assert values == [[0.1, 1 / 15], [1.1, 1 + 1 / 15]]
+    looks = figures.looks_of(list(runs))
+    assert looks["attacks"].line == "-"
+    assert looks["frames, trained afresh"].line == "--"
+
+
+def test_properties_are_averages_over_members_that_survived():
+    runs = figures.simulated(RECORDS, figures.average("density"))
+    assert runs["attacks"] == ([[15], [15]], [[1.0], [1.0]])
+    members = [*loop(0)["survival"]["2"].values()]
+    band = figures.band(members, "density")
+    assert band.values.tolist() == [0.9, 1.1]
+    assert band.left_out == {2: "broke"}
+    short = [figures.cut(one, "OO", 12) for one in members]
+    assert figures.band(short, "OO").values.shape == (2, 12)
+
+
+def test_minutes_and_new_labels_of_each_iteration():
+    axes = Figure().subplots()
+    stages = {"members": 120.0, "labels": 30.0}
+    iterations = [
+        {"iteration": 1, "cpu seconds": stages, "found": [0.1] * 5, "said": [0.2] * 5},
+        {"iteration": 2, "cpu seconds": {"members": 60.0}},
+    ]
+    figures.ledger(axes, iterations)
+    heights = [sum(c.patches[k].get_height() for c in axes.containers) for k in (0, 1)]
+    assert heights == [2.5, 1.0]
+    assert [text.get_text() for text in axes.texts] == ["+5", "+0"]
+    axes = Figure().subplots()
+    figures.delivered(axes, iterations, 0.2)
+    assert {float(y) for line in axes.lines[:4] for y in line.get_ydata()} == {100.0, 200.0}
