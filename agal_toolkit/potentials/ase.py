@@ -122,10 +122,11 @@ class GeometryCalculator(Calculator):
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Return what has changed since the last calculation; ASE does not compare ``info``."""
+        same = self.atoms is not None and _state(atoms) == _state(self.atoms)
+        if same and atoms == self.atoms:  # many times faster than ASE's comparison
+            return []
         changes = super().check_state(atoms, tol=tol)
-        if changes or self.atoms is None or _state(atoms) == _state(self.atoms):
-            return changes
-        return ["charge"]
+        return changes if changes or same or self.atoms is None else ["charge"]
 
     def _store(self, energy: float, forces: NDArray, stress: NDArray | None) -> None:
         """Set ``results`` from energy, forces (n, d) and stress (d, d), which is used if d = 3."""

@@ -155,10 +155,13 @@ class DensityNet(SlopedEnergy):
         dE_dx = dE_dx.index_add(0, pairs.first, -rows).view(-1, members, d).transpose(0, 1)
         if not batch.pbc.any():
             return energies, dE_dx, None
-        rows = vectors.unsqueeze(-1) @ dE_dv.flatten(2).unsqueeze(-2)  # (L, P, d, M / L d)
-        rows = rows.transpose(0, 1).flatten(1)
-        virials = rows.new_zeros(len(batch), rows.shape[1])
-        virials = virials.index_add(0, batch.owner[pairs.first], rows)
+        if len(batch) == 1:
+            virials = vectors.mT @ dE_dv.flatten(2)  # (L, d, M / L d)
+        else:
+            rows = vectors.unsqueeze(-1) @ dE_dv.flatten(2).unsqueeze(-2)  # (L, P, d, M / L d)
+            rows = rows.transpose(0, 1).flatten(1)
+            virials = rows.new_zeros(len(batch), rows.shape[1])
+            virials = virials.index_add(0, batch.owner[pairs.first], rows)
         virials = virials.view(-1, copies, d, columns, d).permute(1, 3, 0, 2, 4).flatten(0, 1)
         return energies, dE_dx, virials
 

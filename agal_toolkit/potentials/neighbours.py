@@ -122,7 +122,10 @@ def _found(batch: Batch, cutoff: float) -> Pairs:
         members = members[:1]
     counts = batch.counts
     simple = ~batch.pbc.any(-1) & (counts <= FEW)
-    pairs = _all(members, batch.owner, counts, simple, cutoff)
+    none = batch.owner[:0]
+    pairs = (
+        _all(members, batch.owner, counts, simple, cutoff) if simple.any() else Pairs(none, none)
+    )
     rest = (~simple).nonzero().flatten().tolist()
     if not rest:
         return pairs

@@ -25,6 +25,7 @@ from agal_toolkit.potentials import (
     NoGraph,
     PotentialCalculator,
 )
+from agal_toolkit.potentials.protocol import Recorded
 from agal_toolkit.references import CalculatorLabels
 
 
@@ -291,3 +292,24 @@ def test_energies_of_replicas_are_not_those_of_atoms():
     assert atoms.calc.results["replica_energies"].sum() == atoms.get_potential_energy()
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_potential_energies()
+
+
+def test_only_changes_are_computed_anew(rng):
+    recorded = Recorded(Differentiable(helpers.Springs(4.0, 1.4)))
+    atoms = crystal(rng)
+    atoms.calc = PotentialCalculator(recorded)
+    changes = (
+        lambda: None,
+        lambda: atoms.positions.__iadd__(1e-12),
+        lambda: atoms.set_cell(1.01 * atoms.cell.array),
+        lambda: atoms.set_pbc(False),
+        lambda: atoms.numbers.__setitem__(0, 3),
+        lambda: atoms.info.update(charge=1),
+        lambda: atoms.positions.__setitem__(0, np.nan),
+    )
+    for calls, change in enumerate(changes, 1):
+        change()
+        atoms.get_potential_energy()
+        if calls < len(changes):  # what is not finite equals nothing
+            atoms.get_forces()
+        assert recorded.calls == calls
