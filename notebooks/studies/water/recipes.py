@@ -192,7 +192,7 @@ def trainer(preset: Preset, training: str, iteration: int, device: str = "cpu") 
     learned = planned(preset, iteration) - preset.calibrate
     warm = None
     if training == "warm":
-        warm = WarmStart(epochs=max(1, round(preset.warm / learned)), learning_rate=2e-3)
+        warm = WarmStart(epochs=max(1, round(preset.warm / learned)))
     return TorchTrainer(
         network=partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden),
         epochs=max(1, round(preset.steps / learned)),
