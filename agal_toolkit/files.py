@@ -69,6 +69,17 @@ def atomic_write(path: str | Path, parents: bool = True) -> Iterator[Path]:
     _sync(path.parent)  # the name itself
 
 
+@contextmanager
+def checkpoint_write(path: Path, *, parents: bool = True) -> Iterator[Path]:
+    """Write as :func:`atomic_write`; an OSError says what to do, and that nothing is lost."""
+    try:
+        with atomic_write(path, parents=parents) as part:
+            yield part
+    except OSError as error:
+        remedy = "free the disk or give another directory; what is finished is kept"
+        raise OSError(f"cannot write the checkpoint {path} ({error}): {remedy}") from error
+
+
 def _sync(path: Path) -> None:
     """Wait until a file, or on POSIX the entries of a folder, are on disk."""
     if path.is_file() or (path.is_dir() and os.name == "posix"):

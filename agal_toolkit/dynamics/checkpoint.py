@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..files import atomic_write, read_arrays, reading, write_arrays
+from ..files import checkpoint_write, read_arrays, reading, write_arrays
 from .engines import Engine, InitialState
 from .stops import Watch
 
@@ -89,7 +89,11 @@ class Checkpoint:
         return recording
 
     def save(self, engine: Engine, recording: Recording, digest: str) -> None:
-        """Write the recording and the state of the engine."""
+        """Write the recording and the state of the engine.
+
+        Raises:
+            OSError: the file cannot be written; the one before it stays.
+        """
         head = {
             "moving": recording.moving,
             "step": recording.step,
@@ -104,7 +108,7 @@ class Checkpoint:
                 arrays[f"{replica} {name}"] = np.array([frame[column] for frame in frames])
             if frames:
                 arrays[f"{replica} velocities"] = np.asarray(recording.velocities[replica])
-        with atomic_write(self.file) as part:
+        with checkpoint_write(self.file) as part:
             write_arrays(part, arrays, {"simulation": digest})
 
 

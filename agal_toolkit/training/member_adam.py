@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.adam import adam
 
-from ..files import atomic_write, read_arrays, reading, write_arrays
+from ..files import checkpoint_write, read_arrays, reading, write_arrays
 
 # torch's defaults
 ADAM: dict[str, Any] = {"beta1": 0.9, "beta2": 0.999, "eps": 1e-8, "weight_decay": 0.0}
@@ -142,12 +142,8 @@ class MemberAdam:
         """Write a checkpoint of the `fit` of that name."""
         record = json.dumps({"epoch": epoch, "rng": rng.bit_generator.state})
         arrays = self._state() | {"about": np.array(record)}
-        try:
-            with atomic_write(file, parents=False) as part:
-                write_arrays(part, arrays, {"fit": fit})
-        except OSError as error:
-            remedy = "free the disk or give another directory; finished stages are kept"
-            raise OSError(f"cannot write the checkpoint {file} ({error}): {remedy}") from error
+        with checkpoint_write(file, parents=False) as part:
+            write_arrays(part, arrays, {"fit": fit})
 
     def resume(self, file: Path, fit: str, rng: Generator) -> int:
         """Read a checkpoint and return the epoch to go on with.

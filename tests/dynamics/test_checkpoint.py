@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from agal_toolkit import files
 from agal_toolkit.dynamics import Checkpoint, Watch, npt, nve, nvt
 from agal_toolkit.potentials import Differentiable
 
@@ -128,6 +129,32 @@ def test_only_the_end_is_written_before_the_time_is_over(tmp_path):
     (ended,) = simulate(watch=Watch(every=2))
     (again,) = simulate(watch=Watch(every=2), report=killed_at(0))
     np.testing.assert_array_equal(ended.velocities, again.velocities)
+
+
+def test_a_full_disk_loses_nothing_that_was_kept(tmp_path, monkeypatch):
+    box = helpers.crystal(np.random.default_rng(0), (3, 3, 3))
+    checkpoint, real, written = Checkpoint(tmp_path / "run.npz", seconds=0.0), files.os.replace, []
+
+    def simulate(**keywords):
+        rng, watch = np.random.default_rng(1), Watch(every=4)
+        run = partial(nvt, POTENTIAL, [box], 300, timestep=1.0, steps=40)
+        return run(rng=rng, watch=watch, **keywords)[0]
+
+    def replace_until_full(part, place):
+        if len(written) == 3:
+            raise OSError(28, "No space left on device")
+        written.append(place)
+        real(part, place)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", replace_until_full)
+        message = r"cannot write the checkpoint .*run\.npz .*No space left.*: free the disk"
+        with pytest.raises(OSError, match=message):
+            simulate(checkpoint=checkpoint)
+    steps = []
+    parts = simulate(checkpoint=checkpoint, report=lambda event: steps.append(event.done))
+    assert steps[0] > 0  # it goes on, and does not begin anew
+    np.testing.assert_array_equal(parts.positions, simulate().positions)
 
 
 def test_a_simulation_that_ended_early_is_read(tmp_path):
