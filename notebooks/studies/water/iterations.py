@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from agal_toolkit.batch import Batch
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import CALIBRATION, Dataset
-from agal_toolkit.events import Event, Stage
+from agal_toolkit.events import Event, Stage, Step
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.loop.loop import Loop
+from agal_toolkit.loop.recipe import Recipe
 from agal_toolkit.loop.stopping import until
 from agal_toolkit.references.amoeba import whole
+from agal_toolkit.sampling import MemberDynamics
+from agal_toolkit.training.trainer import TorchTrainer
 from agal_toolkit.uncertainty.calibration import Calibration
 from agal_toolkit.uncertainty.variance import force_variance
 
@@ -72,12 +75,14 @@ def loop_of(run: Runner, strategy: str, training: str, seed: int) -> Loop:
 class Clock:
     """Seconds of each stage of each iteration, in a file that outlives a stop of the study.
 
-    They are seconds of this process's work, which other processes do not lengthen.
+    They are seconds of this process's work, which other processes do not lengthen. "evaluations"
+    counts the boxes that attacks evaluated.
     """
 
     def __init__(self, file: Path, run: Runner) -> None:
         self.file, self.run = file, run
         self.seconds = json.loads(file.read_text()) if file.exists() else {}
+        self.evaluations = 0
         self.began: tuple[int, str, float] | None = None
         self.written = time.monotonic()
 
@@ -88,6 +93,8 @@ class Clock:
             going = event.status == "started"
             self.began = (event.generation, event.name, time.process_time()) if going else None
             save(self.file, self.seconds)
+        if isinstance(event, Step):
+            self.evaluations += len(event.losses)
         try:
             self.run.report(event)
         except BaseException:
@@ -100,7 +107,9 @@ class Clock:
             generation, stage, began = self.began
             stages = self.seconds.setdefault(str(generation), {})
             stages[stage] = round(stages.get(stage, 0.0) + time.process_time() - began, 1)
-            self.began = None
+            if self.evaluations:
+                stages["evaluations"] = stages.get("evaluations", 0) + self.evaluations
+            self.began, self.evaluations = None, 0
 
 
 def iterations(run: Runner, strategy: str, training: str, seed: int) -> Iterator[Record]:
@@ -116,8 +125,11 @@ def iterations(run: Runner, strategy: str, training: str, seed: int) -> Iterator
     for generation, file in zip(until(made, count=preset.iterations), records, strict=True):
         if not file.exists():
             keep(generation, preset, training, folder, run)
-            seconds = clock.seconds.get(str(generation.index), {})
-            save(file, {**measured(generation, tests), "cpu seconds": seconds})
+            seconds = dict(clock.seconds.get(str(generation.index), {}))
+            evaluated = seconds.pop("evaluations", 0)
+            calls = force_calls(generation, loop.recipe_of(generation.index), evaluated)
+            record = {**measured(generation, tests), "force calls": calls, "cpu seconds": seconds}
+            save(file, record)
         yield json.loads(file.read_text())
 
 
@@ -135,6 +147,29 @@ def committee_of(run: Runner, place: Path) -> Committee:
     members = trainer(PRESETS[run.preset], "afresh", 0, run.device).load(place)
     laws = json.loads((place / "calibration.json").read_text())
     return Committee(members, Calibration.from_json(laws))
+
+
+def force_calls(generation: Generation, recipe: Recipe, evaluated: int) -> dict[str, int]:
+    """Return how often a member computed the forces of a box, by stage; planned, for simulations.
+
+    Args:
+        generation: that has ended.
+        recipe: of it.
+        evaluated: boxes that attacks evaluated.
+    """
+    trainer = recipe.trainer
+    assert isinstance(trainer, TorchTrainer)
+    warm = trainer.warm if generation.index else None
+    assert generation.weights is not None
+    learned = int((generation.weights > 0).any(axis=0).sum())
+    calls = {"members": (warm or trainer).epochs * learned * recipe.members}
+    if isinstance(recipe.sampler, MemberDynamics):
+        conditions = recipe.sampler.conditions
+        steps = round(1000 * conditions.picoseconds / conditions.timestep)
+        calls["seeds"] = steps * recipe.sampler.replicas * recipe.members
+    if recipe.attack is not None:
+        calls["adversaries"] = evaluated * (recipe.attack.members or recipe.members)
+    return calls
 
 
 def measured(generation: Generation, tests: Dataset) -> dict[str, Any]:
@@ -155,7 +190,6 @@ def measured(generation: Generation, tests: Dataset) -> dict[str, Any]:
             Counter((a.reason or "reached").partition(" (")[0] for a in generation.adversaries)
         ),
         "refused": list(generation.failures.values()),
-        "evaluations": sum(len(a.losses) for a in generation.adversaries),
         "errors": errors(committee, tests),
     }
     new = generation.labelled

@@ -138,6 +138,10 @@ def test_a_loop_is_run_recorded_and_simulated(tmp_path, monkeypatch):
     assert (first["labels"], second["labels"]) == (4, 5)
     assert first["by"] == ["attack"]
     assert set(first["cpu seconds"]) >= {"members", "adversaries", "labels"}
+    # two iterates at least of one box by three members; four steps of training by three members
+    assert first["force calls"]["adversaries"] in {6, 9}
+    assert first["force calls"]["members"] == 12
+    assert second["force calls"]["members"] == 27  # three epochs of three boxes, three members
     for record in (first, second):
         errors = record["errors"]
         # a mean errs less than its members: <e^2> = <e>^2 + spread^2 (M - 1) / M
