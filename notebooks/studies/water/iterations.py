@@ -34,6 +34,8 @@ from ..jobs import Record, Runner, save
 from .recipes import PRESETS, Preset, reference, schedule, start, trainer
 from .truth import SEED, Sizes, Water, water
 
+OFTEN = 20.0  # seconds between writes of the clock
+
 
 def folder_of(run: Runner, strategy: str, training: str, seed: int) -> Path:
     """Return the folder of a loop: its run directory, committees and records."""
@@ -73,7 +75,7 @@ def loop_of(run: Runner, strategy: str, training: str, seed: int) -> Loop:
 
 
 class Clock:
-    """Seconds of each stage of each iteration, in a file that outlives a stop of the study.
+    """Seconds of each stage of each iteration, in a file that outlives a stop or a kill.
 
     They are seconds of this process's work, which other processes do not lengthen. "evaluations"
     counts the boxes that attacks evaluated.
@@ -88,28 +90,31 @@ class Clock:
 
     def __call__(self, event: Event) -> None:
         """Take an event of the loop; raises OutOfTime if the minutes are over."""
-        if isinstance(event, Stage):
-            self._add()
-            going = event.status == "started"
-            self.began = (event.generation, event.name, time.process_time()) if going else None
-            save(self.file, self.seconds)
         if isinstance(event, Step):
             self.evaluations += len(event.losses)
+        if isinstance(event, Stage):
+            self._write()
+            going = event.status == "started"
+            self.began = (event.generation, event.name, time.process_time()) if going else None
+        elif time.monotonic() - self.written > OFTEN:
+            self._write()
         try:
             self.run.report(event)
         except BaseException:
-            self._add()
-            save(self.file, self.seconds)
+            self._write()
             raise
 
-    def _add(self) -> None:
+    def _write(self) -> None:
+        """Add what was used since the last time, and write the file."""
         if self.began is not None:
             generation, stage, began = self.began
-            stages = self.seconds.setdefault(str(generation), {})
-            stages[stage] = round(stages.get(stage, 0.0) + time.process_time() - began, 1)
+            now, stages = time.process_time(), self.seconds.setdefault(str(generation), {})
+            stages[stage] = round(stages.get(stage, 0.0) + now - began, 2)
             if self.evaluations:
                 stages["evaluations"] = stages.get("evaluations", 0) + self.evaluations
-            self.began, self.evaluations = None, 0
+            self.began, self.evaluations = (generation, stage, now), 0
+        save(self.file, self.seconds)
+        self.written = time.monotonic()
 
 
 def iterations(run: Runner, strategy: str, training: str, seed: int) -> Iterator[Record]:
