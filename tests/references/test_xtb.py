@@ -119,6 +119,28 @@ def test_stress_is_the_slope_in_a_strain(rng, any_cell):
     assert label(water(rng)).stress is None
 
 
+def test_a_label_does_not_depend_on_how_the_cell_is_written(rng):
+    """Atoms moved by whole cell vectors, other vectors of one lattice, and both at once."""
+    cell = 10.8 * np.array([[0, 1, 1], [1, 0, 1], [1, 1, 0]])  # vectors of 15.3 angstrom
+    one, other = (molecule("H2O").positions + x for x in ([0, 0, 0], [2.2, 2.0, 0.3]))
+    written = Geometry(
+        positions=np.concatenate([one, other]), numbers=[8, 1, 1] * 2, cell=cell, pbc=True
+    )
+    label = XTB("GFN1-xTB")
+    right = label(written)
+    assert np.abs(right.forces).max() > 0.1
+    for change in ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[1, 0, 0], [0, 1, 0], [-1, 0, 1]]):
+        assert abs(np.linalg.det(change)) == pytest.approx(1)
+        for shifts in (np.zeros((6, 3)), rng.integers(-2, 3, (6, 3))):
+            moved = replace(
+                written, positions=written.positions + shifts @ cell, cell=np.array(change) @ cell
+            )
+            found = label(moved)
+            assert found.energy == pytest.approx(right.energy, abs=1e-6)
+            np.testing.assert_allclose(found.forces, right.forces, atol=1e-6)
+            np.testing.assert_allclose(found.stress, right.stress, atol=1e-7)
+
+
 def test_charge_and_multiplicity_are_honoured(rng):
     geometry = water(rng)
     label = XTB()
