@@ -30,9 +30,10 @@ def distribution_band(
     if truth is not None:
         outside, share = r[~band.inside(truth)], 1 - band.covered(truth)
         _shaded(axes, r, truth.value, _NORMAL * truth.error, TRUTH, "--", "truth")
-        ticks = {"color": TRUTH, "marker": "|", "ls": "", "ms": 9, "clip_on": False}
-        name = f"truth outside ({100 * share:.0f} %)" if len(outside) else None
-        axes.plot(outside, 0 * outside, **ticks, label=name)
+        if len(outside):  # an empty line that is not clipped would spoil a layout
+            ticks = {"color": TRUTH, "marker": "|", "ls": "", "ms": 9, "clip_on": False}
+            name = f"truth outside ({100 * share:.0f} %)"
+            axes.plot(outside, 0 * outside, **ticks, label=name)
     first = max(np.argmax(band.mean > 0) - 3, 0)
     axes.set(xlabel="r (Å)", ylabel=label, xlim=(r[first], r[-1]), ylim=(0, None))
     axes.grid(alpha=0.25)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..jobs import Claim, Record, interval
+from .bands import covered, survivors
 from .recipes import STRATEGIES
 
 TARGET = 0.2  # eV/angstrom
@@ -39,8 +40,9 @@ def of_strategy(strategy: str, loops: list[Record], truth: Record | None) -> lis
     found = [np.mean(r["found"]) / TARGET for loop in loops for r in _attacked(loop)]
     if found:
         result.append(_claim("error found over target", found, "", None, "1", at_least=True))
-    for iteration in sorted({k for loop in loops for k in loop.get("survival", {})}):
-        shares = [_stable_share(loop, iteration) for loop in loops if "survival" in loop]
+    for iteration in sorted({k for loop in loops for k in loop.get("survival", {})}, key=int):
+        some = [loop for loop in loops if iteration in loop.get("survival", {})]
+        shares = [_stable_share(loop, iteration) for loop in some]
         labels = loops[0]["iterations"][int(iteration) - 1]["labels"]
         result.append(_claim(f"members that survive at {labels} labels, {strategy}", shares))
     survived = [_first_stable(loop) for loop in loops if "survival" in loop]
@@ -64,24 +66,21 @@ def _stable_share(loop: Record, iteration: str) -> float:
 
 def _first_stable(loop: Record) -> int | None:
     """Return the labels of the first committee whose members all survived, of those simulated."""
-    for iteration in sorted(loop["survival"]):
+    for iteration in sorted(loop["survival"], key=int):
         if _stable_share(loop, iteration) == 1:
             return loop["iterations"][int(iteration) - 1]["labels"]
     return None
 
 
-def stable_members(loop: Record, iteration: str) -> list[Record]:
-    """Return the properties of the members that survived."""
-    members = loop.get("survival", {}).get(iteration, {}).values()
-    return [record["properties"] for record in members if record["reason"] is None]
-
-
 def _liquid(strategy: str, loops: list[Record], truth: Record) -> list[Claim]:
-    """Return deviations of properties from the truth's, in percent; averages over members."""
+    """Return deviations of properties from the truth's, in percent, averages over members.
+
+    And the share of bins in which the truth lies in the committee's band.
+    """
     iterations = {k for loop in loops for k in loop.get("survival", {})}
     if not iterations:
         return []
-    last, result = max(iterations), []
+    last, result = max(iterations, key=int), []
     labels = loops[0]["iterations"][int(last) - 1]["labels"]
     names = (
         ("density", "density", 2.0),
@@ -93,14 +92,24 @@ def _liquid(strategy: str, loops: list[Record], truth: Record) -> list[Claim]:
     for name, key, goal in names:
         values = []
         for loop in loops:
-            members = stable_members(loop, last)
+            members = survivors(_members(loop, last))
             if members:
                 mean = np.mean([properties[key][0] for properties in members])
                 values.append(100 * abs(mean / truth[key][0] - 1))
         if values:
             text = f"deviation of {name} from the truth's at {labels} labels, {strategy}"
             result.append(_claim(text, values, "%", goal if strategy == "attacks" else None))
+    committees = [_members(loop, last) for loop in loops]
+    shares = [covered(some, truth, "OO") for some in committees if len(survivors(some)) > 1]
+    if shares:
+        text = f"share of g_OO bins with the truth in the band at {labels} labels, {strategy}"
+        goal = 0.9 if strategy == "attacks" else None
+        result.append(_claim(text, shares, "", goal, at_least=True))
     return result
+
+
+def _members(loop: Record, iteration: str) -> list[Record]:
+    return [*loop.get("survival", {}).get(iteration, {}).values()]
 
 
 def warm_claims(records: Mapping[str, Record]) -> list[Claim]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from agal_toolkit.plots.style import plain_logarithm
+
 from ..calibrated.costs_figure import gradient_costs
 
 QUANTITIES = {"seconds": "seconds", "memory": "peak memory (MB)"}
@@ -34,6 +36,8 @@ def costs(
         for row in sizes
     ]
     gradient_costs(axes, rows, key, QUANTITIES[key], named=named)
+    if key == "memory":
+        plain_logarithm(axes.yaxis)  # less than a decade
     atoms = np.unique([row["atoms"] for row in rows])
     if key == "seconds":
         lowest = min(row[key] for row in rows if row["atoms"] == atoms[0])

@@ -8,20 +8,20 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 
-from agal_toolkit.analysis.estimates import Band, Estimate
 from agal_toolkit.plots.style import CYCLE, Look, framed_legend, plain
 
 from ..jobs import Record
+from .bands import survivors
 from .recipes import STRATEGIES
 
 # Labels at which the paper's members were all stable (Cezar 2025, Sec. IV E 2): Allegro, and DeePMD
-# with targets of 0.2 and 0.1 eV/angstrom.
-PAPER = {80: "Allegro", 220: "DeePMD", 350: "DeePMD"}
+# with targets of 0.2 and 0.1 eV/angstrom, whose name is written once.
+PAPER = {80: "Allegro", 220: "DeePMD", 350: ""}
 STAGES = {
     "members": "training",
-    "seeds": "simulations of members",
+    "seeds": "simulations",
     "adversaries": "attacks",
-    "labels": "labels",
+    "labels": "the truth",
 }
 
 
@@ -30,8 +30,10 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
 
     Loops that are trained afresh have dashed lines.
     """
-    colours = dict(zip(STRATEGIES, (CYCLE[1], CYCLE[0], CYCLE[2], CYCLE[3]), strict=True))
-    markers = dict(zip(STRATEGIES, "osD^", strict=True))
+    colours: dict[str, str] = dict(
+        zip(STRATEGIES, (CYCLE[1], CYCLE[0], CYCLE[2], CYCLE[3]), strict=True)
+    )
+    markers: dict[str, str] = dict(zip(STRATEGIES, "osD^", strict=True))
     return {
         name: Look(
             colours[name.split(",")[0]],
@@ -73,12 +75,12 @@ def simulated(
     found = {}
     for name, some in loops(records).items():
         rows = [
-            [number([*loop["survival"][k].values()]) for k in sorted(loop["survival"])]
+            [number([*loop["survival"][k].values()]) for k in sorted(loop["survival"], key=int)]
             for loop in some
             if "survival" in loop
         ]
         labels = [
-            [loop["iterations"][int(k) - 1]["labels"] for k in sorted(loop["survival"])]
+            [loop["iterations"][int(k) - 1]["labels"] for k in sorted(loop["survival"], key=int)]
             for loop in some
             if "survival" in loop
         ]
@@ -91,29 +93,10 @@ def average(key: str) -> Callable[[list[Record]], float]:
     """Return a function of members' records: the average of a property over those that survived."""
 
     def of(members: list[Record]) -> float:
-        values = [m["properties"][key][0] for m in members if m["reason"] is None]
+        values = [properties[key][0] for properties in survivors(members)]
         return float(np.mean(values)) if values else np.nan
 
     return of
-
-
-def band(members: Sequence[Record], key: str) -> Band:
-    """Return the band of a property, or of a g(r), over the members of a committee."""
-
-    def estimate(record: Record) -> Estimate | str:
-        if record["reason"] is not None:
-            return str(record["reason"])
-        return as_estimate(record["properties"], key)
-
-    return Band.of([estimate(record) for record in members])
-
-
-def as_estimate(properties: Record, key: str) -> Estimate:
-    """Return a property with its error; keys of g(r) are "OO", "OH" and "HH"."""
-    value = properties[key]
-    if isinstance(value, Mapping):
-        return Estimate(np.array(value["g"]), np.array(value["error"]))
-    return Estimate(float(value[0]), float(value[1]))
 
 
 def ledger(axes: Axes, iterations: Sequence[Record]) -> None:
@@ -150,12 +133,21 @@ def delivered(axes: Axes, iterations: Sequence[Record], target: float) -> None:
     framed_legend(axes)
 
 
-def cut(member: Record, pair: str, count: int) -> Record:
-    """Return a member's record with the first `count` bins of a g(r): boxes differ in size."""
-    if member["reason"] is not None:
-        return member
-    curve = {key: values[:count] for key, values in member["properties"][pair].items()}
-    return {**member, "properties": {pair: curve}}
+def costs_of(iterations: Sequence[Record]) -> dict[str, dict[str, float]]:
+    """Return what a loop of attacks cost: cost -> stage -> amount, for :func:`cost_shares`."""
+
+    def total(of: str) -> dict[str, float]:
+        return {
+            name: sum(record[of].get(stage, 0) for record in iterations)
+            for stage, name in STAGES.items()
+        }
+
+    new = sum(len(record.get("found", ())) for record in iterations)
+    return {
+        "labels": {"start": iterations[0]["labels"], "attacks": new},
+        "force calls": total("force calls"),
+        "seconds": total("cpu seconds"),
+    }
 
 
 def cost_shares(axes: Axes, costs: Mapping[str, Mapping[str, float]]) -> None:
@@ -183,4 +175,4 @@ def cost_shares(axes: Axes, costs: Mapping[str, Mapping[str, float]]) -> None:
     # rows from the top, below the legend
     axes.set(xlabel="share (%)", xlim=(0, 1.15), ylim=(len(costs) - 0.5, -1.6))
     axes.set_xticks(np.linspace(0, 1, 6), [f"{k}" for k in range(0, 101, 20)])
-    framed_legend(axes, place="upper center", columns=4)
+    framed_legend(axes, place="upper center", columns=max(4, len(stages)))

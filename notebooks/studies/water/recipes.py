@@ -88,7 +88,7 @@ class Preset:
     tested: int | None = None
     survive: tuple[float, float] = (10.0, 50.0)
     settle: float = 10.0
-    lesson_epochs: int = 60
+    lesson_epochs: int = 40
     lesson_picoseconds: float = 0.2
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.figure import Figure
 
-from studies.water import figures
+from studies.water import bands, figures
 from studies.water.figures import PAPER, cost_shares
 
 COSTS = {
@@ -67,11 +67,31 @@ def test_properties_are_averages_over_members_that_survived():
     runs = figures.simulated(RECORDS, figures.average("density"))
     assert runs["attacks"] == ([[15], [15]], [[1.0], [1.0]])
     members = [*loop(0)["survival"]["2"].values()]
-    band = figures.band(members, "density")
+    band = bands.band(members, "density")
     assert band.values.tolist() == [0.9, 1.1]
     assert band.left_out == {2: "broke"}
-    short = [figures.cut(one, "OO", 12) for one in members]
-    assert figures.band(short, "OO").values.shape == (2, 12)
+
+
+def test_distributions_have_the_bins_that_all_have():
+    """Members at 1.9 and 2.1 have a band of +- 12.7 * sqrt(0.03): the truth is outside at 5."""
+    members = [member(0.9), member(1.1, bins=12), member(7.0, "broke", bins=3)]
+    truth = member(1.0, bins=20)["properties"]
+    truth["OO"]["g"][:3] = [5.0, 5.0, 5.0]
+    r, band, exact = bands.distribution(members, truth, "OO")
+    assert r.tolist() == list(range(12))
+    assert band.values.shape == (2, 12)
+    assert exact.value.tolist() == [5.0] * 3 + [2.0] * 9
+    assert bands.covered(members, truth, "OO") == 9 / 12
+
+
+def test_costs_are_sums_over_iterations():
+    calls, seconds = {"members": 100, "adversaries": 8}, {"members": 60.0, "labels": 2.0}
+    one = {"labels": 10, "found": [0.1, 0.2], "force calls": calls, "cpu seconds": seconds}
+    costs = figures.costs_of([one, {**one, "labels": 12}])
+    assert costs["labels"] == {"start": 10, "attacks": 4}
+    names = ("training", "simulations", "attacks", "the truth")
+    assert costs["force calls"] == dict(zip(names, (200, 0, 16, 0), strict=True))
+    assert costs["seconds"] == dict(zip(names, (120.0, 0.0, 0.0, 4.0), strict=True))
 
 
 def test_minutes_and_new_labels_of_each_iteration():

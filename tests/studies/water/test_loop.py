@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from agal_toolkit.attack import Attack
+from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import CALIBRATION, Dataset
 from agal_toolkit.events import Stage
 from agal_toolkit.geometry import Labels
@@ -16,7 +17,7 @@ from agal_toolkit.sampling import FromDataset, MemberDynamics
 from agal_toolkit.selection import MostUncertain
 from agal_toolkit.settings import to_settings
 from studies.jobs import RESULTS, OutOfTime, Runner
-from studies.water import claims, iterations, recipes, study, survival
+from studies.water import claims, export, iterations, recipes, study, survival
 from studies.water.recipes import PRESETS, Shaken
 
 LAPTOP = PRESETS["laptop"]
@@ -152,7 +153,20 @@ def test_a_loop_is_run_recorded_and_simulated(tmp_path, monkeypatch):
         assert 0 < errors["inside"] < 1
         assert errors["energy without shift"] <= errors["energy"]
     folder = iterations.folder_of(run, *loop)
+    with pytest.raises(FileNotFoundError, match="has 0 of 2 iterations: finish the loop"):
+        export.export(Runner("smoke", tmp_path / "elsewhere", results))
     labelled = Dataset.read(folder / "labels-1.extxyz")
+    monkeypatch.setattr(run, "results", tmp_path)  # no link to the truth's data
+    place = export.export(run)
+    assert Dataset.read(place / "labels.extxyz.gz").digest() == labelled.digest()
+    for k in (1, 2):
+        copy = recipes.trainer(small, "afresh", 0).load(place / f"committee-{k}")
+        kept = iterations.committee_of(run, folder / f"committee-{k - 1}")
+        box = labelled[0]
+        forces = [one.predict(box).forces for one in (Committee(copy), kept)]
+        np.testing.assert_array_equal(*forces)
+        assert (place / f"committee-{k}" / "calibration.json").exists()
+    monkeypatch.setattr(run, "results", results)
     assert len(labelled) == second["labels"] + len(second["found"])
     assert labelled.roles.count(CALIBRATION) >= 2
     record = survival.survived(folder / "committee-1", 0, run)
@@ -176,8 +190,11 @@ def test_claims_follow_from_records():
         "peak": [2.8, 0.01],
         "height": [2.5, 0.02],
         "diffusion": [2e-5, 1e-6],
+        "OO": {"r": [2.0, 2.5, 3.0], "g": [0.0, 1.0, 2.0], "error": [0.0, 0.1, 0.1]},
     }
-    other = {**truth, "density": [1.03, 0.01]}
+    # as the truth in the first two bins; in the third +- 12.7 * 0.1 * sqrt(3 / 2) around 4
+    curve = {"r": [2.0, 2.5, 3.0], "g": [0.0, 1.0, 6.0], "error": [0.0, 0.1, 0.1]}
+    other = {**truth, "density": [1.03, 0.01], "OO": curve}
     good = {"reason": None, "properties": truth}
     warm = {
         "iterations": [
@@ -201,6 +218,9 @@ def test_claims_follow_from_records():
     assert found["members that survive at 60 labels, attacks"].value == 1.0
     density = found["deviation of density from the truth's at 60 labels, attacks"]
     assert density.value == pytest.approx(1.5)
+    share = found["share of g_OO bins with the truth in the band at 60 labels, attacks"]
+    assert share.goal == 0.9
+    assert share.value == 1.0
     assert found["training seconds, warm over afresh"].value == pytest.approx(0.3)
     assert found["force error, warm over afresh"].value == pytest.approx(1.1)
     assert found["spread of the committee, warm over afresh"].value == pytest.approx(0.95)
