@@ -171,6 +171,7 @@ def show_reweighting(committee: Committee, frames: Dataset, temperature: float =
     kT = units.kB * temperature
     left.axhline(kT, color="k", ls="--", lw=1.2, label=f"kT, {kT:.3f} eV")
     left.set_ylabel("spread of the difference in energy (eV)")
+    left.set_ylim(0, 1.3 * max(*apart.std(axis=1), kT))  # leaves room for the legend
     right.bar(numbers, effective, color=plots.ADVERSARIAL, width=0.6)
     right.axhline(LEAST, color="k", ls="--", lw=1.2, label="needed")
     right.set(ylabel=f"effective frames of {len(frames)}", ylim=(0, 1.3 * LEAST))
