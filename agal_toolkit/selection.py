@@ -223,6 +223,8 @@ class MinDistance:
 class MostUncertain:
     """Keep the `count` candidates of the largest force variance (Schwalbe-Koda 2021, Eq. 10).
 
+    Candidates whose variance is not finite are dropped.
+
     Attributes:
         count: largest number of candidates.
     """
@@ -236,8 +238,9 @@ class MostUncertain:
     def __call__(
         self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
-        ranks = np.argsort(np.argsort(-_variances(committee, _geometries(candidates))))
-        return ranks < self.count
+        variances = _variances(committee, _geometries(candidates))
+        ranks = np.argsort(np.argsort(-variances))  # those that are not finite are last
+        return (ranks < self.count) & np.isfinite(variances)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ committees. A loop goes on from its last finished stage, a simulation from its l
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -132,10 +132,27 @@ def study(
             seconds={name: _seconds(record) for name, record in records.items() if name != "truth"},
             settings=made_with,
             records=records,
-            claims=claims(records),
+            claims=claims(finished(records, PRESETS[run.preset].members)),
         )
     raise_errors(errors)
     return path
+
+
+def finished(records: Mapping[str, Record], members: int) -> dict[str, Record]:
+    """Return the records that claims may rest on: loops, and committees simulated as a whole.
+
+    Members that break are finished first, so a share of those finished so far would be too small.
+    """
+    found: dict[str, Record] = {}
+    for name, record in records.items():
+        if name == "truth":
+            found[name] = record
+        elif "iterations" in record:
+            survival = record.get("survival", {})
+            whole = {k: some for k, some in survival.items() if len(some) == members}
+            rest = {k: value for k, value in record.items() if k != "survival"}
+            found[name] = rest | ({"survival": whole} if whole else {})
+    return found
 
 
 def _seconds(record: Record) -> float:

@@ -37,8 +37,8 @@ def conditions(preset: Preset) -> tuple[Conditions, Conditions]:
 def survived(place: Path, member: int, run: Runner) -> Record:
     """Simulate with one member of the committee in `place`; return what became of it.
 
-    The record has the seconds of the process for each simulation, the picoseconds that were
-    reached, the reason of the end, None if it survived; and properties if it survived both.
+    The record has the picoseconds that each simulation reached, the reason why one broke, None if
+    none did, and properties if none did. All members start from the box of the study.
     """
     preset, committee, box = PRESETS[run.preset], committee_of(run, place), box_of(run)
     scratch = place / f"member-{member}"
