@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import helpers
 import numpy as np
@@ -162,6 +162,9 @@ def test_the_most_uncertain(rng):
     kept = MostUncertain(2)(committee, None, some, rng)
     assert set(np.flatnonzero(kept)) == set(np.argsort(variances)[-2:])
     assert MostUncertain(9)(committee, None, some, rng).all()
+    lost = replace(some[2].geometry, positions=np.full((3, 3), np.nan))
+    some[2] = Candidate(lost, 2, 0.0)
+    assert MostUncertain(9)(committee, None, some, rng).tolist() == [True, True, False, True, True]
     with pytest.raises(ValueError, match=r"MostUncertain\(0\) would keep nothing"):
         MostUncertain(0)
 

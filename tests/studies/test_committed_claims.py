@@ -19,6 +19,8 @@ from studies.double_well.recipes import STRATEGIES, VARIANTS
 from studies.jobs import RESULTS, read
 from studies.water import claims as water
 from studies.water import costs, properties, public
+from studies.water import recipes as water_recipes
+from studies.water import study as water_study
 
 FILES = sorted(RESULTS.glob("*-laptop.json"))
 
@@ -32,7 +34,8 @@ def recomputed(study, records):
     if study == "ammonia_remedies":
         return []
     if study == "water":
-        return water.claims(records)
+        members = water_recipes.PRESETS["laptop"].members
+        return water.claims(water_study.finished(records, members))
     if study == "water_truth":
         sizes = properties.PRESETS["laptop"]
         return properties.claims(records, properties.BLOCKS * sizes.replicas)

@@ -10,7 +10,8 @@ for SCAN, a plane-wave cutoff of 2500 Ry, a truncated Coulomb operator of 5.0 to
 half the shortest edge), ADMM with basis sets of the file BASIS_ADMM_UZH, and Schwarz screening of
 1e-6 from a converged PBE calculation. These lines end with "! printed" in the files. The others are
 ours, because the paper's inputs were not at hand: which of that file's basis sets, pseudopotentials
-made for SCAN, the kind of ADMM, and all other thresholds. No dispersion correction is printed, and there is none.
+made for SCAN, the kind of ADMM, and all other thresholds. No dispersion correction is printed, and
+there is none.
 
 The files were checked as text, and have not been run: CP2K is not among this project's libraries.
 """

@@ -64,7 +64,7 @@ def run_member(loop: Loop, iteration: int, member: int, run: Runner) -> Record:
     place = folder_of(run, *loop) / f"committee-{iteration}"
     if not (place / "calibration.json").exists():
         raise OutOfTime  # the loop has not come so far
-    return survived(place, member, run)
+    return survived(place, loop[2], iteration, member, run)
 
 
 def all_jobs(run: Runner, loops: Iterable[Loop], simulated: Iterable[int]) -> dict[str, Job]:

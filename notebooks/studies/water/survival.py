@@ -34,7 +34,7 @@ def conditions(preset: Preset) -> tuple[Conditions, Conditions]:
     )
 
 
-def survived(place: Path, member: int, run: Runner) -> Record:
+def survived(place: Path, seed: int, iteration: int, member: int, run: Runner) -> Record:
     """Simulate with one member of the committee in `place`; return what became of it.
 
     The record has the picoseconds that each simulation reached, the reason why one broke, None if
@@ -43,8 +43,9 @@ def survived(place: Path, member: int, run: Runner) -> Record:
     preset, committee, box = PRESETS[run.preset], committee_of(run, place), box_of(run)
     scratch = place / f"member-{member}"
     record: Record = {"member": member, "reason": None}
-    for name, which in zip(("volume", "pressure"), conditions(preset), strict=True):
-        rng = np.random.default_rng([SEED, member, len(name)])
+    for part, which in enumerate(conditions(preset), 1):
+        name = ("volume", "pressure")[part - 1]
+        rng = np.random.default_rng([SEED, seed, iteration, member, part])
         checkpoint = Checkpoint(scratch / f"{name}.npz", 120.0)
         (frames,) = which.run(committee, member, [box], rng, run.report, checkpoint)
         record[name] = float(frames.times[-1]) / 1000 if len(frames) else 0.0
