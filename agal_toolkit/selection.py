@@ -239,7 +239,8 @@ class MostUncertain:
         self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
     ) -> NDArray:
         variances = _variances(committee, _geometries(candidates))
-        ranks = np.argsort(np.argsort(-variances))  # those that are not finite are last
+        variances = np.where(np.isfinite(variances), variances, -np.inf)
+        ranks = np.argsort(np.argsort(-variances))
         return (ranks < self.count) & np.isfinite(variances)
 
 
