@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator
+from ase.calculators.calculator import Calculator, all_changes
 from numpy.random import Generator
 from numpy.typing import ArrayLike
 from torch import Tensor, nn
@@ -18,12 +19,14 @@ from torch import Tensor, nn
 from .batch import Batch, Prediction, concatenate
 from .dataset import PARTICLES, TRAIN, Dataset, chunks
 from .geometry import Geometry
-from .potentials.ase import CalculatorPotential
+from .potentials.ase import CalculatorPotential, PotentialCalculator
 from .potentials.members import Separate
-from .potentials.protocol import Members, Potential
+from .potentials.protocol import Members, Potential, Recorded
+from .training.stored import load_stacked, save_stacked
+from .training.weights import Network
 from .uncertainty.calibration import QUANTITIES, Calibration
 from .uncertainty.power_law import CalibrationRefused, Form
-from .uncertainty.variance import component_variance
+from .uncertainty.variance import component_variance, energy_variance
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -166,6 +169,46 @@ class Committee:
         laws = Calibration.fit(prediction, data, form, of=of, quantities=quantities)
         return Committee(self.members, laws)
 
+    def save(self, path: str | os.PathLike, data: Dataset | None = None) -> None:
+        """Write the committee to one file, from which :meth:`load` opens it anywhere.
+
+        The file holds the network's name and sizes, parameters, baseline, calibration, elements,
+        units and versions, as npz with JSON and a digest; an old file is replaced at once.
+
+        Args:
+            path: of the file, for example "mine.agal".
+            data: the training data, whose digest is kept.
+
+        Raises:
+            TypeError: members that are not one module, for example calculators.
+        """
+        more = {"calibration": self.calibration and self.calibration.to_json()}
+        save_stacked(self.members, path, more | {"trained_on": data and data.digest()})
+
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike, network: Network | None = None, device: str = "cpu"
+    ) -> Committee:
+        """Open a file that :meth:`save` wrote; its weights no longer learn.
+
+        Args:
+            path: of the file.
+            network: for a network of your own, what makes it from seeds, as for a trainer.
+            device: where the members compute.
+
+        Raises:
+            FileNotFoundError: no file.
+            DamagedFile: a damaged file, or one of something else.
+            ValueError: a file of a newer version, or of another network.
+        """
+        members, record = load_stacked(path, network, device)
+        laws = record["calibration"]
+        return cls(members, laws and Calibration.from_json(laws))
+
+    def calculator(self, *, dimension: int = 3) -> CommitteeCalculator:
+        """Return an ASE calculator of the mean, with its uncertainty; `dimension` of a surface."""
+        return CommitteeCalculator(self, dimension=dimension)
+
     def subset(self, size: int, rng: Generator) -> Committee:
         """Return `size` different members, drawn at random.
 
@@ -186,6 +229,56 @@ class Committee:
     def __repr__(self) -> str:
         calibrated = "" if self.calibration is None else f", forces by {self.calibration.forces!r}"
         return f"Committee of {len(self)}: {self.members!r}{calibrated}"
+
+
+class CommitteeCalculator(PotentialCalculator):
+    """An ASE calculator of a committee's mean, which also tells its uncertainty.
+
+    Beside energy, forces and stress its ``results`` hold
+
+    - ``uncertainty`` (n,), eV/angstrom: of the force on each atom, the norm over its components
+      (Cezar 2025, Eq. 9), and
+    - ``energy_uncertainty``, eV: of the energy of the structure,
+
+    both calibrated. A quantity without a calibration has the standard deviation over the members
+    instead, as ``raw_uncertainty`` or ``raw_energy_uncertainty``. A single member has none.
+    For the error of the mean, which this is, calibrate with ``of="mean"``.
+
+    Args:
+        committee: any committee.
+        dimension: as in :class:`~agal_toolkit.potentials.PotentialCalculator`.
+    """
+
+    # a class attribute without ClassVar, as ASE declares it
+    implemented_properties = [  # noqa: RUF012
+        *PotentialCalculator.implemented_properties,
+        *("uncertainty", "energy_uncertainty", "raw_uncertainty", "raw_energy_uncertainty"),
+    ]
+
+    def __init__(self, committee: Committee, *, dimension: int = 3) -> None:
+        self.recorded, self.committee = Recorded(committee), committee
+        super().__init__(self.recorded, dimension=dimension)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """Set energy, forces, stress of a periodic structure, and uncertainties."""
+        super().calculate(atoms, properties, system_changes)
+        batch, prediction = self.recorded.batch, self.recorded.prediction
+        if len(self.committee) < 2:
+            return
+        laws = self.committee.calibration
+        forces = component_variance(prediction)
+        forces, name = (laws.forces(forces), "") if laws else (forces, "raw_")
+        self.results[f"{name}uncertainty"] = forces.double().sum(-1).sqrt().cpu().numpy()
+        if laws is not None and laws.energy is not None:
+            sigma = laws.energy_sigma(prediction, batch) * batch.counts
+            self.results["energy_uncertainty"] = float(sigma)
+        else:
+            self.results["raw_energy_uncertainty"] = float(energy_variance(prediction).sqrt())
 
 
 @dataclass(frozen=True)

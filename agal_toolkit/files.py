@@ -136,7 +136,8 @@ def write_arrays(path: Path, arrays: Mapping[str, ArrayLike], made_from: Mapping
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     digest = content_digest({**arrays, "made_from": made_from})
     proof = np.array(json.dumps({"digest": digest, "made_from": made_from}))
-    np.savez(path, **arrays, proof=proof)  # type: ignore[arg-type]  # names are free
+    with path.open("wb") as stream:  # numpy adds ".npz" to other names
+        np.savez(stream, **arrays, proof=proof)  # type: ignore[arg-type]  # names are free
     return digest
 
 

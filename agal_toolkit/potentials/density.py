@@ -100,6 +100,8 @@ class DensityNet(SlopedEnergy):
             raise ValueError(f"{sizes}, layers={layers} not negative, cutoff={cutoff} positive")
         self.elements, self.cutoff = Elements(elements, "DensityNet"), float(cutoff)
         self.radial, self.channels = radial, channels
+        self.keywords = {"elements": self.elements.numbers, "radial": radial, "channels": channels}
+        self.keywords |= {"hidden": hidden, "layers": layers, "cutoff": self.cutoff}
         self.register_buffer("degrees", torch.tensor(DEGREES, device="cpu"), persistent=False)
         kinds, members = len(self.elements), len(seeds)
         generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]

@@ -48,6 +48,7 @@ class MLP(SlopedEnergy):
             raise ValueError(f"{wrong}: a network has at least two layers and one unit")
         sizes = [dimension] + [width] * (layers - 1) + [1]
         self.dimension, self.width = dimension, width
+        self.keywords = {"dimension": dimension, "width": width, "layers": layers}
         members = [_xavier(sizes, int(seed)) for seed in seeds]
         weights = [torch.stack(layer).to(dtype) for layer in zip(*members, strict=True)]
         biases = [

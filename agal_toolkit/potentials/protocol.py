@@ -84,7 +84,12 @@ Energy = Callable[[Batch], Tensor]
 
 
 class SlopedEnergy(nn.Module, ABC):
-    """An energy module that computes its slopes itself, faster than a reverse pass would."""
+    """An energy module that computes its slopes itself, faster than a reverse pass would.
+
+    A network of this package has as `keywords` what it is built with, apart from seeds and dtype.
+    """
+
+    keywords: dict[str, Any]
 
     @abstractmethod
     def slopes(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -75,6 +75,9 @@ class SchNet(SlopedEnergy):
             one = f"filters={filters} and interactions={interactions} at least 1"
             raise ValueError(f"{two}, {one}, cutoff={cutoff} positive")
         self.elements, self.cutoff = Elements(elements, "SchNet"), float(cutoff)
+        self.keywords = {"elements": self.elements.numbers, "features": features}
+        self.keywords |= {"filters": filters, "interactions": interactions, "gaussians": gaussians}
+        self.keywords |= {"cutoff": self.cutoff}
         generators = [torch.Generator("cpu").manual_seed(int(seed)) for seed in seeds]
         rows = [
             torch.randn(len(self.elements), features, generator=g, **SINGLE) for g in generators

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,23 +77,46 @@ def _kind(members: Stacked) -> tuple:
 def save_members(members: Stacked, folder: Path) -> None:
     """Write parameters as npz and everything else as JSON."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = members.module.state_dict()
-    arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
+    record, arrays = packed(members)
     parameters = write_arrays(folder / "parameters.npz", arrays, {})
-    record = {"members": len(members), "baseline": members.baseline.to_json()}
-    record |= {"network": repr(members.module), "parameters": parameters}
-    write_json(folder / "members.json", record)
+    write_json(folder / "members.json", record | {"parameters": parameters})
 
 
 def load_members(network: Network, folder: Path, device: str) -> Stacked:
     """Read members that :func:`save_members` wrote into a new module of `network`."""
-    record, arrays = _saved(folder)
+    return unpacked(network, *_saved(folder), folder, device)
+
+
+def packed(members: Stacked) -> tuple[dict[str, Any], dict[str, NDArray]]:
+    """Return what files hold of members: plain JSON, and their parameters by name."""
+    state = members.module.state_dict()
+    arrays = {name: value.detach().cpu().numpy() for name, value in state.items()}
+    record = {"members": len(members), "baseline": members.baseline.to_json()}
+    return record | {"network": repr(members.module)}, arrays
+
+
+def unpacked(
+    network: Network,
+    record: Mapping[str, Any],
+    arrays: Mapping[str, NDArray],
+    path: Path,
+    device: str,
+) -> Stacked:
+    """Invert :func:`packed` with a new module of `network`; `path` is for errors.
+
+    Raises:
+        ValueError: another network than that of the parameters.
+    """
     module = network([0] * record["members"])
-    other = f"the parameters in {folder} belong to another network than {module}: "
+    other = f"the parameters in {path} belong to another network than {module}: "
     if record.get("network", repr(module)) != repr(module):  # older files do not name it
         raise ValueError(f"{other}they are those of {record['network']}")
+    state = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    for name, value in module.state_dict().items():  # torch converts without a word
+        if name in state and state[name].dtype != value.dtype:
+            raise ValueError(f"{other}{name} is {state[name].dtype}, not {value.dtype}")
     try:
-        module.load_state_dict({name: torch.from_numpy(a) for name, a in arrays.items()})
+        module.load_state_dict(state)
     except RuntimeError as error:
         raise ValueError(f"{other}{error}") from None
     return Stacked(module.to(device).requires_grad_(False), Baseline(record["baseline"]))
