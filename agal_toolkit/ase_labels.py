@@ -6,11 +6,13 @@ forces are named, nothing unnamed is taken from a calculator, whose results may 
 
 from __future__ import annotations
 
+import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import numpy as np
 from ase import Atoms, units
@@ -28,6 +30,7 @@ UNITS: Mapping[str, float] = {
 }
 # fmt: on
 BOTH = "name both, or labels of two theories mix"
+QUOTED = "percent-encoded:"  # prefix of the strings of origins that files hold encoded
 # arrays of rMD17 and of sGDML files: numbers, positions, energies, forces
 NPZ = (("nuclear_charges", "coords", "energies", "forces"), ("z", "R", "E", "F"))
 
@@ -230,3 +233,62 @@ def read_npz(path: Path, given: str | Mapping[str, str] | None) -> list[tuple[Ge
         )
         for x, e, f in zip(positions, energies, forces, strict=True)
     ]
+
+
+def each_string(change: Callable[[str], str], value: Any) -> Any:
+    """Return JSON `value` with every string in it changed, keys included."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        items = value.items()
+        return {each_string(change, key): each_string(change, item) for key, item in items}
+    if isinstance(value, (list, tuple)):
+        return [each_string(change, item) for item in value]
+    return value
+
+
+def quoted(text: str) -> str:
+    """Return `text` percent-encoded and marked if JSON would escape any of it."""
+    plain = json.dumps(text) == f'"{text}"' and not text.startswith(QUOTED)
+    return text if plain else QUOTED + quote(text, safe=" /:,;()+=", errors="surrogatepass")
+
+
+def unquoted(text: str) -> str:
+    """Return the text that :func:`quoted` was given."""
+    if not text.startswith(QUOTED):
+        return text
+    return unquote(text.removeprefix(QUOTED), errors="surrogatepass")
+
+
+def read_frames(path: Path) -> list[Atoms]:
+    """Read a file with ASE; errors name the structure."""
+    from ase.io import iread  # takes half a second to import
+    from ase.io.formats import open_with_compression
+
+    if {".xyz", ".extxyz"} & set(path.suffixes[-2:]):
+        # ASE waits for as many lines as are announced, also beyond the end of the file
+        with open_with_compression(str(path), "rb") as stream:
+            index = 0
+            while (line := stream.readline()).strip().isdigit():
+                if not all(stream.readline() for _ in range(int(line) + 1)):
+                    announced = f"structure {index} announces {int(line)} atoms"
+                    raise ValueError(f"{announced}, and the file ends before the last one")
+                index += 1
+    frames: list[Atoms] = []
+    try:
+        frames.extend(iread(path, index=":"))
+    except Exception as error:
+        if isinstance(error, OSError) and error.filename is not None:
+            raise
+        reason = f"{type(error).__name__}: {error}"
+        remedy = "repair the file, or take a format that ASE reads"
+        raise ValueError(f"structure {len(frames)} cannot be read ({reason}): {remedy}") from error
+    return frames
+
+
+def is_empty(path: Path) -> bool:
+    """Return whether a file, decompressed if its name says so, holds nothing."""
+    from ase.io.formats import open_with_compression
+
+    with open_with_compression(str(path), "rb") as stream:
+        return not stream.read(1)

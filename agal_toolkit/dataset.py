@@ -7,14 +7,12 @@ and keeps it: members may learn from "train" structures, and never from "calibra
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote
 
 import numpy as np
 from ase import Atoms
@@ -22,13 +20,21 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from .ase_labels import LabelKeys, read_npz, read_structures
+from .ase_labels import (
+    LabelKeys,
+    each_string,
+    is_empty,
+    quoted,
+    read_frames,
+    read_npz,
+    read_structures,
+    unquoted,
+)
 from .distances import copies_of
 from .geometry import OURS, Geometry, Labels, as_geometry, as_number
 
 TRAIN, CALIBRATION = "train", "calibration"
 PARTICLES = 4096  # evaluated in one call: enough to be quick, and a bound on memory
-QUOTED = "percent-encoded:"  # prefix of the strings of origins that files hold encoded
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -150,6 +156,47 @@ class Dataset(Sequence[Geometry]):
         roles = [CALIBRATION if i in reserved else role for i, role in enumerate(self.roles)]
         return Dataset(self.geometries, self.labels, roles)
 
+    def split(
+        self, test: float = 0, calibration: float = 0, *, seed: int | Generator = 0
+    ) -> tuple[Dataset, Dataset]:
+        """Return the data to learn from, `calibration` of them with that role, and the test data.
+
+        Both are counts (whole numbers) or shares of all structures (below 1), drawn at random from
+        the "train" structures, the test data first. Copies (0.02 angstrom) of what is drawn follow
+        it, so that none is on two sides: there may be more than requested. A copy of a test
+        structure is tested on, whatever its role was.
+
+        Raises:
+            ValueError: numbers that are neither counts nor shares, or that leave nothing to train
+                on.
+        """
+        counts = []
+        for name, part in {"test": test, "calibration": calibration}.items():
+            if isinstance(part, bool) or not (0 < part < 1 or (part >= 0 and part % 1 == 0)):
+                raise ValueError(f"{name} is {part!r}: give a count, or a share between 0 and 1")
+            counts.append(max(1, round(part * len(self))) if 0 < part < 1 else int(part))
+        rng, taken, drawn = np.random.default_rng(seed), [], set()
+        for count in counts:
+            free = [i for i, role in enumerate(self.roles) if role == TRAIN and i not in drawn]
+            taken.append(self._with_copies(rng.choice(free, min(count, len(free)), replace=False)))
+            drawn |= taken[-1]
+            if count and (count >= len(free) or drawn >= set(free)):
+                wanted = f"{counts[0]} test and {counts[1]} calibration structures"
+                wrong = f"{wanted}, with copies, of {self.roles.count(TRAIN)} training structures"
+                raise ValueError(f"{wrong} leave none to train on: ask for fewer, or label more")
+        roles = [CALIBRATION if i in taken[1] else role for i, role in enumerate(self.roles)]
+        left = [i for i in range(len(self)) if i not in taken[0]]
+        return Dataset(self.geometries, self.labels, roles)[left], self[sorted(taken[0])]
+
+    def _with_copies(self, drawn: NDArray) -> set[int]:
+        """Return the indices `drawn` and those of their copies, and of these copies' copies."""
+        found, waiting = set(), drawn.tolist()
+        while waiting:
+            found.add(index := waiting.pop())
+            copies = copies_of(self.geometries[index], self.geometries)
+            waiting += [i for i in copies if i not in found]
+        return found
+
     def digest(self) -> str:
         """Return 16 hexadecimal digits for exactly these structures, labels, roles and generations.
 
@@ -265,13 +312,13 @@ class Dataset(Sequence[Geometry]):
             if path.suffix == ".npz":
                 pairs = read_npz(path, units)
                 return cls([geometry for geometry, _ in pairs], [labels for _, labels in pairs])
-            if path.is_file() and _is_empty(path):
+            if path.is_file() and is_empty(path):
                 return cls()
-            frames = _read_frames(path)
+            frames = read_frames(path)
             for atoms in frames:
                 if OURS["origin"] in atoms.info:
                     origin = atoms.info[OURS["origin"]]
-                    atoms.info[OURS["origin"]] = _each_string(_unquoted, origin)
+                    atoms.info[OURS["origin"]] = each_string(unquoted, origin)
             return cls.from_ase(frames, energy, forces, stress, virial=virial, units=units)
 
     def write(self, path: str | Path) -> None:
@@ -293,7 +340,7 @@ class Dataset(Sequence[Geometry]):
             remedy = "give a name that ends with .extxyz, .xyz or .traj"
             raise ValueError(f"data sets are not written as {Path(path).name}: {remedy}")
         for atoms in frames:
-            atoms.info[OURS["origin"]] = _each_string(_quoted, atoms.info[OURS["origin"]])
+            atoms.info[OURS["origin"]] = each_string(quoted, atoms.info[OURS["origin"]])
         write(path, frames, format="extxyz")
 
 
@@ -324,64 +371,6 @@ def _naming(path: Path) -> Iterator[None]:
             raise
         kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
         raise ValueError(f"{path}: {kind}{error}") from error
-
-
-def _read_frames(path: Path) -> list[Atoms]:
-    """Read a file with ASE; errors name the structure."""
-    from ase.io import iread  # takes half a second to import
-    from ase.io.formats import open_with_compression
-
-    if {".xyz", ".extxyz"} & set(path.suffixes[-2:]):
-        # ASE waits for as many lines as are announced, also beyond the end of the file
-        with open_with_compression(str(path), "rb") as stream:
-            index = 0
-            while (line := stream.readline()).strip().isdigit():
-                if not all(stream.readline() for _ in range(int(line) + 1)):
-                    announced = f"structure {index} announces {int(line)} atoms"
-                    raise ValueError(f"{announced}, and the file ends before the last one")
-                index += 1
-    frames: list[Atoms] = []
-    try:
-        frames.extend(iread(path, index=":"))
-    except Exception as error:
-        if isinstance(error, OSError) and error.filename is not None:
-            raise
-        reason = f"{type(error).__name__}: {error}"
-        remedy = "repair the file, or take a format that ASE reads"
-        raise ValueError(f"structure {len(frames)} cannot be read ({reason}): {remedy}") from error
-    return frames
-
-
-def _is_empty(path: Path) -> bool:
-    """Return whether a file, decompressed if its name says so, holds nothing."""
-    from ase.io.formats import open_with_compression
-
-    with open_with_compression(str(path), "rb") as stream:
-        return not stream.read(1)
-
-
-def _each_string(change: Callable[[str], str], value: Any) -> Any:
-    """Return JSON `value` with every string in it changed, keys included."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, Mapping):
-        items = value.items()
-        return {_each_string(change, key): _each_string(change, item) for key, item in items}
-    if isinstance(value, (list, tuple)):
-        return [_each_string(change, item) for item in value]
-    return value
-
-
-def _quoted(text: str) -> str:
-    """Return `text` percent-encoded and marked if JSON would escape any of it."""
-    plain = json.dumps(text) == f'"{text}"' and not text.startswith(QUOTED)
-    return text if plain else QUOTED + quote(text, safe=" /:,;()+=", errors="surrogatepass")
-
-
-def _unquoted(text: str) -> str:
-    if not text.startswith(QUOTED):
-        return text
-    return unquote(text.removeprefix(QUOTED), errors="surrogatepass")
 
 
 def chunks(sizes: Sequence[int], room: int = PARTICLES) -> list[slice]:

@@ -718,3 +718,54 @@ def test_labels_of_another_structure_are_not_taken(rng):
     assert Dataset.from_ase(frames, "e", "f", "s").energies.tolist() == [1.0, 1.0]
     del calculator.results["stress"]
     assert Dataset.from_ase(frames, "e", "f").labels[0].stress is None
+
+
+# -- splitting
+
+
+def test_a_split_gives_each_structure_one_place(rng):
+    data = helpers.well_data(rng, 40)
+    learned, test = data.split(test=10, calibration=0.1)
+    assert (len(learned), len(test), learned.roles.count(CALIBRATION)) == (30, 10, 4)
+    assert {g.digest() for g in (*learned, *test)} == {g.digest() for g in data}
+    assert data.split(10, 0.1)[1].digest() == test.digest() != data.split(10, seed=1)[1].digest()
+    assert data.split()[0].digest() == data.digest()
+
+
+def test_copies_are_never_on_both_sides_of_a_split(rng):
+    """Pairs 0.01 angstrom apart: both or none; a chain of copies stays together."""
+    x = np.arange(10.0)
+    pairs = np.concatenate([x, x + 0.01])
+    start = points(np.stack([pairs, np.zeros(20)], 1))
+    data = Dataset(start, [Labels(energy=0.0, forces=np.zeros((1, 2)))] * 20)
+    learned, test = data.split(test=3, calibration=3, seed=rng)
+    places = [{int(g.positions[0, 0]) for g in part} for part in (learned, test)]
+    assert not places[0] & places[1]
+    assert len(test) == 2 * len(places[1])
+    reserved, taught = (
+        [int(g.positions[0, 0]) for g in learned.of_role(r)] for r in (CALIBRATION, TRAIN)
+    )
+    assert not set(reserved) & set(taught)
+    chain = points([[0.015 * i, 0.0] for i in range(5)] + [[3.0, 0.0]])
+    data = Dataset(chain, [Labels(energy=0.0, forces=np.zeros((1, 2)))] * 6)
+    for seed in range(4):
+        assert len(data.split(test=1, seed=seed)[1]) in (1, 5)
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"test": -1}, "test is -1: give a count, or a share between 0 and 1"),
+        ({"calibration": 1.5}, r"calibration is 1\.5: give a count"),
+        ({"test": float("nan")}, "test is nan: give a count"),
+        ({"test": float("inf")}, "test is inf: give a count"),
+        ({"test": True}, "test is True: give a count"),
+        (
+            {"test": 5, "calibration": 5},
+            r"5 test and 5 calib.* of 10 training.* leave none",
+        ),
+    ],
+)
+def test_a_split_that_cannot_be(parts, message, rng):
+    with pytest.raises(ValueError, match=message):
+        helpers.well_data(rng, 10).split(**parts)
