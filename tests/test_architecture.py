@@ -172,7 +172,7 @@ def test_a_public_name_is_defined_once():
 def test_the_package_is_thin():
     lines = {path: len(path.read_text().splitlines()) for path in SOURCES}
     assert sum(lines.values()) <= 20_300
-    assert len(lines) <= 115
+    assert len(lines) <= 118
     assert median(lines.values()) <= 150
     assert not {path.name: count for path, count in lines.items() if count > 400}
 
@@ -214,7 +214,7 @@ def test_public_names_exist():
         loaded = importlib.import_module(module)
         for name in loaded.__dict__.get("__all__", []):
             assert name in loaded.__dict__, f"{module}.__all__ names {name}, which is not there"
-    assert len(agal_toolkit.__all__) == len(set(agal_toolkit.__all__)) <= 48
+    assert len(agal_toolkit.__all__) == len(set(agal_toolkit.__all__)) <= 52
     assert agal_toolkit.Stacked is agal_toolkit.potentials.Stacked
     for name in ("torch", "Tensor", "nothing"):
         with pytest.raises(AttributeError, match=f"has no attribute '{name}'"):
