@@ -148,10 +148,16 @@ class Shaken(StructureSampler):
     strain: float = 0.02
 
     def draw(self, rng: Generator) -> list[Geometry]:
-        """Return the copies; those with atoms closer than CLOSEST are drawn again."""
+        """Return the copies; those with atoms closer than CLOSEST are drawn again.
+
+        Raises:
+            ValueError: nearly all copies have close atoms.
+        """
         copies: list[Geometry] = []
         apart = Apart(CLOSEST)
-        while len(copies) < self.count:
+        for _ in range(100 * self.count):
+            if len(copies) == self.count:
+                break
             strain = rng.normal(0, self.strain, (3, 3))
             stretch = np.eye(3) + (strain + strain.T) / 2
             shift = rng.normal(0, self.displacement, self.box.positions.shape)
@@ -159,6 +165,9 @@ class Shaken(StructureSampler):
             moved = replace(moved, cell=self.box.cell @ stretch)
             if bool(apart(Batch.of([moved]))):
                 copies.append(moved)
+        if len(copies) < self.count:
+            wrong = f"only {len(copies)} of {self.count} copies have no atoms within {CLOSEST} A"
+            raise ValueError(f"{wrong}: displace by less than {self.displacement} A")
         return copies
 
 
@@ -188,7 +197,7 @@ def planned(preset: Preset, iteration: int) -> int:
 
 
 def trainer(preset: Preset, training: str, iteration: int, device: str = "cpu") -> TorchTrainer:
-    """Return the trainer of an iteration: the same number of steps whatever the number of data."""
+    """Return the trainer of an iteration; epochs are chosen for about the same number of steps."""
     learned = planned(preset, iteration) - preset.calibrate
     warm = None
     if training == "warm":

@@ -90,6 +90,11 @@ def test_shaken_copies_are_strained_and_displaced(box):
     assert len(np.unique([copy.digest() for copy in copies])) == 40
 
 
+def test_copies_that_always_have_close_atoms_are_told(box):
+    with pytest.raises(ValueError, match="only 0 of 1 copies .* displace by less than 2"):
+        Shaken(box, 1, displacement=2.0).draw(np.random.default_rng(0))
+
+
 def test_labels_with_a_large_force_are_refused(box):
     forces = np.zeros_like(box.positions)
     forces[5] = [0, 18.1, 24]  # a norm of 30.06
