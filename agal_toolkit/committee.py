@@ -18,12 +18,13 @@ from torch import Tensor, nn
 
 from .batch import Batch, Prediction, concatenate
 from .dataset import PARTICLES, TRAIN, Dataset, chunks
+from .files import content_digest
 from .geometry import Geometry
 from .potentials.ase import CalculatorPotential, PotentialCalculator
-from .potentials.members import Separate
+from .potentials.members import Separate, Stacked
 from .potentials.protocol import Members, Potential, Recorded
 from .training.stored import load_stacked, save_stacked
-from .training.weights import Network
+from .training.weights import Network, packed
 from .uncertainty.calibration import QUANTITIES, Calibration
 from .uncertainty.power_law import CalibrationRefused, Form
 from .uncertainty.variance import component_variance, energy_variance
@@ -168,6 +169,17 @@ class Committee:
         prediction = self.predict(list(data))
         laws = Calibration.fit(prediction, data, form, of=of, quantities=quantities)
         return Committee(self.members, laws)
+
+    def digest(self) -> str:
+        """Return 16 hexadecimal digits for these members and their calibration.
+
+        Of calculators only the names count.
+        """
+        members = self.members
+        named = {"name": repr(members)}, {}
+        record, arrays = packed(members) if isinstance(members, Stacked) else named
+        laws = self.calibration and self.calibration.to_json()
+        return content_digest({**arrays, "record": record, "calibration": laws})[:16]
 
     def save(self, path: str | os.PathLike, data: Dataset | None = None) -> None:
         """Write the committee to one file, from which :meth:`load` opens it anywhere.

@@ -300,7 +300,7 @@ def contents(folder: Path) -> dict[str, object]:
     found = {}
     for file in sorted(folder.rglob("*")):
         name = str(file.relative_to(folder))
-        if not file.is_file() or name == "run.json":
+        if not file.is_file() or name in ("run.json", "seconds.json"):
             continue
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:

@@ -30,7 +30,8 @@ class Proposal:
         committee: trained on `dataset`.
         candidates: all structures that might be labelled, with their verdicts.
         seconds: wall time of each stage that was run; stages that were read are missing.
-        weights: (M, n) of the structures of `dataset` in the training of each member.
+        weights: (M, n) of the structures of `dataset` in the training of each member; None for a
+            committee that was given.
     """
 
     index: int
@@ -46,6 +47,8 @@ class Proposal:
 
         A member whose error is no smaller than the spread never learned.
         """
+        if not len(self.dataset):
+            return np.zeros(len(self.committee)), np.zeros(len(self.committee))
         weights = np.ones((len(self.committee), len(self.dataset)))
         members, data = self.committee.members, self.dataset
         return training_errors(members, data, weights if self.weights is None else self.weights)

@@ -29,13 +29,13 @@ from ..settings import machine, to_settings
 from ..uncertainty.calibration import Calibration
 from . import run_directory as stored
 from .generation import Generation, Proposal
-from .matching import in_order, matched
+from .matching import for_each, in_order
 from .packing import LabelsAndFailures
 from .recipe import Recipe as Recipe
 from .recipe import Schedule as Schedule
 from .roles import calibration_data, check_calibration, roles_of
 from .run_directory import RunDirectory
-from .stages import Run, candidates_of, select, train, with_outcomes
+from .stages import Stages, candidates_of, select, train, with_outcomes
 from .stopping import Generations
 
 Metric = Callable[[Committee, Dataset], float]
@@ -83,29 +83,42 @@ class Loop:
         return self.recipe if isinstance(self.recipe, Recipe) else self.recipe(generation)
 
     def generations(
-        self, dataset: Dataset, directory: str | Path | None = None, report: Report = ignore
+        self,
+        dataset: Dataset | None,
+        directory: str | Path | None = None,
+        report: Report = ignore,
+        committee: Committee | None = None,
     ) -> Iterator[Generation]:
         """Yield generation after generation without end; finished stages in `directory` are read.
 
         Args:
-            dataset: the labelled data to start from.
+            dataset: the labelled data to start from; None with a committee and a sampler that has
+                structures of its own.
             directory: keeps every finished stage; None keeps nothing.
             report: receives every event; if it raises, the loop stops, finished stages are kept.
+            committee: attacked in the first generation, without training, then trained afresh (a
+                warm trainer goes on from members that fit it). Its calibration serves until there
+                are structures to calibrate on.
 
         Raises:
             ValueError: data too small to split, settings without a name (a lambda).
             RunDirectoryError: a directory of other settings, not writable, in use, or damaged.
             TrainingFailed: a loss that is not finite.
         """
-        return Generations(self._generations(dataset, _directory(directory), report), report)
+        generations = self._generations(dataset, _directory(directory), report, committee)
+        return Generations(generations, report)
 
     def _generations(
-        self, dataset: Dataset, run_directory: RunDirectory, report: Report
+        self,
+        dataset: Dataset | None,
+        run_directory: RunDirectory,
+        report: Report,
+        given: Committee | None,
     ) -> Generator[Generation]:
-        self._open(dataset, run_directory, report)
+        dataset = self._open(dataset, run_directory, report, given)
         generation = None
         for index in count():
-            run = Run(run_directory, index, self.seed, report)
+            run = Stages(run_directory, index, self.seed, report, given)
             with run_directory.locked():
                 generation = self._generation(dataset, run, generation)
             report(Finished(generation))
@@ -114,28 +127,30 @@ class Loop:
 
     def ask(
         self,
-        dataset: Dataset,
+        dataset: Dataset | None,
         directory: str | Path | None = None,
         after: Generation | None = None,
         report: Report = ignore,
+        committee: Committee | None = None,
     ) -> Proposal:
         """Return the next structures to label; a person or a queue answers with :meth:`tell`.
 
         Args:
-            dataset: the data to start from, as in :meth:`generations`.
+            dataset, committee: what to start from, as in :meth:`generations`.
             directory: finished generations are read from it.
             after: without a directory, the last generation that was told; its grown data are used.
             report: receives every event of the proposal.
         """
         run_directory = _directory(directory)
-        self._open(dataset, run_directory, report)
+        dataset = self._open(dataset, run_directory, report, committee)
         index, current = (0, dataset) if after is None else (after.index + 1, after.grown)
         with run_directory.locked():
             while run_directory.has_labels(index):
-                run = Run(run_directory, index, self.seed, ignore)
+                run = Stages(run_directory, index, self.seed, ignore, committee)
                 after = self._generation(current, run, after)
                 current, index = after.grown, index + 1
-            return self._propose(current, Run(run_directory, index, self.seed, report), after)
+            stages = Stages(run_directory, index, self.seed, report, committee)
+            return self._propose(current, stages, after)
 
     def tell(
         self,
@@ -162,17 +177,7 @@ class Loop:
             TypeError: an answer that is neither labels nor an exception nor None.
         """
         geometries = proposal.geometries
-        if isinstance(answers, (str, Path, Labels, Mapping)):
-            wrong = f"answers is a {type(answers).__name__}"
-            raise TypeError(f"{wrong}: give a Dataset, or a list with an answer for each geometry")
-        answers = answers if isinstance(answers, Dataset) else list(answers)
-        if not isinstance(answers, Dataset) and any(isinstance(a, Atoms) for a in answers):
-            answers = Dataset.from_ase(answers)  # type: ignore[arg-type]  # or it raises
-        if isinstance(answers, Dataset):
-            matches = matched(geometries, answers, proposal.index, tolerance)
-            given: list[Any] = [matches.get(i) for i in range(len(geometries))]
-        else:
-            given = [*answers]
+        given = for_each(geometries, answers, proposal.index, tolerance)
         labelled = in_order(geometries, given)
         run_directory = _directory(directory)
         self._check(run_directory)
@@ -195,7 +200,7 @@ class Loop:
                 earlier = self.reference.recall(cache, geometries[i])
                 labelled |= {} if earlier is None else {i: earlier}
             merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(given)]
-            run = Run(run_directory, proposal.index, self.seed, report)
+            run = Stages(run_directory, proposal.index, self.seed, report)
             return self._complete(proposal, run, lambda: merged)
 
     def retry(self, directory: str | Path) -> int:
@@ -242,8 +247,8 @@ class Loop:
             run_directory.forget_labels(index)
         return len(asked)
 
-    def settings(self, dataset: Dataset) -> dict[str, Any]:
-        """Return everything that changes results, as JSON.
+    def settings(self, dataset: Dataset, committee: Committee | None = None) -> dict[str, Any]:
+        """Return everything that changes results, as JSON; `committee` is the one to start from.
 
         Raises:
             ValueError, TypeError: settings without a name (a lambda); the message names the place.
@@ -255,18 +260,29 @@ class Loop:
             "test": None if self.test is None else self.test.digest(),
             "metrics": to_settings(self.metrics, "metrics"),
             "seed": self.seed,
+            **({} if committee is None else {"committee": committee.digest()}),
         }
 
-    def _open(self, dataset: Dataset, run_directory: RunDirectory, report: Report) -> None:
-        """Make the run directory, or check that it belongs to this loop and these data."""
+    def _open(
+        self,
+        dataset: Dataset | None,
+        run_directory: RunDirectory,
+        report: Report,
+        given: Committee | None = None,
+    ) -> Dataset:
+        """Make the run directory, or check that it belongs to this start; return the data."""
+        dataset = Dataset() if dataset is None else dataset
         if not isinstance(dataset, Dataset):
             wrong = f"a loop starts from a Dataset, not a {type(dataset).__name__}"
             raise TypeError(f"{wrong}: give Dataset(geometries, labels)")
-        if not len(dataset):
-            raise ValueError("the data set is empty: a loop needs labelled structures")
-        check_calibration(self.recipe_of(0), dataset)
+        if not len(dataset) and given is None:
+            remedy = "a loop needs labelled structures, or a committee to start from"
+            raise ValueError(f"the data set is empty: {remedy}")
+        check_calibration(self.recipe_of(0), dataset, given)
         if run_directory.folder is not None:
-            run_directory.open(self.settings(dataset), machine(), report)
+            run_directory.open(self.settings(dataset, given), machine(), report)
+            run_directory.keep(dataset, given)
+        return dataset
 
     def _check(self, run_directory: RunDirectory) -> None:
         """Raise RunDirectoryError unless the directory is of a run with this loop's settings."""
@@ -291,21 +307,22 @@ class Loop:
         candidates = zip(candidates_of(seeds, adversaries, index), verdicts, strict=True)
         return [candidate.geometry for candidate, verdict in candidates if verdict == KEPT]
 
-    def _generation(self, dataset: Dataset, run: Run, last: Generation | None) -> Generation:
+    def _generation(self, dataset: Dataset, run: Stages, last: Generation | None) -> Generation:
         proposal = self._propose(dataset, run, last)
         ask = partial(self.reference, proposal.geometries, run.directory.cache, run.report)
         return self._complete(proposal, run, ask)
 
-    def _propose(self, dataset: Dataset, run: Run, last: Generation | None) -> Proposal:
+    def _propose(self, dataset: Dataset, run: Stages, last: Generation | None) -> Proposal:
         """Members, their calibration, seeds, adversaries and verdicts of a generation.
 
         Members may go on from those of the `last` generation.
         """
         recipe, report = self.recipe_of(run.generation), run.report
         members, weights = train(recipe, dataset, run, last)
-        learned = dataset[weights.any(axis=0)]
-        committee = Committee(members)
-        aside = calibration_data(dataset, learned, run.numbered)
+        learned = dataset.of_role(TRAIN) if weights is None else dataset[weights.any(axis=0)]
+        before = run.given if last is None else last.committee  # whose laws stay without new ones
+        committee = Committee(members, None if before is None else before.calibration)
+        aside = calibration_data(dataset, dataset if weights is None else learned, run.numbered)
         if len(aside):
             calibration = run.stage(
                 "calibration",
@@ -315,6 +332,8 @@ class Loop:
             committee = Committee(members, calibration)
             for note in calibration.notes:
                 report(Note(run.generation, note))
+        elif committee.calibration is not None and weights is not None:
+            report(Note(run.generation, "nothing to calibrate on: the last calibration stays"))
         rng, scratch = run.rng("seeds"), run.scratch("seeds")
         sample = partial(recipe.sampler, committee, learned, rng, run.numbered, scratch)
         seeds = run.stage("seeds", stored.GEOMETRIES, sample)
@@ -335,7 +354,7 @@ class Loop:
             weights=weights,
         )
 
-    def _complete(self, proposal: Proposal, run: Run, answers: Answers) -> Generation:
+    def _complete(self, proposal: Proposal, run: Stages, answers: Answers) -> Generation:
         label = partial(self._labelled, proposal, run, answers)
         labelled, failures = run.stage("labels", stored.LABELS, label)
         measure = partial(self._measured, proposal.committee)
@@ -351,11 +370,10 @@ class Loop:
         )
 
     def _measured(self, committee: Committee) -> dict[str, float]:
-        if self.test is None:
-            return {}
-        return {name: float(metric(committee, self.test)) for name, metric in self.metrics.items()}
+        test = self.test or Dataset()  # there are no metrics without
+        return {name: float(metric(committee, test)) for name, metric in self.metrics.items()}
 
-    def _labelled(self, proposal: Proposal, run: Run, answers: Answers) -> LabelsAndFailures:
+    def _labelled(self, proposal: Proposal, run: Stages, answers: Answers) -> LabelsAndFailures:
         geometries = proposal.geometries
         labels: dict[int, Labels] = {}
         failures: dict[int, str] = {}

@@ -6,10 +6,13 @@ distance of their structures and never by their place in a list.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from ..dataset import Dataset
 from ..distances import euclidean
@@ -102,3 +105,19 @@ def in_order(geometries: Sequence[Geometry], answers: Sequence[object]) -> dict[
                 " exception, or None where there is none; or all answers as a Dataset"
             )
     return labels
+
+
+def for_each(
+    geometries: Sequence[Geometry], answers: Dataset | Iterable[Any], index: int, tolerance: float
+) -> list[Any]:
+    """Return the answer to each of `geometries`, None where a data set has none; see `matched`."""
+    if isinstance(answers, (str, Path, Labels, Mapping)):
+        wrong = f"answers is a {type(answers).__name__}"
+        raise TypeError(f"{wrong}: give a Dataset, or a list with an answer for each geometry")
+    answers = answers if isinstance(answers, Dataset) else list(answers)
+    if not isinstance(answers, Dataset) and any(isinstance(a, Atoms) for a in answers):
+        answers = Dataset.from_ase(answers)  # or it raises
+    if not isinstance(answers, Dataset):
+        return answers
+    matches = matched(geometries, answers, index, tolerance)
+    return [matches.get(i) for i in range(len(geometries))]

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..attack.target_error import TargetError
+from ..committee import Committee
 from ..dataset import CALIBRATION, TRAIN, Dataset
 from ..distances import copies_of
 from ..events import Note, Report
@@ -30,11 +31,12 @@ def roles_of(geometries: Sequence[Geometry], aside: NDArray, dataset: Dataset) -
     return roles[len(dataset) :]
 
 
-def check_calibration(recipe: Recipe, dataset: Dataset) -> None:
+def check_calibration(recipe: Recipe, dataset: Dataset, given: Committee | None = None) -> None:
     """Raise ValueError for an attack with a target, and no structures to calibrate on."""
     objective = recipe.attack.objective if recipe.attack else None
     aims = isinstance(objective, TargetError) and not objective.raw
-    if aims and CALIBRATION not in dataset.roles:
+    calibrated = given is not None and given.calibration is not None
+    if aims and not calibrated and CALIBRATION not in dataset.roles:
         share = f"calibrate={recipe.calibrate} draws from newly labelled structures only"
         raise ValueError(
             f"TargetError needs a calibrated committee in the first generation, and {share}: start"

@@ -1,8 +1,9 @@
 """The run directory: finished stages of a loop, written atomically and read instead of run again.
 
 Layout: ``run.json`` (the settings that change results, compared when a run goes on, and a record of
-the machine), ``labels/`` (see :class:`~agal_toolkit.references.cache.Cache`), and for each
-generation a folder with one file or folder a stage. A file or folder that has its name is complete.
+the machine), ``start.npz`` and ``committee.agal`` (what the run starts from), ``seconds.json``,
+``labels/`` (see :class:`~agal_toolkit.references.cache.Cache`), and for each generation a folder
+with one file or folder a stage. A file or folder that has its name is complete.
 Arrays are npz files without pickles and read back exactly, float for float. Each stage carries a
 digest of its content and says what it was made from: the run's settings, its generation and name,
 and the digest of the stage before it.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from ..committee import Committee
 from ..dataset import Dataset
 from ..events import Note, Report, ignore
 from ..files import (
@@ -32,6 +34,7 @@ from ..files import (
     write_arrays,
     write_json,
 )
+from ..potentials.members import Stacked
 from ..references.cache import Cache
 from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
@@ -48,6 +51,7 @@ from .packing import (
 
 T = TypeVar("T")
 FORMAT = 3  # of run directories; 2 had no digests, 1 named classes with their modules
+START, COMMITTEE, SECONDS = "start.npz", "committee.agal", "seconds.json"
 STAGES = ("members", "calibration", "seeds", "adversaries", "verdicts", "labels", "metrics")
 _NO_RUN = "is not a run directory (it has no run.json)"
 
@@ -164,7 +168,7 @@ class RunDirectory:
             if self._is_empty():
                 content = {"format": FORMAT, "settings": settings, "about": machine}
                 _write(file, lambda part: write_json(part, content))
-            self.check(settings)
+            self.check({"committee": "nothing"} | dict(settings))
             with reading(file, "give another directory", RunDirectoryError):
                 there = read_json(file)["about"].get("versions", {})
             now = {name: machine.get("versions", {}).get(name, "nothing") for name in there}
@@ -174,6 +178,34 @@ class RunDirectory:
             for part in ("part-*", "generation_*/part-*", "labels/*/part-*"):
                 for left in self.folder.glob(part):  # by a process that was killed
                     shutil.rmtree(left, ignore_errors=True)
+
+    def keep(self, dataset: Dataset, committee: Committee | None) -> None:
+        """Keep what the run starts from, so that it can be opened without its script.
+
+        A committee of calculators is not kept.
+        """
+        assert self.folder is not None
+        start, file = self.folder / START, self.folder / COMMITTEE
+        if not start.exists():
+            _write(start, lambda part: LABELS.write(part, (dataset, {}), {}))
+        if committee is not None and isinstance(committee.members, Stacked) and not file.exists():
+            with _writing(file):
+                committee.save(file)
+
+    def spend(self, generation: int, stage: str, seconds: float) -> None:
+        """Keep the wall time of a stage."""
+        if self.folder is not None:
+            times = self.seconds()
+            times.setdefault(str(generation), {})[stage] = seconds
+            _write(self.folder / SECONDS, lambda part: write_json(part, times))
+
+    def seconds(self) -> dict[str, dict[str, float]]:
+        """Return the wall times of stages, by generation; those of old runs are not known."""
+        assert self.folder is not None
+        try:
+            return read_json(self.folder / SECONDS)
+        except Exception:  # a missing or damaged record stops nobody
+            return {}
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise RunDirectoryError unless this is the directory of a run with these `settings`."""

@@ -38,16 +38,18 @@ def random_stream(seed: int, generation: int, name: str) -> Generator:
 
 
 @dataclass
-class Run:
+class Stages:
     """Runs or reads the stages of a `generation` in a run `directory`; `seed` is the loop's.
 
-    It tells `report` of each stage and keeps the wall `seconds` of those that were run.
+    It tells `report` of each stage and keeps the wall `seconds` of those that were run. The first
+    generation has the members of a committee that is `given`.
     """
 
     directory: RunDirectory
     generation: int
     seed: int
     report: Report
+    given: Committee | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def rng(self, name: str) -> Generator:
@@ -72,20 +74,25 @@ class Run:
         began = time.monotonic()
         value = self.directory.stage(self.generation, name, kind, compute)
         seconds = time.monotonic() - began
-        self.seconds |= {} if finished else {name: seconds}
+        if not finished:
+            self.seconds[name] = seconds
+            self.directory.spend(self.generation, name, seconds)
         status = "read" if finished else "finished"
         self.report(Stage(self.generation, name, status, seconds))
         return value
 
 
 def train(
-    recipe: Recipe, dataset: Dataset, run: Run, last: Proposal | None
-) -> tuple[Members, NDArray]:
+    recipe: Recipe, dataset: Dataset, run: Stages, last: Proposal | None
+) -> tuple[Members, NDArray | None]:
     """Return the members of a generation, and the weights (M, n) of the data in their training.
 
     They go on from the members of the `last` generation if the trainer is warm. Where these do not
     fit, or trained on structures that now validate, a note tells that members are trained afresh.
+    Nobody knows the weights of members that are given, which are None.
     """
+    if run.given is not None and run.generation == 0:
+        return run.given.members, None
     trainer = recipe.trainer
     # the split of the initial data is the same in all generations
     weights, valid = recipe.folds(dataset, recipe.members, random_stream(run.seed, 0, "folds"))

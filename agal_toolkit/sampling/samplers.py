@@ -27,13 +27,22 @@ class NoSeeds(RuntimeError):
     """A sampler found no structure to start from."""
 
 
+def _some(dataset: Dataset) -> Dataset:
+    if not len(dataset):
+        remedy = (
+            "give the loop data, or a sampler with a structure of its own (Copies, or a start=)"
+        )
+        raise NoSeeds(f"there are no labelled structures to draw from: {remedy}")
+    return dataset
+
+
 def starts_of(
     start: Geometry | None, dataset: Dataset, count: int, rng: Generator
 ) -> list[Geometry]:
     """Return `count` starts: copies of `start`, or structures drawn from the data if it is None."""
     if start is not None:
         return [start] * count
-    return [dataset[int(i)] for i in rng.integers(len(dataset), size=count)]
+    return [dataset[int(i)] for i in rng.integers(len(_some(dataset)), size=count)]
 
 
 class DatasetSampler(ABC):
@@ -51,7 +60,7 @@ class DatasetSampler(ABC):
         report: Report = ignore,
         scratch: Path | None = None,
     ) -> list[Geometry]:
-        return self.draw(dataset, rng)
+        return self.draw(_some(dataset), rng)
 
 
 class StructureSampler(ABC):
