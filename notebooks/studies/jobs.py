@@ -96,6 +96,24 @@ def rounded(bounds: Iterable[float]) -> tuple[float, float]:
     return round(float(low), 4), round(float(high), 4)
 
 
+def mean_claim(
+    name: str,
+    values: Iterable[float],
+    unit: str = "",
+    goal: float | None = None,
+    paper: str | None = None,
+    at_least: bool = False,
+) -> Claim:
+    """Return a claim of the mean of values of equal weight."""
+    samples = np.array(list(values))
+    low, high = interval(samples)
+    settings: dict[str, Any] = {"goal": goal, "at_least": at_least, "paper": paper}
+    if len(samples) > 1:
+        settings["spread"] = (round(low, 4), round(high, 4))
+    value = round(float(samples.mean()), 4)
+    return Claim(name=name, value=value, unit=unit, runs=len(samples), **settings)
+
+
 class OutOfTime(Exception):
     """The minutes of this call are over; finished stages are on disk, the next call resumes."""
 

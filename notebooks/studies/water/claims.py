@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
-from ..jobs import Claim, Record, interval
+from ..jobs import Claim, Record, mean_claim
 from .bands import covered, survivors
 from .recipes import STRATEGIES
 
@@ -32,18 +31,18 @@ def of_strategy(strategy: str, loops: list[Record], truth: Record | None) -> lis
         force = [1000 * record["errors"]["forces"] for record in last]
         of = f"of the mean at {labels} labels, {strategy}"
         goal = 45.0 if strategy == "attacks" else None
-        result.append(_claim(f"force error {of}", force, "meV/A", goal, None))
+        result.append(mean_claim(f"force error {of}", force, "meV/A", goal, None))
         energy = [1000 * record["errors"]["energy"] for record in last]
-        result.append(_claim(f"energy error {of}", energy, "meV/molecule"))
+        result.append(mean_claim(f"energy error {of}", energy, "meV/molecule"))
         shifted = [1000 * record["errors"]["energy without shift"] for record in last]
-        result.append(_claim(f"energy error without shift {of}", shifted, "meV/molecule"))
+        result.append(mean_claim(f"energy error without shift {of}", shifted, "meV/molecule"))
     found = [np.mean([np.mean(r["found"]) for r in _attacked(loop)]) for loop in loops]
     found = [
         float(each) / TARGET for each, loop in zip(found, loops, strict=True) if _attacked(loop)
     ]
     if found:
         name = f"error found over target, average of iterations, {strategy}"
-        result.append(_claim(name, found, "", None, "1"))
+        result.append(mean_claim(name, found, "", None, "1"))
     for iteration in sorted({k for loop in loops for k in loop.get("survival", {})}, key=int):
         some = [loop for loop in loops if iteration in loop.get("survival", {})]
         shares = [_stable_share(loop, iteration) for loop in some]
@@ -52,7 +51,7 @@ def of_strategy(strategy: str, loops: list[Record], truth: Record | None) -> lis
         # in the paper 256 waters, three replicas and 2 ns at constant pressure
         paper = "stable from about 80 labels" if strategy == "attacks" else None
         goal = 1.0 if strategy == "attacks" and labels >= 40 else None
-        result.append(_claim(name, shares, "", goal, paper, at_least=True))
+        result.append(mean_claim(name, shares, "", goal, paper, at_least=True))
     if truth is not None:
         result += _liquid(strategy, loops, truth)
     return result
@@ -96,13 +95,13 @@ def _liquid(strategy: str, loops: list[Record], truth: Record) -> list[Claim]:
                 values.append(100 * abs(mean / truth[key][0] - 1))
         if values:
             text = f"deviation of {name} from the truth's at {labels} labels, {strategy}, {kept}"
-            result.append(_claim(text, values, "%", goal if strategy == "attacks" else None))
+            result.append(mean_claim(text, values, "%", goal if strategy == "attacks" else None))
     committees = [_members(loop, last) for loop in loops]
     shares = [covered(some, truth, "OO") for some in committees if len(survivors(some)) > 1]
     if shares:
         text = f"share of g_OO bins with the truth in the band at {labels} labels, {strategy}"
         goal = 0.9 if strategy == "attacks" else None
-        result.append(_claim(text, shares, "", goal, at_least=True))
+        result.append(mean_claim(text, shares, "", goal, at_least=True))
     return result
 
 
@@ -124,29 +123,11 @@ def warm_claims(records: Mapping[str, Record]) -> list[Claim]:
     if not seconds:
         return []
     return [
-        _claim("training seconds, warm over afresh", seconds, "", 0.4),
-        _claim("force error, warm over afresh", errors, "", 1.05),
-        _claim("spread of the committee, warm over afresh", spreads, "", 0.9, at_least=True),
+        mean_claim("training seconds, warm over afresh", seconds, "", 0.4),
+        mean_claim("force error, warm over afresh", errors, "", 1.05),
+        mean_claim("spread of the committee, warm over afresh", spreads, "", 0.9, at_least=True),
     ]
 
 
 def _ratio(one: Record, other: Record, group: str, key: str) -> float:
     return one[group][key] / other[group][key]
-
-
-def _claim(
-    name: str,
-    values: Iterable[float],
-    unit: str = "",
-    goal: float | None = None,
-    paper: str | None = None,
-    at_least: bool = False,
-) -> Claim:
-    """Return a claim of the mean of values of equal weight."""
-    samples = np.array(list(values))
-    low, high = interval(samples)
-    settings: dict[str, Any] = {"goal": goal, "at_least": at_least, "paper": paper}
-    if len(samples) > 1:
-        settings["spread"] = (round(low, 4), round(high, 4))
-    value = round(float(samples.mean()), 4)
-    return Claim(name=name, value=value, unit=unit, runs=len(samples), **settings)

@@ -8,7 +8,7 @@ committees. A loop goes on from its last finished stage, a simulation from its l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from agal_toolkit.settings import settings_digest, to_settings
 
 from .. import jobs
 from ..jobs import Job, OutOfTime, Record, Runner, raise_errors, runner
+from ..loops import finished, seconds_of
 from .claims import claims
 from .iterations import box_of, folder_of, iterations
 from .recipes import PRESETS, STRATEGIES, TRAININGS, Preset, reference, schedule, trainer
@@ -129,36 +130,13 @@ def study(
         path = run.write(
             "water",
             seed=SEED,
-            seconds={name: _seconds(record) for name, record in records.items() if name != "truth"},
+            seconds={name: seconds_of(r) for name, r in records.items() if name != "truth"},
             settings=made_with,
             records=records,
             claims=claims(finished(records, PRESETS[run.preset].members)),
         )
     raise_errors(errors)
     return path
-
-
-def finished(records: Mapping[str, Record], members: int) -> dict[str, Record]:
-    """Return the records that claims may rest on: loops, and committees simulated as a whole.
-
-    Members that break are finished first, so a share of those finished so far would be too small.
-    """
-    found: dict[str, Record] = {}
-    for name, record in records.items():
-        if name == "truth":
-            found[name] = record
-        elif "iterations" in record:
-            survival = record.get("survival", {})
-            whole = {k: some for k, some in survival.items() if len(some) == members}
-            rest = {k: value for k, value in record.items() if k != "survival"}
-            found[name] = rest | ({"survival": whole} if whole else {})
-    return found
-
-
-def _seconds(record: Record) -> float:
-    """Return the processor seconds of all stages of a loop."""
-    stages = [iteration["cpu seconds"] for iteration in record.get("iterations", [])]
-    return round(sum(sum(seconds.values()) for seconds in stages), 1)
 
 
 def main() -> None:

@@ -13,9 +13,10 @@ from shutil import rmtree
 
 import numpy as np
 
-from agal_toolkit.dynamics import Checkpoint, Frames
+from agal_toolkit.dynamics import Frames
 from agal_toolkit.sampling import Conditions
 
+from .. import loops
 from ..jobs import Record, Runner
 from .iterations import box_of, committee_of
 from .properties import WINDOW, measured
@@ -41,18 +42,11 @@ def survived(place: Path, seed: int, iteration: int, member: int, run: Runner) -
     none did, and properties if none did. All members start from the box of the study.
     """
     preset, committee, box = PRESETS[run.preset], committee_of(run, place), box_of(run)
-    scratch = place / f"member-{member}"
-    record: Record = {"member": member, "reason": None}
-    for part, which in enumerate(conditions(preset), 1):
-        name = ("volume", "pressure")[part - 1]
-        rng = np.random.default_rng([SEED, seed, iteration, member, part])
-        checkpoint = Checkpoint(scratch / f"{name}.npz", 120.0)
-        (frames,) = which.run(committee, member, [box], rng, run.report, checkpoint)
-        record[name] = float(frames.times[-1]) / 1000 if len(frames) else 0.0
-        record["reason"] = frames.reason and f"constant {name}: {frames.reason}"
-        if record["reason"]:
-            break
-    else:
+    scratch, seeds = place / f"member-{member}", (SEED, seed, iteration, member)
+    volume, pressure = conditions(preset)
+    both = {"volume": volume, "pressure": pressure}
+    record, frames = loops.survived(committee, member, box, both, seeds, scratch, run)
+    if not record["reason"]:
         record["properties"] = properties(preset, frames)
     rmtree(scratch)
     return record

@@ -16,6 +16,7 @@ from agal_toolkit.geometry import Labels
 from agal_toolkit.sampling import FromDataset, MemberDynamics
 from agal_toolkit.selection import MostUncertain
 from agal_toolkit.settings import to_settings
+from studies import loops
 from studies.jobs import RESULTS, OutOfTime, Runner
 from studies.water import claims, export, iterations, recipes, study, survival
 from studies.water.recipes import PRESETS, Shaken
@@ -91,7 +92,7 @@ def test_shaken_copies_are_strained_and_displaced(box):
 
 
 def test_copies_that_always_have_close_atoms_are_told(box):
-    with pytest.raises(ValueError, match="only 0 of 1 copies .* displace by less than 2"):
+    with pytest.raises(ValueError, match=r"only 0 of 1 copies .* displace by less than 2"):
         Shaken(box, 1, displacement=2.0).draw(np.random.default_rng(0))
 
 
@@ -104,7 +105,7 @@ def test_labels_with_a_large_force_are_refused(box):
 
 def test_seconds_outlive_a_stop(tmp_path):
     run = Runner("smoke", tmp_path)
-    clock = iterations.Clock(tmp_path / "seconds.json", run)
+    clock = loops.Clock(tmp_path / "seconds.json", run)
     clock(Stage(0, "members", "started"))
     sum(i * i for i in range(3_000_000))
     run.deadline = 0
@@ -113,7 +114,7 @@ def test_seconds_outlive_a_stop(tmp_path):
     first = json.loads((tmp_path / "seconds.json").read_text())["0"]["members"]
     assert first > 0
     run.deadline = np.inf
-    again = iterations.Clock(tmp_path / "seconds.json", run)
+    again = loops.Clock(tmp_path / "seconds.json", run)
     again(Stage(0, "members", "started"))
     sum(i * i for i in range(3_000_000))
     again(Stage(0, "members", "finished", 1.0))
