@@ -26,16 +26,15 @@ from ..geometry import Geometry, Labels
 from ..references.reference import Reference
 from ..selection import KEPT
 from ..settings import machine, to_settings
-from ..uncertainty.calibration import Calibration
 from . import run_directory as stored
 from .generation import Generation, Proposal
 from .matching import for_each, in_order
 from .packing import LabelsAndFailures
 from .recipe import Recipe as Recipe
 from .recipe import Schedule as Schedule
-from .roles import calibration_data, check_calibration, roles_of
+from .roles import check_calibration, roles_of
 from .run_directory import RunDirectory
-from .stages import Stages, candidates_of, select, train, with_outcomes
+from .stages import Stages, candidates_of, select, trained, with_outcomes
 from .stopping import Generations
 
 Metric = Callable[[Committee, Dataset], float]
@@ -317,23 +316,8 @@ class Loop:
 
         Members may go on from those of the `last` generation.
         """
-        recipe, report = self.recipe_of(run.generation), run.report
-        members, weights = train(recipe, dataset, run, last)
-        learned = dataset.of_role(TRAIN) if weights is None else dataset[weights.any(axis=0)]
-        before = run.given if last is None else last.committee  # whose laws stay without new ones
-        committee = Committee(members, None if before is None else before.calibration)
-        aside = calibration_data(dataset, dataset if weights is None else learned, run.numbered)
-        if len(aside):
-            calibration = run.stage(
-                "calibration",
-                stored.CALIBRATION_LAWS,
-                lambda: Calibration.fit_with_fallback(committee.predict(list(aside)), aside),
-            )
-            committee = Committee(members, calibration)
-            for note in calibration.notes:
-                report(Note(run.generation, note))
-        elif committee.calibration is not None and weights is not None:
-            report(Note(run.generation, "nothing to calibrate on: the last calibration stays"))
+        recipe = self.recipe_of(run.generation)
+        committee, learned, weights = trained(recipe, dataset, run, last)
         rng, scratch = run.rng("seeds"), run.scratch("seeds")
         sample = partial(recipe.sampler, committee, learned, rng, run.numbered, scratch)
         seeds = run.stage("seeds", stored.GEOMETRIES, sample)

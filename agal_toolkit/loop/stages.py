@@ -14,16 +14,18 @@ from numpy.typing import NDArray
 
 from ..attack.attack import NOT_REACHED, Adversary
 from ..committee import Committee
-from ..dataset import Dataset
+from ..dataset import TRAIN, Dataset
 from ..events import Event, Note, Report, Stage
 from ..geometry import Geometry
 from ..potentials.protocol import Members
 from ..selection import KEPT, Candidate, Deduplicate, Selector
 from ..training.trainer import TrainingFailed
 from ..training.weights import StartRefused
+from ..uncertainty.calibration import Calibration
 from .generation import Proposal
 from .recipe import Recipe
-from .run_directory import Kind, RunDirectory, members_of
+from .roles import calibration_data
+from .run_directory import CALIBRATION_LAWS, Kind, RunDirectory, members_of
 
 T = TypeVar("T")
 
@@ -120,6 +122,33 @@ def train(
         error.add_note(f"{kept} the last one's `grown`, from which another loop can start")
         raise
     return members, weights
+
+
+def trained(
+    recipe: Recipe, dataset: Dataset, run: Stages, last: Proposal | None
+) -> tuple[Committee, Dataset, NDArray | None]:
+    """Return the calibrated committee of a generation, and what its members learned from.
+
+    The first two stages: members, which may go on from those of the `last` generation, and their
+    calibration. The third value are the weights (M, n) of the structures in the training.
+    """
+    members, weights = train(recipe, dataset, run, last)
+    learned = dataset.of_role(TRAIN) if weights is None else dataset[weights.any(axis=0)]
+    before = run.given if last is None else last.committee  # whose laws stay without new ones
+    committee = Committee(members, None if before is None else before.calibration)
+    aside = calibration_data(dataset, dataset if weights is None else learned, run.numbered)
+    if len(aside):
+        calibration = run.stage(
+            "calibration",
+            CALIBRATION_LAWS,
+            lambda: Calibration.fit_with_fallback(committee.predict(list(aside)), aside),
+        )
+        committee = Committee(members, calibration)
+        for note in calibration.notes:
+            run.report(Note(run.generation, note))
+    elif committee.calibration is not None and weights is not None:
+        run.report(Note(run.generation, "nothing to calibrate on: the last calibration stays"))
+    return committee, learned, weights
 
 
 def candidates_of(
