@@ -51,7 +51,7 @@ from .attack import (
 from .committee import Committee
 from .dataset import Dataset
 from .geometry import Geometry, Labels, points
-from .loop import Loop, Plateau, Recipe, Schedule, until
+from .loop import Loop, Plateau, Recipe, Run, Schedule, until
 from .potentials import MLP, DensityNet, SchNet
 from .references import (
     AMOEBA,
@@ -90,7 +90,7 @@ __all__ = [
     "AtMost",
     "Reference", "CalculatorLabels", "XTB", "DFT", "ORCA", "AMOEBA", "DoubleWell", "basin",
     "conformer", "optimised", "processes",
-    "Loop", "Recipe", "Schedule", "Plateau", "until",
+    "Loop", "Recipe", "Run", "Schedule", "Plateau", "until",
 ]
 # fmt: on
 

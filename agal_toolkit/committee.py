@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ class Committee:
         Of calculators only the names count.
         """
         members = self.members
-        named = {"name": repr(members)}, {}
+        named = {"name": re.sub(r" at 0x\w+", "", repr(members))}, {}
         record, arrays = packed(members) if isinstance(members, Stacked) else named
         laws = self.calibration and self.calibration.to_json()
         return content_digest({**arrays, "record": record, "calibration": laws})[:16]

@@ -16,12 +16,14 @@ import hashlib
 import json
 import math
 import platform
-from collections.abc import Callable, Mapping
-from dataclasses import fields
-from functools import partial
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache, partial
+from importlib import import_module
 from importlib.metadata import version
 from inspect import signature
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -127,6 +129,63 @@ def to_settings(value: Any, where: str = "settings") -> Any:
     )
 
 
+def from_settings(plain: Any, where: str = "settings") -> Any:
+    """Return an object that has the settings `plain`, made of this package's public classes.
+
+    Inverts :func:`to_settings`, with tuples for sequences. Nothing is unpickled, and nothing is
+    imported that is not a file of this package. Fields that do not change results have their
+    default; those of :data:`ADDED` that are not stored have their old value.
+
+    Raises:
+        ValueError: a class or function of somebody else, or settings of another version.
+    """
+    built = _built(plain, where)
+    if to_settings(built, where) != plain:
+        raise ValueError(f"{where} were written by another version, which did other things")
+    return built
+
+
+def _built(plain: Any, where: str) -> Any:
+    if isinstance(plain, list):
+        return tuple(_built(item, f"{where}[{index}]") for index, item in enumerate(plain))
+    if isinstance(plain, str):
+        if plain in ("inf", "-inf"):
+            return float(plain)
+        dtype = getattr(torch, plain.removeprefix("torch."), None)
+        if isinstance(dtype, torch.dtype) or not re.fullmatch(r"([^\W\d]\w*\.)+\w+", plain):
+            return dtype if isinstance(dtype, torch.dtype) else plain
+        if (ours := _public(plain)) is None:
+            package = __name__.partition(".")[0]
+            raise ValueError(f"{where} is {plain}, which is no public name of {package}")
+        return ours
+    if not isinstance(plain, Mapping):
+        return plain
+    name = str(plain.get("name"))
+    made: Any = _built(name, where)
+    rest = {key: item for key, item in plain.items() if key != "name"}
+    if made == name:  # a mapping; JSON has no integers as keys
+        pairs = ((key, _built(item, f"{where}.{key}")) for key, item in plain.items())
+        return {int(key) if re.fullmatch(r"-?\d+", key) else key: item for key, item in pairs}
+    if set(rest) == {"args", "keywords"}:
+        keywords = _built(ADDED.get(name, {}) | rest["keywords"], where)
+        return partial(made, *_built(rest["args"], where), **keywords)
+    if not (isinstance(made, type) and is_dataclass(made)):
+        raise ValueError(f"{where} is {name}, which is no dataclass")
+    return made(**_built(ADDED.get(name, {}) | rest, where))
+
+
+@cache
+def _public(name: str) -> Any:
+    """Return the class or function of this package with a public name, None if there is none."""
+    (package, _, bare), root = name.rpartition("."), Path(__file__).parent
+    files = sorted(root.rglob("*.py")) if package == root.name and bare[0] != "_" else []
+    for file in files:
+        if re.search(rf"^(class|def) {bare}\b", file.read_text(encoding="utf-8"), re.MULTILINE):
+            module = ".".join((package, *file.relative_to(root).with_suffix("").parts))
+            return getattr(import_module(module), bare)
+    return None
+
+
 def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
     """Return the fields of a dataclass instance that take part in equality, as plain JSON."""
     plain = {}
@@ -155,6 +214,13 @@ def settings_digest(settings: Mapping[str, Any]) -> str:
     """Return 16 hexadecimal digits that name JSON `settings`, whatever the order of their keys."""
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows of equal length as lines of right-aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    pairs = (zip(row, widths, strict=True) for row in rows)
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in row) for row in pairs)
 
 
 def machine() -> dict[str, Any]:

@@ -19,6 +19,7 @@ from agal_toolkit.attack import Adam, Attack, BoltzmannVariance
 from agal_toolkit.potentials import MLP
 from agal_toolkit.settings import (
     ADDED,
+    from_settings,
     is_frozen,
     machine,
     name_of,
@@ -183,3 +184,74 @@ def test_what_was_added_exists():
     assert agal_toolkit.TorchTrainer in homes.values()
     for name, added in ADDED.items():
         assert set(added) <= set(signature(homes[name]).parameters), name
+
+
+RESULTS = Path(agal_toolkit.__file__).parent.parent / "notebooks" / "results"
+
+
+def recipes(value):
+    """The settings of recipes and schedules inside of a JSON value."""
+    if isinstance(value, dict) and value.get("name") in (
+        "agal_toolkit.Recipe",
+        "agal_toolkit.Schedule",
+    ):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from recipes(item)
+
+
+def test_every_recipe_of_the_results_is_built_from_its_settings():
+    files = [json.loads(file.read_text()) for file in sorted(RESULTS.glob("*.json"))]
+    found = [settings for file in files for settings in recipes(file)]
+    assert len(found) > 30
+    for settings in found:
+        built = from_settings(settings)
+        assert to_settings(built) == settings
+        assert type(built).__name__ in settings["name"]
+
+
+def test_objects_come_back_with_their_types():
+    network = partial(agal_toolkit.DensityNet, [1, 7], cutoff=4.5, dtype=torch.float64)
+    trainer = agal_toolkit.TorchTrainer(network=network, epochs=3, equal_batches=False)
+    back = from_settings(to_settings(trainer))
+    assert back.network.keywords == {"cutoff": 4.5, "dtype": torch.float64}
+    assert next(back.network([0]).parameters()).dtype == torch.float64
+    assert back.equal_batches is False  # what a file of old means, not the default
+    assert from_settings(to_settings({"p": float("inf"), "name": "water", 3: [1, 2.5]})) == {
+        "p": float("inf"),
+        "name": "water",
+        3: (1, 2.5),
+    }
+    assert from_settings(to_settings(agal_toolkit.Deduplicate(0.1, known=False))).known is False
+    assert from_settings("agal_toolkit.MLP") is agal_toolkit.MLP
+    ammonia = agal_toolkit.Geometry(positions=np.eye(3), numbers=[1, 1, 7], movable=[1, 0, 1])
+    assert from_settings(to_settings(ammonia)).digest() == ammonia.digest()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": "os.system", "args": ["true"], "keywords": {}},
+        {"name": "test_settings.Newer", "cutoff": 2.0},
+        {"name": "agal_toolkit._public", "args": [], "keywords": {}},
+        {"name": "agal_toolkit.files.os", "args": [], "keywords": {}},
+        ["agal_toolkit.nothing"],
+    ],
+)
+def test_names_of_others_are_not_looked_up(wrong):
+    with pytest.raises(ValueError, match="which is no public name of agal_toolkit"):
+        from_settings(wrong)
+
+
+def test_functions_are_not_called_and_other_versions_are_noticed():
+    with pytest.raises(
+        ValueError, match=r"settings is agal_toolkit\.machine, which is no dataclass"
+    ):
+        from_settings({"name": "agal_toolkit.machine"})
+    settings = to_settings(agal_toolkit.Adam(0.1, 3))
+    del settings["steps"]
+    with pytest.raises((ValueError, TypeError), match=r"steps|another version"):
+        from_settings(settings)
+    with pytest.raises(TypeError, match="momentum"):
+        from_settings(to_settings(agal_toolkit.Adam(0.1, 3)) | {"momentum": 3})

@@ -3,11 +3,13 @@
 from .generation import Generation, Proposal
 from .loop import Loop
 from .recipe import Recipe, Schedule
+from .run import Run
 from .run_directory import RunDirectoryError
 from .stopping import Plateau, until
 
 # fmt: off
 __all__ = [
-    "Generation", "Loop", "Plateau", "Proposal", "Recipe", "RunDirectoryError", "Schedule", "until",
+    "Generation", "Loop", "Plateau", "Proposal", "Recipe", "Run", "RunDirectoryError",
+    "Schedule", "until",
 ]
 # fmt: on

@@ -119,7 +119,7 @@ class Loop:
         for index in count():
             run = Stages(run_directory, index, self.seed, report, given)
             with run_directory.locked():
-                generation = self._generation(dataset, run, generation)
+                generation = self.read(dataset, run, generation)
             report(Finished(generation))
             yield generation
             dataset = generation.grown
@@ -146,7 +146,7 @@ class Loop:
         with run_directory.locked():
             while run_directory.has_labels(index):
                 run = Stages(run_directory, index, self.seed, ignore, committee)
-                after = self._generation(current, run, after)
+                after = self.read(current, run, after)
                 current, index = after.grown, index + 1
             stages = Stages(run_directory, index, self.seed, report, committee)
             return self._propose(current, stages, after)
@@ -306,7 +306,8 @@ class Loop:
         candidates = zip(candidates_of(seeds, adversaries, index), verdicts, strict=True)
         return [candidate.geometry for candidate, verdict in candidates if verdict == KEPT]
 
-    def _generation(self, dataset: Dataset, run: Stages, last: Generation | None) -> Generation:
+    def read(self, dataset: Dataset, run: Stages, last: Generation | None) -> Generation:
+        """Return the record of one generation that begins with `dataset`; run what is missing."""
         proposal = self._propose(dataset, run, last)
         ask = partial(self.reference, proposal.geometries, run.directory.cache, run.report)
         return self._complete(proposal, run, ask)

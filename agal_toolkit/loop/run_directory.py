@@ -209,7 +209,7 @@ class RunDirectory:
 
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise RunDirectoryError unless this is the directory of a run with these `settings`."""
-        made_with, given = self._settings(), json.loads(json.dumps(settings))
+        made_with, given = self.settings(), json.loads(json.dumps(settings))
         lines = differences({key: made_with.get(key, "nothing") for key in given}, given)
         if lines:
             remedy = "give another directory, or the old settings"
@@ -230,8 +230,8 @@ class RunDirectory:
         except OSError:
             return False
 
-    def _settings(self) -> dict[str, Any]:
-        """The settings in ``run.json``."""
+    def settings(self) -> dict[str, Any]:
+        """Return the settings in ``run.json``; RunDirectoryError if there is no such file."""
         assert self.folder is not None
         file = self.folder / "run.json"
         if not file.exists():
@@ -263,7 +263,7 @@ class RunDirectory:
         """The cache of this run's labels; RunDirectoryError if the directory was removed."""
         if self.folder is None:
             return Cache(None)
-        self._settings()
+        self.settings()
         return Cache(self.folder / "labels")
 
     def path(self, generation: int, name: str = "") -> Path | None:
@@ -290,7 +290,7 @@ class RunDirectory:
             return compute()
         origin = self._origin(generation, name)
         if path.exists():
-            value = _read(path, kind, origin)
+            value = read(path, kind, origin)
         else:
             with _writing(path):
                 path.parent.mkdir(exist_ok=True)
@@ -301,7 +301,7 @@ class RunDirectory:
 
     def _origin(self, generation: int, name: str) -> dict[str, Any]:
         """What a stage is made from, as JSON."""
-        run = content_digest(self._settings())
+        run = content_digest(self.settings())
         before = list(STAGES[: STAGES.index(name)]) if name in STAGES else []
         places = [(generation, stage) for stage in reversed(before)] + [(generation - 1, "labels")]
         for place, stage in places:
@@ -321,14 +321,14 @@ class RunDirectory:
         """Return the last generation with labels, its labelled structures and its failures."""
         if self.folder is None:
             raise RunDirectoryError("there is no directory: give the directory of a run")
-        self._settings()
+        self.settings()
         generation = 0
         while self.has_labels(generation + 1):
             generation += 1
         path = self.path(generation, f"labels{LABELS.suffix}")
         if path is None or not path.exists():
             return generation, Dataset(), {}
-        return generation, *_read(path, LABELS, self._origin(generation, "labels"))
+        return generation, *read(path, LABELS, self._origin(generation, "labels"))
 
     def forget_labels(self, generation: int) -> None:
         """Remove the labels of a generation, and everything that was computed after them."""
@@ -344,7 +344,8 @@ class RunDirectory:
 DELETE = "delete it, and it will be computed again from the stages before it"
 
 
-def _read(path: Path, kind: Kind[T], origin: Arrays) -> T:
+def read(path: Path, kind: Kind[T], origin: Arrays) -> T:
+    """Return what a file or folder holds; RunDirectoryError names a damaged one."""
     with reading(path, DELETE, RunDirectoryError):
         return kind.read(path, origin)
 
