@@ -6,6 +6,7 @@ forces are named, nothing unnamed is taken from a calculator, whose results may 
 
 from __future__ import annotations
 
+import gzip
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from ase import Atoms, units
 from ase.stress import voigt_6_to_full_3x3_stress
 from numpy.typing import NDArray
 
+from .files import atomic_write
 from .geometry import OURS, Geometry, Labels, as_geometry
 
 # fmt: off
@@ -292,3 +294,45 @@ def is_empty(path: Path) -> bool:
 
     with open_with_compression(str(path), "rb") as stream:
         return not stream.read(1)
+
+
+def write_chemiscope(path: Path, frames: Sequence[Atoms]) -> None:
+    """Write labelled structures as input of chemiscope 1, compressed if the name ends with .gz.
+
+    Each has its energy per atom and, if all have forces, its largest force, eV and angstrom; its
+    generation, origin and role.
+    """
+    structures = []
+    for atoms in frames:
+        x, y, z = atoms.positions.T.tolist()
+        content = {
+            "size": len(atoms),
+            "names": atoms.get_chemical_symbols(),
+            "x": x,
+            "y": y,
+            "z": z,
+        }
+        cell = {"cell": atoms.cell.array.ravel().tolist()} if atoms.cell.rank == 3 else {}
+        structures.append(content | cell)
+    origins, results = (
+        [a.info[OURS["origin"]] for a in frames],
+        [a.calc.results for a in frames if a.calc],
+    )
+    columns: dict[str, list[Any]] = {
+        "energy per atom": [r["energy"] / len(a) for a, r in zip(frames, results, strict=True)],
+        "generation": [origin.get("generation", 0) for origin in origins],
+        "origin": [str(origin.get("by", "given")) for origin in origins],
+        "role": [atoms.info[OURS["role"]] for atoms in frames],
+    }
+    if all("forces" in result for result in results):
+        norms = [np.linalg.norm(result["forces"], axis=1).max() for result in results]
+        columns["largest force"] = [float(norm) for norm in norms]
+    units = {"energy per atom": {"units": "eV"}, "largest force": {"units": "eV/Å"}}
+    properties = {
+        name: {"target": "structure", "values": values} | units.get(name, {})
+        for name, values in columns.items()
+    }
+    meta = {"name": path.name.partition(".")[0]}
+    text = json.dumps({"meta": meta, "structures": structures, "properties": properties})
+    with atomic_write(path) as part:
+        part.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())

@@ -29,6 +29,7 @@ from .ase_labels import (
     read_npz,
     read_structures,
     unquoted,
+    write_chemiscope,
 )
 from .distances import copies_of
 from .geometry import OURS, Geometry, Labels, as_geometry, as_number
@@ -324,6 +325,7 @@ class Dataset(Sequence[Geometry]):
     def write(self, path: str | Path) -> None:
         """Write everything to an extended-xyz file, or to an ASE trajectory ("data.traj").
 
+        "data.json.gz" is input of chemiscope, which shows structures and their properties.
         Coordinates are rounded to 1e-8 in extended xyz. Strings of origins that JSON would escape
         are percent-encoded there, because ASE's parser drops backslashes; :meth:`read` decodes.
 
@@ -336,8 +338,11 @@ class Dataset(Sequence[Geometry]):
         if suffixes[-1:] == [".traj"]:
             write(path, frames, format="traj")
             return
+        if ".json" in suffixes[-2:]:
+            write_chemiscope(Path(path), frames)
+            return
         if not {".xyz", ".extxyz"} & set(suffixes[-2:]):
-            remedy = "give a name that ends with .extxyz, .xyz or .traj"
+            remedy = "give a name that ends with .extxyz, .xyz, .traj or .json.gz"
             raise ValueError(f"data sets are not written as {Path(path).name}: {remedy}")
         for atoms in frames:
             atoms.info[OURS["origin"]] = each_string(quoted, atoms.info[OURS["origin"]])

@@ -33,7 +33,7 @@ LEVELS = [
     {"loop"},
     {"analysis"},
     {"plots"},
-    {"widgets"},
+    {"widgets", "__main__"},
 ]
 # Records explained by a sentence.
 SENTENCES = {"agal_toolkit.events"}
