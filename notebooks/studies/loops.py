@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from agal_toolkit.loop.loop import Loop
 from agal_toolkit.loop.recipe import Recipe
 from agal_toolkit.loop.stopping import until
 from agal_toolkit.sampling import Conditions, MemberDynamics
+from agal_toolkit.selection import Candidate
 from agal_toolkit.training.trainer import TorchTrainer
 from agal_toolkit.uncertainty.calibration import Calibration
 from agal_toolkit.uncertainty.variance import force_variance
@@ -168,18 +169,18 @@ def force_calls(
     return calls
 
 
-def kinds(texts: Sequence[str]) -> dict[str, int]:
-    """Return how often each text occurs, without what stands in brackets at its end."""
-    return dict(Counter(text.partition(" (")[0] for text in texts))
+def outcomes(candidates: Sequence[Candidate]) -> Record:
+    """Return what became of candidates: their verdicts, how attacks ended, refused labels."""
 
+    def kinds(texts: Iterable[str]) -> dict[str, int]:
+        return dict(Counter(text.partition(" (")[0] for text in texts))
 
-def outcomes(generation: Generation) -> Record:
-    """Return what became of the candidates of an iteration."""
+    attacks = [c.adversary for c in candidates if c.adversary is not None]
     return {
-        "candidates": len(generation.candidates),
-        "verdicts": kinds(generation.verdicts),
-        "reasons": kinds([a.reason or "reached" for a in generation.adversaries]),
-        "refused": list(generation.failures.values()),
+        "candidates": len(candidates),
+        "verdicts": kinds(candidate.verdict for candidate in candidates),
+        "reasons": kinds(attack.reason or "reached" for attack in attacks),
+        "refused": [c.outcome for c in candidates if isinstance(c.outcome, str)],
     }
 
 
@@ -233,6 +234,7 @@ def survived(
         run: whose minutes end the simulation.
     """
     record: Record = {"member": member, "reason": None}
+    frames = None
     for part, (name, which) in enumerate(conditions.items(), 1):
         rng = np.random.default_rng([*seeds, part])
         checkpoint = Checkpoint(scratch / f"{name}.npz", 120.0)
@@ -241,6 +243,7 @@ def survived(
         record["reason"] = frames.reason and f"constant {name}: {frames.reason}"
         if record["reason"]:
             break
+    assert frames is not None  # there are conditions
     return record, frames
 
 

@@ -17,6 +17,8 @@ from studies.calibrated import claims as calibrated
 from studies.double_well import study as double_well
 from studies.double_well.recipes import STRATEGIES, VARIANTS
 from studies.jobs import RESULTS, read
+from studies.uio66 import claims as uio66
+from studies.uio66 import recipes as uio66_recipes
 from studies.water import claims as water
 from studies.water import costs, properties, public
 from studies.water import recipes as water_recipes
@@ -36,6 +38,8 @@ def recomputed(study, records):
     if study == "water":
         members = water_recipes.PRESETS["laptop"].members
         return water.claims(water_study.finished(records, members))
+    if study == "uio66":
+        return uio66.claims(records, uio66_recipes.PRESETS["laptop"])
     if study == "water_truth":
         sizes = properties.PRESETS["laptop"]
         return properties.claims(records, properties.BLOCKS * sizes.replicas)

@@ -91,7 +91,7 @@ def measured(generation: Generation, tests: Dataset) -> dict[str, Any]:
         "iteration": generation.index + 1,
         "labels": len(dataset),
         "calibrate": dataset.roles.count(CALIBRATION),
-        **loops.outcomes(generation),
+        **loops.outcomes(generation.candidates),
         "errors": errors(committee, tests),
     }
     new = generation.labelled

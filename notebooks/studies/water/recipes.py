@@ -199,22 +199,57 @@ def planned(preset: Preset, iteration: int) -> int:
 def trainer(preset: Preset, training: str, iteration: int, device: str = "cpu") -> TorchTrainer:
     """Return the trainer of an iteration; epochs are chosen for about the same number of steps."""
     learned = planned(preset, iteration) - preset.calibrate
-    warm = None
-    if training == "warm":
-        warm = WarmStart(epochs=max(1, round(preset.warm / learned)))
+    network = partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden)
+    warm = preset.warm if training == "warm" else None
+    return fit(network, 192, learned, preset.steps, warm, device)
+
+
+def fit(
+    network: partial[DensityNet],
+    atoms: float,
+    learned: int,
+    steps: int,
+    warm: int | None,
+    device: str = "cpu",
+) -> TorchTrainer:
+    """Return a trainer of about the same number of steps whatever the data.
+
+    Args:
+        network: of the members.
+        atoms: in a structure, on average.
+        learned: number of structures.
+        steps: of a fit from scratch, one structure in each.
+        warm: steps of a fit that goes on from the last weights; None always trains afresh.
+        device: where members are trained.
+    """
     return TorchTrainer(
-        network=partial(DensityNet, (1, 8), channels=preset.channels, hidden=preset.hidden),
-        epochs=max(1, round(preset.steps / learned)),
+        network=network,
+        epochs=max(1, round(steps / learned)),
         learning_rate=5e-3,
         batch_size=1,
-        energy_weight=5 / 192**2,  # the paper's weight 5 of the energy per atom
+        energy_weight=5 / atoms**2,  # the paper's weight 5 of the energy per atom
         forces_weight=1.0,
         stress_weight=100.0,
         patience=None,
         keep_best=False,
         anneal=True,
-        warm=warm,
+        warm=None if warm is None else WarmStart(epochs=max(1, round(warm / learned))),
         device=device,
+    )
+
+
+def calibrated_attack(target: float, steps: int, members: int | None, chunk: int) -> Attack:
+    """Return an attack toward an error of forces; structures that miss it are labelled, too."""
+    return Attack(
+        TargetError(target),
+        LBFGS(steps),
+        start=0.0,
+        cell=True,
+        guard=Apart(CLOSEST),
+        members=members,
+        accept=("target missed",),
+        record=5,
+        chunk=chunk,
     )
 
 
@@ -236,17 +271,8 @@ def recipe(
     attack = None
     if strategy == "attacks":
         sampler = FromDataset(count) if early else simulated(count=count)
-        attack = Attack(
-            TargetError(0.2),
-            LBFGS(preset.attack),
-            start=0.0,
-            cell=True,
-            guard=Apart(CLOSEST),
-            members=min(3, preset.members) if early else None,
-            accept=("target missed",),
-            record=5,
-            chunk=192,
-        )
+        few = min(3, preset.members) if early else None
+        attack = calibrated_attack(0.2, preset.attack, few, 192)
     elif strategy == "frames":
         sampler = simulated(count=count)
     elif strategy == "uncertain":

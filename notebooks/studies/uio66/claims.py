@@ -1,0 +1,78 @@
+"""What the study of water in UiO-66 stands for, as numbers; each system by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from .. import loops
+from ..jobs import Claim, Record, mean_claim
+from .recipes import GROUPS, STRATEGIES, Preset, systems_of
+
+STABLE = 0.9  # share of members, at the end
+MARK = "converged at about 250"  # Cezar 2025, Fig. 5
+
+
+def claims(records: Mapping[str, Record], preset: Preset) -> list[Claim]:
+    """Return the claims of loops ("strategy group seed") that have ended."""
+    result = []
+    for group in GROUPS:
+        systems = systems_of(preset, group)
+        ended = loops.finished(records, preset.members * len(systems))
+        for strategy in STRATEGIES:
+            runs = [r for name, r in ended.items() if name.startswith(f"{strategy} {group} ")]
+            if runs:
+                which = f"{strategy}, {group}"
+                for system in systems:
+                    result += of_system(system, which, runs, preset, strategy)
+    return result
+
+
+def of_system(
+    system: str, which: str, runs: list[Record], preset: Preset, strategy: str
+) -> list[Claim]:
+    """Return the claims of one system in loops of one strategy and group, a seed each."""
+    result, last = [], str(preset.iterations)
+    labels = runs[0]["iterations"][-1]["labels"]
+    of = f"{system}, {which}"
+    tested = [run["errors"] for run in runs if len(run.get("errors", {})) == preset.iterations]
+    for key, unit in (("forces", "meV/A"), ("energy", "meV/atom"), ("virial", "meV/atom")):
+        found = [1000 * errors[last][system][key] for errors in tested]
+        if found:
+            name = f"{key} error of the mean at {labels} labels, {of}"
+            result.append(mean_claim(name, found, unit, None, MARK))
+    falls = []
+    for errors in tested:
+        curve = [errors[str(k + 1)][system]["forces"] for k in range(preset.iterations)]
+        falls.append(float(np.mean(np.diff(curve) < 0)))
+    if falls:
+        name = f"share of iterations with a smaller force error than the last, {of}"
+        result.append(mean_claim(name, falls, "", 1.0, None, at_least=True))
+    ratios = [errors[last][system]["ratio"] for errors in tested]
+    if ratios:
+        name = f"error over calibrated uncertainty at {labels} labels, {of}"
+        result.append(mean_claim(name, ratios, "", None, "1"))
+    if strategy == "attacks":
+        found = [value for run in runs for value in found_over_target(run, system, preset)]
+        if found:
+            name = f"error found over target, {of}"
+            result.append(mean_claim(name, found, "", None, "1"))
+    shares = [
+        float(np.mean([r["reason"] is None for r in some.values() if r["system"] == system]))
+        for run in runs
+        for some in [run.get("survival", {}).get(last)]
+        if some
+    ]
+    if shares:
+        volume, pressure = preset.survive
+        name = f"members that survive {volume:g} and {pressure:g} ps at {labels} labels, {of}"
+        # in the paper the conventional cell, three replicas and 2 ns at constant pressure
+        result.append(mean_claim(name, shares, "", STABLE, "stable", at_least=True))
+    return result
+
+
+def found_over_target(run: Record, system: str, preset: Preset) -> list[float]:
+    """Return the errors of a system's labelled attacks, relative to the target."""
+    every = [iteration["systems"][system].get("found", []) for iteration in run["iterations"]]
+    return [value / preset.target for values in every for value in values]
