@@ -52,7 +52,7 @@ from .committee import Committee
 from .dataset import Dataset
 from .geometry import Geometry, Labels, points
 from .loop import Loop, Plateau, Recipe, Run, Schedule, until
-from .potentials import MLP, DensityNet, SchNet
+from .potentials import MLP, DensityNet, Guard, SchNet
 from .references import (
     AMOEBA,
     DFT,
@@ -90,7 +90,7 @@ __all__ = [
     "AtMost",
     "Reference", "CalculatorLabels", "XTB", "DFT", "ORCA", "AMOEBA", "DoubleWell", "basin",
     "conformer", "optimised", "processes",
-    "Loop", "Recipe", "Run", "Schedule", "Plateau", "until",
+    "Guard", "Loop", "Recipe", "Run", "Schedule", "Plateau", "until",
 ]
 # fmt: on
 

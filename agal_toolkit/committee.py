@@ -21,14 +21,14 @@ from .batch import Batch, Prediction, concatenate
 from .dataset import PARTICLES, TRAIN, Dataset, chunks
 from .files import content_digest
 from .geometry import Geometry
-from .potentials.ase import CalculatorPotential, PotentialCalculator
+from .potentials.ase import CalculatorPotential, Guard, GuardedCalculator, PotentialCalculator
 from .potentials.members import Separate, Stacked
 from .potentials.protocol import Members, Potential, Recorded
 from .training.stored import load_stacked, save_stacked
 from .training.weights import Network, packed
 from .uncertainty.calibration import QUANTITIES, Calibration
 from .uncertainty.power_law import CalibrationRefused, Form
-from .uncertainty.variance import component_variance, energy_variance
+from .uncertainty.variance import Errors, component_variance, energy_variance
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -171,6 +171,10 @@ class Committee:
         laws = Calibration.fit(prediction, data, form, of=of, quantities=quantities)
         return Committee(self.members, laws)
 
+    def errors(self, test: Dataset) -> Errors:
+        """Return the errors of the mean on labelled structures, a table when printed."""
+        return Errors.of(self.predict(list(test)), test)
+
     def digest(self) -> str:
         """Return 16 hexadecimal digits for these members and their calibration.
 
@@ -218,9 +222,26 @@ class Committee:
         laws = record["calibration"]
         return cls(members, laws and Calibration.from_json(laws))
 
-    def calculator(self, *, dimension: int = 3) -> CommitteeCalculator:
-        """Return an ASE calculator of the mean, with its uncertainty; `dimension` of a surface."""
-        return CommitteeCalculator(self, dimension=dimension)
+    def calculator(
+        self, *, dimension: int = 3, guard: Guard | None = None, watch: Calculator | None = None
+    ) -> CommitteeCalculator | GuardedCalculator:
+        """Return an ASE calculator of the mean, with its uncertainty.
+
+        Args:
+            dimension: of a model surface.
+            guard: warns, stops or collects structures where the uncertainty passes its limit.
+            watch: another calculator to give energies and forces, guarded by this committee.
+
+        Raises:
+            ValueError: a guard, and no calibration.
+        """
+        own = CommitteeCalculator(self, dimension=dimension)
+        if guard is None:
+            return own
+        if self.calibration is None or len(self) < 2:
+            remedy = "call committee.calibrated(data, of='mean') first"
+            raise ValueError(f"a limit in eV/angstrom needs a calibrated committee: {remedy}")
+        return GuardedCalculator(watch or own, guard, own)
 
     def subset(self, size: int, rng: Generator) -> Committee:
         """Return `size` different members, drawn at random.

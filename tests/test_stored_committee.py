@@ -73,6 +73,7 @@ SCRIPT = """
 import sys, numpy as np
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
+from ase.vibrations import Vibrations
 import agal_toolkit as agal
 from ase import Atoms
 atoms = Atoms("NH3", positions=np.load(sys.argv[2]))
@@ -81,6 +82,10 @@ np.savez(sys.argv[3], energy=atoms.get_potential_energy(), forces=atoms.get_forc
          uncertainty=atoms.calc.results["uncertainty"])
 BFGS(atoms, logfile=None).run(steps=2)
 VelocityVerlet(atoms, 0.5).run(2)
+atoms.positions = np.load(sys.argv[2])
+vibrations = Vibrations(atoms, name="vib")
+vibrations.run()
+np.save("hessian.npy", vibrations.get_vibrations().get_hessian_2d())
 """
 
 
@@ -95,6 +100,16 @@ def test_a_fresh_process_needs_the_file_alone(tmp_path):
         assert found["energy"] == atoms.get_potential_energy()
         assert np.array_equal(found["forces"], atoms.get_forces())
         assert np.array_equal(found["uncertainty"], atoms.calc.results["uncertainty"])
+    hessian = np.load(tmp_path / "hessian.npy")
+    forces = []
+    for step in (0.01, -0.01):  # the first atom along x, by hand
+        moved = atoms.copy()
+        moved.positions[0, 0] += step
+        forces.append(one.predict(moved).forces.mean(0).numpy().ravel())
+    by_hand = (forces[1] - forces[0]) / 0.02
+    assert np.abs(hessian[0]).max() > 0.01
+    np.testing.assert_allclose(hessian[0, 0], by_hand[0], rtol=1e-4)
+    np.testing.assert_allclose((hessian + hessian.T)[0] / 2, by_hand, atol=2e-3 * abs(by_hand[0]))
 
 
 def test_results_name_uncertainties_as_they_are(rng):

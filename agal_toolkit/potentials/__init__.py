@@ -1,6 +1,6 @@
 """Potentials: protocols, stacked and separate members, networks, and bridges to ASE."""
 
-from .ase import CalculatorPotential, PotentialCalculator
+from .ase import CalculatorPotential, Guard, GuardedCalculator, LimitPassed, PotentialCalculator
 from .density import DensityNet
 from .members import Separate, Stacked
 from .mlp import MLP
@@ -9,7 +9,8 @@ from .schnet import SchNet
 
 # fmt: off
 __all__ = [
-    "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Members", "NoGraph",
-    "Potential", "PotentialCalculator", "Recorded", "SchNet", "Separate", "Stacked", "derive",
+    "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Guard",
+    "GuardedCalculator", "LimitPassed", "Members", "NoGraph", "Potential", "PotentialCalculator",
+    "Recorded", "SchNet", "Separate", "Stacked", "derive",
 ]
 # fmt: on

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from threading import RLock
-from typing import Any
+from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -192,3 +195,91 @@ class PotentialCalculator(GeometryCalculator):
         stress = prediction.stress[0].double().cpu().numpy() if single else None
         self._store(float(energies.sum()), prediction.forces.cpu().numpy(), stress)
         self.results["replica_energies"] = energies  # ASE's "energies" are those of atoms
+
+
+@dataclass(frozen=True)
+class Guard:
+    """What happens where the largest uncertainty of the force on an atom passes a limit.
+
+    Attributes:
+        limit: eV/angstrom, of calibrated uncertainties (Cezar 2025, Eq. 9).
+        action: "warn", "stop" (the run, by LimitPassed) or "collect" (go on without a word).
+        file: extended xyz to which the structures are appended, without labels.
+        every: evaluations, steps of a simulation, between structures that are told or collected.
+    """
+
+    limit: float
+    action: Literal["warn", "stop", "collect"] = "warn"
+    file: str | os.PathLike | None = None
+    every: int = 100
+
+    def __post_init__(self) -> None:
+        if self.action not in ("warn", "stop", "collect") or not self.limit > 0 or self.every < 1:
+            expected = "a positive limit, action 'warn', 'stop' or 'collect', every of at least 1"
+            raise ValueError(f"{self}: expected {expected}")
+
+
+class LimitPassed(RuntimeError):
+    """A guard stopped a simulation; `atoms` is the structure that passed its limit."""
+
+    def __init__(self, text: str, atoms: Atoms) -> None:
+        super().__init__(text)
+        self.atoms = atoms
+
+
+class GuardedCalculator(GeometryCalculator):
+    """An ASE calculator that watches how certain it is.
+
+    Args:
+        calculator: gives energy, forces and stress.
+        guard: says what happens.
+        judge: calculator with a calibrated "uncertainty" (n,) among its results.
+
+    Attributes:
+        collected: structures beyond the limit, at least `every` evaluations apart.
+        passed: number of evaluations beyond the limit.
+    """
+
+    def __init__(self, calculator: Calculator, guard: Guard, judge: Calculator) -> None:
+        super().__init__()
+        self.calculator, self.guard, self.judge = calculator, guard, judge
+        properties = {*calculator.implemented_properties, "uncertainty"}
+        self.implemented_properties = sorted(properties)
+        self.collected: list[Atoms] = []
+        self.passed, self._done, self._last = 0, 0, -guard.every
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Any = all_changes,
+    ) -> None:
+        """Take over all results of the calculator, and compare the uncertainty with the limit.
+
+        Raises:
+            LimitPassed: an uncertainty beyond the limit of a guard that stops.
+        """
+        super().calculate(atoms, properties, system_changes)
+        assert self.atoms is not None
+        for name in set(properties) - {"uncertainty"} or {"forces"}:
+            self.calculator.get_property(name, self.atoms)
+        sigma = np.asarray(self.judge.get_property("uncertainty", self.atoms))
+        self.results = {**self.calculator.results, "uncertainty": sigma}
+        largest, guard, self._done = float(np.max(sigma)), self.guard, self._done + 1
+        if largest <= guard.limit:  # not so where it is not finite
+            return
+        self.passed += 1
+        text = f"evaluation {self._done}: the force on atom {int(np.argmax(sigma))} is uncertain by"
+        text = f"{text} {largest:.3g} eV/Å, the limit is {guard.limit:g}"
+        if guard.action == "stop" or self._done - self._last >= guard.every:
+            self._last, kept = self._done, self.atoms.copy()
+            kept.info[OURS["origin"]] = {"by": "guard", "uncertainty": largest}
+            self.collected.append(kept)
+            if guard.file is not None:
+                from ase.io import write  # takes half a second to import
+
+                write(Path(guard.file), kept, format="extxyz", append=True)
+            if guard.action == "warn":
+                warnings.warn(text, stacklevel=2)
+        if guard.action == "stop":
+            raise LimitPassed(text, self.collected[-1])
