@@ -126,7 +126,7 @@ class StructuresView:
         above = energies - np.array(zeros)
         if len(known):
             zeros = [lowest[formula_key(geometry)] for geometry in known]
-            span: dict[str, Any] = {"color": "0.88", "label": "energies of the data"}
+            span: dict[str, Any] = {"fc": "0.88", "ec": "0.6", "label": "energies of the data"}
             left.axvspan(0.0, float((known.energies - zeros).max()), **span)
         kept = np.array([verdict == KEPT for verdict in generation.verdicts], dtype=bool)
         for name, chosen, colour in (("dropped", ~kept, "0.5"), ("kept", kept, plots.ADVERSARIAL)):

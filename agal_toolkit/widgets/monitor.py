@@ -173,7 +173,7 @@ class Monitor(RunPanel):
 
     def _draw_maps(self, figure: Figure) -> None:
         left, right = figure.subplots(1, 2)
-        figure.subplots_adjust(left=0.075, right=0.93, top=0.91, bottom=0.14, wspace=0.28)
+        figure.subplots_adjust(left=0.085, right=0.93, top=0.91, bottom=0.14, wspace=0.28)
         strategy, generations, error = self._prepared
         if error is not None:
             raise error

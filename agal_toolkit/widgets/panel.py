@@ -18,7 +18,8 @@ from matplotlib.figure import Figure
 from .background import IDLE, STOPPED, Background
 from .picture import Coalesced, Picture, Size, bundle, draw_or_explain, error_html
 
-# ipywidgets gives the handle of a slider no accessible name, so the page copies its description.
+# ipywidgets gives handles of sliders and buttons of Play no accessible names, so the page copies the
+# slider's description and the name of the button's icon.
 _NAME_SLIDERS = """<img hidden src="data:," onerror="
 const image = this, name = () => {
     const panel = image.closest('.agal-panel');
@@ -28,6 +29,8 @@ const image = this, name = () => {
         const label = handle.closest('.jupyter-widgets').querySelector('.widget-label');
         if (label) handle.setAttribute('aria-label', label.textContent);
     }
+    for (const button of panel.querySelectorAll('.widget-play button'))
+        button.setAttribute('aria-label', button.firstChild.className.split('fa-').pop());
     if (!image.observer) {
         image.observer = new MutationObserver(name);
         image.observer.observe(panel, {childList: true, subtree: true});

@@ -29,7 +29,7 @@ _PARTS = """output => {
     return found.map(part => {
         const box = part.getBoundingClientRect();
         const picture = part.matches('img') ? part : part.querySelector('canvas');
-        const track = part.querySelector('.slider');
+        const track = picture ? null : part.querySelector('.slider');  // nglview hides one
         const texts = part.matches('button') ? [part]
             : [...part.querySelectorAll('button, .widget-label, .widget-readout')];
         if (part.matches('.widget-label')) texts.push(part);
