@@ -25,6 +25,9 @@ CELLS = {
     "ammonia": ("02_ammonia", "player = AttackPlayer("),
     "atlas": ("02_ammonia", "sampled.atlas("),
     "water": ("03_calibrated_attacks", "panel = TargetPanel("),
+    "liquid": ("04_water", "explorer = gallery.explorer("),
+    "knowledge": ("04_water", "lesson.show_uncertainty(first"),
+    "live": ("04_water", "panel = Monitor("),
 }
 
 

@@ -13,10 +13,11 @@ SCRIPTS = render.scripts()
 
 
 def test_there_are_notebooks():
-    assert [script.stem for script in SCRIPTS][:3] == [
+    assert [script.stem for script in SCRIPTS][:4] == [
         "01_double_well",
         "02_ammonia",
         "03_calibrated_attacks",
+        "04_water",
     ]
 
 

@@ -16,7 +16,8 @@ import render
 from browser import looks
 from browser.labdriver import Lab, lab_page, lab_server, require_browser
 
-WELL, AMMONIA, WATER = "01_double_well", "02_ammonia", "03_calibrated_attacks"
+WELL, AMMONIA, ATTACKS = "01_double_well", "02_ammonia", "03_calibrated_attacks"
+WATER = "04_water"
 # Notebook 7.6 says this of any notebook when it opens
 NOTEBOOK_7 = "pageerror: Cannot read properties of undefined (reading 'schema')"
 
@@ -130,7 +131,10 @@ def test_the_loops_of_a_notebook_are_steered(lab: Lab, tmp_path: Path):
     [
         pytest.param((WELL, "lab"), "panel = Monitor(", id="double-well"),
         pytest.param((AMMONIA, "lab"), "panel = Monitor(", id="ammonia", marks=pytest.mark.slow),
-        pytest.param((WATER, "lab"), "panel = TargetPanel(", id="water", marks=pytest.mark.slow),
+        pytest.param(
+            (ATTACKS, "lab"), "panel = TargetPanel(", id="attacks", marks=pytest.mark.slow
+        ),
+        pytest.param((WATER, "lab"), "explorer = gallery", id="water", marks=pytest.mark.slow),
     ],
     indirect=["lab"],
 )

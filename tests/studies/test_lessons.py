@@ -21,8 +21,10 @@ from studies.calibrated import recipes as calibrated_recipes
 from studies.double_well import lesson as well
 from studies.double_well import recipes as well_recipes
 from studies.double_well import typical
+from studies.water import lesson as water
+from studies.water import recipes as water_recipes
 
-ALL = (well_recipes, ammonia_recipes, calibrated_recipes)
+ALL = (well_recipes, ammonia_recipes, calibrated_recipes, water_recipes)
 
 
 def written(notebook: str, names: set[str], given: dict) -> dict:
@@ -96,6 +98,32 @@ def test_water_writes_out_the_trainer_of_the_stored_members():
     }
 
 
+def test_liquid_water_writes_out_the_loop_of_the_study():
+    preset = water_recipes.PRESETS["class"]
+    names = {"trainer", "recipe"}
+    found = written("04_water", names, {"preset": preset, "lesson": water})["recipe"]
+    expected = water_recipes.recipe("attacks", preset, "warm", 0, agal.points([[0.0, 0.0]])[0])
+    assert to_settings(found.selectors) == to_settings(expected.selectors)
+    assert to_settings(found.folds) == to_settings(expected.folds)
+    mine, theirs = (to_settings(recipe.attack) for recipe in (found, expected))
+    same = ("objective", "start", "cell", "guard", "accept", "gradient")
+    assert {key: mine[key] for key in same} == {key: theirs[key] for key in same}
+    mine, theirs = (to_settings(recipe.trainer) for recipe in (found, expected))
+    same = ("batch_size", "energy_weight", "forces_weight", "stress_weight", "patience", "anneal")
+    assert {key: mine[key] for key in same} == {key: theirs[key] for key in same}
+
+
+def test_the_labels_of_the_loop_are_in_their_cells():
+    labels = water.labels()
+    assert np.bincount(labels.generations).tolist() == [10, 5, 5, 20, 20, 20]
+    for geometry in labels:
+        inside = geometry.positions[::3] @ np.linalg.inv(geometry.cell)
+        assert inside.min() > -1e-9
+        assert inside.max() < 1 + 1e-9
+        bonds = np.linalg.norm(geometry.positions[1::3] - geometry.positions[::3], axis=1)
+        assert bonds.max() < 1.5
+
+
 def picture() -> bytes:
     figure, stream = Figure(figsize=(3, 2)), io.BytesIO()
     figure.subplots().plot([0, 1])
@@ -150,5 +178,8 @@ def test_right_answers_are_right_and_others_are_not():
     pairs = well.record("ours")["records"]["pairs"]
     errors = [[pair[s][-1]["metrics"]["rmse"] for s in well.STRATEGIES] for pair in pairs]
     assert well.wins(well.record("ours")) == sum(one < other for one, other in errors)
+    cube = agal.Geometry(positions=[[0.0] * 3], numbers=[18], cell=10 * np.eye(3), pbc=True)
+    assert water.is_density(39.95 * 1.66054 / 1000, cube)
+    assert not water.is_density(39.95 / 1000, cube)
     assert ammonia.is_thermal_energy(0.596)
     assert not ammonia.is_thermal_energy(0.0257)

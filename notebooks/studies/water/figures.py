@@ -17,6 +17,7 @@ from .recipes import STRATEGIES
 # Labels at which the paper's members were all stable (Cezar 2025, Sec. IV E 2): Allegro, and DeePMD
 # with targets of 0.2 and 0.1 eV/angstrom, whose name is written once.
 PAPER = {80: "Allegro", 220: "DeePMD", 350: ""}
+LABELS = (9, 450)  # ends of axes of labels that show all marks
 STAGES = {
     "members": "training",
     "seeds": "simulations",
@@ -87,6 +88,12 @@ def simulated(
         if rows:
             found[name] = labels, rows
     return found
+
+
+def near_truth(axes: Axes, truth: float) -> None:
+    """Let the axis of a property span 5 % around the truth, or more where the data do."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.95 * truth), max(high, 1.05 * truth))
 
 
 def average(key: str) -> Callable[[list[Record]], float]:
