@@ -2,14 +2,14 @@
 
 from .ase import CalculatorPotential, Guard, GuardedCalculator, LimitPassed, PotentialCalculator
 from .density import DensityNet
-from .members import Separate, Stacked
+from .members import Ensemble, Separate, Stacked
 from .mlp import MLP
 from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, Recorded, derive
 from .schnet import SchNet
 
 # fmt: off
 __all__ = [
-    "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Guard",
+    "MLP", "Baseline", "CalculatorPotential", "DensityNet", "Differentiable", "Ensemble", "Guard",
     "GuardedCalculator", "LimitPassed", "Members", "NoGraph", "Potential", "PotentialCalculator",
     "Recorded", "SchNet", "Separate", "Stacked", "derive",
 ]
