@@ -20,6 +20,7 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.dynamics import Checkpoint, Frames
 from agal_toolkit.events import Event, Stage, Step
+from agal_toolkit.files import atomic_write
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.loop.loop import Loop
@@ -135,6 +136,33 @@ def keep(generation: Generation, recipe: Recipe, folder: Path) -> None:
     assert committee.calibration is not None
     save(place / "calibration.json", committee.calibration.to_json())
     save(folder / f"labels-{generation.index}.extxyz", generation.grown)
+
+
+def export(folder: Path, place: Path, count: int, command: str) -> None:
+    """Copy the first and the last committee of a loop, and its labels.
+
+    Committees are numbered from 1 there, as iterations are.
+
+    Args:
+        folder: of the loop.
+        place: folder to copy to.
+        count: number of iterations.
+        command: that finishes the loop.
+
+    Raises:
+        FileNotFoundError: a loop that has not been finished.
+    """
+    done = [k + 1 for k in range(count) if (folder / f"iteration-{k}.json").exists()]
+    if len(done) < count:
+        wrong = f"{folder} has {len(done)} of {count} iterations"
+        raise FileNotFoundError(f"{wrong}: finish the loop with {command}")
+    for iteration in (1, count):
+        source, target = folder / f"committee-{iteration - 1}", place / f"committee-{iteration}"
+        target.mkdir(parents=True, exist_ok=True)
+        for file in filter(Path.is_file, source.iterdir()):  # simulations may have folders there
+            with atomic_write(target / file.name) as part:
+                part.write_bytes(file.read_bytes())
+    save(place / "labels.extxyz.gz", Dataset.read(folder / f"labels-{count - 1}.extxyz"))
 
 
 def committee_of(trainer: TorchTrainer, place: Path) -> Committee:

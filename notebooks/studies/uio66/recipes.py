@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,7 @@ from .structures import start as relaxed_start
 STRATEGIES = ("attacks", "frames")
 GROUPS = ("all", "one")
 EARLY = 2  # iterations that attack training structures
+ROUNDS = 4  # of copies at the start, the later ones for copies without a label
 TIMEOUT = 3600.0  # seconds of a label; one of 240 atoms takes 20 on a quiet core
 
 
@@ -233,6 +235,8 @@ def reference(preset: Preset) -> Reference:
 def start(preset: Preset, group: str, seed: int, labels_in: Path) -> Dataset:
     """Return the labelled structures at the start; the last of each system calibrate.
 
+    Copies whose label fails or is refused are drawn again.
+
     Args:
         preset: sizes.
         group: of systems.
@@ -240,24 +244,29 @@ def start(preset: Preset, group: str, seed: int, labels_in: Path) -> Dataset:
         labels_in: folder that keeps labels, which are computed once.
 
     Raises:
-        RuntimeError: a structure without a label.
+        RuntimeError: a system of which too many copies have no label.
     """
-    geometries: list[Geometry] = []
-    labels: dict[int, Labels] = {}
-    for system in systems_of(preset, group):
-        (structure,), (ready,) = first(system), first(system).labels
-        rng = np.random.default_rng([SEED, seed, preset.systems.index(system)])
-        labels[len(geometries)] = ready
-        geometries += [structure, *Shaken(structure, preset.start - 1).draw(rng)]
-    missing = [i for i in range(len(geometries)) if i not in labels]
-    for i, answer in reference(preset)([geometries[i] for i in missing], labels_in):
-        if not isinstance(answer, Labels):
-            wrong = f"{geometries[missing[i]]!r} at the start has no label: {answer}"
-            raise RuntimeError(f"{wrong}; remove {labels_in} to ask again")
-        labels[missing[i]] = answer
     roles = [TRAIN] * (preset.start - preset.calibrate) + [CALIBRATION] * preset.calibrate
-    count = len(systems_of(preset, group))
-    return Dataset(geometries, [labels[i] for i in range(len(labels))], roles * count)
+    data, label = Dataset(), reference(preset)
+    for system in systems_of(preset, group):
+        rng = np.random.default_rng([SEED, seed, preset.systems.index(system)])
+        mine, failures = first(system), []
+        for _ in range(ROUNDS):
+            if len(mine) == preset.start:
+                break
+            copies = Shaken(mine[0], preset.start - len(mine)).draw(rng)
+            for i, answer in sorted(label(copies, labels_in), key=itemgetter(0)):
+                if isinstance(answer, Labels):
+                    mine = mine + Dataset([copies[i]], [answer])
+                else:
+                    failures.append(str(answer))
+        if len(mine) < preset.start:
+            wrong = (
+                f"{len(failures)} copies of {system} have no label, the last one: {failures[-1]}"
+            )
+            raise RuntimeError(f"{wrong}; remove {labels_in} to ask again")
+        data = data + Dataset(mine.geometries, mine.labels, roles)
+    return data
 
 
 def trainer(preset: Preset, group: str, iteration: int, device: str = "cpu") -> TorchTrainer:

@@ -18,7 +18,7 @@ from agal_toolkit.references.processes import Processes
 from agal_toolkit.sampling import FromDataset, NoSeeds
 from agal_toolkit.settings import to_settings
 from studies.jobs import OutOfTime, Runner
-from studies.uio66 import claims, held_out, iterations, recipes, study
+from studies.uio66 import claims, export, held_out, iterations, recipes, study
 from studies.uio66.crystals import EFFECTIVE_MEDIUM
 from studies.uio66.recipes import PRESETS, Simulated, first, systems_of
 from studies.uio66.structures import DRY, LIQUID, SYSTEMS
@@ -226,6 +226,20 @@ def test_a_system_whose_labels_fail_does_not_stop_the_others(whole, tmp_path, mo
     assert one["systems"]["copper"] == same
 
 
+def test_a_finished_loop_is_exported(whole, tmp_path):
+    run, _ = whole
+    with pytest.raises(FileNotFoundError, match="has 0 of 3 iterations: finish the loop with"):
+        export.export(Runner("smoke", tmp_path))
+    place = export.export(run)
+    labels = Dataset.read(place / "labels.extxyz.gz")
+    assert labels.digest() == Dataset.read(folder_of(run) / "labels-2.extxyz").digest()
+    copper = first("copper")[0]
+    for k in (1, 3):
+        one = iterations.committee_of(run, "all", place / f"committee-{k}").predict(copper)
+        other = iterations.committee_of(run, "all", folder_of(run) / f"committee-{k - 1}")
+        np.testing.assert_array_equal(one.forces, other.predict(copper).forces)
+
+
 def test_where_all_simulations_break_another_sampler_stands_in():
     def broken(*args):
         raise NoSeeds("every replica broke")
@@ -247,14 +261,23 @@ def test_a_structure_of_other_atoms_is_not_booked():
         iterations.check_unmixed([gold], ["copper"])
 
 
-def test_a_start_without_a_label_is_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(recipes, "small_forces", too_large)
-    with pytest.raises(RuntimeError, match="at the start has no label: refused: too large"):
-        recipes.start(SMOKE, "one", 0, tmp_path)
+def test_copies_without_a_label_are_drawn_again(tmp_path, monkeypatch):
+    asked = []
 
+    def every_second(geometry, labels):
+        asked.append(geometry.digest())
+        return "too large" if len(asked) % 2 else None
 
-def too_large(geometry, labels):
-    return "too large"
+    monkeypatch.setattr(recipes, "small_forces", every_second)
+    data = recipes.start(SMOKE, "one", 0, tmp_path)
+    assert len(asked) == len(set(asked)) > SMOKE.start - 1
+    assert [geometry.digest() for geometry in data[1:]] == asked[1::2]
+    assert data.roles == ("train", "train", "calibration", "calibration")
+    monkeypatch.setattr(recipes, "small_forces", lambda *given: "too large")
+    with pytest.raises(
+        RuntimeError, match=r"12 copies of copper have no label.* too large; remove"
+    ):
+        recipes.start(SMOKE, "one", 1, tmp_path)
 
 
 def test_groups():
