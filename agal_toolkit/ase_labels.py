@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -297,42 +298,25 @@ def is_empty(path: Path) -> bool:
 
 
 def write_chemiscope(path: Path, frames: Sequence[Atoms]) -> None:
-    """Write labelled structures as input of chemiscope 1, compressed if the name ends with .gz.
-
-    Each has its energy per atom and, if all have forces, its largest force, eV and angstrom; its
-    generation, origin and role.
-    """
-    structures = []
+    """Write labelled structures as input of chemiscope 1, compressed if the name ends with .gz."""
+    structures, rows = [], []
     for atoms in frames:
         x, y, z = atoms.positions.T.tolist()
-        content = {
-            "size": len(atoms),
-            "names": atoms.get_chemical_symbols(),
-            "x": x,
-            "y": y,
-            "z": z,
-        }
-        cell = {"cell": atoms.cell.array.ravel().tolist()} if atoms.cell.rank == 3 else {}
-        structures.append(content | cell)
-    origins, results = (
-        [a.info[OURS["origin"]] for a in frames],
-        [a.calc.results for a in frames if a.calc],
-    )
-    columns: dict[str, list[Any]] = {
-        "energy per atom": [r["energy"] / len(a) for a, r in zip(frames, results, strict=True)],
-        "generation": [origin.get("generation", 0) for origin in origins],
-        "origin": [str(origin.get("by", "given")) for origin in origins],
-        "role": [atoms.info[OURS["role"]] for atoms in frames],
-    }
-    if all("forces" in result for result in results):
-        norms = [np.linalg.norm(result["forces"], axis=1).max() for result in results]
-        columns["largest force"] = [float(norm) for norm in norms]
-    units = {"energy per atom": {"units": "eV"}, "largest force": {"units": "eV/Å"}}
+        names, cell = atoms.get_chemical_symbols(), atoms.cell.array.ravel().tolist()
+        structures.append({"size": len(atoms), "names": names, "x": x, "y": y, "z": z})
+        structures[-1] |= {"cell": cell} if atoms.cell.rank == 3 else {}
+        results, origin = (atoms.calc.results if atoms.calc else {}), atoms.info[OURS["origin"]]
+        norms = np.linalg.norm(results.get("forces", np.full((1, 3), np.nan)), axis=1)
+        values = results["energy"] / len(atoms), float(norms.max()), origin.get("generation", 0)
+        rows.append([*values, str(origin.get("by", "given")), atoms.info[OURS["role"]]])
+    names = ("energy per atom (eV)", "largest force (eV/Å)", "generation", "origin", "role")
+    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     properties = {
-        name: {"target": "structure", "values": values} | units.get(name, {})
+        name: {"target": "structure", "values": values}
         for name, values in columns.items()
+        if not any(isinstance(value, float) and math.isnan(value) for value in values)
     }
     meta = {"name": path.name.partition(".")[0]}
-    text = json.dumps({"meta": meta, "structures": structures, "properties": properties})
+    text = json.dumps({"meta": meta, "structures": structures, "properties": properties}).encode()
     with atomic_write(path) as part:
-        part.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+        part.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)

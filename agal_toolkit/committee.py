@@ -225,15 +225,10 @@ class Committee:
     def calculator(
         self, *, dimension: int = 3, guard: Guard | None = None, watch: Calculator | None = None
     ) -> CommitteeCalculator | GuardedCalculator:
-        """Return an ASE calculator of the mean, with its uncertainty.
+        """Return an ASE calculator of the mean, with its uncertainty; `dimension` of a surface.
 
-        Args:
-            dimension: of a model surface.
-            guard: warns, stops or collects structures where the uncertainty passes its limit.
-            watch: another calculator to give energies and forces, guarded by this committee.
-
-        Raises:
-            ValueError: a guard, and no calibration.
+        A `guard` needs a calibrated committee. It acts where the uncertainty passes its limit, also
+        with energies and forces of another calculator, `watch`.
         """
         own = CommitteeCalculator(self, dimension=dimension)
         if guard is None:

@@ -47,13 +47,12 @@ def test_chemiscope_files_have_the_documented_keys(data, tmp_path):
     np.testing.assert_array_equal(np.reshape(crystal["cell"], (3, 3)), data[2].cell)
     values = {name: p["values"] for name, p in content["properties"].items()}
     assert {p["target"] for p in content["properties"].values()} == {"structure"}
-    assert values["energy per atom"] == [-0.5, -1.0, -3.0 / len(data[2])]
+    assert values["energy per atom (eV)"] == [-0.5, -1.0, -3.0 / len(data[2])]
     assert values["generation"] == [0, 2, 0]
     assert values["origin"][:2] == ["given", "attack"]
     assert values["role"] == ["train", "calibration", "train"]
     largest = np.linalg.norm(data.labels[2].forces, axis=1).max()
-    np.testing.assert_allclose(values["largest force"], [1.0, 2.0, largest])
-    assert content["properties"]["largest force"]["units"] == "eV/Å"
+    np.testing.assert_allclose(values["largest force (eV/Å)"], [1.0, 2.0, largest])
 
 
 @pytest.mark.skipif(importlib.util.find_spec("chemiscope") is None, reason="needs chemiscope")
@@ -72,7 +71,7 @@ def test_structures_without_forces_have_no_largest_force(rng, tmp_path):
     geometry, label = crystal(rng, forces=False)
     Dataset([geometry], [label]).write(tmp_path / "a.json")
     names = json.loads((tmp_path / "a.json").read_text())["properties"]
-    assert set(names) == {"energy per atom", "generation", "origin", "role"}
+    assert set(names) == {"energy per atom (eV)", "generation", "origin", "role"}
 
 
 @pytest.fixture(scope="module")

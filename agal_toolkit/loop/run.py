@@ -165,15 +165,8 @@ class Run:
 
     def __repr__(self) -> str:
         labels, *curves = self.curves.values()
-        names = [
-            "generation",
-            "structures",
-            "labelled",
-            "failed",
-            "seconds",
-            *list(self.curves)[1:],
-        ]
-        rows, spent = [names], [round(sum(times.values())) for times in self.seconds]
+        names, spent = [*self.curves][1:], [round(sum(times.values())) for times in self.seconds]
+        rows = [["generation", "structures", "labelled", "failed", "seconds", *names]]
         for i, seconds in enumerate(spent):
             counts = [i + 1, labels[i], len(self.labelled[i]), len(self.failures[i]), seconds]
             rows.append([*map(str, counts), *(f"{curve[i]:.4g}" for curve in curves)])

@@ -100,12 +100,15 @@ class _Copies(nn.Module):
     def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
         states = [dict(module.named_parameters()) for module in modules]
-        self.weights = {name: name.replace(".", "__") for name in states[0]}
-        self.shared = {name: name.replace(".", "__") for name, _ in modules[0].named_buffers()}
+        buffers = dict(modules[0].named_buffers())
+        self.weights, self.shared = (
+            {name: f"each_{name.replace('.', '__')}" for name in names}
+            for names in (states[0], buffers)
+        )
         for name, key in self.weights.items():
             weights = torch.stack([state[name].detach() for state in states])
             self.register_parameter(key, nn.Parameter(weights))
-        for name, value in modules[0].named_buffers():
+        for name, value in buffers.items():
             self.register_buffer(self.shared[name], value)
         self.__dict__["one"] = modules[0]  # no submodule: its weights are not used
 

@@ -20,13 +20,14 @@ class Mine(nn.Module):
         super().__init__()
         self.net = nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 1))
         self.register_buffer("scale", torch.tensor(0.5))
+        self.weights = nn.Parameter(torch.randn(1))  # a name that the ensemble uses, too
 
     def forward(self, batch):
         counts = batch.sum(torch.ones_like(batch.positions[:, 0]))
         centre = torch.stack([batch.sum(x) for x in batch.positions.T], 1) / counts[:, None]
         squares = (batch.positions - centre[batch.owner]).square().sum(-1) * self.scale
         features = torch.stack([squares, batch.numbers.to(squares.dtype)], 1)
-        return batch.sum(self.net(features)[:, 0])
+        return batch.sum(self.net(features)[:, 0] * self.weights)
 
 
 def molecules(rng, count):
