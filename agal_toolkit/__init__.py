@@ -66,7 +66,7 @@ from .references import (
     optimised,
     processes,
 )
-from .sampling import FromDataset, MolecularDynamics, NormalModes, Rattle
+from .sampling import FromDataset, MolecularDynamics, NormalModes, Rattle, start
 from .selection import (
     AtMost,
     Deduplicate,
@@ -85,7 +85,7 @@ __all__ = [
     "MLP", "SchNet", "DensityNet", "TorchTrainer", "WarmStart", "Folds",
     "Attack", "BoltzmannVariance", "Variance", "TargetError", "Bias", "Adam", "LBFGS", "Ball",
     "Autograd", "HessianVector", "FiniteDifference",
-    "FromDataset", "Rattle", "NormalModes", "MolecularDynamics",
+    "FromDataset", "Rattle", "NormalModes", "MolecularDynamics", "start",
     "VariancePercentile", "UncertaintyPercentile", "Deduplicate", "MinDistance", "MaxForce",
     "AtMost",
     "Reference", "CalculatorLabels", "XTB", "DFT", "ORCA", "AMOEBA", "DoubleWell", "basin",

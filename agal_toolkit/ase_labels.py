@@ -9,11 +9,12 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import quote, unquote
 
 import numpy as np
@@ -33,6 +34,13 @@ UNITS: Mapping[str, float] = {
 }
 # fmt: on
 BOTH = "name both, or labels of two theories mix"
+# structures as a person holds them; a string is the name of a file
+Structures: TypeAlias = Geometry | Atoms | str | os.PathLike | Iterable["Structures"]
+CONSTRAINED = (
+    "forces of exactly zero on their fixed atoms, as atoms.get_forces() gives them under FixAtoms,"
+    " and potentials would learn these zeros: store get_forces(apply_constraint=False), or label"
+    " them anew with a Reference"
+)
 QUOTED = "percent-encoded:"  # prefix of the strings of origins that files hold encoded
 # arrays of rMD17 and of sGDML files: numbers, positions, energies, forces
 NPZ = (("nuclear_charges", "coords", "energies", "forces"), ("z", "R", "E", "F"))
@@ -206,7 +214,43 @@ def read_structures(
     unread = sorted({k for a in frames for k in a.info if "virial" in k.lower() and k != key})
     if unread and all(label.stress is None for label in labels):
         warnings.warn(f"{unread} is not read: name it with virial=", stacklevel=3)
+    zeros = [i for i, pair in enumerate(zip(geometries, labels, strict=True)) if constrained(*pair)]
+    if zeros:
+        warnings.warn(f"structures {zeros} have {CONSTRAINED}", stacklevel=3)
     return geometries, labels
+
+
+def constrained(geometry: Geometry, labels: Labels) -> bool:
+    """Return whether the forces are zero on fixed atoms only, as under a constraint of ASE."""
+    if labels.forces is None or geometry.movable.all():
+        return False
+    return bool(not labels.forces[~geometry.movable].any() and labels.forces.any())
+
+
+def structures_of(source: Structures) -> list[Geometry]:
+    """Return the structures of a Geometry, an ase.Atoms, a file, or of several of these.
+
+    Raises:
+        TypeError: anything else.
+        ValueError: a file that cannot be read.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        return [as_geometry(atoms) for atoms in read_frames(Path(source))]
+    if isinstance(source, (Geometry, Atoms)) or not isinstance(source, Iterable):
+        return [as_geometry(source)]
+    return [geometry for item in source for geometry in structures_of(item)]
+
+
+def structure_of(source: Structures) -> Geometry:
+    """Return the one structure of a Geometry, an ase.Atoms or a file.
+
+    Raises:
+        TypeError, ValueError: as for :func:`structures_of`, or several structures.
+    """
+    found = structures_of(source)
+    if len(found) != 1:
+        raise ValueError(f"{source!r} holds {len(found)} structures: give one, as an ase.Atoms")
+    return found[0]
 
 
 def read_npz(path: Path, given: str | Mapping[str, str] | None) -> list[tuple[Geometry, Labels]]:
@@ -264,7 +308,7 @@ def unquoted(text: str) -> str:
 
 
 def read_frames(path: Path) -> list[Atoms]:
-    """Read a file with ASE; errors name the structure."""
+    """Read a file with ASE, with the origins that we wrote; errors name the structure."""
     from ase.io import iread  # takes half a second to import
     from ase.io.formats import open_with_compression
 
@@ -286,6 +330,9 @@ def read_frames(path: Path) -> list[Atoms]:
         reason = f"{type(error).__name__}: {error}"
         remedy = "repair the file, or take a format that ASE reads"
         raise ValueError(f"structure {len(frames)} cannot be read ({reason}): {remedy}") from error
+    for atoms in frames:
+        if OURS["origin"] in atoms.info:
+            atoms.info[OURS["origin"]] = each_string(unquoted, atoms.info[OURS["origin"]])
     return frames
 
 

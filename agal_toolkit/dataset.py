@@ -28,7 +28,6 @@ from .ase_labels import (
     read_frames,
     read_npz,
     read_structures,
-    unquoted,
     write_chemiscope,
 )
 from .distances import copies_of
@@ -315,12 +314,9 @@ class Dataset(Sequence[Geometry]):
                 return cls([geometry for geometry, _ in pairs], [labels for _, labels in pairs])
             if path.is_file() and is_empty(path):
                 return cls()
-            frames = read_frames(path)
-            for atoms in frames:
-                if OURS["origin"] in atoms.info:
-                    origin = atoms.info[OURS["origin"]]
-                    atoms.info[OURS["origin"]] = each_string(unquoted, origin)
-            return cls.from_ase(frames, energy, forces, stress, virial=virial, units=units)
+            return cls.from_ase(
+                read_frames(path), energy, forces, stress, virial=virial, units=units
+            )
 
     def write(self, path: str | Path) -> None:
         """Write everything to an extended-xyz file, or to an ASE trajectory ("data.traj").

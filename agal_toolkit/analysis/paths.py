@@ -27,7 +27,7 @@ from ..events import Progress, Report, ignore
 from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
 from ..potentials.protocol import Potential, device_of
-from ..references.molecules import relaxed_positions
+from ..references.minima import relax
 
 Model = Potential | Calculator
 Device = torch.device | str | None
@@ -222,4 +222,4 @@ def relaxed(
     """
     if not isinstance(potential, Calculator):
         potential = PotentialCalculator(potential, dimension=geometry.dimension, device=device)
-    return geometry.moved(relaxed_positions(potential, geometry, FIRE, fmax, steps))
+    return relax(potential, geometry, FIRE, fmax, steps)

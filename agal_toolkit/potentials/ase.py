@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
@@ -14,7 +15,12 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import (
+    BaseCalculator,
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 
@@ -22,8 +28,7 @@ from ..batch import Batch, Prediction
 from ..geometry import OURS, Geometry, state_of
 from .protocol import Members, NoGraph, Potential, device_of
 
-# A calculator remembers one geometry: threads take turns with it.
-_LOCKS: WeakKeyDictionary[Calculator, Any] = WeakKeyDictionary()
+_LOCKS: WeakKeyDictionary[BaseCalculator, Any] = WeakKeyDictionary()
 _NOISE: WeakKeyDictionary[Calculator, tuple[float, float]] = WeakKeyDictionary()
 
 
@@ -58,14 +63,10 @@ class CalculatorPotential:
                 charge=charge,
                 multiplicity=multiplicity,
             )
-            # A calculator compares initial charges and moments, but not info, with those of the
-            # last calculation: they keep an ion from getting the results of its neutral twin.
-            atoms = geometry.to_ase()
-            with _LOCKS.setdefault(self.calculator, RLock()):
-                atoms.calc = self.calculator
-                energies.append(consistent_energy(atoms))
-                forces.append(atoms.get_forces(apply_constraint=False)[:, :d])
-                stresses.append(_stress(atoms, d))
+            energy, slopes, stress = evaluated(self.calculator, geometry)
+            energies.append(energy)
+            forces.append(slopes)
+            stresses.append(np.full((d, d), np.nan) if stress is None else stress)
         return Prediction(
             torch.tensor(energies, dtype=torch.float64, device=device),
             torch.tensor(np.concatenate(forces), dtype=torch.float64, device=device),
@@ -95,21 +96,32 @@ class CalculatorPotential:
         return f"CalculatorPotential({type(self.calculator).__name__})"
 
 
-def consistent_energy(atoms: Atoms) -> float:
-    """Return the energy whose slope the forces are: the free energy, if the calculator has one."""
-    energy = atoms.get_potential_energy()
-    free = getattr(atoms.calc, "results", {}).get("free_energy")
-    return float(np.reshape(energy if free is None else free, ()))
+def lock_of(calculator: BaseCalculator) -> Any:
+    """Return the lock of a calculator, which remembers one geometry: threads take turns with it."""
+    return _LOCKS.setdefault(calculator, RLock())
 
 
-def _stress(atoms: Atoms, d: int) -> np.ndarray:
-    """The stress (d, d), NaN for open structures and calculators without one."""
-    if d == 3 and atoms.pbc.all():
-        try:
-            return atoms.get_stress(voigt=False, apply_constraint=False)
-        except PropertyNotImplementedError:
-            pass
-    return np.full((d, d), np.nan)
+def evaluated(
+    calculator: BaseCalculator, geometry: Geometry
+) -> tuple[float, NDArray, NDArray | None]:
+    """Return energy, forces (n, d), also on fixed atoms, and stress (d, d) of a periodic structure.
+
+    The energy is that whose slopes the forces are: the free energy, if the calculator has one.
+    """
+    # A calculator compares initial charges and moments, but not info, with those of the last
+    # calculation: they keep an ion from getting the results of its neutral twin.
+    atoms, stress = geometry.to_ase(), None
+    with lock_of(calculator):
+        atoms.calc = calculator
+        # first: some programs compute the stress only on request, with energy and forces
+        if geometry.dimension == 3 and geometry.pbc.all():
+            with suppress(PropertyNotImplementedError):
+                stress = atoms.get_stress(voigt=False, apply_constraint=False)
+        energy = atoms.get_potential_energy()
+        free = getattr(calculator, "results", {}).get("free_energy")
+        energy = float(np.reshape(energy if free is None else free, ()))
+        forces = atoms.get_forces(apply_constraint=False)[:, : geometry.dimension]
+    return energy, forces, stress
 
 
 def _state(atoms: Atoms) -> tuple[int, int, int]:

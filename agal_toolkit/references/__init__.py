@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .amoeba import AMOEBA
 from .cache import Cache
-from .calculators import ORCA, XTB, CalculatorLabels
+from .calculators import ORCA, XTB, CalculatorLabels, OneCalculator
 from .double_well import DoubleWell, basin
-from .molecules import LabelCalculator, conformer, optimised
+from .minima import NoMinimum, hessian, optimised
+from .molecules import LabelCalculator, conformer
 from .outcomes import LabelFailed, NotConverged, Refused
 from .processes import processes
 from .pyscf import DFT
@@ -15,7 +16,7 @@ from .reference import Reference
 # fmt: off
 __all__ = [
     "AMOEBA", "DFT", "ORCA", "XTB", "Cache", "CalculatorLabels", "DoubleWell", "LabelCalculator",
-    "LabelFailed", "NotConverged", "Reference", "Refused", "basin", "conformer", "optimised",
-    "processes",
+    "LabelFailed", "NoMinimum", "NotConverged", "OneCalculator", "Reference", "Refused", "basin",
+    "conformer", "hessian", "optimised", "processes",
 ]
 # fmt: on

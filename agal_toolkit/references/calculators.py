@@ -1,7 +1,7 @@
 """Labels from ASE calculators: any of them, tight binding by tblite, and the program ORCA.
 
-Each structure gets a calculator of its own, and a program a folder of its own, so that no label
-depends on the one before it.
+Each structure gets a calculator of its own, unless a calculator is given, and a program a folder
+of its own, so that no label depends on the one before it.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -20,11 +20,13 @@ import numpy as np
 from ase import units
 from ase.calculators import calculator as ase
 from ase.calculators.calculator import BaseCalculator
+from ase.calculators.genericfileio import GenericFileIOCalculator
 from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
-from ..potentials.ase import consistent_energy
+from ..potentials.ase import evaluated, lock_of
+from ..settings import name_of, to_settings
 from .molecules import check_electrons, check_molecule
 from .outcomes import INSTALL, OTHER_SPIN, NotConverged
 
@@ -57,8 +59,7 @@ class CalculatorLabels:
             NotConverged: the calculator's field.
             RuntimeError: the calculator raised something else.
         """
-        state = f"{geometry!r}, charge {geometry.charge}, multiplicity {geometry.multiplicity}"
-        arguments = dict(self.settings)
+        state, arguments = _state(geometry), dict(self.settings)
         charge = ("charge", self.charge, geometry.charge, 0)
         spin = ("spin", self.spin, geometry.multiplicity, 1)
         for name, keyword, value, usual in (charge, spin):
@@ -70,34 +71,102 @@ class CalculatorLabels:
         with TemporaryDirectory(prefix="label-", dir=self.scratch) as folder:
             if self.directory is not None:
                 arguments[self.directory] = folder
-            calculator = self.make(**arguments)
+            return _labels(self.make(**arguments), geometry, folder)
+
+
+# arguments of calculators' classes that do not change labels
+_NO_SETTINGS = {"self", "args", "kwargs", "restart", "ignore_bad_restart_file", "label", "atoms"}
+_NO_SETTINGS |= {"directory", "command", "profile", "txt", "logfile"}
+
+
+@dataclass(frozen=True)
+class OneCalculator:
+    """Labels from an ASE calculator itself, for one structure after the other.
+
+    Its class and parameters identify the labels. Charge and multiplicity stand where
+    :meth:`Geometry.to_ase` puts them; parameters for them must be those of the structure.
+
+    Attributes:
+        calculator: The calculator.
+        name: Its class.
+        parameters: Its parameters as JSON.
+    """
+
+    calculator: BaseCalculator = field(compare=False)
+    name: str = field(init=False)
+    parameters: Mapping[str, Any] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", name_of(type(self.calculator)))
+        object.__setattr__(self, "parameters", self._told()[0])
+
+    @property
+    def unknown(self) -> list[str]:
+        """What of its settings cannot be told from its parameters."""
+        return self._told()[1]
+
+    def _told(self) -> tuple[dict[str, Any], list[str]]:
+        """Return the parameters as JSON, and names of those and of arguments that are not there."""
+        parameters = vars(self.calculator).get("parameters") or {}
+        arguments = signature(type(self.calculator).__init__).parameters
+        told: dict[str, Any] = {}
+        unknown = [k for k in arguments if k not in parameters and k not in _NO_SETTINGS]
+        for key, value in parameters.items():
             try:
-                return _labels(calculator, geometry)
-            except ImportError:  # of a library that the calculator needs, for every structure
-                raise
-            except Exception as error:
-                failed = isinstance(error, (NotConverged, ase.SCFError, ase.CalculationFailed))
-                kind = NotConverged if failed else RuntimeError
-                wrong = f"{type(calculator).__name__} did not finish {state}"
-                reason = f"({type(error).__name__}: {error}){_end_of_output(folder)}"
-                remedy = "mend the cause, or drop the geometry"
-                remedy = f"allow more iterations, {OTHER_SPIN}" if failed else remedy
-                raise kind(f"{wrong} {reason}: {remedy}") from error
+                told[key] = to_settings(value)
+            except (TypeError, ValueError):
+                unknown.append(key)
+        return told, unknown if told or unknown else ["its settings"]
+
+    def __call__(self, geometry: Geometry) -> Labels:
+        """Return energy and forces, and stress if `geometry` is periodic and there is one.
+
+        Raises:
+            ValueError: parameters for charge and multiplicity that are not those of `geometry`, or
+                that a program lacks; parameters that have changed.
+            NotConverged, RuntimeError: as for :class:`CalculatorLabels`.
+        """
+        calculator, parameters = self.calculator, self._told()[0]
+        if parameters != self.parameters:
+            changed = f"{parameters} are other parameters than {dict(self.parameters)}"
+            raise ValueError(f"{self.name}: {changed}; make a new Reference when you change them")
+        program = isinstance(calculator, (ase.FileIOCalculator, GenericFileIOCalculator))
+        charge = (("charge", "total_charge"), geometry.charge, 0)
+        spin = (("mult", "multiplicity"), geometry.multiplicity, 1)
+        for names, value, usual in (charge, spin):
+            default = usual if program else value
+            given = [parameters[name] for name in names if parameters.get(name) is not None]
+            if (given or [default])[0] != value:
+                remedy = "CalculatorLabels(class, settings, charge=..., spin=...) sets it for each"
+                raise ValueError(
+                    f"{self.name} has another {names[0]} than {_state(geometry)}: {remedy}"
+                )
+        with lock_of(calculator), TemporaryDirectory(prefix="label-") as folder:
+            if program:
+                calculator.directory = Path(folder)
+            return _labels(calculator, geometry, folder)
 
 
-def _labels(calculator: BaseCalculator, geometry: Geometry) -> Labels:
-    atoms = geometry.to_ase()
-    atoms.calc = calculator
-    stress = None
-    # first: some programs compute the stress only on request, and energy and forces along with it
-    if geometry.dimension == 3 and geometry.pbc.all():
-        with suppress(ase.PropertyNotImplementedError):
-            stress = atoms.get_stress(voigt=False, apply_constraint=False)
-    energy = consistent_energy(atoms)
-    forces = atoms.get_forces(apply_constraint=False)[:, : geometry.dimension]
-    if not np.isfinite(energy):
-        raise NotConverged(f"its energy is {energy}")
-    return Labels(energy=energy, forces=forces, stress=stress).check(geometry)
+def _state(geometry: Geometry) -> str:
+    return f"{geometry!r}, charge {geometry.charge}, multiplicity {geometry.multiplicity}"
+
+
+def _labels(calculator: BaseCalculator, geometry: Geometry, folder: str) -> Labels:
+    try:
+        energy, forces, stress = evaluated(calculator, geometry)
+        if not np.isfinite(energy):
+            raise NotConverged(f"its energy is {energy}")
+        return Labels(energy=energy, forces=forces, stress=stress).check(geometry)
+    except ImportError:  # of a library that the calculator needs, for every structure
+        raise
+    except Exception as error:
+        failed = isinstance(error, (NotConverged, ase.SCFError, ase.CalculationFailed))
+        kind = NotConverged if failed else RuntimeError
+        wrong = f"{type(calculator).__name__} did not finish {_state(geometry)}"
+        reason = f"({type(error).__name__}: {error}){_end_of_output(folder)}"
+        remedy = "mend the cause, or drop the geometry"
+        remedy = f"allow more iterations, {OTHER_SPIN}" if failed else remedy
+        raise kind(f"{wrong} {reason}: {remedy}") from error
 
 
 def _end_of_output(folder: str) -> str:

@@ -1,21 +1,19 @@
-"""Molecules for quantum-chemical labels: starting structures, relaxation and input checks."""
+"""Molecules for quantum-chemical labels: starting structures and input checks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
-from numpy.typing import NDArray
+from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from numpy.random import Generator
+from scipy.spatial.distance import cdist
 
 from ..geometry import Geometry
 from ..potentials.ase import GeometryCalculator
 from .outcomes import INSTALL, Label
-
-if TYPE_CHECKING:
-    from ase.optimize.optimize import Optimizer
 
 # angstrom; bonded nuclei are never this close, and their basis functions would nearly coincide
 CLOSEST = 0.2
@@ -83,47 +81,11 @@ class LabelCalculator(GeometryCalculator):
         self._store(labels.energy, labels.forces, labels.stress)
 
 
-class NoMinimum(RuntimeError):
-    """The relaxation of a structure did not converge."""
-
-
-def relaxed_positions(
-    calculator: Calculator, geometry: Geometry, optimiser: type[Optimizer], fmax: float, steps: int
-) -> NDArray:
-    """Return (n, d) positions, relaxed at a fixed cell to forces of at most `fmax`.
-
-    Raises:
-        NoMinimum: larger forces are left after `steps`.
-    """
-    atoms = geometry.to_ase()
-    atoms.calc = calculator
-    if not optimiser(atoms, logfile=None).run(fmax=fmax, steps=steps):
-        left = np.linalg.norm(atoms.get_forces(), axis=1).max()
-        wrong = f"after {steps} steps {geometry!r} has a force of {left:.3g} eV/angstrom"
-        remedy = "allow more steps, start closer, or check whether the structure falls apart"
-        raise NoMinimum(f"{wrong}, expected {fmax}: {remedy}")
-    return atoms.positions[:, : geometry.dimension]
-
-
-def optimised(label: Label, geometry: Geometry, fmax: float = 1e-3, steps: int = 200) -> Geometry:
-    """Return `geometry` relaxed with ASE's BFGS at a fixed cell.
-
-    No force on a movable atom exceeds `fmax`, eV/angstrom; its default is tight enough for a
-    Hessian.
-
-    Raises:
-        NoMinimum: larger forces are left after `steps`.
-    """
-    from ase.optimize import BFGS
-
-    positions = relaxed_positions(LabelCalculator(label), geometry, BFGS, fmax, steps)
-    return geometry.moved(positions, by="optimised")
-
-
 def conformer(smiles: str, seed: int = 0) -> Geometry:
     """Return a starting structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
 
-    Hydrogens are added: the `smiles` "N" is ammonia. Charge and multiplicity are those of the
+    Hydrogens are added: the `smiles` "N" is ammonia. Several molecules ("O=CO.O=CO") are put side
+    by side in random directions and relaxed together. Charge and multiplicity are those of the
     SMILES, all unpaired electrons parallel. `seed` is that of the embedding, at least 0.
 
     Raises:
@@ -147,7 +109,8 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
             raise ValueError(f"RDKit cannot embed {smiles!r}: try another seed, or {remedy}")
         if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
             raise ValueError(f"MMFF94 does not know all atoms of {smiles!r}: {remedy}")
-        if rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, mmffVariant="MMFF94", maxIters=2000):
+        _put_apart(molecule.GetConformer(), Chem.GetMolFrags(molecule), np.random.default_rng(seed))
+        if rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, "MMFF94", 5000, 100.0, -1, False):
             raise ValueError(f"MMFF94 does not relax {smiles!r}: try another seed, or {remedy}")
     atoms = list(molecule.GetAtoms())
     return Geometry(
@@ -157,3 +120,15 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
         multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in atoms),
         origin={"by": "conformer", "smiles": smiles, "seed": seed},
     )
+
+
+def _put_apart(conformer: Any, fragments: Sequence[Sequence[int]], rng: Generator) -> None:
+    """Move `fragments`, atoms of molecules that RDKit embeds on top of each other, 3 A apart."""
+    positions = conformer.GetPositions()
+    for index, fragment in enumerate(fragments[1:], start=1):
+        placed = positions[[atom for others in fragments[:index] for atom in others]]
+        out = rng.normal(size=3)
+        while cdist(placed, positions[list(fragment)]).min() < 3.0:
+            positions[list(fragment)] += 0.2 * out / np.linalg.norm(out)
+    for atom, position in enumerate(positions):
+        conformer.SetAtomPosition(atom, position.tolist())

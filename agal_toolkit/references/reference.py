@@ -7,21 +7,24 @@ keeps the labels as computed, and `accept` judges them whenever they are read.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
 from ase.calculators.calculator import BaseCalculator
 
+from ..ase_labels import CONSTRAINED, Structures, constrained, structures_of
+from ..dataset import Dataset
 from ..events import Labelled, Report, ignore
-from ..geometry import Geometry, Labels, as_geometry
+from ..geometry import Geometry, Labels
 from ..settings import is_frozen, name_of, parameters, settings_digest, to_settings
 from .cache import Cache
+from .calculators import OneCalculator
 from .executors import through
 from .outcomes import Label, LabelFailed, Outcome, Outcomes, Refused, here
 from .processes import Processes, processes
@@ -39,10 +42,11 @@ class Reference:
     """Turns geometries into labels.
 
     Attributes:
-        label: Geometry -> Labels. If it raises, or returns values that are not finite or of wrong
-            shape or type, the outcome is a failure.
+        label: Geometry -> Labels, or any ASE calculator (:class:`OneCalculator`). If it raises, or
+            returns values that are not finite or of wrong shape or type, the outcome is a failure.
         settings: JSON that identifies its labels (code, version, parameters). Required unless
-            `label` is a frozen dataclass, whose fields identify it; these are added to them.
+            `label` is a frozen dataclass, or a calculator whose parameters are all it is made
+            from: these identify it, and `settings` are added to them.
         executor: Computes the labels: :func:`processes` (can kill), any concurrent.futures.Executor
             (cannot), or None for this thread, or, with a timeout, for one process during a call.
         timeout: Seconds one label may take, not counting the start of its process. Labels in the
@@ -51,23 +55,22 @@ class Reference:
         accept: (geometry, labels) -> None, or the reason why these labels are refused.
 
     Raises:
-        TypeError: `label` is no label function, or an ASE calculator.
+        TypeError: `label` is no label function.
         ValueError: `label` is a class, `settings` missing, `timeout` or `retries` out of range, or
             a timeout with a ProcessPoolExecutor, which reports queued tasks as running.
     """
 
-    label: Label
+    label: Label | BaseCalculator
     settings: Mapping[str, Any] | None = None
     executor: Executor | Processes | None = None
     timeout: float | None = None
     retries: int = 0
     accept: Callable[[Geometry, Labels], str | None] = always
+    _known: dict[str, Labels] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.label, BaseCalculator):
-            kind = type(self.label).__name__
-            remedy = f"Reference(CalculatorLabels({kind}, {{...}})), with its settings by name"
-            raise TypeError(f"label is an ASE calculator: give its class and settings, {remedy}")
+            object.__setattr__(self, "label", OneCalculator(self.label))
         if isinstance(self.label, type):
             kind, ase_class = self.label.__name__, issubclass(self.label, BaseCalculator)
             remedy = f"CalculatorLabels({kind})" if ase_class else f"{kind}(...)"
@@ -79,6 +82,10 @@ class Reference:
         if self.settings is None and not is_frozen(self.label):
             remedy = "give settings={'code': ..., 'version': ...}, or make it a frozen dataclass"
             raise ValueError(f"a label function needs settings that identify its labels: {remedy}")
+        if self.settings is None and isinstance(self.label, OneCalculator) and self.label.unknown:
+            wrong = f"{self.label.name} does not tell {', '.join(self.label.unknown)} as parameters"
+            remedy = "give settings={'version': ...}, a text that changes with its labels"
+            raise ValueError(f"{wrong}: {remedy} (model, file, method)")
         if self.timeout is not None and not self.timeout > 0:
             raise ValueError(f"timeout is {self.timeout}, expected seconds above 0, or None")
         if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
@@ -91,14 +98,22 @@ class Reference:
             raise ValueError(f"a ProcessPoolExecutor cannot stop a label: {remedy}")
         self._settings()
 
+    @property
+    def _function(self) -> Label:
+        assert not isinstance(self.label, BaseCalculator)  # wrapped from the beginning
+        return self.label
+
     def _settings(self) -> dict[str, Any]:
         fields = parameters(self.label, "label") if is_frozen(self.label) else {}
+        if both := fields.keys() & (self.settings or {}).keys():
+            wrong = f"settings has {sorted(both)}, which {name_of(self._function)} has, too"
+            raise ValueError(f"{wrong}: give settings={{'version': ...}} or another name")
         return fields | to_settings(self.settings or {})
 
     @property
     def description(self) -> dict[str, Any]:
         """The label function's name and settings as JSON; ValueError if it is a lambda."""
-        return {"label": name_of(self.label), "settings": self._settings()}
+        return {"label": name_of(self._function), "settings": self._settings()}
 
     @property
     def settings_digest(self) -> str:
@@ -129,7 +144,7 @@ class Reference:
 
     def __call__(
         self,
-        geometries: Geometry | Atoms | Sequence[Geometry | Atoms],
+        geometries: Structures,
         cache: Cache | str | Path | None = None,
         report: Report = ignore,
     ) -> Iterator[tuple[int, Outcome | Refused]]:
@@ -146,17 +161,48 @@ class Reference:
             ImportError, FileNotFoundError: the label function raised it: a library or a program is
                 missing, which concerns all geometries.
         """
-        if isinstance(geometries, (Geometry, Atoms)) or not isinstance(geometries, Iterable):
-            geometries = [geometries]
-        structures = [as_geometry(geometry) for geometry in geometries]
-        return self._labelled(
-            structures, cache if isinstance(cache, Cache) else Cache(cache), report
-        )
+        cache = cache if isinstance(cache, Cache) else Cache(cache)
+        return self._judged(structures_of(geometries), cache, report)
 
-    def _labelled(
+    def labelled(
+        self,
+        structures: Structures,
+        cache: Cache | str | Path | None = None,
+        report: Report = ignore,
+    ) -> Dataset:
+        """Return structures with their labels; one warning tells those that failed.
+
+        Structures are Geometry, ase.Atoms or names of files, one or several. After an interrupt,
+        another call goes on from what this reference has labelled; from a folder `cache` also in a
+        new session.
+
+        Raises:
+            RuntimeError: no structure could be labelled; and as a call of the reference.
+        """
+        geometries, failures = structures_of(structures), {}
+        digests = [geometry.digest() for geometry in geometries]
+        missing = [i for i, digest in enumerate(digests) if digest not in self._known]
+        for position, outcome in self([geometries[i] for i in missing], cache, report):
+            index = missing[position]
+            if isinstance(outcome, Labels):
+                self._known[digests[index]] = outcome
+            else:
+                failures.setdefault(str(outcome), []).append(index)
+        kept = [i for i, digest in enumerate(digests) if digest in self._known]
+        if failures:
+            reasons = [f"structures {sorted(i)}: {why}" for why, i in failures.items()]
+            more = [f"and {len(reasons) - 5} more reasons"] * (len(reasons) > 5)
+            wrong = f"{len(digests) - len(kept)} of {len(digests)} structures have no labels"
+            text = "\n  ".join([wrong, *reasons[:5], *more])
+            if not kept:
+                raise RuntimeError(text)
+            warnings.warn(text, stacklevel=2)
+        return Dataset([geometries[i] for i in kept], [self._known[digests[i]] for i in kept])
+
+    def _judged(
         self, geometries: list[Geometry], cache: Cache, report: Report
     ) -> Iterator[tuple[int, Outcome | Refused]]:
-        done, total = 0, len(geometries)
+        done, total, warned = 0, len(geometries), False
         with closing(self._outcomes(geometries, cache)) as outcomes:
             for copies, outcome, cached in outcomes:
                 for index in copies:
@@ -165,6 +211,9 @@ class Reference:
                     if isinstance(outcome, Labels):
                         reason = self.accept(geometries[index], outcome)
                         result = outcome if reason is None else Refused(reason)
+                        if not warned and constrained(geometries[index], outcome):
+                            warned = True
+                            warnings.warn(f"structures have {CONSTRAINED}", stacklevel=3)
                     error = None if isinstance(result, Labels) else str(result)
                     report(Labelled(index, done, total, error, cached))
                     yield index, result
@@ -215,12 +264,13 @@ class Reference:
 
     @contextmanager
     def _compute(self) -> Iterator[Compute]:
+        label = self._function
         if isinstance(self.executor, Processes):
-            yield partial(self.executor.run, self.label, timeout=self.timeout)
+            yield partial(self.executor.run, label, timeout=self.timeout)
         elif self.executor is not None:
-            yield partial(through, self.executor, self.label, timeout=self.timeout)
+            yield partial(through, self.executor, label, timeout=self.timeout)
         elif self.timeout is not None:
             with processes(1) as pool:
-                yield partial(pool.run, self.label, timeout=self.timeout)
+                yield partial(pool.run, label, timeout=self.timeout)
         else:
-            yield partial(here, self.label)
+            yield partial(here, label)

@@ -40,9 +40,10 @@ def portable(label: Label) -> bytes:
         TypeError: it cannot be pickled, or a new process could not import it.
     """
     name, remedy = f"the label function {label!r}", f"{IMPORTABLE}, and import it from there"
+    remedy += "; for a calculator, give CalculatorLabels(make) with a function that makes it there"
     try:
         code = pickle.dumps(label)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
+    except Exception as error:
         raise TypeError(f"{name} cannot be sent to another process ({error}): {remedy}") from error
     if b"__main__" in code and getattr(sys.modules["__main__"], "__file__", None) is None:
         notebook = "is defined in a notebook, which another process cannot import"

@@ -4,6 +4,7 @@ from .member_dynamics import Conditions, MemberDynamics, simulate_members, stabl
 from .molecular_dynamics import MolecularDynamics
 from .normal_modes import NormalModes
 from .samplers import Copies, FromDataset, Mixture, NoSeeds, PerSystem, Rattle, Sampler
+from .thermal import model_hessian, start
 
 __all__ = [
     "Conditions",
@@ -17,6 +18,8 @@ __all__ = [
     "PerSystem",
     "Rattle",
     "Sampler",
+    "model_hessian",
     "simulate_members",
     "stable",
+    "start",
 ]

@@ -1,35 +1,24 @@
-"""First structures, relaxation, label functions as ASE calculators, and what is no molecule."""
+"""First structures, label functions as ASE calculators, and what is no molecule."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 
 import helpers
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from label_functions import Spring
+from scipy.spatial.distance import cdist
 
 from agal_toolkit.batch import Batch
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import CalculatorPotential
-from agal_toolkit.references import DoubleWell, LabelCalculator, conformer, optimised
+from agal_toolkit.references import DoubleWell, LabelCalculator, conformer
 from agal_toolkit.references.molecules import check_molecule
 
 INSTALL = r"pip install 'agal_toolkit\[references\]'"
-
-
-@dataclass(frozen=True)
-class Spring:
-    """Two atoms that like to be 1 + charge / 10 angstrom apart."""
-
-    def __call__(self, geometry: Geometry) -> Labels:
-        along = geometry.positions[1] - geometry.positions[0]
-        length = np.linalg.norm(along)
-        pull = (length - 1 - geometry.charge / 10) * 20.0
-        force = pull * along / length
-        return Labels(energy=pull**2 / 40, forces=np.stack([force, -force]))
 
 
 # -- conformers
@@ -65,6 +54,32 @@ def test_charge_and_multiplicity_are_read_from_the_smiles(smiles, charge, multip
     check_molecule(geometry, "a reference")
 
 
+@pytest.mark.parametrize(
+    ("smiles", "sizes"),
+    [("O=CO.O=CO", (5, 5)), ("O.O.O", (3, 3, 3)), ("CCO.O", (9, 3))],
+)
+def test_several_molecules_are_kept_apart(smiles, sizes):
+    pytest.importorskip(
+        "rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]"
+    )
+    from ase.neighborlist import natural_cutoffs, neighbor_list
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    for seed in range(4):
+        geometry = conformer(smiles, seed)
+        atoms, n = geometry.to_ase(), len(geometry)
+        i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, 1.15))
+        bonds = coo_array((np.ones(len(i)), (i, j)), shape=(n, n))
+        count, molecule = connected_components(bonds)
+        assert sorted(np.bincount(molecule)) == sorted(sizes)
+        parts = [geometry.positions[molecule == k] for k in range(count)]
+        closest = [cdist(a, b).min() for k, a in enumerate(parts) for b in parts[:k]]
+        assert 1.5 < min(closest) < 3.5  # hydrogen bonds and ion pairs, not on top of each other
+    assert geometry.digest() == conformer(smiles, seed).digest()
+    assert np.linalg.norm(np.diff(conformer("[Na+].[Cl-]").positions, axis=0)) > 2.0
+
+
 def test_what_a_conformer_refuses(monkeypatch, capfd):
     pytest.importorskip(
         "rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]"
@@ -82,43 +97,7 @@ def test_what_a_conformer_refuses(monkeypatch, capfd):
         conformer("N")
 
 
-# -- relaxation
-
-
-def test_relaxed_in_a_plane():
-    start = points([[0.9, 0.4]], by="hand")[0]
-    relaxed = optimised(DoubleWell(), start, fmax=1e-6)
-    x, y = relaxed.positions[0]
-    assert 40 * x**3 - 20 * x + 2 == pytest.approx(0.0, abs=1e-5)
-    assert x > 0.5
-    assert y == pytest.approx(0.0, abs=1e-6)
-    assert dict(relaxed.origin) == {"by": "optimised"}
-    assert start.positions[0, 0] == 0.9
-
-
-def test_fixed_atoms_and_charges_are_honoured():
-    start = Geometry(
-        positions=[[0.0, 0.0, 0.0], [1.3, 0.2, 0.0]],
-        numbers=[1, 1],
-        charge=-2,
-        movable=[False, True],
-    )
-    relaxed = optimised(Spring(), start)
-    assert not relaxed.positions[0].any()
-    assert relaxed.movable.tolist() == [False, True]
-    assert relaxed.charge == -2
-    assert np.linalg.norm(relaxed.positions[1]) == pytest.approx(0.8, abs=1e-4)
-
-
-def test_too_few_steps_are_said():
-    with pytest.raises(
-        RuntimeError,
-        match=(
-            r"after 1 steps Geometry\(1 x, 2d\) has a force of .* eV/angstrom, expected 1e-06:"
-            r" allow more steps"
-        ),
-    ):
-        optimised(DoubleWell(), points([[0.9, 0.4]])[0], fmax=1e-6, steps=1)
+# -- label functions as calculators
 
 
 def test_a_label_function_as_a_potential(rng):

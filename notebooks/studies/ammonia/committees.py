@@ -15,7 +15,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.dynamics import Frames, Watch, nvt
 from agal_toolkit.events import Report, ignore
 from agal_toolkit.geometry import Geometry
-from agal_toolkit.references.molecules import NoMinimum
+from agal_toolkit.references import NoMinimum
 
 from .inversion import CommitteePaths, inversion_path
 from .plane import Ground, PlaneSurface

@@ -13,7 +13,7 @@ from agal_toolkit.analysis.paths import Model, NudgedElasticBand, ReactionPath, 
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.potentials.protocol import Potential
-from agal_toolkit.references.molecules import NoMinimum
+from agal_toolkit.references import NoMinimum
 
 from .plane import inverted
 

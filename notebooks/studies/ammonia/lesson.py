@@ -19,7 +19,7 @@ from agal_toolkit.attack import Adversary
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.loop.generation import Generation
-from agal_toolkit.references.molecules import NoMinimum
+from agal_toolkit.references import NoMinimum
 from agal_toolkit.widgets import Atlas
 
 from .. import lessons

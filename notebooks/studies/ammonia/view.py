@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from agal_toolkit import plots
 from agal_toolkit.analysis.paths import NudgedElasticBand, ReactionPath
 from agal_toolkit.loop.generation import Generation
-from agal_toolkit.references.molecules import NoMinimum
+from agal_toolkit.references import NoMinimum
 from agal_toolkit.widgets.generation_views import cached_per_generation
 
 from . import figures

@@ -12,7 +12,7 @@ from agal_toolkit.analysis.paths import NudgedElasticBand, ReactionPath
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.potentials import Differentiable
-from agal_toolkit.references.molecules import NoMinimum
+from agal_toolkit.references import NoMinimum
 from studies.ammonia.inversion import CommitteePaths, inversion_path
 from studies.ammonia.plane import coordinates
 

@@ -16,7 +16,7 @@ from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Labels
 from agal_toolkit.loop.run_directory import RunDirectoryError
 from agal_toolkit.potentials import Differentiable
-from agal_toolkit.references.molecules import NoMinimum
+from agal_toolkit.references import NoMinimum
 from agal_toolkit.training.loss import EpochOrder
 from studies.ammonia import committees as ammonia_committees
 from studies.ammonia import convergence as ammonia_convergence

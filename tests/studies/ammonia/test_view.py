@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from agal_toolkit import Reference, until
 from agal_toolkit.dataset import Dataset
-from agal_toolkit.references.molecules import NoMinimum
+from agal_toolkit.references import NoMinimum
 from agal_toolkit.widgets import Monitor
 from studies.ammonia import study as ammonia
 from studies.ammonia.recipes import KCAL, PRESETS, initial
