@@ -37,9 +37,8 @@ BOTH = "name both, or labels of two theories mix"
 # structures as a person holds them; a string is the name of a file
 Structures: TypeAlias = Geometry | Atoms | str | os.PathLike | Iterable["Structures"]
 CONSTRAINED = (
-    "forces of exactly zero on their fixed atoms, as atoms.get_forces() gives them under FixAtoms,"
-    " and potentials would learn these zeros: store get_forces(apply_constraint=False), or label"
-    " them anew with a Reference"
+    "forces of exactly zero on their fixed atoms, as get_forces() gives them under constraints, and"
+    " potentials learn the zeros: store get_forces(apply_constraint=False), or label them anew"
 )
 QUOTED = "percent-encoded:"  # prefix of the strings of origins that files hold encoded
 # arrays of rMD17 and of sGDML files: numbers, positions, energies, forces
@@ -228,12 +227,7 @@ def constrained(geometry: Geometry, labels: Labels) -> bool:
 
 
 def structures_of(source: Structures) -> list[Geometry]:
-    """Return the structures of a Geometry, an ase.Atoms, a file, or of several of these.
-
-    Raises:
-        TypeError: anything else.
-        ValueError: a file that cannot be read.
-    """
+    """Return the structures of a Geometry, an ase.Atoms, a file, or of several of these."""
     if isinstance(source, (str, os.PathLike)):
         return [as_geometry(atoms) for atoms in read_frames(Path(source))]
     if isinstance(source, (Geometry, Atoms)) or not isinstance(source, Iterable):
@@ -242,11 +236,7 @@ def structures_of(source: Structures) -> list[Geometry]:
 
 
 def structure_of(source: Structures) -> Geometry:
-    """Return the one structure of a Geometry, an ase.Atoms or a file.
-
-    Raises:
-        TypeError, ValueError: as for :func:`structures_of`, or several structures.
-    """
+    """Return the one structure of a Geometry, an ase.Atoms or a file."""
     found = structures_of(source)
     if len(found) != 1:
         raise ValueError(f"{source!r} holds {len(found)} structures: give one, as an ase.Atoms")

@@ -353,10 +353,7 @@ def _checked(index: int, label: Any) -> Labels:
     if isinstance(label, Exception):
         remedy = f"{label}: leave out its structure"
     elif isinstance(label, tuple):
-        remedy = (
-            f"{remedy}; a reference yields (index, labels), which"
-            " [labels for _, labels in sorted(pairs)] puts into order"
-        )
+        remedy = f"{remedy}; of a reference's, reference.labelled(structures) makes a data set"
     elif label is None:
         remedy = f"{remedy}, and no structure without labels"
     raise TypeError(f"label {index} is a {kind}: {remedy}")

@@ -27,7 +27,7 @@ from ..events import Progress, Report, ignore
 from ..geometry import Geometry, Labels
 from ..potentials.ase import CalculatorPotential, PotentialCalculator
 from ..potentials.protocol import Potential, device_of
-from ..references.minima import relax
+from ..references.molecules import relax
 
 Model = Potential | Calculator
 Device = torch.device | str | None

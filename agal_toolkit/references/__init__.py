@@ -6,8 +6,7 @@ from .amoeba import AMOEBA
 from .cache import Cache
 from .calculators import ORCA, XTB, CalculatorLabels, OneCalculator
 from .double_well import DoubleWell, basin
-from .minima import NoMinimum, hessian, optimised
-from .molecules import LabelCalculator, conformer
+from .molecules import LabelCalculator, NoMinimum, conformer, hessian, optimised
 from .outcomes import LabelFailed, NotConverged, Refused
 from .processes import processes
 from .pyscf import DFT

@@ -27,8 +27,50 @@ from numpy.typing import NDArray
 from ..geometry import Geometry, Labels
 from ..potentials.ase import evaluated, lock_of
 from ..settings import name_of, to_settings
-from .molecules import check_electrons, check_molecule
 from .outcomes import INSTALL, OTHER_SPIN, NotConverged
+
+# angstrom; bonded nuclei are never this close, and their basis functions would nearly coincide
+CLOSEST = 0.2
+
+
+def check_molecule(geometry: Geometry, name: str) -> None:
+    """Refuse periodic structures and what :func:`check_electrons` refuses; `name` as there."""
+    if geometry.pbc.any():
+        remedy = "use a reference for crystals and liquids, or pbc=False"
+        raise ValueError(f"{name} labels isolated molecules, not periodic {geometry!r}: {remedy}")
+    check_electrons(geometry, name)
+
+
+def check_electrons(geometry: Geometry, name: str, cores: int = 0) -> None:
+    """Refuse what no electronic structure can be computed for; errors call the method `name`.
+
+    `cores` electrons of the atoms take no part in the method.
+
+    Raises:
+        ValueError: not three-dimensional, nameless particles, an impossible number of electrons or
+            multiplicity, or atoms closer than 0.2 angstrom, periodic images included.
+    """
+    if geometry.dimension != 3 or not geometry.numbers.all():
+        remedy = "give atomic numbers and (n, 3) positions"
+        raise ValueError(f"{name} labels atoms in three dimensions, not {geometry!r}: {remedy}")
+    charge, multiplicity = geometry.charge, geometry.multiplicity
+    electrons, unpaired = int(geometry.numbers.sum()) - cores - charge, multiplicity - 1
+    kind = "valence electrons" if cores else "electrons"
+    if electrons < 1:
+        remedy = "give the charge in elementary charges"
+        raise ValueError(f"{geometry!r} with charge {charge} has no electrons left: {remedy}")
+    if unpaired > electrons or (electrons - unpaired) % 2:
+        possible = 2 if electrons % 2 else 1
+        wrong = f"{electrons} {kind} cannot have multiplicity {multiplicity}, but {possible}"
+        remedy = f"give {geometry!r} another multiplicity or charge"
+        raise ValueError(f"{wrong}, {possible + 2}, ...: {remedy}")
+    distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
+    close = np.argwhere(np.triu(distances < CLOSEST, 1))
+    if len(close):
+        i, j = close[0]
+        wrong = f"atoms {i} and {j} of {geometry!r} are {distances[i, j]:.3g} angstrom apart"
+        remedy = "drop the geometry, with MinDistance before labelling"
+        raise ValueError(f"{wrong}, on top of each other: {remedy}")
 
 
 @dataclass(frozen=True)
@@ -85,28 +127,18 @@ class OneCalculator:
 
     Its class and parameters identify the labels. Charge and multiplicity stand where
     :meth:`Geometry.to_ase` puts them; parameters for them must be those of the structure.
-
-    Attributes:
-        calculator: The calculator.
-        name: Its class.
-        parameters: Its parameters as JSON.
     """
 
     calculator: BaseCalculator = field(compare=False)
-    name: str = field(init=False)
-    parameters: Mapping[str, Any] = field(init=False)
+    name: str = field(init=False)  # of the class
+    parameters: Mapping[str, Any] = field(init=False)  # as JSON
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", name_of(type(self.calculator)))
-        object.__setattr__(self, "parameters", self._told()[0])
+        object.__setattr__(self, "parameters", self.told()[0])
 
-    @property
-    def unknown(self) -> list[str]:
-        """What of its settings cannot be told from its parameters."""
-        return self._told()[1]
-
-    def _told(self) -> tuple[dict[str, Any], list[str]]:
-        """Return the parameters as JSON, and names of those and of arguments that are not there."""
+    def told(self) -> tuple[dict[str, Any], list[str]]:
+        """Return the parameters as JSON, and names of settings that are not among them."""
         parameters = vars(self.calculator).get("parameters") or {}
         arguments = signature(type(self.calculator).__init__).parameters
         told: dict[str, Any] = {}
@@ -122,11 +154,10 @@ class OneCalculator:
         """Return energy and forces, and stress if `geometry` is periodic and there is one.
 
         Raises:
-            ValueError: parameters for charge and multiplicity that are not those of `geometry`, or
-                that a program lacks; parameters that have changed.
+            ValueError: changed parameters, or those of another charge or multiplicity.
             NotConverged, RuntimeError: as for :class:`CalculatorLabels`.
         """
-        calculator, parameters = self.calculator, self._told()[0]
+        calculator, parameters = self.calculator, self.told()[0]
         if parameters != self.parameters:
             changed = f"{parameters} are other parameters than {dict(self.parameters)}"
             raise ValueError(f"{self.name}: {changed}; make a new Reference when you change them")
@@ -134,13 +165,11 @@ class OneCalculator:
         charge = (("charge", "total_charge"), geometry.charge, 0)
         spin = (("mult", "multiplicity"), geometry.multiplicity, 1)
         for names, value, usual in (charge, spin):
-            default = usual if program else value
             given = [parameters[name] for name in names if parameters.get(name) is not None]
-            if (given or [default])[0] != value:
+            if [*given, usual if program else value][0] != value:
+                wrong = f"{self.name} has another {names[0]} than {_state(geometry)}"
                 remedy = "CalculatorLabels(class, settings, charge=..., spin=...) sets it for each"
-                raise ValueError(
-                    f"{self.name} has another {names[0]} than {_state(geometry)}: {remedy}"
-                )
+                raise ValueError(f"{wrong}: {remedy}")
         with lock_of(calculator), TemporaryDirectory(prefix="label-") as folder:
             if program:
                 calculator.directory = Path(folder)

@@ -1,62 +1,32 @@
-"""Molecules for quantum-chemical labels: starting structures and input checks."""
+"""First structures: conformers, minima of any reference, and the curvature there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import (
+    BaseCalculator,
+    Calculator,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from numpy.random import Generator
+from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from ..ase_labels import Structures, structure_of
 from ..geometry import Geometry
 from ..potentials.ase import GeometryCalculator
+from .cache import Cache
 from .outcomes import INSTALL, Label
+from .reference import Reference
 
-# angstrom; bonded nuclei are never this close, and their basis functions would nearly coincide
-CLOSEST = 0.2
-
-
-def check_molecule(geometry: Geometry, name: str) -> None:
-    """Refuse periodic structures and what :func:`check_electrons` refuses; `name` as there."""
-    if geometry.pbc.any():
-        remedy = "use a reference for crystals and liquids, or pbc=False"
-        raise ValueError(f"{name} labels isolated molecules, not periodic {geometry!r}: {remedy}")
-    check_electrons(geometry, name)
-
-
-def check_electrons(geometry: Geometry, name: str, cores: int = 0) -> None:
-    """Refuse what no electronic structure can be computed for; errors call the method `name`.
-
-    `cores` electrons of the atoms take no part in the method.
-
-    Raises:
-        ValueError: not three-dimensional, nameless particles, an impossible number of electrons or
-            multiplicity, or atoms closer than 0.2 angstrom, periodic images included.
-    """
-    if geometry.dimension != 3 or not geometry.numbers.all():
-        remedy = "give atomic numbers and (n, 3) positions"
-        raise ValueError(f"{name} labels atoms in three dimensions, not {geometry!r}: {remedy}")
-    charge, multiplicity = geometry.charge, geometry.multiplicity
-    electrons, unpaired = int(geometry.numbers.sum()) - cores - charge, multiplicity - 1
-    kind = "valence electrons" if cores else "electrons"
-    if electrons < 1:
-        remedy = "give the charge in elementary charges"
-        raise ValueError(f"{geometry!r} with charge {charge} has no electrons left: {remedy}")
-    if unpaired > electrons or (electrons - unpaired) % 2:
-        possible = 2 if electrons % 2 else 1
-        wrong = f"{electrons} {kind} cannot have multiplicity {multiplicity}, but {possible}"
-        remedy = f"give {geometry!r} another multiplicity or charge"
-        raise ValueError(f"{wrong}, {possible + 2}, ...: {remedy}")
-    distances = geometry.to_ase().get_all_distances(mic=bool(geometry.pbc.any()))
-    close = np.argwhere(np.triu(distances < CLOSEST, 1))
-    if len(close):
-        i, j = close[0]
-        wrong = f"atoms {i} and {j} of {geometry!r} are {distances[i, j]:.3g} angstrom apart"
-        remedy = "drop the geometry, with MinDistance before labelling"
-        raise ValueError(f"{wrong}, on top of each other: {remedy}")
+if TYPE_CHECKING:
+    from ase.optimize.optimize import Optimizer
 
 
 class LabelCalculator(GeometryCalculator):
@@ -79,6 +49,88 @@ class LabelCalculator(GeometryCalculator):
         if labels.forces is None:
             raise PropertyNotImplementedError(f"{self.function!r} gives energies only, no forces")
         self._store(labels.energy, labels.forces, labels.stress)
+
+
+class NoMinimum(RuntimeError):
+    """The relaxation of a structure did not converge; `geometry` is the last step of it."""
+
+    def __init__(self, message: str, geometry: Geometry | None = None) -> None:
+        super().__init__(message)
+        self.geometry = geometry
+
+
+def relax(
+    calculator: Calculator, start: Geometry, optimiser: type[Optimizer], fmax: float, steps: int
+) -> Geometry:
+    """Return `start` relaxed at a fixed cell to forces of at most `fmax`.
+
+    Raises:
+        NoMinimum: larger forces are left after `steps`.
+    """
+    atoms = start.to_ase()
+    atoms.calc = calculator
+    converged = optimiser(atoms, logfile=None).run(fmax=fmax, steps=steps)
+    end = start.moved(atoms.positions[:, : start.dimension])
+    if converged:
+        return end
+    left = np.linalg.norm(atoms.get_forces(), axis=1).max()
+    wrong = f"after {steps} steps {start!r} has a force of {left:.3g} eV/angstrom"
+    remedy = "go on from the error's .geometry, or check whether the structure falls apart"
+    raise NoMinimum(f"{wrong}, expected {fmax}: {remedy}", end)
+
+
+def optimised(
+    label: Label | Reference | BaseCalculator,
+    structure: Structures,
+    fmax: float = 1e-3,
+    steps: int = 500,
+) -> Geometry:
+    """Return a structure (Geometry, ase.Atoms or a file) relaxed by ASE's BFGS at a fixed cell.
+
+    No force on a movable atom exceeds `fmax`, eV/angstrom; its default is tight enough for a
+    Hessian.
+
+    Raises:
+        NoMinimum: larger forces are left after `steps`; another call goes on from its `geometry`.
+        RuntimeError: there are no labels for a step.
+    """
+    from ase.optimize import BFGS
+
+    reference = label if isinstance(label, Reference) else Reference(label, settings={})
+    calculator = LabelCalculator(lambda step: reference.labelled(step).labels[0])
+    end = relax(calculator, structure_of(structure), BFGS, fmax, steps)
+    return end.moved(end.positions, by="optimised")
+
+
+def hessian(
+    reference: Reference,
+    structure: Structures,
+    step: float = 0.01,
+    cache: Cache | str | Path | None = None,
+) -> NDArray:
+    """Return (n d, n d) second derivatives of the energy, eV/angstrom^2, zero for fixed particles.
+
+    They are central differences of forces over `step`, angstrom: two labels for each coordinate of
+    a movable particle, which the reference's executor computes.
+
+    Raises:
+        ValueError: displaced structures without forces, or differences that are not symmetric.
+    """
+    geometry = structure_of(structure)
+    moving = np.flatnonzero(geometry.movable.repeat(geometry.dimension))
+    shifts = step * np.eye(geometry.positions.size)[moving].reshape(-1, *geometry.positions.shape)
+    ends = [geometry.moved(geometry.positions + x) for shift in shifts for x in (shift, -shift)]
+    forces = np.array(reference.labelled(ends, cache).forces)
+    if len(forces) < len(ends) or np.isnan(forces).any():
+        raise ValueError(f"a Hessian needs forces of all {len(ends)} displaced structures")
+    slopes = forces.reshape(len(ends), -1)[:, moving]
+    block = (slopes[1::2] - slopes[::2]) / (2 * step)
+    if (asymmetry := np.abs(block - block.T).max()) > 0.05 * np.abs(block).max():
+        wrong = f"second derivatives differ by {asymmetry:.3g} eV/angstrom^2 from their transposes"
+        raise ValueError(f"{wrong}: converge the forces tighter, or take a larger step")
+    full = np.zeros((geometry.positions.size,) * 2)
+    full[np.ix_(moving, moving)] = (block + block.T) / 2
+    return full
 
 
 def conformer(smiles: str, seed: int = 0) -> Geometry:

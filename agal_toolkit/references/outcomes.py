@@ -97,13 +97,6 @@ def outcome(reply: Reply) -> Outcome:
     return reply if isinstance(reply, LabelFailed) else Labels(**reply)
 
 
-def successful(outcome: Outcome | Refused) -> Labels:
-    """Return the labels of an outcome; raise it if it is a failure."""
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
 def here(label: Label, geometries: Sequence[Geometry]) -> Outcomes:
     """Yield (index, outcome) for one geometry after the other, computed in this thread."""
     for index, geometry in enumerate(geometries):

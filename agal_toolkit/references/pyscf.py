@@ -18,7 +18,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from ..geometry import Geometry, Labels
-from .molecules import check_molecule
+from .calculators import check_molecule
 from .outcomes import INSTALL, OTHER_SPIN, NotConverged
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from ..settings import is_frozen, name_of, parameters, settings_digest, to_setti
 from .cache import Cache
 from .calculators import OneCalculator
 from .executors import through
-from .outcomes import Label, LabelFailed, Outcome, Outcomes, Refused, here
+from .outcomes import LabelFailed, Outcome, Outcomes, Refused, here
 from .processes import Processes, processes
 
 Compute = Callable[[Sequence[Geometry]], Outcomes]
@@ -60,7 +60,7 @@ class Reference:
             a timeout with a ProcessPoolExecutor, which reports queued tasks as running.
     """
 
-    label: Label | BaseCalculator
+    label: Any
     settings: Mapping[str, Any] | None = None
     executor: Executor | Processes | None = None
     timeout: float | None = None
@@ -82,8 +82,9 @@ class Reference:
         if self.settings is None and not is_frozen(self.label):
             remedy = "give settings={'code': ..., 'version': ...}, or make it a frozen dataclass"
             raise ValueError(f"a label function needs settings that identify its labels: {remedy}")
-        if self.settings is None and isinstance(self.label, OneCalculator) and self.label.unknown:
-            wrong = f"{self.label.name} does not tell {', '.join(self.label.unknown)} as parameters"
+        one = self.label if isinstance(self.label, OneCalculator) else None
+        if self.settings is None and one is not None and one.told()[1]:
+            wrong = f"{one.name} does not tell {', '.join(one.told()[1])} as parameters"
             remedy = "give settings={'version': ...}, a text that changes with its labels"
             raise ValueError(f"{wrong}: {remedy} (model, file, method)")
         if self.timeout is not None and not self.timeout > 0:
@@ -98,22 +99,17 @@ class Reference:
             raise ValueError(f"a ProcessPoolExecutor cannot stop a label: {remedy}")
         self._settings()
 
-    @property
-    def _function(self) -> Label:
-        assert not isinstance(self.label, BaseCalculator)  # wrapped from the beginning
-        return self.label
-
     def _settings(self) -> dict[str, Any]:
         fields = parameters(self.label, "label") if is_frozen(self.label) else {}
         if both := fields.keys() & (self.settings or {}).keys():
-            wrong = f"settings has {sorted(both)}, which {name_of(self._function)} has, too"
+            wrong = f"settings has {sorted(both)}, which {name_of(self.label)} has, too"
             raise ValueError(f"{wrong}: give settings={{'version': ...}} or another name")
         return fields | to_settings(self.settings or {})
 
     @property
     def description(self) -> dict[str, Any]:
         """The label function's name and settings as JSON; ValueError if it is a lambda."""
-        return {"label": name_of(self._function), "settings": self._settings()}
+        return {"label": name_of(self.label), "settings": self._settings()}
 
     @property
     def settings_digest(self) -> str:
@@ -183,17 +179,15 @@ class Reference:
         digests = [geometry.digest() for geometry in geometries]
         missing = [i for i, digest in enumerate(digests) if digest not in self._known]
         for position, outcome in self([geometries[i] for i in missing], cache, report):
-            index = missing[position]
             if isinstance(outcome, Labels):
-                self._known[digests[index]] = outcome
+                self._known[digests[missing[position]]] = outcome
             else:
-                failures.setdefault(str(outcome), []).append(index)
+                failures.setdefault(str(outcome), []).append(missing[position])
         kept = [i for i, digest in enumerate(digests) if digest in self._known]
         if failures:
-            reasons = [f"structures {sorted(i)}: {why}" for why, i in failures.items()]
-            more = [f"and {len(reasons) - 5} more reasons"] * (len(reasons) > 5)
             wrong = f"{len(digests) - len(kept)} of {len(digests)} structures have no labels"
-            text = "\n  ".join([wrong, *reasons[:5], *more])
+            reasons = [f"structures {sorted(i)}: {why}" for why, i in failures.items()]
+            text = "\n  ".join([wrong, *reasons[:5], *["..."] * (len(reasons) > 5)])
             if not kept:
                 raise RuntimeError(text)
             warnings.warn(text, stacklevel=2)
@@ -264,13 +258,12 @@ class Reference:
 
     @contextmanager
     def _compute(self) -> Iterator[Compute]:
-        label = self._function
         if isinstance(self.executor, Processes):
-            yield partial(self.executor.run, label, timeout=self.timeout)
+            yield partial(self.executor.run, self.label, timeout=self.timeout)
         elif self.executor is not None:
-            yield partial(through, self.executor, label, timeout=self.timeout)
+            yield partial(through, self.executor, self.label, timeout=self.timeout)
         elif self.timeout is not None:
             with processes(1) as pool:
-                yield partial(pool.run, label, timeout=self.timeout)
+                yield partial(pool.run, self.label, timeout=self.timeout)
         else:
-            yield partial(here, label)
+            yield partial(here, self.label)

@@ -16,7 +16,6 @@ from label_functions import Spring, squared
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.references import (
     DoubleWell,
-    LabelFailed,
     NoMinimum,
     Reference,
     hessian,
@@ -54,7 +53,7 @@ def test_too_few_steps_are_said():
         RuntimeError,
         match=(
             r"after 1 steps Geometry\(1 x, 2d\) has a force of .* eV/angstrom, expected 1e-06:"
-            r" go on from the error.s .geometry, allow more steps"
+            r" go on from the error.s .geometry"
         ),
     ):
         optimised(DoubleWell(), points([[0.9, 0.4]])[0], fmax=1e-6, steps=1)
@@ -76,13 +75,13 @@ def test_references_relax_structures_of_any_kind(tmp_path):
     atoms = molecule("H2O")
     write(tmp_path / "water.xyz", atoms)
     reference = Reference(EMT())
-    relaxed = [optimised(reference, x) for x in (atoms, str(tmp_path / "water.xyz"))]
+    relaxed = [optimised(EMT(), atoms), optimised(reference, str(tmp_path / "water.xyz"))]
     assert np.abs(reference.labelled(relaxed[0]).forces[0]).max() < 1e-3
     np.testing.assert_allclose(relaxed[0].positions, relaxed[1].positions, atol=1e-3)
     write(tmp_path / "two.xyz", [atoms, atoms])
     with pytest.raises(ValueError, match=r"two.xyz' holds 2 structures: give one"):
         optimised(reference, str(tmp_path / "two.xyz"))
-    with pytest.raises(LabelFailed, match="Xe"):
+    with pytest.raises(RuntimeError, match=r"have no labels\n.*Xe"):
         optimised(reference, Geometry(positions=np.eye(3)[:2] * 3, numbers=[54, 54]))
 
 
@@ -121,6 +120,6 @@ def test_what_has_no_hessian():
     with pytest.raises(ValueError, match=r"differ by 2 eV/angstrom\^2 from their transposes"):
         hessian(Reference(turning, {"code": "a curl"}), point)
     energies = Reference(lambda g: Labels(energy=0.0, forces=None), {"code": "energies"})
-    with pytest.raises(ValueError, match="energies only"):
+    with pytest.raises(ValueError, match="a Hessian needs forces of all 4"):
         hessian(energies, point)
     np.testing.assert_allclose(hessian(Reference(squared, {"code": "r^2/2"}), point), np.eye(2))

@@ -16,7 +16,7 @@ from agal_toolkit.batch import Batch
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.potentials import CalculatorPotential
 from agal_toolkit.references import DoubleWell, LabelCalculator, conformer
-from agal_toolkit.references.molecules import check_molecule
+from agal_toolkit.references.calculators import check_molecule
 
 INSTALL = r"pip install 'agal_toolkit\[references\]'"
 
