@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import (
-    BaseCalculator,
-    Calculator,
-    PropertyNotImplementedError,
-    all_changes,
-)
+from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from numpy.random import Generator
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
@@ -80,7 +75,7 @@ def relax(
 
 
 def optimised(
-    label: Label | Reference | BaseCalculator,
+    label: Label | Reference | Calculator,
     structure: Structures,
     fmax: float = 1e-3,
     steps: int = 500,
