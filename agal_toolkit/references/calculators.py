@@ -125,13 +125,13 @@ _NO_SETTINGS |= {"directory", "command", "profile", "txt", "logfile"}
 class OneCalculator:
     """Labels from an ASE calculator itself, for one structure after the other.
 
-    Its class and parameters identify the labels. Charge and multiplicity stand where
+    The name of its class and its parameters identify the labels. Charge and multiplicity stand where
     :meth:`Geometry.to_ase` puts them; parameters for them must be those of the structure.
     """
 
     calculator: BaseCalculator = field(compare=False)
-    name: str = field(init=False)  # of the class
-    parameters: Mapping[str, Any] = field(init=False)  # as JSON
+    name: str = field(init=False)
+    parameters: Mapping[str, Any] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", name_of(type(self.calculator)))
