@@ -125,7 +125,7 @@ _NO_SETTINGS |= {"directory", "command", "profile", "txt", "logfile"}
 class OneCalculator:
     """Labels from an ASE calculator itself, for one structure after the other.
 
-    The name of its class and its parameters identify the labels. Charge and multiplicity stand where
+    The name of its class and its parameters identify labels. Charge and multiplicity stand where
     :meth:`Geometry.to_ase` puts them; parameters for them must be those of the structure.
     """
 
