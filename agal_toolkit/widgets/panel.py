@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from .background import IDLE, STOPPED, Background
 from .picture import Coalesced, Picture, Size, bundle, draw_or_explain, error_html
 
-# ipywidgets gives handles of sliders and buttons of Play no accessible names, so the page copies the
-# slider's description and the name of the button's icon.
+# ipywidgets gives handles of sliders and buttons of Play no accessible names, so the page copies
+# the slider's description and the name of the button's icon.
 _NAME_SLIDERS = """<img hidden src="data:," onerror="
 const image = this, name = () => {
     const panel = image.closest('.agal-panel');
