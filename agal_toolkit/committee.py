@@ -175,6 +175,21 @@ class Committee:
         """Return the errors of the mean on labelled structures, a table when printed."""
         return Errors.of(self.predict(list(test)), test)
 
+    def force_errors(self, data: Dataset) -> tuple[float, float, float]:
+        """Return the error of the mean's forces, what the calibration promises, and the forces.
+
+        Root mean squares over the components of all forces of `data`, eV/angstrom. They are NaN
+        without forces, the promise also without a calibration.
+        """
+        data = data[[label.forces is not None for label in data.labels]]
+        if not len(data):
+            return np.nan, np.nan, np.nan
+        prediction, forces = self.predict(data.geometries), np.concatenate(data.forces)
+        errors, laws = prediction.forces.mean(0).numpy() - forces, self.calibration
+        promise = np.nan if laws is None else laws.forces(component_variance(prediction)).mean()
+        found, force = (float(np.mean(values**2)) ** 0.5 for values in (errors, forces))
+        return found, float(promise) ** 0.5, force
+
     def digest(self) -> str:
         """Return 16 hexadecimal digits for these members and their calibration.
 

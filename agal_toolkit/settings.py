@@ -24,6 +24,7 @@ from importlib import import_module
 from importlib.metadata import version
 from inspect import signature
 from pathlib import Path, PurePath
+from textwrap import indent
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any
 
@@ -40,6 +41,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "agal_toolkit.Attack": {"accept": ["did not move"]},
     "agal_toolkit.Ball": {"strain": None},
     "agal_toolkit.Deduplicate": {"known": False},
+    "agal_toolkit.Recipe": {"reserve": 0.0, "errors_of": "members"},
     "agal_toolkit.TorchTrainer": {"equal_batches": False, "must_learn": False, "warm": None},
 }
 
@@ -197,6 +199,36 @@ def parameters(value: Any, where: str = "settings") -> dict[str, Any]:
     return _without_old(name_of(type(value)), plain)
 
 
+def to_code(value: Any, width: int = 88) -> str:
+    """Return Python code that makes `value` again, with ``import agal_toolkit as agal``.
+
+    Frozen dataclasses show all their fields. Partials need ``from functools import partial``.
+    """
+    if isinstance(value, (np.ndarray, np.generic)):
+        return to_code(value.tolist(), width)
+    if isinstance(value, (type, FunctionType, BuiltinFunctionType)):
+        return name_of(value).replace("agal_toolkit.", "agal.").removeprefix("builtins.")
+    if isinstance(value, partial):
+        items = [("", part) for part in (value.func, *value.args)]
+        items += [(f"{key}=", item) for key, item in value.keywords.items()]
+        opening, closing = "partial(", ")"
+    elif is_frozen(value):
+        items = [(f"{f.name}=", getattr(value, f.name)) for f in fields(value) if f.init]
+        opening, closing = f"{to_code(type(value))}(", ")"
+    elif isinstance(value, Mapping):
+        items, opening, closing = [(f"{k!r}: ", item) for k, item in value.items()], "{", "}"
+    elif isinstance(value, (list, tuple)):
+        items = [("", item) for item in value]
+        opening, closing = ("[", "]") if isinstance(value, list) else ("(", ")")
+    else:
+        return f"float('{value}')" if value in (math.inf, -math.inf) else repr(value)
+    parts = [key + to_code(item, width - 4) for key, item in items]
+    line = ", ".join(parts) + "," * (opening == "(" and len(parts) == 1)
+    if "\n" not in line and len(opening + line + closing) <= width:
+        return opening + line + closing
+    return "\n".join([opening, *(indent(part, "    ") + "," for part in parts), closing])
+
+
 def _floats(item: Any) -> Any:
     """Return JSON with floats for whole numbers, so that 300 and 300.0 are one setting."""
     if isinstance(item, list):
@@ -221,6 +253,22 @@ def table(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     pairs = (zip(row, widths, strict=True) for row in rows)
     return "\n".join("  ".join(cell.rjust(width) for cell, width in row) for row in pairs)
+
+
+def differences(stored: Any, given: Any, where: str = "") -> list[str]:
+    """Return one line for each place where two JSON values differ."""
+    if isinstance(stored, Mapping) and isinstance(given, Mapping):
+        keys = sorted(set(stored) | set(given))
+        pairs = [(stored.get(key, "nothing"), given.get(key, "nothing")) for key in keys]
+        places = [f"{where}.{key}" if where else key for key in keys]
+    elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
+        pairs = list(zip(stored, given, strict=True))
+        places = [f"{where}[{i}]" for i in range(len(pairs))]
+    else:
+        same = stored == given
+        return [] if same else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
+    items = zip(pairs, places, strict=True)
+    return [line for (a, b), place in items for line in differences(a, b, place)]
 
 
 def machine() -> dict[str, Any]:

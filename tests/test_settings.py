@@ -25,6 +25,7 @@ from agal_toolkit.settings import (
     name_of,
     parameters,
     settings_digest,
+    to_code,
     to_settings,
 )
 
@@ -255,3 +256,15 @@ def test_functions_are_not_called_and_other_versions_are_noticed():
         from_settings(settings)
     with pytest.raises(TypeError, match="momentum"):
         from_settings(to_settings(agal_toolkit.Adam(0.1, 3)) | {"momentum": 3})
+
+
+def test_code_makes_the_same_object_again():
+    names = {"agal": agal_toolkit, "partial": partial, "pathlib": sys.modules["pathlib"]}
+    trainer = agal_toolkit.TorchTrainer(network=partial(MLP, 2, width=8), epochs=3)
+    attack = Attack(BoltzmannVariance(5.0), bound=agal_toolkit.Ball(0.5, math.inf))
+    copies = agal_toolkit.Copies(agal_toolkit.points([[1.0, -0.5]])[0], 2)
+    for value in (trainer, attack, copies, (1,), [], {"a": np.float64(2.5), "b": Path}):
+        code = to_code(value)
+        assert to_settings(eval(code, names)) == to_settings(value)
+        assert max(map(len, code.splitlines())) <= 88
+    assert to_code(Adam(0.1, 5)).startswith("agal.Adam(learning_rate=0.1, steps=5, betas=(0.9, ")

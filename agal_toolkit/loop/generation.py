@@ -129,14 +129,21 @@ class Generation(Proposal):
         """The data of the next generation."""
         return self.dataset + self.labelled
 
+    @cached_property
+    def found(self) -> tuple[float, float, float]:
+        """:meth:`Committee.force_errors` on the new labels, before they are learned."""
+        return self.committee.force_errors(self.labelled)
+
     def __repr__(self) -> str:
         kinds = Counter(verdict.partition(" (")[0] for verdict in self.verdicts)
-        verdicts = [f"{count} {kind}" for kind, count in kinds.items()]
-        metrics = [f"{name} {value:.4g}" for name, value in self.metrics.items()]
-        return (
-            f"Generation {self.index + 1}: {len(self.dataset)} structures,"
-            f" {len(self.candidates)} candidates, {len(self.labelled)} labelled,"
-            f" {len(self.failures)} failed\n"
-            f"  verdicts  {', '.join(verdicts)}\n"
-            f"  metrics   {', '.join(metrics) or 'none'}"
-        )
+        counts = [f"{count} {kind}" for kind, count in kinds.items()]
+        head = f"Generation {self.index + 1}: {len(self.dataset)} structures,"
+        head += f" {len(self.candidates)} candidates ({', '.join(counts)}),"
+        head += f" {len(self.labelled)} labelled, {len(self.failures)} failed"
+        error, promise, force = self.found
+        promised = f" ({promise:.3g} promised)" if promise == promise else ""
+        found = f"force error there {error:.3g} of {force:.3g} eV/Å{promised}"
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
+        spent = f"{sum(self.seconds.values()):.0f} s" if self.seconds else "read from disk"
+        parts = head, found * (error == error), metrics and f"test {metrics}", spent
+        return "; ".join(part for part in parts if part)

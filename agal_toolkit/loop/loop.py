@@ -20,7 +20,7 @@ from ase import Atoms
 
 from ..committee import Committee
 from ..dataset import CALIBRATION, TRAIN, Dataset
-from ..events import Finished, Note, Report, ignore
+from ..events import Finished, Note, Report, ignore, text
 from ..files import absolute
 from ..geometry import Geometry, Labels
 from ..references.reference import Reference
@@ -32,12 +32,13 @@ from .matching import for_each, in_order
 from .packing import LabelsAndFailures
 from .recipe import Recipe as Recipe
 from .recipe import Schedule as Schedule
-from .roles import check_calibration, roles_of
+from .roles import check_calibration, reserved, roles_of
 from .run_directory import RunDirectory
 from .stages import Stages, candidates_of, select, trained, with_outcomes
 from .stopping import Generations
 
 Metric = Callable[[Committee, Dataset], float]
+USUAL = ("forces", "energy per atom")  # errors that are measured without metrics
 Answers = Callable[[], Iterable[tuple[int, Labels | Exception | None]]]
 
 
@@ -49,7 +50,7 @@ class Loop:
         recipe: of all generations; or a callable that gives it for each, as :class:`Schedule`.
         reference: labels the chosen structures.
         test: data that are only reported on, fixed before generation 0.
-        metrics: name -> (committee, test data) -> number.
+        metrics: name -> (committee, test data) -> number; without any, RMS errors.
         seed: of all random numbers.
     """
 
@@ -85,7 +86,7 @@ class Loop:
         self,
         dataset: Dataset | None,
         directory: str | Path | None = None,
-        report: Report = ignore,
+        report: Report = text,
         committee: Committee | None = None,
     ) -> Iterator[Generation]:
         """Yield generation after generation without end; finished stages in `directory` are read.
@@ -104,8 +105,8 @@ class Loop:
             RunDirectoryError: a directory of other settings, not writable, in use, or damaged.
             TrainingFailed: a loss that is not finite.
         """
-        generations = self._generations(dataset, _directory(directory), report, committee)
-        return Generations(generations, report)
+        kept = _directory(directory)
+        return Generations(self._generations(dataset, kept, report, committee), report, kept.folder)
 
     def _generations(
         self,
@@ -129,7 +130,7 @@ class Loop:
         dataset: Dataset | None,
         directory: str | Path | None = None,
         after: Generation | None = None,
-        report: Report = ignore,
+        report: Report = text,
         committee: Committee | None = None,
     ) -> Proposal:
         """Return the next structures to label; a person or a queue answers with :meth:`tell`.
@@ -156,7 +157,7 @@ class Loop:
         proposal: Proposal,
         answers: Dataset | Sequence[Labels | Exception | Atoms | None],
         directory: str | Path | None = None,
-        report: Report = ignore,
+        report: Report = text,
         tolerance: float = 1e-3,
     ) -> Generation:
         """Return the generation that a proposal becomes with answers to its geometries.
@@ -201,6 +202,18 @@ class Loop:
             merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(given)]
             run = Stages(run_directory, proposal.index, self.seed, report)
             return self._complete(proposal, run, lambda: merged)
+
+    def add(self, data: Dataset, directory: str | Path) -> int:
+        """Add structures of your own, labelled as by the reference, to the data of a run.
+
+        They join in the first generation that has not begun; return its index.
+        """
+        if not len(data):
+            raise ValueError("there is nothing to add: give a Dataset that is not empty")
+        run_directory = _directory(directory)
+        self._check(run_directory)
+        with run_directory.locked():
+            return run_directory.add(data)
 
     def retry(self, directory: str | Path) -> int:
         """Prepare failed labels of the last generation to be computed again; return their number.
@@ -277,11 +290,12 @@ class Loop:
         if not len(dataset) and given is None:
             remedy = "a loop needs labelled structures, or a committee to start from"
             raise ValueError(f"the data set is empty: {remedy}")
-        check_calibration(self.recipe_of(0), dataset, given)
+        start = reserved(recipe := self.recipe_of(0), dataset, self.seed)
+        check_calibration(recipe, start, given)
         if run_directory.folder is not None:
-            run_directory.open(self.settings(dataset, given), machine(), report)
-            run_directory.keep(dataset, given)
-        return dataset
+            run_directory.open(self.settings(start, given), machine(), report)
+            run_directory.keep(start, given)
+        return start
 
     def _check(self, run_directory: RunDirectory) -> None:
         """Raise RunDirectoryError unless the directory is of a run with this loop's settings."""
@@ -318,6 +332,7 @@ class Loop:
         Members may go on from those of the `last` generation.
         """
         recipe = self.recipe_of(run.generation)
+        dataset = dataset + run.directory.added(run.generation)
         committee, learned, weights = trained(recipe, dataset, run, last)
         rng, scratch = run.rng("seeds"), run.scratch("seeds")
         sample = partial(recipe.sampler, committee, learned, rng, run.numbered, scratch)
@@ -356,7 +371,9 @@ class Loop:
 
     def _measured(self, committee: Committee) -> dict[str, float]:
         test = self.test or Dataset()  # there are no metrics without
-        return {name: float(metric(committee, test)) for name, metric in self.metrics.items()}
+        errors = committee.errors(test).items() if test and not self.metrics else ()
+        usual = {f"{name} ({e.unit})": e.rmse for name, e in errors if name in USUAL}
+        return usual | {name: float(f(committee, test)) for name, f in self.metrics.items()}
 
     def _labelled(self, proposal: Proposal, run: Stages, answers: Answers) -> LabelsAndFailures:
         geometries = proposal.geometries

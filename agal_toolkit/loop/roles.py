@@ -15,6 +15,8 @@ from ..events import Note, Report
 from ..geometry import Geometry
 from .recipe import Recipe
 
+RESERVE = 7  # names the stream of random numbers, after those of the stages
+
 
 def roles_of(geometries: Sequence[Geometry], aside: NDArray, dataset: Dataset) -> list[str]:
     """Return the roles of new structures: "calibration" where `aside` (n,), if it is no copy.
@@ -29,6 +31,12 @@ def roles_of(geometries: Sequence[Geometry], aside: NDArray, dataset: Dataset) -
         known.append(geometry)
         roles.append(role)
     return roles[len(dataset) :]
+
+
+def reserved(recipe: Recipe, dataset: Dataset, seed: int) -> Dataset:
+    """Return the initial data; a share `recipe.reserve` of it calibrates if nothing of it does."""
+    count = 0 if CALIBRATION in dataset.roles else round(recipe.reserve * len(dataset))
+    return dataset.reserving(count, np.random.default_rng([seed, 0, RESERVE]))
 
 
 def check_calibration(recipe: Recipe, dataset: Dataset, given: Committee | None = None) -> None:

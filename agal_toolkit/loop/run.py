@@ -102,13 +102,18 @@ class Run:
 
     @property
     def data(self) -> Dataset:
-        """All labelled structures."""
-        return sum(self.labelled, self.start)
+        """All labelled structures, those that were added to the next generation, too."""
+        pairs = enumerate([*self.labelled, Dataset()])
+        return sum((self._added(index) + labelled for index, labelled in pairs), self.start)
+
+    def _added(self, index: int) -> Dataset:
+        return RunDirectory(self.directory).added(index)
 
     @property
     def curves(self) -> dict[str, NDArray]:
         """Each metric (G,), and "labels": how many structures each committee was given."""
         counts = [len(self.start), *map(len, self.labelled)][: len(self.metrics)]
+        counts = [count + len(self._added(index)) for index, count in enumerate(counts)]
         names = dict.fromkeys(name for metrics in self.metrics for name in metrics)
         columns = {name: np.array([m.get(name, np.nan) for m in self.metrics]) for name in names}
         return {"labels": np.cumsum(counts), **columns}
@@ -152,7 +157,7 @@ class Run:
         if RunDirectory(self.directory).has_labels(index):
             wrong = f"generation {index + 1} of {self.directory} has labels, but is not complete"
             raise RunDirectoryError(f"{wrong}: run its loop until it is, and open it again")
-        while index and not len(self.labelled[index - 1]):
+        while index and not len(self.labelled[index - 1]) and not len(self._added(index)):
             index -= 1  # its committee was trained on the same data
         recipe = self.recipe if isinstance(self.recipe, Recipe) else self.recipe(index)
         last, stages = self.generations[index - 1] if index else None, self._stages(index, report)

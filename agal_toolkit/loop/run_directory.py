@@ -15,7 +15,8 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -36,6 +37,7 @@ from ..files import (
 )
 from ..potentials.members import Stacked
 from ..references.cache import Cache
+from ..settings import differences
 from ..training.trainer import Trainer
 from ..uncertainty.calibration import Calibration
 from .lock import LOCK, RunDirectoryError, locked
@@ -48,6 +50,7 @@ from .packing import (
     unpack_geometries,
     unpack_labels,
 )
+from .recipe import recipe_at
 
 T = TypeVar("T")
 FORMAT = 3  # of run directories; 2 had no digests, 1 named classes with their modules
@@ -119,22 +122,6 @@ METRICS = as_json()
 # -- the directory
 
 
-def differences(stored: Any, given: Any, where: str = "") -> list[str]:
-    """Return one line for each place where two JSON values differ."""
-    if isinstance(stored, Mapping) and isinstance(given, Mapping):
-        keys = sorted(set(stored) | set(given))
-        pairs = [(stored.get(key, "nothing"), given.get(key, "nothing")) for key in keys]
-        places = [f"{where}.{key}" if where else key for key in keys]
-    elif isinstance(stored, list) and isinstance(given, list) and len(stored) == len(given):
-        pairs = list(zip(stored, given, strict=True))
-        places = [f"{where}[{i}]" for i in range(len(pairs))]
-    else:
-        same = stored == given
-        return [] if same else [f"{where}: {json.dumps(stored)} there, {json.dumps(given)} here"]
-    items = zip(pairs, places, strict=True)
-    return [line for (a, b), place in items for line in differences(a, b, place)]
-
-
 @dataclass(frozen=True)
 class RunDirectory:
     """A run directory; with ``folder=None`` everything is computed and nothing kept."""
@@ -169,6 +156,7 @@ class RunDirectory:
                 content = {"format": FORMAT, "settings": settings, "about": machine}
                 _write(file, lambda part: write_json(part, content))
             self.check({"committee": "nothing"} | dict(settings))
+            self._go_on(settings, report)
             with reading(file, "give another directory", RunDirectoryError):
                 there = read_json(file)["about"].get("versions", {})
             now = {name: machine.get("versions", {}).get(name, "nothing") for name in there}
@@ -210,11 +198,54 @@ class RunDirectory:
     def check(self, settings: Mapping[str, Any]) -> None:
         """Raise RunDirectoryError unless this is the directory of a run with these `settings`."""
         made_with, given = self.settings(), json.loads(json.dumps(settings))
-        lines = differences({key: made_with.get(key, "nothing") for key in given}, given)
-        if lines:
-            remedy = "give another directory, or the old settings"
+        there, begun = {key: made_with.get(key, "nothing") for key in given}, self.begun
+        old, new = there.pop("recipe", None), given.pop("recipe", None)
+        lines, remedy = differences(there, given), "give another directory, or the old settings"
+        places = range(begun if new is not None else 0)
+        changed = [differences(recipe_at(old, g), recipe_at(new, g), "recipe") for g in places]
+        if any(changed):
+            remedy += f"; for another recipe from generation {begun + 1} on give Schedule"
+            remedy += f"({{0: the old recipe, {begun}: the new one}})"
+        if lines := [*lines, *next(filter(None, changed), [])]:
             listed = "\n  ".join([f"made with other settings; {remedy}:", *lines])
             raise RunDirectoryError(f"{self.folder} was {listed}")
+
+    def _go_on(self, settings: Mapping[str, Any], report: Report) -> None:
+        """Tell where a run goes on, and record a recipe that changes there."""
+        assert self.folder is not None
+        if begun := self.begun:
+            next_one = begun + self.has(begun - 1, "metrics", METRICS)
+            report(Note(begun - 1, f"continuing {self.folder} at generation {next_one}"))
+        file, given = self.folder / "run.json", json.loads(json.dumps(settings)).get("recipe")
+        if self.settings().get("recipe") != given:
+            content = read_json(file)
+            earlier = {k: old for k, old in content.get("changes", {}).items() if int(k) < begun}
+            content["changes"] = {**earlier, str(begun): given}
+            _write(file, lambda part: write_json(part, content))
+
+    @property
+    def begun(self) -> int:
+        """Number of generations of which something was computed."""
+        paths = map(self.path, count())
+        return next(index for index, path in enumerate(paths) if path is None or not path.exists())
+
+    def add(self, data: Dataset) -> int:
+        """Keep structures for the first generation that has not begun, and return its index."""
+        index = self.begun
+        moved = [replace(g, origin={**g.origin, "generation": index}) for g in data]
+        pair = self.added(index) + Dataset(moved, data.labels, data.roles), {}
+        _write(self._added(index), lambda part: LABELS.write(part, pair, {"index": index}))
+        return index
+
+    def added(self, generation: int) -> Dataset:
+        """Return the structures that a person added to the data of a generation."""
+        if self.folder is None or not self._added(generation).exists():
+            return Dataset()
+        return read(self._added(generation), LABELS, {"index": generation})[0]
+
+    def _added(self, generation: int) -> Path:
+        assert self.folder is not None
+        return self.folder / f"added_{generation:03d}.npz"
 
     def _is_empty(self) -> bool:
         """Whether there is nothing but what an unfinished start left."""
@@ -230,8 +261,8 @@ class RunDirectory:
         except OSError:
             return False
 
-    def settings(self) -> dict[str, Any]:
-        """Return the settings in ``run.json``; RunDirectoryError if there is no such file."""
+    def settings(self, generation: int | None = None) -> dict[str, Any]:
+        """Return the settings in ``run.json`` with the last recipe, or a generation's."""
         assert self.folder is not None
         file = self.folder / "run.json"
         if not file.exists():
@@ -243,6 +274,9 @@ class RunDirectory:
             stored_format = json.loads(file.read_text()).get("format", 1)
             content = read_json(file) if stored_format == FORMAT else {}
             settings = dict(content.get("settings", {}))
+            for first, recipe in content.get("changes", {}).items():  # in their order
+                if generation is None or int(first) <= generation:
+                    settings["recipe"] = recipe
         if stored_format != FORMAT:
             found = f"has format {stored_format!r}, this version reads format {FORMAT}"
             wrong = f"{self.folder} {found}"
@@ -301,16 +335,16 @@ class RunDirectory:
 
     def _origin(self, generation: int, name: str) -> dict[str, Any]:
         """What a stage is made from, as JSON."""
-        run = content_digest(self.settings())
+        run = content_digest(self.settings(generation))
         before = list(STAGES[: STAGES.index(name)]) if name in STAGES else []
-        places = [(generation, stage) for stage in reversed(before)] + [(generation - 1, "labels")]
-        for place, stage in places:
-            for kind in (".json", ".npz", ""):
-                path = self.path(place, stage + kind)
-                if path is not None and path.exists():
-                    with reading(path, DELETE, RunDirectoryError):
-                        after = stored_digest(path)
-                    return {"run": run, "generation": generation, "stage": name, "after": after}
+        ends = (".json", ".npz", "")
+        places = [self.path(generation, s + end) for s in reversed(before) for end in ends]
+        places += [self._added(generation), self.path(generation - 1, f"labels{LABELS.suffix}")]
+        for path in places:
+            if path is not None and path.exists():
+                with reading(path, DELETE, RunDirectoryError):
+                    after = stored_digest(path)
+                return {"run": run, "generation": generation, "stage": name, "after": after}
         return {"run": run, "generation": generation, "stage": name, "after": None}
 
     def has_labels(self, generation: int) -> bool:

@@ -141,7 +141,9 @@ def trained(
         calibration = run.stage(
             "calibration",
             CALIBRATION_LAWS,
-            lambda: Calibration.fit_with_fallback(committee.predict(list(aside)), aside),
+            lambda: Calibration.fit_with_fallback(
+                committee.predict(list(aside)), aside, recipe.errors_of
+            ),
         )
         committee = Committee(members, calibration)
         for note in calibration.notes:

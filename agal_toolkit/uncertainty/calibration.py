@@ -160,7 +160,9 @@ class Calibration:
         return cls(**laws, notes=tuple(notes))
 
     @classmethod
-    def fit_with_fallback(cls, prediction: Prediction, data: Dataset) -> Calibration:
+    def fit_with_fallback(
+        cls, prediction: Prediction, data: Dataset, of: Literal["members", "mean"] = "members"
+    ) -> Calibration:
         """Fit power laws; fall back to linear laws, and leave out a quantity if that fails too.
 
         A law is linear if there are fewer than five structures or the power law is refused. Up to
@@ -173,7 +175,7 @@ class Calibration:
         laws: dict[str, Any] = {}
         notes: list[str] = []
         for quantity in _fitted(data, QUANTITIES):
-            points = _informative(prediction, data, quantity, "members", notes)
+            points = _informative(prediction, data, quantity, of, notes)
             positive = points.sigma != 0
             if 0 < (~positive).mean() < CHANCE:
                 agreeing = f"{int((~positive).sum())} of {positive.size} uncertainties are zero"

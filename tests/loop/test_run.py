@@ -49,7 +49,7 @@ def test_a_run_is_read_without_its_script(made):
     assert [set(times) for times in read.seconds] == [set(g.seconds) for g in generations]
     assert read.recipe == replace(helpers.small_recipe(), trainer=read.recipe.trainer)
     for one, other in zip(read.generations, generations, strict=True):
-        assert repr(one) == repr(other)
+        assert repr(one).rpartition(";")[0] == repr(other).rpartition(";")[0]
         assert one.committee.digest() == other.committee.digest()
         assert [a.losses.tolist() for a in one.adversaries] == [
             a.losses.tolist() for a in other.adversaries

@@ -74,7 +74,8 @@ def test_the_first_rule_that_holds():
 
 def test_no_rule_and_no_such_metric():
     with pytest.raises(
-        ValueError, match=r"give until\(\) at least one of budget, plateau, no_new, hours, count"
+        ValueError,
+        match=r"give until\(\) at least one of budget, plateau, known, no_new, hours, count",
     ):
         next(until(generations()))
     with pytest.raises(ValueError, match=r"no metric 'mae' to watch; the loop computes \['rmse'\]"):
@@ -118,3 +119,68 @@ def test_a_loop_says_in_one_sentence_why_it_ends(rules, sentence):
 def test_a_rule_is_a_number_of_at_least_one(rule):
     with pytest.raises(ValueError, match="expected a number of at least 1"):
         next(until(generations(), **rule))
+
+
+# -- attacks that find nothing the committee does not know
+
+
+def found(errors, labels=4):
+    """Generations whose new labels have forces of 2, predicted with these errors."""
+    for generation, error in zip(generations((labels,) * len(errors)), errors, strict=False):
+        generation.__dict__["found"] = error, float("nan"), 2.0
+        yield generation
+
+
+@pytest.mark.parametrize(
+    ("errors", "ends"),
+    [
+        ([2.0, 0.4, 0.3, 0.1], 3),
+        ([0.1, 2.0, 0.4, 0.41, 0.4, 0.4, 0.1], 6),  # in a row
+        ([2.0, float("nan"), 0.1, 0.1, 0.1], 4),
+    ],
+)
+def test_errors_on_new_labels_that_are_a_small_share_of_the_forces(errors, ends):
+    assert count(found(errors), known=0.2, count=99) == ends
+
+
+def test_few_labels_prove_nothing():
+    assert count(found([0.1] * 5, labels=3), known=0.2, count=99) == 5
+
+
+@pytest.mark.parametrize("known", [0.0, 2.0])
+def test_a_known_error_is_a_share_of_the_forces(known):
+    with pytest.raises(ValueError, match=r"known is .*: give a share of the forces"):
+        next(until(generations(), known=known))
+
+
+def test_the_errors_found_are_those_of_the_mean_before_it_learned():
+    events = []
+    made = helpers.small_loop().generations(helpers.first_data(), None, events.append)
+    (*_, last) = until(made, known=0.999, count=4)
+    error, promise, force = last.found
+    true = np.concatenate([label.forces for label in last.labelled.labels])
+    predicted = last.committee.predict(list(last.labelled)).forces.mean(0).numpy()
+    assert error == pytest.approx(np.sqrt(np.square(predicted - true).mean()))
+    assert force == pytest.approx(np.sqrt(np.square(true).mean()))
+    assert np.isnan(promise)
+    text = [event.text for event in events if isinstance(event, Note)][-1]
+    sentence = "the loop ends: twice in a row errors on new labels were below 100% of the forces"
+    assert text in (sentence, "the loop ends: 4 generations are done")
+    assert f"; force error there {error:.3g} of {force:.3g} eV/Å; test rmse " in repr(last)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_an_interrupted_loop_says_how_to_go_on(kept, tmp_path):
+    def interrupt(event):
+        raise KeyboardInterrupt
+
+    folder = tmp_path / "mine" if kept else None
+    made = helpers.small_loop().generations(helpers.first_data(), folder, interrupt)
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        next(made)
+    (note,) = stopped.value.__notes__
+    assert note == (
+        f"finished stages are in {folder}: the same lines go on from there"
+        if kept
+        else "nothing is kept without a directory"
+    )
