@@ -2,9 +2,18 @@
 
 from .ase import CalculatorPotential, Guard, GuardedCalculator, LimitPassed, PotentialCalculator
 from .density import DensityNet
-from .members import Ensemble, Separate, Stacked
+from .members import Separate, Stacked
 from .mlp import MLP
-from .protocol import Baseline, Differentiable, Members, NoGraph, Potential, Recorded, derive
+from .protocol import (
+    Baseline,
+    Differentiable,
+    Ensemble,
+    Members,
+    NoGraph,
+    Potential,
+    Recorded,
+    derive,
+)
 from .schnet import SchNet
 
 # fmt: off

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence, Sized
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sized
+from dataclasses import replace
 from inspect import signature
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from ..batch import Batch, Prediction
 from .protocol import Baseline, Noisy, Potential, derive, device_of
@@ -64,69 +64,6 @@ class Stacked:
 def _chosen(indices: Any, size: int) -> NDArray:
     """The chosen ones of `size` members as positive indices (k,)."""
     return np.atleast_1d(np.arange(size)[indices])
-
-
-@dataclass(frozen=True)
-class Ensemble:
-    """A network of any torch module of your own, with a copy for each member.
-
-    ``TorchTrainer(network=Ensemble(Mine), ...)``, and ``Committee.load(path, Ensemble(Mine))``.
-
-    Attributes:
-        make: returns a new module, which maps a Batch (positions (N, d), numbers and owner (N,),
-            ...) to energies (B,), eV, differentiable twice. It gets float64 and its eval mode.
-    """
-
-    make: Callable[[], nn.Module]
-
-    def __call__(self, seeds: Sequence[int]) -> nn.Module:
-        """Return a module with a member for each seed, as :class:`Stacked` takes it."""
-        modules = []
-        for seed in seeds:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(seed))
-                modules.append(self.make())
-            if not isinstance(modules[-1], nn.Module):
-                wrong = f"Ensemble made a {type(modules[-1]).__name__}, expected a torch module"
-                raise TypeError(f"{wrong}: give what returns one, Ensemble(Mine) of a class Mine")
-        return _Copies([module.double().eval() for module in modules])
-
-
-class _Copies(nn.Module):
-    """Equal modules, evaluated one after the other, whose parameters have a leading axis M."""
-
-    one: nn.Module
-
-    def __init__(self, modules: list[nn.Module]) -> None:
-        super().__init__()
-        states = [dict(module.named_parameters()) for module in modules]
-        buffers = dict(modules[0].named_buffers())
-        self.weights, self.shared = (
-            {name: f"each_{name.replace('.', '__')}" for name in names}
-            for names in (states[0], buffers)
-        )
-        for name, key in self.weights.items():
-            weights = torch.stack([state[name].detach() for state in states])
-            self.register_parameter(key, nn.Parameter(weights))
-        for name, value in buffers.items():
-            self.register_buffer(self.shared[name], value)
-        self.__dict__["one"] = modules[0]  # no submodule: its weights are not used
-
-    def forward(self, batch: Batch) -> Tensor:
-        energies: list[Tensor] = []
-        shared = {name: getattr(self, key) for name, key in self.shared.items()}
-        for m in range(len(next(self.parameters()))):
-            weights = {name: getattr(self, key)[m] for name, key in self.weights.items()}
-            state = (weights | shared, (batch.member(m),))
-            energies.append(torch.func.functional_call(self.one, *state))
-            if (shape := tuple(energies[-1].shape)) != (len(batch),):
-                wrong = f"{type(self.one).__name__} returned energies of shape {shape}"
-                remedy = "give one for each structure, as batch.sum(values of atoms) does"
-                raise ValueError(f"{wrong}, expected ({len(batch)},): {remedy}")
-        return torch.stack(energies)
-
-    def extra_repr(self) -> str:
-        return repr(self.one)
 
 
 class Separate:
