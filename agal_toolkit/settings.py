@@ -42,7 +42,12 @@ ADDED: dict[str, dict[str, Any]] = {
     "agal_toolkit.Ball": {"strain": None},
     "agal_toolkit.Deduplicate": {"known": False},
     "agal_toolkit.Recipe": {"reserve": 0.0, "errors_of": "members"},
-    "agal_toolkit.TorchTrainer": {"equal_batches": False, "must_learn": False, "warm": None},
+    "agal_toolkit.TorchTrainer": {
+        "equal_batches": False,
+        "must_learn": False,
+        "warm": None,
+        "optimizer": "adam",
+    },
 }
 
 

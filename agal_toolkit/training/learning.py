@@ -140,3 +140,11 @@ def has_learned(errors: NDArray, spread: NDArray) -> NDArray:
     Labels without a spread, as those of isolated atoms, cannot tell.
     """
     return (errors < LEARNED * spread) | (spread < 1e-6)
+
+
+def weights_of(data: Dataset, large_force: float | None) -> NDArray:
+    """Return (n,) factors of the structures' losses: their weights, less for large forces."""
+    if large_force is None:
+        return data.weights
+    largest = np.nan_to_num([np.abs(forces).max() for forces in data.forces])
+    return data.weights / (1 + (largest / large_force) ** 2)

@@ -34,6 +34,7 @@ from .learning import (
     has_learned,
     named,
     training_errors,
+    weights_of,
     without_unknown_elements,
 )
 from .loss import EpochOrder, TrainingData
@@ -89,7 +90,9 @@ class TorchTrainer:
         network: called with one seed for each member, returns a module as
             :class:`~agal_toolkit.potentials.Stacked` takes it; ``partial(MLP, 2, width=128)``.
         epochs: passes over the training data.
-        learning_rate: of Adam, at the start.
+        learning_rate: at the start.
+        optimizer: "adam", or "muon", which is Adam with orthogonal steps of weight matrices: the
+            faster one on atoms (:mod:`~agal_toolkit.training.member_adam`).
         batch_size: largest number of structures in one step.
         energy_weight: alpha_E of Eq. 8.
         forces_weight: alpha_F of Eq. 8; 0 trains on energies alone.
@@ -123,6 +126,7 @@ class TorchTrainer:
     network: Callable[[Sequence[int]], nn.Module]
     epochs: int
     learning_rate: float = 1e-3
+    optimizer: str = "adam"
     batch_size: int = 35
     energy_weight: float = 1.0
     forces_weight: float = 1.0
@@ -144,9 +148,12 @@ class TorchTrainer:
         if not 0 < self.factor <= 1 or smallest < 0:
             wrong = f"factor={self.factor} must be above 0 and at most 1"
             raise ValueError(f"{wrong}, weights of the loss must not be negative")
-        force = self.large_force
-        if force is not None and not force > 0:
-            raise ValueError(f"large_force is {force}, expected a positive force, or None")
+        if self.optimizer not in ("adam", "muon"):
+            raise ValueError(f'optimizer is {self.optimizer!r}, expected "adam" or "muon"')
+        if self.large_force is not None and not self.large_force > 0:
+            raise ValueError(
+                f"large_force is {self.large_force}, expected a positive force, or None"
+            )
         sizes = is_count(self.epochs) and is_count(self.batch_size)
         if not sizes or not 0 < self.learning_rate < math.inf:
             sizes = f"epochs={self.epochs}, batch_size={self.batch_size}"
@@ -266,9 +273,9 @@ class TorchTrainer:
         module = begin().module
         loss_weights = (self.energy_weight, self.forces_weight, self.stress_weight)
         training = TrainingData.of(data, baseline, loss_weights, self.device)
-        rates = self.learning_rate, self.patience, self.factor
-        optimizer = MemberAdam(module, len(weights), *rates, keep_best=self.keep_best)
-        structure_weights = self._structure_weights(data)
+        rates = self.learning_rate, self.patience, self.factor, self.keep_best
+        optimizer = MemberAdam(module, len(weights), *rates, muon=self.optimizer == "muon")
+        structure_weights = weights_of(data, self.large_force)
         order = EpochOrder(weights, self.batch_size, structure_weights, self.equal_batches)
 
         # validation: each member's mean over its structures, in chunks
@@ -371,13 +378,6 @@ class TorchTrainer:
         for value in module.state_dict().values() if start is not None else ():
             sha.update(value.cpu().numpy().tobytes())
         return sha.hexdigest()
-
-    def _structure_weights(self, data: Dataset) -> NDArray:
-        """(n,) factor of the loss of each structure: its weight, and see `large_force`."""
-        if self.large_force is None:
-            return data.weights
-        largest = np.nan_to_num([np.abs(forces).max() for forces in data.forces])
-        return data.weights / (1 + (largest / self.large_force) ** 2)
 
     def _baseline(self, learned: Dataset) -> Baseline:
         """The given baseline, or one fitted to the initial structures among the `learned` ones."""

@@ -245,12 +245,14 @@ def test_validation_data_choose_but_do_not_teach(rng):
     assert same(fit(trainer, data, *split(30)), fit(trainer, altered(data, 28), *split(30)))
 
 
-def test_members_do_not_teach_each_other(rng):
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_members_do_not_teach_each_other(optimizer, rng):
+    trainer = replace(TRAINER, optimizer=optimizer)
     data = helpers.well_data(rng, 30)
     weights, valid = split(30)
     other = altered(data, 4)
     weights[1, 4] = 0.0
-    one, two = fit(TRAINER, data, weights, valid), fit(TRAINER, other, weights, valid)
+    one, two = fit(trainer, data, weights, valid), fit(trainer, other, weights, valid)
     assert same(one[[1]], two[[1]])
     assert not same(one[[0]], two[[0]])
 
@@ -440,14 +442,23 @@ def test_validation_in_chunks_is_the_same_fit(rng, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("at", "dtype"),
-    [(1, torch.float64), (6, torch.float64), (6, torch.float32), (11, torch.float64)],
+    ("at", "dtype", "optimizer"),
+    [
+        (1, torch.float64, "adam"),
+        (6, torch.float64, "adam"),
+        (6, torch.float32, "adam"),
+        (11, torch.float64, "adam"),
+        (6, torch.float32, "muon"),
+    ],
 )
-def test_an_interrupted_fit_ends_bit_for_bit_like_an_uninterrupted_one(at, dtype, rng, tmp_path):
+def test_an_interrupted_fit_ends_bit_for_bit_like_an_uninterrupted_one(
+    at, dtype, optimizer, rng, tmp_path
+):
     data = helpers.well_data(rng, 30)
     trainer = replace(
         TRAINER,
         network=partial(MLP, 2, width=8, dtype=dtype),
+        optimizer=optimizer,
         patience=2,
         epochs=12,
         learning_rate=0.02,
@@ -488,6 +499,12 @@ OTHERS = {
     "validation": lambda data, weights, valid: (TRAINER, data, weights, ~valid),
     "learning rate": lambda data, weights, valid: (
         replace(TRAINER, learning_rate=1e-3),
+        data,
+        weights,
+        valid,
+    ),
+    "optimizer": lambda data, weights, valid: (
+        replace(TRAINER, optimizer="muon"),
         data,
         weights,
         valid,
@@ -805,6 +822,11 @@ def test_what_a_trainer_refuses(wrong):
         ValueError, match=r"epochs=.*, batch_size=.* and learning_rate=.* must be positive"
     ):
         replace(TRAINER, **wrong)
+
+
+def test_an_optimizer_that_does_not_exist_is_refused():
+    with pytest.raises(ValueError, match='optimizer is \'Adam\', expected "adam" or "muon"'):
+        replace(TRAINER, optimizer="Adam")
 
 
 def test_a_listener_that_raises_ends_the_fit(rng):
