@@ -45,8 +45,9 @@ def fields_for(data: Dataset, kT: float | str | None) -> dict[str, Any]:
     few = int(np.clip(50 // np.mean(counts), 1, 5))  # structures in a step, about 50 atoms
     trainer = TorchTrainer(
         network=partial(DensityNet, elements, channels=16, hidden=64, cutoff=5.0),
-        epochs=max(1, round(2000 * few / len(data))),
+        epochs=max(1, round(1500 * few / len(data))),
         learning_rate=4e-3,
+        optimizer="muon",
         batch_size=few,
         stress_weight=100.0 if stress else 0.0,
         patience=None,

@@ -104,7 +104,7 @@ def test_numbers_come_from_the_data():
     assert force.largest == pytest.approx(3 * largest, rel=0.05)
     assert same.threshold == pytest.approx(0.05 * 3**0.5, rel=0.05)
     assert recipe.trainer.network.args == ([1, 8],)
-    assert recipe.trainer.epochs * 6 == pytest.approx(2000 * recipe.trainer.batch_size, rel=0.1)
+    assert recipe.trainer.epochs * 6 == pytest.approx(1500 * recipe.trainer.batch_size, rel=0.1)
     kT = recipe.attack.objective.kT
     assert kT == pytest.approx(2.5 * thermal_energy(data), rel=0.05)
 
