@@ -131,6 +131,9 @@ class Text:
                 self._bar = tqdm(total=total, desc=name, leave=False, file=sys.stderr)
             self._bar.update(done - self._bar.n)
 
+    def __reduce__(self) -> str:
+        return "text"  # a copy is the same listener
+
     def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()

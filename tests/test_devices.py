@@ -79,8 +79,8 @@ def test_the_fixture_finds_a_tensor_without_a_device(elsewhere):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("forces_weight", [0.0, 1.0])
-def test_training(name, forces_weight, rng, elsewhere, tmp_path):
+@pytest.mark.parametrize(("forces_weight", "optimizer"), [(0.0, "adam"), (1.0, "muon")])
+def test_training(name, forces_weight, optimizer, rng, elsewhere, tmp_path):
     molecules, crystals = structures(rng)
     data = labelled(molecules + crystals, rng)
     weights, valid = np.ones((3, 6)), np.zeros((3, 6), dtype=bool)
@@ -88,6 +88,7 @@ def test_training(name, forces_weight, rng, elsewhere, tmp_path):
     trainer = agal.TorchTrainer(
         network=NETWORKS[name],
         epochs=2,
+        optimizer=optimizer,
         forces_weight=forces_weight,
         stress_weight=forces_weight,
         large_force=3.0,

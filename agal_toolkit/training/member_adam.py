@@ -135,7 +135,7 @@ class MemberAdam:
             columns = zip(*(self.rows[m] for m in members), strict=True)
             weights, slopes, first, second, steps = map(list, columns)
             adam(weights, slopes, first, second, [], steps, lr=scale * float(rate), **ADAM)
-        rates = torch.tensor(scale * self.rates).to(self.flat)
+        rates = self.flat.new_tensor(scale * self.rates)
         for weights, slopes, momentum in self.matrices:
             momentum.lerp_(slopes, 1 - MOMENTUM)
             size = 0.2 * math.sqrt(max(weights.shape[-2:]))

@@ -103,7 +103,7 @@ def test_an_interrupted_truth_is_completed(tmp_path, known):
         known.path.barrier, rel=1e-3
     )
     fresh = tmp_path / "fresh"
-    with pytest.raises(AssertionError, match="labelled before"):
+    with pytest.raises(RuntimeError, match="labelled before"):
         load_truth(fresh, Forgetful(), sizes)
     with pytest.raises(RunDirectoryError, match="other settings"):
         load_truth(fresh, Springs(), SMOKE.truth)
