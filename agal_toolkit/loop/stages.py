@@ -91,7 +91,7 @@ def train(
 
     They go on from the members of the `last` generation if the trainer is warm. Where these do not
     fit, or trained on structures that now validate, a note tells that members are trained afresh.
-    Nobody knows the weights of members that are given, which are None.
+    Members that are given have no weights: these are None, because their training is not known.
     """
     if run.given is not None and run.generation == 0:
         return run.given.members, None
