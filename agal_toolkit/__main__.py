@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run.final().save(chosen.to, run.data)
         else:
             run.data.write(chosen.to)
-    except (RunDirectoryError, ValueError, OSError) as error:
+    except (RunDirectoryError, ValueError, OSError, ImportError) as error:
         parser.exit(1, f"{error}\n")
 
 

@@ -6,9 +6,7 @@ forces are named, nothing unnamed is taken from a calculator, whose results may 
 
 from __future__ import annotations
 
-import gzip
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -335,25 +333,30 @@ def is_empty(path: Path) -> bool:
 
 
 def write_chemiscope(path: Path, frames: Sequence[Atoms]) -> None:
-    """Write labelled structures as input of chemiscope 1, compressed if the name ends with .gz."""
-    structures, rows = [], []
+    """Write labelled structures as input of chemiscope, compressed if the name ends with .gz.
+
+    Raises:
+        ValueError: no structures.
+        ImportError: chemiscope is missing.
+    """
+    if not frames:
+        raise ValueError(f"{path.name} would hold no structures: give chemiscope at least one")
+    try:
+        from chemiscope import write_input
+    except ImportError as error:
+        remedy = "pip install 'agal_toolkit[map]', or give a name that ends with .extxyz or .traj"
+        raise ImportError(f"{path.name} needs chemiscope, which is missing: {remedy}") from error
+    rows = []
     for atoms in frames:
-        x, y, z = atoms.positions.T.tolist()
-        names, cell = atoms.get_chemical_symbols(), atoms.cell.array.ravel().tolist()
-        structures.append({"size": len(atoms), "names": names, "x": x, "y": y, "z": z})
-        structures[-1] |= {"cell": cell} if atoms.cell.rank == 3 else {}
         results, origin = (atoms.calc.results if atoms.calc else {}), atoms.info[OURS["origin"]]
         norms = np.linalg.norm(results.get("forces", np.full((1, 3), np.nan)), axis=1)
         values = results["energy"] / len(atoms), float(norms.max()), origin.get("generation", 0)
         rows.append([*values, str(origin.get("by", "given")), atoms.info[OURS["role"]]])
     names = ("energy per atom (eV)", "largest force (eV/Å)", "generation", "origin", "role")
-    columns = {name: [row[i] for row in rows] for i, name in enumerate(names)}
     properties = {
-        name: {"target": "structure", "values": values}
-        for name, values in columns.items()
-        if not any(isinstance(value, float) and math.isnan(value) for value in values)
+        name: {"target": "structure", "values": list(values)}
+        for name, values in zip(names, zip(*rows, strict=True), strict=True)
+        if all(value == value for value in values)  # not where some have no forces
     }
-    meta = {"name": path.name.partition(".")[0]}
-    text = json.dumps({"meta": meta, "structures": structures, "properties": properties}).encode()
     with atomic_write(path) as part:
-        part.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+        write_input(str(part), frames, properties=properties)

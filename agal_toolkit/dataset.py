@@ -321,12 +321,14 @@ class Dataset(Sequence[Geometry]):
     def write(self, path: str | Path) -> None:
         """Write everything to an extended-xyz file, or to an ASE trajectory ("data.traj").
 
-        "data.json.gz" is input of chemiscope, which shows structures and their properties.
+        "data.json.gz" is input of chemiscope, which shows structures and their properties; the
+        extra ``map`` installs it.
         Coordinates are rounded to 1e-8 in extended xyz. Strings of origins that JSON would escape
         are percent-encoded there, because ASE's parser drops backslashes; :meth:`read` decodes.
 
         Raises:
             ValueError: another ending of the file's name.
+            ImportError: chemiscope is missing for its input.
         """
         from ase.io import write
 

@@ -52,6 +52,7 @@ HEAVY = [
     "tblite",
     "openmm",
     "torch_sim",
+    "chemiscope",
 ]
 
 

@@ -1,26 +1,22 @@
 """One process at a time computes in a run directory, and the others learn which one.
 
-The lock is a folder that is renamed into place with its holder inside, which succeeds for one
-process only on every file system. The lock of a process that died on this host is taken over; of
-another host's processes nothing is known, so their locks are for a person to remove.
+The lock is a file that one process only can create, on every file system, and that names its
+holder. The lock of a process that died on this host is taken over; of another host's processes
+nothing is known, so their locks are for a person to remove.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-import shutil
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-from ..files import atomic_write
+from filelock import SoftFileLock
 
-LOCK, HOLDER = "lock", "holder.json"
+LOCK = "lock"
 
 
 class RunDirectoryError(RuntimeError):
@@ -35,79 +31,34 @@ def locked(folder: Path) -> Iterator[None]:
         RunDirectoryError: another process, or another run of this one, holds it; or `folder`
             cannot be written to.
     """
-    lock, now = folder / LOCK, datetime.now().astimezone().isoformat(timespec="seconds")
-    holder = {"host": platform.node(), "process": os.getpid(), "since": now}
-    holder |= {"started": _started(os.getpid()), "id": uuid.uuid4().hex}
     if not folder.is_dir():
         raise RunDirectoryError(f"there is no directory {folder}: was it removed, or moved?")
+    # a second attempt takes over the lock of a dead process where the first has removed it
+    lock = SoftFileLock(folder / LOCK, timeout=0.2, thread_local=False)
     try:
-        _acquire(lock, holder)
+        lock.acquire()
+    except OSError as error:  # a Timeout, too
+        if (folder / LOCK).exists():
+            raise RunDirectoryError(_in_use(folder / LOCK)) from error
+        wrong = f"cannot write to {folder} ({error})"
+        remedy = "give a directory that exists and can be written to"
+        raise RunDirectoryError(f"{wrong}: {remedy}") from error
+    try:
         yield
     finally:
-        if _read(lock).get("id") == holder["id"]:
-            (lock / HOLDER).unlink(missing_ok=True)
-            with suppress(OSError):  # another process may have it by now
-                lock.rmdir()
+        lock.release()
 
 
-def _acquire(lock: Path, holder: dict[str, Any]) -> None:
-    for _ in range(5):
-        try:
-            with atomic_write(lock, parents=False) as part:
-                part.mkdir()
-                (part / HOLDER).write_text(json.dumps(holder))
-            return
-        except OSError as error:
-            if not lock.exists():
-                wrong = f"cannot write to {lock.parent} ({error})"
-                remedy = "give a directory that exists and can be written to"
-                raise RunDirectoryError(f"{wrong}: {remedy}") from error
-        other = _read(lock)
-        if other and not _may_run(other):
-            # to the name of the dead holder: of two processes that do this, one meets the other's
-            stale = lock.with_name(f"part-{other.get('id')}")
-            with suppress(OSError):
-                lock.rename(stale)
-                shutil.rmtree(stale)
-            continue
-        if other.get("process") == holder["process"] and other.get("host") == holder["host"]:
-            who = "another run of this process (a panel, a thread)"
-        else:
-            who = f"process {other.get('process', '?')} on {other.get('host', 'an unknown host')}"
-        raise RunDirectoryError(
-            f"{lock.parent} is in use by {who} since {other.get('since', 'some time')}: wait until"
-            f" it ends or stop it, or give another directory; if it ended long ago, remove {lock}"
-        )
-    raise RunDirectoryError(f"{lock.parent} is being opened by several processes: open it again")
-
-
-def _read(lock: Path) -> dict[str, Any]:
-    """The holder of the lock; empty if there is none or it cannot be read."""
-    try:
-        holder = json.loads((lock / HOLDER).read_text())
-        return holder if isinstance(holder, dict) else {}
-    except (OSError, ValueError):
-        return {}
-
-
-def _may_run(holder: dict[str, Any]) -> bool:
-    """Return False if the holder was a process of this host and is dead."""
-    process = holder.get("process")
-    if holder.get("host") != platform.node() or os.name != "posix" or not isinstance(process, int):
-        return True
-    try:
-        os.kill(process, 0)  # no signal, only the question
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it runs, for another user
-        pass
-    # another process may have got the number of a dead one
-    return _started(process) == holder.get("started")
-
-
-def _started(process: int) -> str | None:
-    """When a process started, in ticks since boot; None if it is a zombie or outside Linux."""
-    with suppress(OSError):
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]
-    return None
+def _in_use(lock: Path) -> str:
+    """Return who holds a lock, and the remedy."""
+    process, host, since = "?", "an unknown host", "some time"
+    with suppress(OSError, ValueError):
+        since = datetime.fromtimestamp(lock.stat().st_mtime).isoformat(" ", "seconds")
+        process, host = lock.read_text().splitlines()[:2]
+    who = f"process {process} on {host}"
+    if (process, host.partition("?")[0]) == (str(os.getpid()), platform.node()):
+        who = "another run of this process (a panel, a thread)"
+    return (
+        f"{lock.parent} is in use by {who} since {since}: wait until it ends or stop it, or give"
+        f" another directory; if it ended long ago, remove {lock}"
+    )
