@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,25 +34,6 @@ class RmseBelow:
     def __call__(self, committee: Committee, test: Dataset) -> float:
         low = test.energies <= self.cap
         return rmse(committee, test[low]) / self.unit if low.any() else float("nan")
-
-
-@dataclass(frozen=True)
-class ErrorOf:
-    """A metric of loops: an error in ``committee.errors(test)``, as ``ErrorOf("forces on H")``.
-
-    Attributes:
-        quantity: one of :class:`~agal_toolkit.uncertainty.variance.Errors`.
-        measure: root mean square or mean absolute error.
-    """
-
-    quantity: str
-    measure: Literal["rmse", "mae"] = "rmse"
-
-    def __call__(self, committee: Committee, test: Dataset) -> float:
-        errors = committee.errors(test)
-        if self.quantity not in errors:
-            raise ValueError(f"no test data for {self.quantity!r}: there are {', '.join(errors)}")
-        return getattr(errors[self.quantity], self.measure)
 
 
 def sigma_and_error(committee: Committee, dataset: Dataset) -> tuple[NDArray, NDArray]:

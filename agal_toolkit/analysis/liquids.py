@@ -78,10 +78,6 @@ class RadialDistribution:
         tops = [_parabola(self.r, g, within) for g in self.blocks]
         return Estimate.of([r for r, _ in tops]), Estimate.of([g for _, g in tops])
 
-    def first_minimum(self, within: tuple[float, float]) -> float:
-        """Return the place of the lowest value of g(r) between two distances, angstrom."""
-        return _parabola(self.r, -self.blocks.mean(0), within)[0]
-
 
 def _parabola(r: NDArray, g: NDArray, within: tuple[float, float]) -> tuple[float, float]:
     """Return place and height of the maximum, by a least-squares parabola over five bins."""

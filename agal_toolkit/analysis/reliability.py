@@ -12,14 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.stats import norm
 
 from ..uncertainty.calibration import Samples
 from ..uncertainty.power_law import PowerLaw
 
 LEVELS = np.linspace(0.01, 0.99, 99)
-RATIOS = np.linspace(-6.0, 6.0, 61)  # edges of bins of r
 
 
 @dataclass(frozen=True)
@@ -109,25 +108,6 @@ def reliability(
     columns = zip(whole, *limits.tolist(), strict=True)
     values = {name: Value(*column) for name, column in zip(statistics, columns, strict=True)}
     return Reliability(**values, bins=binned(sigma, errors, bins), structures=len(names))
-
-
-def counted(ratios: ArrayLike) -> NDArray:
-    """Count the ratios r below, between and above the edges RATIOS: (62,)."""
-    return np.histogram(ratios, [-np.inf, *RATIOS, np.inf])[0]
-
-
-def within(counts: ArrayLike, limit: float) -> float:
-    """Return the share of ratios between -`limit` and `limit` from (62,) :func:`counted` ratios.
-
-    Raises:
-        ValueError: a limit that is none of RATIOS.
-    """
-    if not np.isclose(RATIOS, limit).any():
-        edges = f"{RATIOS[0]:g}, {RATIOS[1]:g}, ..., {RATIOS[-1]:g}"
-        raise ValueError(f"limit is {limit}, and ratios are counted between {edges}: give an edge")
-    counts, edges = np.asarray(counts), np.array([-np.inf, *RATIOS, np.inf])
-    inside = (edges[:-1] > -limit - 1e-9) & (edges[1:] < limit + 1e-9)
-    return float(counts[inside].sum() / counts.sum())
 
 
 def coverage(sigma: NDArray, errors: NDArray) -> NDArray:

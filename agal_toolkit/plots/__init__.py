@@ -5,7 +5,6 @@ so any thread may draw on an Agg canvas. Colours mean the same everywhere (see
 :mod:`~agal_toolkit.plots.style`), and values keep the units of their records.
 """
 
-from .liquids import distribution_band, member_values, property_curves
 from .loops import (
     attack_losses,
     data_curves,
@@ -25,7 +24,7 @@ from .style import (
     looks,
     strategy_colour,
 )
-from .uncertainties import errors_against_sigma, promises, sigma_against_error, sigma_histogram
+from .uncertainties import errors_against_sigma, promises, sigma_against_error
 from .wells import (
     attack_paths,
     committee_surface,
@@ -38,10 +37,9 @@ from .wells import (
 # fmt: off
 __all__ = [
     "ADVERSARIAL", "RANDOM", "TRUTH", "UNCERTAIN", "Look", "attack_losses", "attack_paths",
-    "committee_surface", "data_curves", "distribution_band", "energy_surface",
-    "errors_against_sigma", "framed_legend", "heat", "heat_bar", "learning_curves", "looks",
-    "member_values", "molecule", "promises", "property_curves", "sampled_energies",
-    "sigma_against_error", "sigma_histogram", "sigma_surface", "strategy_colour", "structures",
-    "training_curves", "uncertainty_surface", "verdict_bars",
+    "committee_surface", "data_curves", "energy_surface", "errors_against_sigma", "framed_legend",
+    "heat", "heat_bar", "learning_curves", "looks", "molecule", "promises", "sampled_energies",
+    "sigma_against_error", "sigma_surface", "strategy_colour", "structures", "training_curves",
+    "uncertainty_surface", "verdict_bars",
 ]
 # fmt: on

@@ -1,4 +1,4 @@
-"""Uncertainties of a committee: their distribution, and whether errors agree with them."""
+"""Whether the errors of a committee agree with its uncertainties."""
 
 from __future__ import annotations
 
@@ -6,27 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from .style import UNCERTAIN, Look, framed_legend, looks, plain_logarithm
-
-
-def sigma_histogram(
-    axes: Axes, sigma: NDArray, threshold: float | None = None, unit: str = ""
-) -> None:
-    """Draw the distribution of uncertainties (n,) on a logarithmic axis and mark a `threshold`."""
-    positive = sigma[sigma > 0]
-    if len(positive):
-        low, high = positive.min(), positive.max() * 1.0001
-        if high < 10 * low:  # less than a decade has no legible ticks
-            low, high = np.sqrt(low * high) / np.sqrt(10), np.sqrt(low * high) * np.sqrt(10)
-        axes.hist(positive, bins=np.geomspace(low, high, 30), color=UNCERTAIN, alpha=0.8)
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_formatter(NullFormatter())
-    if threshold is not None:
-        axes.axvline(threshold, color="k", ls="--", lw=1)
-    axes.set(xlabel=_in(r"$\sigma_F$", unit), ylabel="structures")
 
 
 def sigma_against_error(axes: Axes, sigma: NDArray, error: NDArray, unit: str = "") -> None:

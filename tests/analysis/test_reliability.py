@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agal_toolkit.analysis.reliability import binned, counted, coverage, reliability, within
+from agal_toolkit.analysis.reliability import binned, coverage, reliability
 from agal_toolkit.uncertainty.calibration import Samples
 from agal_toolkit.uncertainty.power_law import PowerLaw
 
@@ -71,13 +71,3 @@ def test_what_cannot_be_judged(sigma):
     data = Samples(np.array(sigma), np.ones((2, len(sigma))), np.arange(len(sigma)))
     with pytest.raises(ValueError, match="give more structures, or drop broken ones"):
         reliability(data, PowerLaw(), bins=3)
-
-
-def test_shares_are_told_from_counts(rng):
-    r = rng.normal(size=4000)
-    for limit in (1, 2):
-        assert within(counted(np.append(r, [9.0, -9.0])), limit) == pytest.approx(
-            np.sum(np.abs(r) < limit) / 4002, abs=1e-12
-        )
-    with pytest.raises(ValueError, match="ratios are counted between"):
-        within(counted(r), 1.5)

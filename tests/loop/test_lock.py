@@ -16,8 +16,10 @@ from agal_toolkit.events import Epoch
 from agal_toolkit.loop.lock import LOCK, RunDirectoryError, locked
 from agal_toolkit.widgets.background import DONE, Background
 
+HOST = platform.node()
 
-def hold(folder, process, host=platform.node(), started=""):
+
+def hold(folder, process, host=HOST, started=""):
     """Leave the lock of another process."""
     (folder / LOCK).write_text("\n".join([str(process), host, started]).strip() + "\n")
 
@@ -36,7 +38,7 @@ def dead_process():
 
 def test_a_lock_is_held_and_given_back(tmp_path):
     with locked(tmp_path):
-        assert holder(tmp_path) == (os.getpid(), platform.node())
+        assert holder(tmp_path) == (os.getpid(), HOST)
         message = r"is in use by another run of this process .* since .*: wait until it ends"
         with pytest.raises(RunDirectoryError, match=message), locked(tmp_path):
             pass

@@ -15,12 +15,6 @@ def test_sigma_and_error(axes, drawn):
     assert axes.get_xlim() == axes.get_ylim()
 
 
-def test_histogram_of_uncertainties(axes, drawn):
-    plots.sigma_histogram(axes, np.geomspace(1e-3, 10, 50), threshold=0.1)
-    drawn(axes, r"$\sigma_F$", "structures")
-    assert sum(bar.get_height() for bar in axes.patches) == 50
-
-
 def test_errors_in_bins(axes, drawn):
     x = np.geomspace(0.02, 0.5, 8)
     plots.errors_against_sigma(

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from agal_toolkit.analysis.reliability import Reliability, counted, reliability
+from agal_toolkit.analysis.reliability import Reliability, reliability
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import TRAIN, Dataset
 from agal_toolkit.events import Epoch, Event, Report, ignore
@@ -28,6 +28,7 @@ from agal_toolkit.uncertainty.power_law import FORMS, PowerLaw
 
 from ..jobs import agree, save
 from ..water.truth import SEED, Water
+from .ratios import counted
 from .recipes import Preset
 from .trials import Scene, predict, rms, simulated
 

@@ -13,8 +13,9 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import norm
 
-from agal_toolkit.analysis.reliability import RATIOS
 from agal_toolkit.plots.style import ADVERSARIAL, ORIGINAL, Look, framed_legend, looks
+
+from .ratios import RATIOS
 
 
 def ratio_densities(
@@ -23,7 +24,7 @@ def ratio_densities(
     """Draw densities of r = error / uncertainty beside the normal density (Cezar 2025, Fig. 2a).
 
     Args:
-        counts: name -> (62,) counts from :func:`~agal_toolkit.analysis.reliability.counted`; a note
+        counts: name -> (62,) counts from :func:`~studies.calibrated.ratios.counted`; a note
             in the corner gives the share that lies beyond the bins.
         shown: looks of the names.
     """

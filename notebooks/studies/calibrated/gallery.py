@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agal_toolkit.analysis.reliability import within
-
 from ..jobs import RESULTS, interval, markdown, read
 from .claims import column, over_target
+from .ratios import within
 from .recipes import PRESETS, trials
 
 MEV = 1000.0  # in one eV

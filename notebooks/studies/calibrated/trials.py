@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-from agal_toolkit.analysis.reliability import RATIOS, counted, reliability
+from agal_toolkit.analysis.reliability import reliability
 from agal_toolkit.attack import LBFGS, Attack, Bias, TargetError
 from agal_toolkit.attack.target_error import TargetLoss
 from agal_toolkit.batch import Batch, Prediction
@@ -34,6 +34,7 @@ from agal_toolkit.uncertainty.calibration import Calibration, samples
 from agal_toolkit.uncertainty.power_law import PowerLaw
 
 from ..water.truth import SEED, Water
+from .ratios import RATIOS, counted
 from .records import APART, BONDS, columns, description, errors, of_members, predict, pressures, rms
 
 NORMS = np.linspace(0.0, 1.5, 151)  # eV/angstrom; of the error of each member on each atom

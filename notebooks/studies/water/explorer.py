@@ -22,13 +22,13 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.geometry import Geometry
 from agal_toolkit.plots import heat
-from agal_toolkit.plots.liquids import property_curves
 from agal_toolkit.widgets.controls import placeholder, row, side_by_side, slider_layout
 from agal_toolkit.widgets.molecule import Molecule
 from agal_toolkit.widgets.panel import Panel
 from agal_toolkit.widgets.picture import Coalesced, MarkedPicture, MoveMark
 
 from ..calibrated.records import predict
+from .band_figures import property_curves
 from .figures import LABELS, PAPER, looks_of, near_truth
 from .truth import folded
 

@@ -20,6 +20,7 @@ from agal_toolkit.dataset import Dataset
 from ..jobs import RESULTS, Record, markdown, read
 from . import figures
 from . import recipes as study
+from .band_figures import distribution_band, member_values, property_curves
 from .bands import PAIRS, as_estimate, band, covered, distribution, survivors
 from .claims import TARGET
 from .costs_figure import costs
@@ -129,7 +130,7 @@ def show_errors() -> None:
     _, panels = plt.subplots(1, 3, figsize=(11.4, 3.9), layout="constrained")
     for axes, (label, key) in zip(panels, numbers.items(), strict=True):
         runs, shown = _curves(lambda r, key=key: MEV * r["errors"][key])
-        plots.property_curves(axes, runs, label=label, marks=figures.PAPER, shown=shown)
+        property_curves(axes, runs, label=label, marks=figures.PAPER, shown=shown)
         axes.set_ylim(0, None)
         if key != "forces":
             axes.get_legend().remove()  # that of the left panel is for all
@@ -162,7 +163,7 @@ def show_learned() -> None:
         return
     _, (left, right) = _row(2, 3.9)
     label = "force error inside molecules (% of its square)"
-    plots.property_curves(left, runs, label=label, shown=shown)
+    property_curves(left, runs, label=label, shown=shown)
     left.set_ylim(0, 100)
     figures.delivered(right, _iterations(), TARGET)
     for iteration in _iterations():
@@ -186,13 +187,13 @@ def show_survival() -> None:
     looks = {"marks": figures.PAPER, "shown": figures.looks_of(list(runs))}
     for axes in panels:
         axes.set_xlim(figures.LABELS)
-    plots.property_curves(panels[0], runs, label="members that survive (%)", **looks)
+    property_curves(panels[0], runs, label="members that survive (%)", **looks)
     panels[0].set_ylim(0, 108)
     quantities = {"density (g/cm³)": "density", f"O-O neighbours within {CUTOFF} Å": "coordination"}
     for axes, (label, key) in zip(panels[1:], quantities.items(), strict=True):
         truth = as_estimate(records["truth"], key) if "truth" in records else None
         runs = figures.simulated(records, figures.average(key))
-        plots.property_curves(axes, runs, truth, label, **looks)
+        property_curves(axes, runs, truth, label, **looks)
         if truth is not None:
             figures.near_truth(axes, float(truth.value))
     for name, loop in records.items():
@@ -230,13 +231,13 @@ def show_liquid(name: str = NAME) -> None:
     truth, (iteration, members) = _records()["truth"], _last_committee(name)
     figure, panels = plt.subplots(2, 2, figsize=(9.8, 7.2), layout="constrained")
     density, exact = band(members, "density"), as_estimate(truth, "density")
-    plots.member_values(panels[0, 0], density, exact, "density (g/cm³)")
+    member_values(panels[0, 0], density, exact, "density (g/cm³)")
     low, high = panels[0, 0].get_ylim()
     panels[0, 0].set_ylim(low, high + 0.4 * (high - low))  # leaves room for the legend
     for axes, pair in zip(panels.flat[1:], PAIRS, strict=True):
         label = f"g({pair[0]}-{pair[1]})"
         r, found, exact = distribution(members, truth, pair)
-        plots.distribution_band(axes, r, found, exact, label)
+        distribution_band(axes, r, found, exact, label)
         if pair != "OO":  # the bonds' peaks would hide the rest
             axes.set_ylim(0, 1.5 * float(found.values[:, r > 1.7].max()))
     labelled = _iterations(name)[iteration - 1]["labels"]

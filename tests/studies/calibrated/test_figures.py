@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agal_toolkit.analysis.reliability import RATIOS, counted
 from studies.calibrated import figures
+from studies.calibrated.ratios import RATIOS, counted, within
 
 
 def test_densities_of_ratios(axes, drawn, rng):
@@ -81,3 +81,13 @@ def test_boxes_of_groups(axes, drawn, rng):
     )
     drawn(axes, "participation", "")
     assert [text.get_text() for text in axes.get_yticklabels()] == ["attack", "random rattle"]
+
+
+def test_shares_are_told_from_counts(rng):
+    r = rng.normal(size=4000)
+    for limit in (1, 2):
+        assert within(counted(np.append(r, [9.0, -9.0])), limit) == pytest.approx(
+            np.sum(np.abs(r) < limit) / 4002, abs=1e-12
+        )
+    with pytest.raises(ValueError, match="ratios are counted between"):
+        within(counted(r), 1.5)

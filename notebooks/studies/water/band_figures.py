@@ -12,8 +12,15 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from ..analysis.estimates import Band, Estimate
-from .style import ADVERSARIAL, TRUTH, Look, framed_legend, looks, plain_logarithm
+from agal_toolkit.analysis.estimates import Band, Estimate
+from agal_toolkit.plots.style import (
+    ADVERSARIAL,
+    TRUTH,
+    Look,
+    framed_legend,
+    looks,
+    plain_logarithm,
+)
 
 _NORMAL = 1.96  # standard errors in half a 95 % interval
 

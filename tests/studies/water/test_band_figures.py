@@ -9,6 +9,7 @@ import pytest
 
 from agal_toolkit import plots
 from agal_toolkit.analysis.estimates import Band, Estimate
+from studies.water.band_figures import distribution_band, member_values, property_curves
 
 R = np.arange(0.025, 6.2, 0.05)
 PEAK = np.where(R > 2.4, 1 + 1.8 * np.exp(-(((R - 2.8) / 0.17) ** 2)), 0.0)
@@ -23,7 +24,7 @@ def structure():
 
 def test_a_distribution_has_members_mean_band_and_truth(axes, structure, drawn):
     truth = Estimate(np.where(R > 5, 1.5, 1) * PEAK, 0.01 * PEAK)
-    plots.distribution_band(axes, R, structure, truth, "$g_{OO}(r)$")
+    distribution_band(axes, R, structure, truth, "$g_{OO}(r)$")
     drawn(axes, "r (Å)", "$g_{OO}(r)$")
     mean, line, outside = axes.lines[-3:]
     np.testing.assert_allclose(mean.get_ydata(), PEAK)
@@ -42,7 +43,7 @@ def test_a_distribution_has_members_mean_band_and_truth(axes, structure, drawn):
 @pytest.mark.parametrize("size", [(9, 5), (4.5, 3)])
 def test_the_legend_of_a_distribution_hides_nothing(axes, structure, size):
     axes.figure.set_size_inches(size)
-    plots.distribution_band(axes, R, structure, Estimate(PEAK, 0.01 * PEAK))
+    distribution_band(axes, R, structure, Estimate(PEAK, 0.01 * PEAK))
     axes.figure.canvas.draw()
     assert len(axes.get_legend().get_texts()) == 2, "no bin is outside"
     legend = axes.get_legend().get_window_extent()
@@ -53,7 +54,7 @@ def test_the_legend_of_a_distribution_hides_nothing(axes, structure, size):
 
 def test_a_number_of_every_member(axes, drawn):
     band = Band.of([Estimate(0.98, 0.01), "unstable", Estimate(1.0, 0.02), Estimate(0.99, 0.01)])
-    plots.member_values(axes, band, Estimate(0.997, 0.003), "density (g/cm³)")
+    member_values(axes, band, Estimate(0.997, 0.003), "density (g/cm³)")
     drawn(axes, "member", "density (g/cm³)")
     points, _, (bars,) = axes.containers[0]
     np.testing.assert_allclose(points.get_xydata(), [[1, 0.98], [3, 1.0], [4, 0.99]])
@@ -72,7 +73,7 @@ def test_a_property_against_labels(axes, drawn, new_axes):
     labels, nan = [10, 20, 40], np.nan
     seeds = [[1.1, 1.05, 1.0], [0.9, 0.95, 0.99], [1.0, 1.01, nan]]
     runs = {"attacks": (labels, seeds), "random frames": ([[10, 20], [12, 22]], [[1, nan], [2, 3]])}
-    plots.property_curves(axes, runs, Estimate(1.0, 0.01), "density (g/cm³)", marks=MARKS)
+    property_curves(axes, runs, Estimate(1.0, 0.01), "density (g/cm³)", marks=MARKS)
     drawn(axes, "labelled structures", "density (g/cm³)")
     attacks, random = axes.lines[:2]
     np.testing.assert_allclose(attacks.get_xydata(), [[10, 1.0], [20, 1.01], [40, 0.995]])
@@ -85,14 +86,14 @@ def test_a_property_against_labels(axes, drawn, new_axes):
     assert axes.get_xlim()[1] > 220
     np.testing.assert_allclose(axes.lines[-1].get_ydata(), 1.0)
     np.testing.assert_allclose(axes.lines[-1].get_xdata(), axes.get_xlim())
-    plots.property_curves(new_axes(), {"attacks": ([10], [[nan]])}, marks=MARKS)
+    property_curves(new_axes(), {"attacks": ([10], [[nan]])}, marks=MARKS)
 
 
 @pytest.mark.parametrize("width", [4.5, 9])
 def test_names_of_marks_do_not_overlap(axes, width):
     axes.figure.set_size_inches(width, 4)
     runs = {"attacks": ([10, 60], [[1, 2]])}
-    plots.property_curves(axes, runs, marks={80: "Allegro", 220: "DeePMD", 350: "DeePMD"})
+    property_curves(axes, runs, marks={80: "Allegro", 220: "DeePMD", 350: "DeePMD"})
     axes.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in axes.child_axes[0].get_xticklabels()]
     assert len(boxes) == 3
