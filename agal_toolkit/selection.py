@@ -6,6 +6,7 @@ candidate is its verdict.
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ class Candidate:
         verdict: "kept", or the reason why it is not labelled.
         outcome: the labels, or the reason why labelling failed; None if it was not labelled.
         role: "train" or "calibration", the role of the labelled structure.
+        note: annotation of a person who reviewed it.
     """
 
     geometry: Geometry
@@ -48,6 +50,12 @@ class Candidate:
     verdict: str = KEPT
     outcome: Labels | str | None = None
     role: str = TRAIN
+    note: str = ""
+
+
+def kind_of(verdict: str) -> str:
+    """Return a verdict without its details, which stand in parentheses or after a colon."""
+    return re.split(r" \(|: ", verdict)[0]
 
 
 Candidates = Sequence[Candidate]

@@ -15,7 +15,7 @@ from ..attack.attack import Adversary
 from ..committee import Committee
 from ..dataset import Dataset
 from ..geometry import Geometry, Labels
-from ..selection import KEPT, Candidate
+from ..selection import KEPT, Candidate, kind_of
 from ..training.learning import has_learned, training_errors
 from .matching import ID, id_of
 
@@ -135,7 +135,7 @@ class Generation(Proposal):
         return self.committee.force_errors(self.labelled)
 
     def __repr__(self) -> str:
-        kinds = Counter(verdict.partition(" (")[0] for verdict in self.verdicts)
+        kinds = Counter(map(kind_of, self.verdicts))
         counts = [f"{count} {kind}" for kind, count in kinds.items()]
         head = f"Generation {self.index + 1}: {len(self.dataset)} structures,"
         head += f" {len(self.candidates)} candidates ({', '.join(counts)}),"

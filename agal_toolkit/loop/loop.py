@@ -1,15 +1,15 @@
 """The active-learning loop: train, attack, select, label, again (Schwalbe-Koda 2021, Fig. 1b).
 
 A :class:`Loop` holds settings; its :meth:`~Loop.generations` is an endless generator of frozen
-:class:`Generation` records. A generation is seven stages (members, calibration, seeds, adversaries,
-verdicts, labels, metrics), each with random numbers of its own, so the next one does not depend on
-which stages were run and which were read from the run directory.
+:class:`Generation` records. A generation is eight stages (members, calibration, seeds, adversaries,
+verdicts, review, labels, metrics), each with random numbers of its own, so the next one does not
+depend on which stages were run and which were read from the run directory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -19,27 +19,26 @@ from typing import Any
 from ase import Atoms
 
 from ..committee import Committee
-from ..dataset import CALIBRATION, TRAIN, Dataset
-from ..events import Finished, Note, Report, ignore, text
+from ..dataset import Dataset
+from ..events import Finished, Report, ignore, text
 from ..files import absolute
 from ..geometry import Geometry, Labels
 from ..references.reference import Reference
-from ..selection import KEPT
 from ..settings import machine, to_settings
 from . import run_directory as stored
 from .generation import Generation, Proposal
 from .matching import for_each, in_order
-from .packing import LabelsAndFailures
+from .packing import Answers
 from .recipe import Recipe as Recipe
 from .recipe import Schedule as Schedule
-from .roles import check_calibration, reserved, roles_of
+from .review import REVIEW, Reviewed, Reviewer, after_review, asked
+from .roles import check_calibration, reserved
 from .run_directory import RunDirectory
-from .stages import Stages, candidates_of, select, trained, with_outcomes
+from .stages import Stages, candidates_of, labels_of, select, trained, with_outcomes, with_verdicts
 from .stopping import Generations
 
 Metric = Callable[[Committee, Dataset], float]
 USUAL = ("forces", "energy per atom")  # errors that are measured without metrics
-Answers = Callable[[], Iterable[tuple[int, Labels | Exception | None]]]
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,9 @@ class Loop:
         test: data that are only reported on, fixed before generation 0.
         metrics: name -> (committee, test data) -> number; without any, RMS errors.
         seed: of all random numbers.
+        review: asked before structures are labelled, ``review(proposal, report, scratch)`` with a
+            :class:`Reviewed` as answer, for example a panel. It is asked once for a generation; its
+            answer is kept in the run directory. None accepts all.
     """
 
     recipe: Recipe | Callable[[int], Recipe]
@@ -59,6 +61,7 @@ class Loop:
     test: Dataset | None = None
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     seed: int = 0
+    review: Reviewer | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.reference, Reference):
@@ -182,17 +185,7 @@ class Loop:
         run_directory = _directory(directory)
         self._check(run_directory)
         with run_directory.locked():
-            if run_directory.has_labels(proposal.index):
-                raise ValueError(
-                    f"generation {proposal.index + 1} has its labels already: ask again, prepare"
-                    f" its failures with retry({str(directory)!r}), or take all its labels back"
-                    f" with forget({str(directory)!r}, {proposal.index})"
-                )
-            if run_directory.folder is not None:
-                asked = [g.digest() for g in self._asked(run_directory, proposal.index)]
-                if asked != [geometry.digest() for geometry in geometries]:
-                    wrong = f"this proposal is not the one that was asked in {run_directory.folder}"
-                    raise ValueError(f"{wrong}: tell the one that ask(data, directory) returns")
+            self._check_asked(run_directory, proposal)
             # labels that are kept outlive a retry, and those told before one need no second answer
             cache, told = run_directory.cache, [geometries[i] for i in labelled]
             self.reference.remember(cache, told, list(labelled.values()))
@@ -202,6 +195,29 @@ class Loop:
             merged = [(i, labelled.get(i, answer)) for i, answer in enumerate(given)]
             run = Stages(run_directory, proposal.index, self.seed, report)
             return self._complete(proposal, run, lambda: merged)
+
+    def reviewed(
+        self, proposal: Proposal, verdicts: Reviewed, directory: str | Path | None = None
+    ) -> Proposal:
+        """Return a proposal without the structures that a person rejects, for :meth:`tell`.
+
+        Args:
+            proposal: from :meth:`ask` of a loop without a `review`.
+            verdicts: by index among its `geometries`.
+            directory: the one given to :meth:`ask`; it keeps the verdicts.
+
+        Raises:
+            ValueError: a generation that has its review or its labels, a proposal of another run.
+        """
+        run_directory = _directory(directory)
+        self._check(run_directory)
+        with run_directory.locked():
+            self._check_asked(run_directory, proposal)
+            if run_directory.has(proposal.index, "review", REVIEW):
+                wrong = f"generation {proposal.index + 1} has its review already"
+                raise ValueError(f"{wrong}: ask(data, directory) returns what it accepted")
+            run = Stages(run_directory, proposal.index, self.seed, ignore)
+            return after_review(proposal, run, lambda *_: verdicts)
 
     def add(self, data: Dataset, directory: str | Path) -> int:
         """Add structures of your own, labelled as by the reference, to the data of a run.
@@ -253,11 +269,11 @@ class Loop:
             if not run_directory.has_labels(index):
                 wrong = f"generation {index + 1} (index {index}) has no labels in {directory}"
                 raise ValueError(f"{wrong}: indices count from 0")
-            asked = self._asked(run_directory, index)
-            for geometry in asked:
+            geometries = self._asked(run_directory, index)
+            for geometry in geometries:
                 run_directory.cache.forget(self.reference.settings_digest, geometry)
             run_directory.forget_labels(index)
-        return len(asked)
+        return len(geometries)
 
     def settings(self, dataset: Dataset, committee: Committee | None = None) -> dict[str, Any]:
         """Return everything that changes results, as JSON; `committee` is the one to start from.
@@ -304,21 +320,23 @@ class Loop:
             run_directory.check({k: v for k, v in settings.items() if k != "dataset"})
 
     def _asked(self, run_directory: RunDirectory, index: int) -> list[Geometry]:
-        """The structures to label of a generation in a run directory.
+        return asked(run_directory, index, self.recipe_of(index).attack is not None)
 
-        Raises:
-            ValueError: they are not known yet.
-        """
-        if not run_directory.has(index, "verdicts", stored.VERDICTS):
-            wrong = f"generation {index + 1} was not asked in {run_directory.folder}"
-            raise ValueError(f"{wrong}: call ask(data, directory) first")
-        stage = partial(run_directory.stage, index)
-        seeds = stage("seeds", stored.GEOMETRIES, list)
-        attacked = self.recipe_of(index).attack is not None
-        adversaries = stage("adversaries", stored.ADVERSARIES, list) if attacked else None
-        verdicts = stage("verdicts", stored.VERDICTS, list)
-        candidates = zip(candidates_of(seeds, adversaries, index), verdicts, strict=True)
-        return [candidate.geometry for candidate, verdict in candidates if verdict == KEPT]
+    def _check_asked(self, run_directory: RunDirectory, proposal: Proposal) -> None:
+        """Raise ValueError unless labels of this proposal are what the run waits for."""
+        folder, index = run_directory.folder, proposal.index
+        if folder is None:
+            return
+        if run_directory.has_labels(index):
+            raise ValueError(
+                f"generation {index + 1} has its labels already: ask again, prepare its failures"
+                f" with retry({str(folder)!r}), or take all its labels back with"
+                f" forget({str(folder)!r}, {index})"
+            )
+        digests = [geometry.digest() for geometry in self._asked(run_directory, index)]
+        if digests != [geometry.digest() for geometry in proposal.geometries]:
+            wrong = f"this proposal is not the one that was asked in {folder}"
+            raise ValueError(f"{wrong}: tell the one that ask(data, directory) returns")
 
     def read(self, dataset: Dataset, run: Stages, last: Generation | None) -> Generation:
         """Return the record of one generation that begins with `dataset`; run what is missing."""
@@ -344,18 +362,19 @@ class Loop:
         candidates, rng = candidates_of(seeds, adversaries, run.generation), run.rng("verdicts")
         choose = partial(select, recipe.selectors, committee, learned, candidates, rng, dataset)
         verdicts = run.stage("verdicts", stored.VERDICTS, choose)
-        pairs = zip(candidates, verdicts, strict=True)
-        return Proposal(
+        proposal = Proposal(
             index=run.generation,
             dataset=dataset,
             committee=committee,
-            candidates=tuple(replace(candidate, verdict=verdict) for candidate, verdict in pairs),
+            candidates=with_verdicts(candidates, verdicts),
             seconds=dict(run.seconds),
             weights=weights,
         )
+        return after_review(proposal, run, self.review)
 
     def _complete(self, proposal: Proposal, run: Stages, answers: Answers) -> Generation:
-        label = partial(self._labelled, proposal, run, answers)
+        share = self.recipe_of(proposal.index).calibrate
+        label = partial(labels_of, proposal, run, answers, share)
         labelled, failures = run.stage("labels", stored.LABELS, label)
         measure = partial(self._measured, proposal.committee)
         metrics = run.stage("metrics", stored.METRICS, measure)
@@ -374,26 +393,6 @@ class Loop:
         errors = committee.errors(test).items() if test and not self.metrics else ()
         usual = {f"{name} ({e.unit})": e.rmse for name, e in errors if name in USUAL}
         return usual | {name: float(f(committee, test)) for name, f in self.metrics.items()}
-
-    def _labelled(self, proposal: Proposal, run: Stages, answers: Answers) -> LabelsAndFailures:
-        geometries = proposal.geometries
-        labels: dict[int, Labels] = {}
-        failures: dict[int, str] = {}
-        for i, answer in answers():
-            if isinstance(answer, Labels):
-                labels[i] = answer.check(geometries[i], f"geometry {i}")
-            else:
-                failures[i] = "no answer" if answer is None else str(answer)
-        if failures and not labels:
-            wrong = f"none of {len(failures)} structures got a label"
-            run.report(Note(run.generation, f"{wrong}: {next(iter(failures.values()))}"))
-        share = self.recipe_of(proposal.index).calibrate
-        aside = run.rng("roles").random(len(geometries)) < share
-        order = sorted(labels)
-        roles = [TRAIN] * len(order)
-        if share or CALIBRATION in proposal.dataset.roles:
-            roles = roles_of([geometries[i] for i in order], aside[order], proposal.dataset)
-        return Dataset([geometries[i] for i in order], [labels[i] for i in order], roles), failures
 
 
 def _directory(directory: str | Path | None) -> RunDirectory:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from ..geometry import Geometry, Labels
 
 Arrays = Mapping[str, Any]
 LabelsAndFailures = tuple[Dataset, dict[int, str]]
+Answers = Callable[[], Iterable[tuple[int, Labels | Exception | None]]]
 
 
 def _joined(parts: Sequence[ArrayLike], shape: tuple[int, ...], dtype: type = float) -> NDArray:

@@ -55,7 +55,8 @@ from .recipe import recipe_at
 T = TypeVar("T")
 FORMAT = 3  # of run directories; 2 had no digests, 1 named classes with their modules
 START, COMMITTEE, SECONDS = "start.npz", "committee.agal", "seconds.json"
-STAGES = ("members", "calibration", "seeds", "adversaries", "verdicts", "labels", "metrics")
+STAGES = ("members", "calibration", "seeds", "adversaries", "verdicts")
+STAGES += ("review", "labels", "metrics")
 _NO_RUN = "is not a run directory (it has no run.json)"
 
 
@@ -145,9 +146,8 @@ class RunDirectory:
             return
         file = self.folder / "run.json"
         foreign = f"{self.folder} exists and {_NO_RUN}: give another or an empty one"
-        if self.folder.exists() and not self.folder.is_dir():
-            raise RunDirectoryError(foreign)
-        if not file.exists() and not self._is_empty():
+        no_folder = self.folder.exists() and not self.folder.is_dir()
+        if no_folder or not (file.exists() or self._is_empty()):
             raise RunDirectoryError(foreign)
         with _writing(file):
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -14,17 +14,18 @@ from numpy.typing import NDArray
 
 from ..attack.attack import NOT_REACHED, Adversary
 from ..committee import Committee
-from ..dataset import TRAIN, Dataset
+from ..dataset import CALIBRATION, TRAIN, Dataset
 from ..events import Event, Note, Report, Stage
-from ..geometry import Geometry
+from ..geometry import Geometry, Labels
 from ..potentials.protocol import Members
 from ..selection import KEPT, Candidate, Deduplicate, Selector
 from ..training.trainer import TrainingFailed
 from ..training.weights import StartRefused
 from ..uncertainty.calibration import Calibration
 from .generation import Proposal
+from .packing import Answers, LabelsAndFailures
 from .recipe import Recipe
-from .roles import calibration_data
+from .roles import calibration_data, roles_of
 from .run_directory import CALIBRATION_LAWS, Kind, RunDirectory, members_of
 
 T = TypeVar("T")
@@ -205,6 +206,40 @@ def select(
         for i in np.array(left)[~keep]:
             verdicts[i] = type(selector).__name__
     return verdicts
+
+
+def with_verdicts(
+    candidates: Sequence[Candidate], verdicts: Sequence[str]
+) -> tuple[Candidate, ...]:
+    """Give each candidate its verdict."""
+    pairs = zip(candidates, verdicts, strict=True)
+    return tuple(replace(candidate, verdict=verdict) for candidate, verdict in pairs)
+
+
+def labels_of(
+    proposal: Proposal, run: Stages, answers: Answers, calibrate: float
+) -> LabelsAndFailures:
+    """Return the labelled structures of a proposal, and reasons of failures by index.
+
+    A share `calibrate` of the new structures gets the role "calibration".
+    """
+    geometries = proposal.geometries
+    labels: dict[int, Labels] = {}
+    failures: dict[int, str] = {}
+    for i, answer in answers():
+        if isinstance(answer, Labels):
+            labels[i] = answer.check(geometries[i], f"geometry {i}")
+        else:
+            failures[i] = "no answer" if answer is None else str(answer)
+    if failures and not labels:
+        wrong = f"none of {len(failures)} structures got a label"
+        run.report(Note(run.generation, f"{wrong}: {next(iter(failures.values()))}"))
+    aside = run.rng("roles").random(len(geometries)) < calibrate
+    order = sorted(labels)
+    roles = [TRAIN] * len(order)
+    if calibrate or CALIBRATION in proposal.dataset.roles:
+        roles = roles_of([geometries[i] for i in order], aside[order], proposal.dataset)
+    return Dataset([geometries[i] for i in order], [labels[i] for i in order], roles), failures
 
 
 def with_outcomes(

@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ..events import Note, Report
+from ..selection import kind_of
 from .generation import Generation
 
-BARREN = 3  # generations without a new label that end a loop with a budget
+BARREN = 3  # generations without a new label that end a loop which waits for labels
 
 
 class Generations(Iterator[Generation]):
@@ -71,7 +72,8 @@ def until(
         plateau: a metric that no longer falls.
         known: largest RMS error of the mean's forces on new labels, before they are learned,
             relative to these forces, in two generations in a row with at least four labels each.
-        no_new: consecutive generations without a new label; with a budget 3 unless it is given.
+        no_new: consecutive generations without a new label; with a budget or `known` 3 unless it
+            is given.
         hours: wall-clock time since the first generation was started.
         count: number of generations.
 
@@ -86,7 +88,8 @@ def until(
             raise ValueError(f"{name} is {value!r}, expected a number of at least 1")
     if known is not None and not 0 < known < 1:
         raise ValueError(f"known is {known}: give a share of the forces, such as 0.1")
-    barren = BARREN if no_new is None and budget is not None else no_new
+    waits = budget is not None or known is not None
+    barren = BARREN if no_new is None and waits else no_new
     began, best, waited, without, right = time.monotonic(), np.inf, 0, 0, 0
     for number, generation in enumerate(generations, 1):
         yield generation
@@ -112,7 +115,8 @@ def until(
         elif right > 1:
             reason = f"twice in a row errors on new labels were below {known:.0%} of the forces"
         elif barren is not None and without >= barren:
-            verdicts = Counter(generation.verdicts) + Counter(failed=len(generation.failures))
+            verdicts = Counter(map(kind_of, generation.verdicts))
+            verdicts += Counter(failed=len(generation.failures))
             last = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items())
             reason = f"no new label for {without} generations; of the last candidates {last}"
         elif hours is not None and hour >= hours:
@@ -122,7 +126,7 @@ def until(
         if reason:
             if no_new is None and without and without == barren:
                 note = f"{reason}: give until() no_new= to go on for longer"
-                warnings.warn(f"the loop ends below its budget: {note}", stacklevel=2)
+                warnings.warn(f"the loop ends early: {note}", stacklevel=2)
             if isinstance(generations, Generations):
                 generations.report(Note(generation.index, f"the loop ends: {reason}"))
             return

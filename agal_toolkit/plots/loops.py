@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..attack.attack import Adversary
 from ..events import Epoch
 from ..loop.generation import KEPT, Generation
+from ..selection import kind_of
 from .style import ADVERSARIAL, framed_legend, plain_logarithm, strategy_colour
 
 _REASONS = {  # verdict -> words for it
@@ -90,9 +91,8 @@ def sampled_energies(
 
 
 def verdict_bars(axes: Axes, generation: Generation) -> None:
-    """Draw how many candidates were kept, and how many each selector dropped."""
-    # details of a verdict stand in parentheses
-    verdicts = [verdict.partition(" (")[0] for verdict in generation.verdicts]
+    """Draw how many candidates were kept, dropped by each selector, and rejected."""
+    verdicts = list(map(kind_of, generation.verdicts))
     names = sorted(set(verdicts), key=lambda name: (name != KEPT, name))
     counts = [verdicts.count(name) for name in names]
     colours = [ADVERSARIAL if name == KEPT else "0.75" for name in names]

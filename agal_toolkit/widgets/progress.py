@@ -20,6 +20,7 @@ _STAGES = {  # stage -> its name, its typical share of a generation's time
     "seeds": ("drawing seeds", 0.01),
     "adversaries": ("attacking", 0.1),
     "verdicts": ("selecting", 0.01),
+    "review": ("waiting for a person's review", 0.0),
     "labels": ("labelling", 0.02),
     "metrics": ("testing", 0.01),
 }

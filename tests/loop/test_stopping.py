@@ -92,7 +92,7 @@ def test_nothing_is_computed_beyond_the_last():
 
 
 def test_a_budget_ends_where_nothing_is_labelled_and_says_why():
-    with pytest.warns(UserWarning, match=r"below its budget: no new label for 3 generations.*no_n"):
+    with pytest.warns(UserWarning, match=r"ends early: no new label for 3 generations.*no_n"):
         assert count(generations((1, 0, 0, 0, 0, 0)), budget=99) == 4
     assert count(generations((1, 0, 0, 0, 0, 1)), budget=12, no_new=9) == 6
     assert count(generations((0,) * 8), count=8) == 8  # a number of generations is what it says
