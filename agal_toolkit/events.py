@@ -42,12 +42,13 @@ class Epoch:
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """A step of an attack: losses (B,) and positions of the particles (N, d)."""
+    """A step of an attack: losses (B,), positions of the particles (N, d) and cells (B, d, d)."""
 
     step: int
     steps: int
     losses: NDArray
     positions: NDArray
+    cells: NDArray | None = None
 
 
 @dataclass(frozen=True, eq=False)

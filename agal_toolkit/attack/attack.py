@@ -155,8 +155,9 @@ class Attack:
         history = _History(problem.batch.owner.cpu().numpy(), last, self.record)
         for step, (moved, values) in enumerate(problem.iterates(self.minimizer)):
             positions, losses = moved.positions.cpu().numpy(), values.cpu().numpy()
-            history.add(step, positions, moved.cell.cpu().numpy(), losses)
-            report(Step(step, self.minimizer.steps, losses, positions))
+            cells = moved.cell.cpu().numpy()
+            history.add(step, positions, cells, losses)
+            report(Step(step, self.minimizer.steps, losses, positions, cells))
         adversaries = history.adversaries(geometries, self.cell)
         adversaries = self._judged(problem, adversaries, history.best >= 0)
         for text in _notes(adversaries):

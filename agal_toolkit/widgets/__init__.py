@@ -6,6 +6,7 @@ pictures; without IPython it does nothing. nglview is loaded when the first mole
 
 from .atlas import Atlas
 from .attack_explorer import AttackExplorer
+from .attack_panel import AttackPanel
 from .attack_player import AttackPlayer
 from .background import Background
 from .committee_view import CommitteeView
@@ -15,8 +16,8 @@ from .monitor import Monitor
 from .target_panel import Delivery, TargetPanel
 
 # fmt: off
-__all__ = ["Atlas", "AttackExplorer", "AttackPlayer", "Background", "CommitteeView", "Delivery",
-           "Molecule", "Monitor", "TargetPanel"]
+__all__ = ["Atlas", "AttackExplorer", "AttackPanel", "AttackPlayer", "Background",
+           "CommitteeView", "Delivery", "Molecule", "Monitor", "TargetPanel"]
 # fmt: on
 
 register()

@@ -86,7 +86,7 @@ class AttackPlayer(Panel):
         self._follow, self._ask = Coalesced(self._show_step), Coalesced(self._ask_reference)
         size = (_VIEW[0] + _CURVES[0], _CURVES[1])
         super().__init__(self._controls(), size, helpers=(self._ask, self._follow))
-        self._choice.observe(lambda _: self._choose(), "value")
+        self._choice.observe(self._choose, "value")
         self._slider.observe(lambda _: self._follow.request(), "value")
         self._colouring.observe(lambda _: self._follow.request(), "value")
         self._choose()
@@ -116,6 +116,17 @@ class AttackPlayer(Panel):
         player._choose()
         return player
 
+    def add(self, adversary: Adversary) -> None:
+        """Append an attack, and choose it."""
+        with self._lock:
+            self.adversaries = (*self.adversaries, adversary)
+            self._choice.unobserve(self._choose, "value")
+            self._choice.options = self._options()
+            self._choice.layout.display = None
+            self.chosen = len(self.adversaries) - 1
+            self._choice.observe(self._choose, "value")
+        self._choose()
+
     @property
     def trace(self) -> AttackTrace:
         """The committee's predictions along the chosen attack, computed once."""
@@ -141,7 +152,7 @@ class AttackPlayer(Panel):
                 self._traces[index] = AttackTrace.of(self.committee, self.adversaries[index])
             return self._traces[index]
 
-    def _choose(self) -> None:
+    def _choose(self, _: Any = None) -> None:
         with self._lock:
             index = self._index = self.chosen
             try:
@@ -285,11 +296,14 @@ class AttackPlayer(Panel):
         with self._lock:  # before the lock of all drawings, as everywhere here
             return super()._static_picture()
 
-    def _controls(self) -> list[ipywidgets.Widget]:
-        options = [
+    def _options(self) -> list[tuple[str, int]]:
+        return [
             (f"{k + 1}: seed {a.seed}, kept step {a.kept} of {len(a.losses) - 1}", k)
             for k, a in enumerate(self.adversaries)
         ]
+
+    def _controls(self) -> list[ipywidgets.Widget]:
+        options = self._options()
         layout = {
             "width": "360px",
             "max_width": "97%",
