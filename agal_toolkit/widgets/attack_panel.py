@@ -30,7 +30,6 @@ from ..attack import (
     BoltzmannVariance,
     FiniteDifference,
     HessianVector,
-    Minimizer,
     Objective,
     TargetError,
     Variance,
@@ -94,6 +93,7 @@ class AttackPanel(RunPanel):
     objective = value_of("_objective", "Name of the objective.")
     strength = value_of("_strength", "kT (eV), target (eV/angstrom) or radius (angstrom).")
     steps = value_of("_steps", "Number of steps.")
+    gradient = value_of("_gradient", "How the loss is differentiated, a name of `GRADIENTS`.")
     _settles = True
 
     def __init__(
@@ -142,7 +142,7 @@ class AttackPanel(RunPanel):
             ValueError: a number that the objective refuses.
         """
         goal, steps = self._goals[self.objective].of(self.strength), int(self.steps)
-        minimizer: Minimizer = self._base.minimizer
+        minimizer: Any = self._base.minimizer
         if self.objective == CHOSEN:
             minimizer = LBFGS(steps)
         elif isinstance(minimizer, LBFGS):
@@ -154,7 +154,7 @@ class AttackPanel(RunPanel):
             bound = Ball(self.strength) if bound is None else replace(bound, radius=self.strength)
         start = 0.0 if self.objective == CHOSEN else self._base.start
         changed = {"objective": goal, "minimizer": minimizer, "bound": bound, "start": start}
-        return replace(self._base, gradient=GRADIENTS[self._gradient.value], **changed)
+        return replace(self._base, gradient=GRADIENTS[self.gradient], **changed)
 
     def settle(self, timeout: float = 300.0) -> AttackPanel:
         """Wait until the attack has ended and everything is drawn."""
@@ -299,7 +299,8 @@ class AttackPanel(RunPanel):
         if self._player is not None:
             self._player._draw_static(figure)
             return
-        left, right = figure.subfigures(1, 2, width_ratios=[_VIEW[0], _CURVES[0]])
+        widths = [_VIEW[0], _CURVES[0]]
+        [[left, right]] = figure.subfigures(1, 2, width_ratios=widths, squeeze=False)
         self._molecule.draw(left.add_axes((0.0, 0.0, 1.0, 0.95)))
         self._draw_curves(right)
 
@@ -310,6 +311,7 @@ class AttackPanel(RunPanel):
         names = [(f"{k}: {formula(seed)}", k) for k, seed in enumerate(self.seeds)]
         look: dict[str, Any] = {"style": narrow, "layout": {"width": "260px", "max_width": "97%"}}
         self._seed = ipywidgets.Dropdown(options=names, description="structure", **look)
+        look["layout"] = {"width": "300px", "max_width": "97%"}
         self._objective = ipywidgets.Dropdown(
             options=list(self._goals), description="objective", **look
         )

@@ -70,7 +70,7 @@ def test_controls_are_the_attack(panel):
     assert likely.objective.kT == panel.strength
     panel.strength = 2.5
     assert panel.attack.objective.kT == 2.5
-    panel._gradient.value = "two force calls"
+    panel.gradient = "two force calls"
     panel.objective, panel.strength, panel.steps = "chosen error", 0.25, 31
     assert panel._strength_unit.value == "eV/Å"
     chosen = panel.attack
