@@ -244,38 +244,26 @@ class Ensemble:
 class _Copies(nn.Module):
     """Equal modules, evaluated one after the other, whose parameters have a leading axis M."""
 
-    one: nn.Module
-
     def __init__(self, modules: list[nn.Module]) -> None:
         super().__init__()
-        states = [dict(module.named_parameters()) for module in modules]
-        buffers = dict(modules[0].named_buffers())
-        self.weights, self.shared = (
-            {name: f"each_{name.replace('.', '__')}" for name in names}
-            for names in (states[0], buffers)
-        )
-        for name, key in self.weights.items():
-            weights = torch.stack([state[name].detach() for state in states])
-            self.register_parameter(key, nn.Parameter(weights))
-        for name, value in buffers.items():
-            self.register_buffer(self.shared[name], value)
-        self.__dict__["one"] = modules[0]  # no submodule: its weights are not used
+        states = [dict(module.named_parameters(remove_duplicate=False)) for module in modules]
+        self.one, shared = modules[0], dict[int, nn.Parameter]()
+        for path, weight in states[0].items():
+            stacked = nn.Parameter(torch.stack([state[path].detach() for state in states]))
+            owner, _, name = path.rpartition(".")
+            # layers that share a weight still do
+            setattr(self.one.get_submodule(owner), name, shared.setdefault(id(weight), stacked))
 
     def forward(self, batch: Batch) -> Tensor:
         energies: list[Tensor] = []
-        shared = {name: getattr(self, key) for name, key in self.shared.items()}
         for m in range(len(next(self.parameters()))):
-            weights = {name: getattr(self, key)[m] for name, key in self.weights.items()}
-            state = (weights | shared, (batch.member(m),))
-            energies.append(torch.func.functional_call(self.one, *state))
+            weights = {name: value[m] for name, value in self.one.named_parameters()}
+            energies.append(torch.func.functional_call(self.one, weights, (batch.member(m),)))
             if (shape := tuple(energies[-1].shape)) != (len(batch),):
                 wrong = f"{type(self.one).__name__} returned energies of shape {shape}"
                 remedy = "give one for each structure, as batch.sum(values of atoms) does"
                 raise ValueError(f"{wrong}, expected ({len(batch)},): {remedy}")
         return torch.stack(energies)
-
-    def extra_repr(self) -> str:
-        return repr(self.one)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -48,7 +48,8 @@ class Reference:
             `label` is a frozen dataclass, or a calculator whose parameters are all it is made
             from: these identify it, and `settings` are added to them.
         executor: Computes the labels: :func:`processes` (can kill), any concurrent.futures.Executor
-            (cannot), or None for this thread, or, with a timeout, for one process during a call.
+            (cannot, and takes no timeout), or None for this thread, or, with a timeout, for one
+            process during a call.
         timeout: Seconds one label may take, not counting the start of its process. Labels in the
             cache that failed for a shorter one are asked for again.
         retries: How many more times a failed label is tried, after the others.
@@ -57,7 +58,7 @@ class Reference:
     Raises:
         TypeError: `label` is no label function.
         ValueError: `label` is a class, `settings` missing, `timeout` or `retries` out of range, or
-            a timeout with a ProcessPoolExecutor, which reports queued tasks as running.
+            a timeout with a concurrent.futures.Executor.
     """
 
     label: Any
@@ -94,9 +95,9 @@ class Reference:
         if not isinstance(self.executor, (Executor, Processes, type(None))):
             expected = "expected processes(n) or a concurrent.futures.Executor"
             raise TypeError(f"executor is a {type(self.executor).__name__}, {expected}")
-        if isinstance(self.executor, ProcessPoolExecutor) and self.timeout is not None:
-            remedy = "use processes(n) with a timeout"
-            raise ValueError(f"a ProcessPoolExecutor cannot stop a label: {remedy}")
+        if isinstance(self.executor, Executor) and self.timeout is not None:
+            kind, remedy = type(self.executor).__name__, "use processes(n) with a timeout"
+            raise ValueError(f"a {kind} cannot stop a label: {remedy}")
         self._settings()
 
     def _settings(self) -> dict[str, Any]:
@@ -261,7 +262,7 @@ class Reference:
         if isinstance(self.executor, Processes):
             yield partial(self.executor.run, self.label, timeout=self.timeout)
         elif self.executor is not None:
-            yield partial(through, self.executor, self.label, timeout=self.timeout)
+            yield partial(through, self.executor, self.label)
         elif self.timeout is not None:
             with processes(1) as pool:
                 yield partial(pool.run, self.label, timeout=self.timeout)

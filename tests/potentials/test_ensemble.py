@@ -58,6 +58,30 @@ def test_members_are_the_modules_with_their_own_weights(rng):
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
+def test_layers_that_share_a_weight_still_do(rng):
+    class Tied(Mine):
+        def __init__(self):
+            super().__init__(2)
+            self.net[0].weight = nn.Parameter(torch.eye(2))
+            self.again = nn.Linear(2, 2)
+            self.again.weight = self.net[0].weight
+
+        def forward(self, batch):
+            return super().forward(batch) + batch.sum(self.again(batch.positions[:, :2])[:, 0])
+
+    network = Ensemble(Tied)([3, 4])
+    batch = agal.batch.Batch.of([helpers.molecule(rng, 3)])
+    first, second = (
+        next(p for n, p in network.named_parameters() if n.endswith(e))
+        for e in ("net.0.weight", "weights")
+    )
+    assert not [n for n, _ in network.named_parameters() if n.endswith("again.weight")]
+    assert (first.shape, second.shape) == ((2, 2, 2), (2, 1))
+    torch.manual_seed(4)
+    one = derive(Tied().double(), batch, graph=False)
+    torch.testing.assert_close(Stacked(network)(batch).energy[1], one.energy)
+
+
 def test_they_train_attack_and_come_back(rng, tmp_path):
     torch.manual_seed(0)
     data, network = molecules(rng, 12), Ensemble(Mine)

@@ -212,47 +212,6 @@ def test_what_a_listener_raises_is_raised(executor):
 # Executors that cannot kill
 
 
-@dataclass(frozen=True)
-class Held:
-    """Waits for `gate` where x is 2."""
-
-    gate: threading.Event = field(compare=False)
-
-    def __call__(self, geometry):
-        if geometry.positions[0, 0] == 2:
-            self.gate.wait()
-        return squared(geometry)
-
-
-@pytest.mark.parametrize("threads", [1, 2])
-def test_a_thread_that_hangs_is_abandoned(threads):
-    gate = threading.Event()
-    with ThreadPoolExecutor(threads) as pool:
-        results = dict(
-            Reference(Held(gate), executor=pool, timeout=0.3)(points([[2, 0], [0.5, 0], [0.75, 0]]))
-        )
-        gate.set()
-    assert "no answer within 0.3 s; it could not be stopped" in str(results[0])
-    if threads == 2:
-        assert [results[1].energy, results[2].energy] == [0.5**2 / 2, 0.75**2 / 2]
-    else:
-        assert all("not begun within 0.3 s" in str(results[index]) for index in (1, 2))
-
-
-def test_a_queue_is_not_a_hang():
-    def slow(geometry):
-        threading.Event().wait(0.1)
-        return squared(geometry)
-
-    with ThreadPoolExecutor(1) as pool:
-        results = dict(
-            Reference(slow, {"code": "slow"}, pool, timeout=0.3)(
-                points(np.arange(12).reshape(6, 2))
-            )
-        )
-    assert all(isinstance(labels, Labels) for labels in results.values())
-
-
 def test_abandoning_the_iterator_cancels_what_has_not_begun():
     gate, begun = threading.Event(), []
 
@@ -309,8 +268,10 @@ def test_what_makes_no_reference(changes, error, message):
         Reference(**{"label": DoubleWell(), **changes})
 
 
-def test_a_process_pool_that_cannot_kill_is_given_no_timeout():
-    with ProcessPoolExecutor(1) as pool, pytest.raises(ValueError, match=r"use processes\(n\)"):
+@pytest.mark.parametrize("kind", [ProcessPoolExecutor, ThreadPoolExecutor])
+def test_an_executor_that_cannot_kill_is_given_no_timeout(kind):
+    message = rf"a {kind.__name__} cannot stop a label: use processes\(n\)"
+    with kind(1) as pool, pytest.raises(ValueError, match=message):
         Reference(DoubleWell(), executor=pool, timeout=1.0)
 
 
@@ -365,7 +326,7 @@ def test_the_identity_is_json_of_what_changes_results():
 def test_how_labels_are_computed_does_not_identify_them():
     reference = Reference(Method())
     with ThreadPoolExecutor(1) as pool:
-        other = replace(reference, executor=pool, timeout=3.0, retries=2, label=Method(threads=4))
+        other = replace(reference, executor=pool, retries=2, label=Method(threads=4))
     assert (other.identity, other.settings_digest) == (
         reference.identity,
         reference.settings_digest,
