@@ -13,11 +13,12 @@ from .committee_view import CommitteeView
 from .formatters import register
 from .molecule import Molecule
 from .monitor import Monitor
+from .promises import Promises
 from .target_panel import Delivery, TargetPanel
 
 # fmt: off
 __all__ = ["Atlas", "AttackExplorer", "AttackPanel", "AttackPlayer", "Background",
-           "CommitteeView", "Delivery", "Molecule", "Monitor", "TargetPanel"]
+           "CommitteeView", "Delivery", "Molecule", "Monitor", "Promises", "TargetPanel"]
 # fmt: on
 
 register()
