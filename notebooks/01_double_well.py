@@ -40,8 +40,9 @@ import numpy as np
 import agal_toolkit as agal
 from agal_toolkit.analysis.errors import rmse
 from agal_toolkit.analysis.grids import Grid
-from agal_toolkit.widgets import AttackExplorer, CommitteeView, Monitor
+from agal_toolkit.widgets import CommitteeView, Monitor
 from studies.double_well import lesson
+from studies.double_well.explorer import AttackExplorer
 from studies.double_well.langevin import langevin
 
 preset, seed = lesson.begin()

@@ -19,7 +19,8 @@ from numpy.random import default_rng
 import agal_toolkit as agal
 from agal_toolkit.analysis.errors import rmse
 from agal_toolkit.analysis.grids import Grid
-from agal_toolkit.widgets import AttackExplorer, Monitor
+from agal_toolkit.widgets import Monitor
+from studies.double_well.explorer import AttackExplorer
 
 torch.set_num_threads(1)  # small networks train faster so
 well = agal.DoubleWell()

@@ -30,7 +30,8 @@ from tempfile import mkdtemp
 import numpy as np
 import torch
 import agal_toolkit as agal
-from agal_toolkit.widgets import AttackExplorer, Monitor
+from agal_toolkit.widgets import Monitor
+from studies.double_well.explorer import AttackExplorer
 from studies.double_well import recipes as study
 
 torch.set_num_threads(1)

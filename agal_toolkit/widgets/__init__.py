@@ -5,7 +5,6 @@ pictures; without IPython it does nothing. nglview is loaded when the first mole
 """
 
 from .atlas import Atlas
-from .attack_explorer import AttackExplorer
 from .attack_panel import AttackPanel
 from .attack_player import AttackPlayer
 from .background import Background
@@ -17,8 +16,8 @@ from .promises import Promises
 from .target_panel import Delivery, TargetPanel
 
 # fmt: off
-__all__ = ["Atlas", "AttackExplorer", "AttackPanel", "AttackPlayer", "Background",
-           "CommitteeView", "Delivery", "Molecule", "Monitor", "Promises", "TargetPanel"]
+__all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "CommitteeView",
+           "Delivery", "Molecule", "Monitor", "Promises", "TargetPanel"]
 # fmt: on
 
 register()

@@ -23,7 +23,7 @@ def app(tmp_path: Path) -> Iterator[Lab]:
     """The app as CONTRIBUTING serves it."""
     require_browser()
     notebook = Path(shutil.copy(render.FOLDER / "app.ipynb", tmp_path))
-    env = {"JUPYTER_PATH": str(render.FOLDER)}
+    env = {"JUPYTER_PATH": str(render.FOLDER), "PYTHONPATH": str(render.FOLDER)}
     with (
         voila_server(notebook, ["--template=offline"], env) as url,
         web_page(url, notebook.name) as app,

@@ -19,21 +19,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from .. import plots
-from ..analysis.grids import Grid, Surface, predict_at
-from ..attack import Adam, Attack, Ball, BoltzmannVariance, GradientDescent
-from ..committee import Committee
-from ..dataset import Dataset
-from ..events import Report
-from ..geometry import Geometry, Labels, points
-from ..uncertainty.variance import force_variance
+from agal_toolkit import plots
+from agal_toolkit.analysis.grids import Grid, Surface, predict_at
+from agal_toolkit.attack import Adam, Attack, Ball, BoltzmannVariance, GradientDescent
+from agal_toolkit.committee import Committee
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.events import Report
+from agal_toolkit.geometry import Geometry, Labels, points
+from agal_toolkit.uncertainty.variance import force_variance
+from agal_toolkit.widgets.background import LIVE, PAUSED, Background
+from agal_toolkit.widgets.clickable import MISSING, clickable
+from agal_toolkit.widgets.controls import button, placeholder, row, side_by_side, slider_layout
+from agal_toolkit.widgets.energies import is_surface
+from agal_toolkit.widgets.panel import RunPanel
+from agal_toolkit.widgets.picture import CARD, DPI, DRAWING, Coalesced, Picture
+
 from .attack_maps import attack_gain, draw_gain, draw_paths
-from .background import LIVE, PAUSED, Background
-from .clickable import MISSING, clickable
-from .controls import button, placeholder, row, side_by_side, slider_layout
-from .energies import is_surface
-from .panel import RunPanel
-from .picture import CARD, DPI, DRAWING, Coalesced, Picture
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it
 _EVALUATED = 600  # path points, roughly, at which the curves evaluate the committee

@@ -7,12 +7,12 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-from .. import plots
-from ..analysis.grids import Grid, Surface
-from ..attack import Attack
-from ..committee import Committee
-from ..dataset import Dataset
-from ..plots.wells import map_axes
+from agal_toolkit import plots
+from agal_toolkit.analysis.grids import Grid, Surface
+from agal_toolkit.attack import Attack
+from agal_toolkit.committee import Committee
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.plots.wells import map_axes
 
 _DECADES = 4.0  # of the loss that the map resolves
 _COLOURS = "cividis"

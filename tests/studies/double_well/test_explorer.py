@@ -19,7 +19,7 @@ from agal_toolkit import (
     Labels,
     Variance,
 )
-from agal_toolkit.widgets import AttackExplorer
+from studies.double_well.explorer import AttackExplorer
 
 
 @pytest.fixture
