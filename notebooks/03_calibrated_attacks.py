@@ -38,8 +38,9 @@ from functools import partial
 import numpy as np
 
 import agal_toolkit as agal
-from agal_toolkit.widgets import Molecule, TargetPanel
+from agal_toolkit.widgets import Molecule
 from studies.calibrated import lesson
+from studies.calibrated.target_panel import TargetPanel
 
 preset, water = lesson.begin()
 

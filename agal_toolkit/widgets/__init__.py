@@ -13,11 +13,10 @@ from .formatters import register
 from .molecule import Molecule
 from .monitor import Monitor
 from .promises import Promises
-from .target_panel import Delivery, TargetPanel
 
 # fmt: off
 __all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "CommitteeView",
-           "Delivery", "Molecule", "Monitor", "Promises", "TargetPanel"]
+           "Molecule", "Monitor", "Promises"]
 # fmt: on
 
 register()

@@ -8,15 +8,18 @@ from pathlib import Path
 
 import nbformat
 import pytest
+import render
 from browser.labdriver import Lab, lab_page, lab_server, require_browser
 
-SETTING = """
+SETTING = f"""
+import sys
+sys.path.insert(0, {str(render.FOLDER)!r})
 import numpy as np
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 from agal_toolkit import LBFGS, Attack, Committee, Dataset, Geometry, HessianVector, Labels
 from agal_toolkit import TargetError
-from agal_toolkit.widgets import TargetPanel
+from studies.calibrated.target_panel import TargetPanel
 
 def member(energy=1.0, length=1.0):
     return LennardJones(epsilon=0.0104 * energy, sigma=3.4 * length, rc=6.0, smooth=True)

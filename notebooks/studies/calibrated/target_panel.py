@@ -24,20 +24,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from .. import plots
-from ..attack import Attack, TargetError
-from ..committee import Committee
-from ..events import Report, Step
-from ..geometry import Geometry, as_geometry
-from ..plots.molecules import heat
-from ..plots.scene import symbols
-from ..plots.style import plain
-from .attack_player import Truth
-from .background import DONE, LIVE, PAUSED, STOPPING, Background
-from .controls import button, placeholder, row, side_by_side, slider_layout
-from .molecule import Molecule
-from .panel import RunPanel
-from .picture import FAINT, WARNING, Coalesced, Picture
+from agal_toolkit import plots
+from agal_toolkit.attack import Attack, TargetError
+from agal_toolkit.committee import Committee
+from agal_toolkit.events import Report, Step
+from agal_toolkit.geometry import Geometry, as_geometry
+from agal_toolkit.plots.molecules import heat
+from agal_toolkit.plots.scene import symbols
+from agal_toolkit.plots.style import plain
+from agal_toolkit.widgets.attack_player import Truth
+from agal_toolkit.widgets.background import DONE, LIVE, PAUSED, STOPPING, Background
+from agal_toolkit.widgets.controls import button, placeholder, row, side_by_side, slider_layout
+from agal_toolkit.widgets.molecule import Molecule
+from agal_toolkit.widgets.panel import RunPanel
+from agal_toolkit.widgets.picture import FAINT, WARNING, Coalesced, Picture
 
 _VIEW, _CURVES = (3.1, 3.3), (5.4, 3.3)  # inches
 _MEV = 1000.0  # in one eV

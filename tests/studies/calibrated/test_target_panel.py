@@ -11,7 +11,7 @@ from helpers import picture
 
 from agal_toolkit import LBFGS, Adam, Attack, Dataset, Labels, TargetError, Variance
 from agal_toolkit.potentials import Differentiable
-from agal_toolkit.widgets import Delivery, TargetPanel
+from studies.calibrated.target_panel import Delivery, TargetPanel
 
 HELD = 0.01
 
