@@ -17,8 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     export = commands.add_parser("export", help="write the labelled structures, or the committee")
     for command in (show, export):
         command.add_argument("run", help="run directory")
-    kinds = "structures as .extxyz or .traj, or as .json.gz for chemiscope; or .agal, the final"
-    export.add_argument("--to", required=True, help=f"file: {kinds} committee (trained if needed)")
+    kinds = "structures as .extxyz or .traj, .json.gz for chemiscope, or .html, a page to look at"
+    final = ".agal, the final committee (trained if needed)"
+    export.add_argument("--to", required=True, help=f"file: {kinds}; or {final}")
     chosen = parser.parse_args(arguments)
     try:
         run = Run.open(chosen.run)

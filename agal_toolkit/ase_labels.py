@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from .files import atomic_write
 from .geometry import OURS, Geometry, Labels, as_geometry
+from .html_page import page
 
 # fmt: off
 UNITS: Mapping[str, float] = {
@@ -333,7 +334,9 @@ def is_empty(path: Path) -> bool:
 
 
 def write_chemiscope(path: Path, frames: Sequence[Atoms]) -> None:
-    """Write labelled structures as input of chemiscope, compressed if the name ends with .gz.
+    """Write labelled structures as input of chemiscope, or as a page with chemiscope in it.
+
+    Input is compressed if the name ends with .gz; a page ends with .html.
 
     Raises:
         ValueError: no structures.
@@ -342,7 +345,7 @@ def write_chemiscope(path: Path, frames: Sequence[Atoms]) -> None:
     if not frames:
         raise ValueError(f"{path.name} would hold no structures: give chemiscope at least one")
     try:
-        from chemiscope import write_input
+        from chemiscope import create_input, write_input
     except ImportError as error:
         remedy = "pip install 'agal_toolkit[map]', or give a name that ends with .extxyz or .traj"
         raise ImportError(f"{path.name} needs chemiscope, which is missing: {remedy}") from error
@@ -359,4 +362,11 @@ def write_chemiscope(path: Path, frames: Sequence[Atoms]) -> None:
         if all(value == value for value in values)  # not where some have no forces
     }
     with atomic_write(path) as part:
-        write_input(str(part), frames, properties=properties)
+        if path.suffix != ".html":
+            write_input(str(part), frames, properties=properties)
+            return
+        metadata = {"name": path.stem, "description": f"{len(frames)} labelled structures"}
+        # the two first properties are the axes of the map
+        settings = {"map": {"color": {"property": "generation"}}}
+        content = {"structures": frames, "properties": properties, "metadata": metadata}
+        part.write_text(page(create_input(**content, settings=settings), path.stem))

@@ -321,8 +321,9 @@ class Dataset(Sequence[Geometry]):
     def write(self, path: str | Path) -> None:
         """Write everything to an extended-xyz file, or to an ASE trajectory ("data.traj").
 
-        "data.json.gz" is input of chemiscope, which shows structures and their properties; the
-        extra ``map`` installs it.
+        "data.json.gz" is input of chemiscope, which shows structures and their properties, and
+        "data.html" a page with chemiscope in it, which opens anywhere; the extra ``map`` installs
+        it.
         Coordinates are rounded to 1e-8 in extended xyz. Strings of origins that JSON would escape
         are percent-encoded there, because ASE's parser drops backslashes; :meth:`read` decodes.
 
@@ -336,11 +337,11 @@ class Dataset(Sequence[Geometry]):
         if suffixes[-1:] == [".traj"]:
             write(path, frames, format="traj")
             return
-        if ".json" in suffixes[-2:]:
+        if {".json", ".html"} & set(suffixes[-2:]):
             write_chemiscope(Path(path), frames)
             return
         if not {".xyz", ".extxyz"} & set(suffixes[-2:]):
-            remedy = "give a name that ends with .extxyz, .xyz, .traj or .json.gz"
+            remedy = "give a name that ends with .extxyz, .xyz, .traj, .json.gz or .html"
             raise ValueError(f"data sets are not written as {Path(path).name}: {remedy}")
         for atoms in frames:
             atoms.info[OURS["origin"]] = each_string(quoted, atoms.info[OURS["origin"]])

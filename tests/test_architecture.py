@@ -24,7 +24,7 @@ SOURCES = {path: ast.parse(path.read_text()) for path in sorted(ROOT.rglob("*.py
 # Rooms by level: a room may import rooms of lower levels, and a room never imports another of its
 # level.
 LEVELS = [
-    {"geometry", "settings", "events", "files"},
+    {"geometry", "settings", "events", "files", "html_page"},
     {"batch", "ase_labels", "distances"},
     {"dataset", "potentials"},
     {"references", "uncertainty", "dynamics", "training"},

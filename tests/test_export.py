@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import sys
+from base64 import b64decode
 from itertools import islice
 
 import helpers
@@ -52,6 +54,24 @@ def test_chemiscope_files_have_the_documented_keys(data, tmp_path):
     assert values["role"] == ["train", "calibration", "train"]
     largest = np.linalg.norm(data.labels[2].forces, axis=1).max()
     np.testing.assert_allclose(values["largest force (eV/Å)"], [1.0, 2.0, largest])
+
+
+def test_a_page_holds_the_same_structures_and_asks_nobody(data, tmp_path):
+    data.write(tmp_path / "mine.html")
+    data.write(tmp_path / "mine.json")
+    text = (tmp_path / "mine.html").read_text()
+    assert "<title>mine</title>" in text
+    assert "connect-src 'none'" in text
+    packed = re.search(r'id="data">([^<]*)<', text)[1]
+    content = json.loads(gzip.decompress(b64decode(packed)))
+    stored = json.loads((tmp_path / "mine.json").read_text())
+    assert content["structures"] == stored["structures"]
+    assert content["properties"] == stored["properties"]
+    assert content["settings"]["map"]["color"] == {"property": "generation"}
+    again = tmp_path / "again" / "mine.html"
+    again.parent.mkdir()
+    data.write(again)
+    assert again.read_text() == text
 
 
 def test_without_chemiscope_the_error_says_what_to_install(data, tmp_path, monkeypatch):
