@@ -8,15 +8,21 @@ from .atlas import Atlas
 from .attack_panel import AttackPanel
 from .attack_player import AttackPlayer
 from .background import Background
+from .chosen import Chosen
 from .committee_view import CommitteeView
 from .formatters import register
 from .molecule import Molecule
 from .monitor import Monitor
 from .promises import Promises
+from .structure_parts import StructureMap, StructureTable
+from .structure_view import StructureView
+from .structures import Structures
+from .structures_panel import StructuresPanel
 
 # fmt: off
-__all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "CommitteeView",
-           "Molecule", "Monitor", "Promises"]
+__all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "Chosen",
+           "CommitteeView", "Molecule", "Monitor", "Promises", "StructureMap",
+           "StructureTable", "StructureView", "Structures", "StructuresPanel"]
 # fmt: on
 
 register()

@@ -19,13 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ..analysis.rmsd import AlignedRmsd
 from ..geometry import Geometry
 from ..plots.scene import formula
 from ..plots.style import CYCLE
 from .clickable import MISSING, clickable
 from .controls import row, side_by_side, slider_layout
-from .molecule import Molecule, same_atoms
+from .molecule import Molecule
 from .panel import Panel, value_of
 from .picture import CARD, DPI, DRAWING, FAINT, Coalesced, escape_dollars
 
@@ -93,7 +92,7 @@ class Atlas(Panel):
         index = self.chosen
         try:
             self._table.value = _table(self._facts(index))
-            self._molecule.show(self._superposed(self.geometries[index]))
+            self._molecule.show(self._molecule.superposed(self.geometries[index]))
             with DRAWING:
                 for ring in self._rings:
                     ring.remove()
@@ -104,15 +103,6 @@ class Atlas(Panel):
             self._clear_error()
         except Exception as error:
             self._show_error(error)
-
-    def _superposed(self, geometry: Geometry) -> Geometry:
-        """Return a molecule turned onto the previous one if both have the same atoms in order."""
-        previous = self._molecule.geometry
-        if geometry.pbc.any() or len(geometry) < 2:
-            return geometry
-        if previous is None or not same_atoms(previous, geometry):
-            return geometry
-        return AlignedRmsd(permutations=False).superpose(previous, geometry)
 
     def _facts(self, index: int) -> dict[str, str]:
         geometry = self.geometries[index]

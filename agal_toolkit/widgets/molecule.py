@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from .. import plots
+from ..analysis.rmsd import AlignedRmsd
 from ..geometry import Geometry, as_geometry
 from ..plots.scene import GHOST, STICK, Scene, bearing, scenes
 from .controls import placeholder
@@ -139,6 +140,15 @@ class Molecule(ipywidgets.VBox):
             self._shown = _Shown(geometry, ghost, painted, names)
             self._update(visible)
         return self
+
+    def superposed(self, geometry: Geometry) -> Geometry:
+        """Return a molecule turned onto the one in view if both have the same atoms in order."""
+        shown = self.geometry
+        if shown is None or not same_atoms(shown, geometry):
+            return geometry
+        if geometry.pbc.any() or len(geometry) < 2:
+            return geometry
+        return AlignedRmsd(permutations=False).superpose(shown, geometry)
 
     def clear(self) -> Molecule:
         """Show nothing and forget the frames."""
