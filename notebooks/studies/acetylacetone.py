@@ -31,7 +31,8 @@ from agal_toolkit.settings import to_settings
 from agal_toolkit.training.folds import Folds
 from agal_toolkit.training.trainer import TorchTrainer
 
-from .jobs import Claim, Job, Record, Runner, parser, raise_errors, runner
+from .fits import run_fits, run_from_command_line
+from .jobs import Claim, Record, Runner
 
 NAME, SEED = "acetylacetone", 2026
 LEARNED, SCAN, TRANSFER = "train_300K", "test_dihedral", "test_H_transfer"
@@ -224,42 +225,17 @@ def study(run: Runner, folder: Path) -> Path | None:
 
     Raises:
         FileNotFoundError: a folder without the data.
-        ValueError: results of other settings or data.
-        ExceptionGroup: fits failed; the others are written.
+        ValueError, ExceptionGroup: as :func:`~studies.fits.run_fits`.
     """
     members, fits = PRESETS[run.preset]
-    data = digest(folder)
-    common = settings(run.preset, data)
-    records = run.stored(NAME, common)["records"]
-    jobs = {
-        name: Job(
-            run.out / f"{name.replace(', ', '-').replace(' ', '-')}.json",
-            settings(run.preset, data, name),
-            partial(make, fit, members, name, folder),
-        )
-        for name, fit in fits.items()
-    }
-    failed = run.run({name: job for name, job in jobs.items() if name not in records})
-    records |= {name: job.record() for name, job in jobs.items() if job.file.exists()}
-    records = {name: records[name] for name in fits if name in records}
-    place = None
-    if records:
-        seconds = {name: record["cpu_seconds"] for name, record in records.items()}
-        content = {"settings": common, "records": records, "claims": claims(records)}
-        place = run.write(NAME, seed=SEED, seconds=seconds, **content)
-    raise_errors(failed)
-    return place
+    made_with = partial(settings, run.preset, digest(folder))
+    makes = {name: partial(make, fit, members, name, folder) for name, fit in fits.items()}
+    return run_fits(run, NAME, SEED, made_with, makes, claims, "cpu_seconds")
 
 
 def main() -> None:
     """Run from the command line."""
-    arguments = parser(__doc__ or "", PRESETS, NAME)
-    arguments.add_argument("--data", type=Path, required=True, help="folder of the public frames")
-    given = arguments.parse_args()
-    try:
-        study(runner(given), given.data)
-    except FileNotFoundError as error:
-        arguments.error(str(error))
+    run_from_command_line(__doc__ or "", PRESETS, NAME, study)
 
 
 if __name__ == "__main__":  # settings name this module, however it is called

@@ -32,7 +32,7 @@ from agal_toolkit.training.trainer import TorchTrainer
 from agal_toolkit.uncertainty.calibration import Calibration
 from agal_toolkit.uncertainty.variance import force_variance
 
-from .jobs import Record, Runner, save
+from .jobs import Record, Runner, parser, runner, save
 
 OFTEN = 20.0  # seconds between writes of the clock
 
@@ -138,16 +138,19 @@ def keep(generation: Generation, recipe: Recipe, folder: Path) -> None:
     save(folder / f"labels-{generation.index}.extxyz", generation.grown)
 
 
-def export(folder: Path, place: Path, count: int, command: str) -> None:
-    """Copy the first and the last committee of a loop, and its labels.
+def export(run: Runner, study: str, folder: Path, count: int) -> Path:
+    """Copy the first and the last committee of a loop, and its labels, beside the result file.
 
     Committees are numbered from 1 there, as iterations are.
 
     Args:
+        run: whose results get a folder ``STUDY/loop-PRESET``.
+        study: of the loop.
         folder: of the loop.
-        place: folder to copy to.
         count: number of iterations.
-        command: that finishes the loop.
+
+    Returns:
+        The new folder.
 
     Raises:
         FileNotFoundError: a loop that has not been finished.
@@ -155,7 +158,8 @@ def export(folder: Path, place: Path, count: int, command: str) -> None:
     done = [k + 1 for k in range(count) if (folder / f"iteration-{k}.json").exists()]
     if len(done) < count:
         wrong = f"{folder} has {len(done)} of {count} iterations"
-        raise FileNotFoundError(f"{wrong}: finish the loop with {command}")
+        raise FileNotFoundError(f"{wrong}: finish the loop with python -m studies.{study}")
+    place = run.results / study / f"loop-{run.preset}"
     for iteration in (1, count):
         source, target = folder / f"committee-{iteration - 1}", place / f"committee-{iteration}"
         target.mkdir(parents=True, exist_ok=True)
@@ -163,6 +167,28 @@ def export(folder: Path, place: Path, count: int, command: str) -> None:
             with atomic_write(target / file.name) as part:
                 part.write_bytes(file.read_bytes())
     save(place / "labels.extxyz.gz", Dataset.read(folder / f"labels-{count - 1}.extxyz"))
+    run.say(f"written to {place}")
+    return place
+
+
+def export_from_command_line(
+    description: str,
+    study: str,
+    presets: Mapping[str, Any],
+    export: Callable[..., Path],
+    **choices: Any,
+) -> None:
+    """Run a study's `export`; each of `choices` has its values, the default first."""
+    arguments = parser(description, presets, study)
+    for name, values in choices.items():
+        arguments.add_argument(f"--{name}", choices=values, default=values[0])
+    arguments.add_argument("--seed", type=int, default=0)
+    given = arguments.parse_args()
+    chosen = {name: getattr(given, name) for name in choices}
+    try:
+        export(runner(given), **chosen, seed=given.seed)
+    except FileNotFoundError as error:
+        arguments.error(str(error))
 
 
 def committee_of(trainer: TorchTrainer, place: Path) -> Committee:

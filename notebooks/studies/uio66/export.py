@@ -11,36 +11,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from .. import loops
-from ..jobs import Runner, parser, runner
+from ..jobs import Runner
 from .iterations import folder_of
 from .recipes import GROUPS, PRESETS, STRATEGIES
 
 
 def export(run: Runner, strategy: str = "attacks", group: str = "all", seed: int = 0) -> Path:
-    """Copy a finished loop with :func:`~studies.loops.export`; return its new folder.
-
-    Raises:
-        FileNotFoundError: a loop that has not been finished.
-    """
-    place, count = run.results / "uio66" / f"loop-{run.preset}", PRESETS[run.preset].iterations
-    loop = folder_of(run, strategy, group, seed)
-    loops.export(loop, place, count, "python -m studies.uio66")
-    run.say(f"written to {place}")
-    return place
-
-
-def main() -> None:
-    """Run from the command line."""
-    arguments = parser(__doc__ or "", PRESETS, "uio66")
-    arguments.add_argument("--strategy", choices=STRATEGIES, default="attacks")
-    arguments.add_argument("--group", choices=GROUPS, default="all")
-    arguments.add_argument("--seed", type=int, default=0)
-    given = arguments.parse_args()
-    try:
-        export(runner(given), given.strategy, given.group, given.seed)
-    except FileNotFoundError as error:
-        arguments.error(str(error))
+    """Copy a finished loop with :func:`~studies.loops.export`; return its new folder."""
+    folder, count = folder_of(run, strategy, group, seed), PRESETS[run.preset].iterations
+    return loops.export(run, "uio66", folder, count)
 
 
 if __name__ == "__main__":
-    main()
+    choices = {"strategy": STRATEGIES, "group": GROUPS}
+    loops.export_from_command_line(__doc__ or "", "uio66", PRESETS, export, **choices)

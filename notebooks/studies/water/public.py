@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import time
-from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -32,7 +31,8 @@ from agal_toolkit.training.trainer import TorchTrainer
 
 from ..calibrated.committee import trainer
 from ..calibrated.recipes import Preset
-from ..jobs import Claim, Job, Record, Runner, interval, parser, raise_errors, rounded, runner, save
+from ..fits import run_fits, run_from_command_line
+from ..jobs import Claim, Record, Runner, interval, rounded, save
 from .public_frames import ELEMENTS, NEIGHBOURS, TESTED, displacements, frames, held_out
 from .truth import SEED
 
@@ -206,41 +206,16 @@ def study(run: Runner, folder: Path) -> Path | None:
 
     Raises:
         FileNotFoundError: a folder without the data.
-        ValueError: results of other settings or data.
-        ExceptionGroup: fits failed; the others are written.
+        ValueError, ExceptionGroup: as :func:`~studies.fits.run_fits`.
     """
     sizes, (_, digest) = PRESETS[run.preset], frames(folder)
-    common = settings(sizes, digest)
-    records = run.stored(NAME, common)["records"]
-    jobs = {
-        fit: Job(
-            run.out / f"{fit.replace(', ', '-').replace(' ', '-')}.json",
-            settings(sizes, digest, fit),
-            partial(make, sizes, fit, folder),
-        )
-        for fit in FITS
-    }
-    failed = run.run({fit: job for fit, job in jobs.items() if fit not in records})
-    records |= {fit: job.record() for fit, job in jobs.items() if job.file.exists()}
-    records = {fit: records[fit] for fit in FITS if fit in records}
-    seconds = {fit: record["seconds"] for fit, record in records.items()}
-    place = None
-    if records:
-        content = {"settings": common, "records": records, "claims": claims(records)}
-        place = run.write(NAME, seed=SEED, seconds=seconds, **content)
-    raise_errors(failed)
-    return place
+    makes = {fit: partial(make, sizes, fit, folder) for fit in FITS}
+    return run_fits(run, NAME, SEED, partial(settings, sizes, digest), makes, claims, "seconds")
 
 
 def main() -> None:
     """Run from the command line."""
-    arguments = parser(__doc__ or "", PRESETS, NAME)
-    arguments.add_argument("--data", type=Path, required=True, help="folder of the public frames")
-    given: Namespace = arguments.parse_args()
-    try:
-        study(runner(given), given.data)
-    except FileNotFoundError as error:
-        arguments.error(str(error))
+    run_from_command_line(__doc__ or "", PRESETS, NAME, study)
 
 
 if __name__ == "__main__":  # settings name this module, however it is called
