@@ -7,7 +7,6 @@ candidate is its verdict.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -70,7 +69,7 @@ class Selector(Protocol):
 
 
 @dataclass(frozen=True)
-class _Percentile(ABC):
+class _Percentile:
     """Settings of the filters that compare variances with those of the training structures."""
 
     percentile: float = 80.0
@@ -78,11 +77,6 @@ class _Percentile(ABC):
     def __post_init__(self) -> None:
         if not 0 <= self.percentile <= 100:
             raise ValueError(f"percentile is {self.percentile}, expected 0 to 100")
-
-    @abstractmethod
-    def __call__(
-        self, committee: Committee, dataset: Dataset, candidates: Candidates, rng: Generator
-    ) -> NDArray: ...
 
 
 @dataclass(frozen=True)
@@ -122,9 +116,9 @@ class UncertaintyPercentile(_Percentile):
         training = dataset.of_role(TRAIN).geometries
         threshold = committee.component_percentile(training, self.percentile)
         geometries = _geometries(candidates)
-        variance = component_variance(committee.predict(geometries)).numpy()
-        ends = np.cumsum([len(geometry) for geometry in geometries])
-        return np.array([bool((part >= threshold).all()) for part in np.split(variance, ends[:-1])])
+        variance = component_variance(committee.predict(geometries))
+        parts = Batch.of(geometries).split(variance)
+        return np.array([bool((part >= threshold).all()) for part in parts])
 
 
 def _geometries(candidates: Candidates) -> list[Geometry]:

@@ -43,9 +43,7 @@ def sigma_and_error(committee: Committee, dataset: Dataset) -> tuple[NDArray, ND
         (n,) root of the force variance (Schwalbe-Koda 2021, Eq. 10) and (n,) RMS error of the mean
         force over components, eV/angstrom; NaN where forces are not labelled.
     """
-    prediction = committee.predict(dataset.geometries)
-    sigma = force_variance(prediction, Batch.of(dataset.geometries)).sqrt().numpy()
-    ends = np.cumsum([len(geometry) for geometry in dataset])[:-1]
-    forces = np.split(prediction.forces.mean(0).numpy(), ends)
-    pairs = zip(forces, dataset.forces, strict=True)
+    prediction, batch = committee.predict(dataset.geometries), Batch.of(dataset.geometries)
+    sigma = force_variance(prediction, batch).sqrt().numpy()
+    pairs = zip(batch.split(prediction.forces.mean(0)), dataset.forces, strict=True)
     return sigma, np.array([np.sqrt(np.mean((f - true) ** 2)) for f, true in pairs])

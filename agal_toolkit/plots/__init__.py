@@ -24,7 +24,7 @@ from .style import (
     looks,
     strategy_colour,
 )
-from .uncertainties import errors_against_sigma, promises, sigma_against_error
+from .uncertainties import errors_against_sigma, sigma_against_error
 from .wells import (
     attack_paths,
     committee_surface,
@@ -38,7 +38,7 @@ from .wells import (
 __all__ = [
     "ADVERSARIAL", "RANDOM", "TRUTH", "UNCERTAIN", "Look", "attack_losses", "attack_paths",
     "committee_surface", "data_curves", "energy_surface", "errors_against_sigma", "framed_legend",
-    "heat", "heat_bar", "learning_curves", "looks", "molecule", "promises", "sampled_energies",
+    "heat", "heat_bar", "learning_curves", "looks", "molecule", "sampled_energies",
     "sigma_against_error", "sigma_surface", "strategy_colour", "structures", "training_curves",
     "uncertainty_surface", "verdict_bars",
 ]

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 
 from ..batch import Batch, Prediction
 
+RIDGE = 1e-6  # pull of a fitted baseline toward zero, relative to the number of structures
+
 
 class NoGraph(RuntimeError):
     """A potential cannot give a differentiable prediction."""
@@ -277,14 +279,8 @@ class Baseline:
         object.__setattr__(self, "energies", MappingProxyType(plain))
 
     @classmethod
-    def fit(
-        cls,
-        numbers: list[np.ndarray],
-        energies: ArrayLike,
-        toward: Mapping[int, float] | None = None,
-        ridge: float = 1e-6,
-    ) -> Baseline:
-        """Fit total energies to the composition by least squares, drawn `toward` given energies.
+    def fit(cls, numbers: list[np.ndarray], energies: ArrayLike) -> Baseline:
+        """Fit total energies to the composition by least squares, drawn a little toward zero.
 
         Compositions that cannot tell elements apart are normal (pure water has only 2 H + O): the
         ridge then shares the energy between them. Nameless particles have no baseline.
@@ -292,19 +288,15 @@ class Baseline:
         Args:
             numbers: atomic numbers of each structure.
             energies: (n,) total energies, eV.
-            toward: eV of isolated atoms for each atomic number; zero where not given.
-            ridge: weight of the pull, relative to the number of structures.
         """
         elements = np.unique(np.concatenate(numbers))
         elements = elements[elements > 0]
         if not len(elements):
             return cls()
         counts = np.array([[(z == e).sum() for e in elements] for z in numbers], dtype=float)
-        prior = np.array([(toward or {}).get(int(e), 0.0) for e in elements])
-        matrix = counts.T @ counts / len(counts) + ridge * np.eye(len(elements))
-        rest = counts.T @ (np.asarray(energies) - counts @ prior) / len(counts)
-        shift = np.linalg.solve(matrix, rest)
-        return cls(dict(zip(elements.tolist(), (prior + shift).tolist(), strict=True)))
+        matrix = counts.T @ counts / len(counts) + RIDGE * np.eye(len(elements))
+        atoms = np.linalg.solve(matrix, counts.T @ np.asarray(energies) / len(counts))
+        return cls(dict(zip(elements.tolist(), atoms.tolist(), strict=True)))
 
     def __call__(self, batch: Batch) -> Tensor:
         """Return the sums (B,), float64, over the atoms of each geometry.

@@ -16,6 +16,7 @@ from torch import Tensor
 from ..batch import Batch, Prediction
 from ..dataset import Dataset
 from ..settings import table
+from .power_law import FLOOR
 
 
 def _variance(values: Tensor) -> Tensor:
@@ -52,13 +53,13 @@ def virial_variance(prediction: Prediction, batch: Batch) -> Tensor:
     return _variance(prediction.stress.double() * volume[..., None, None])
 
 
-def atomic_sigma(prediction: Prediction, floor: float = 1e-12) -> Tensor:
+def atomic_sigma(prediction: Prediction) -> Tensor:
     """Return the uncertainty of the force on each atom, (N,) eV/angstrom (Cezar 2025, Eq. 9).
 
-    It is the norm over the components. `floor` is added under the root, whose slope is infinite
-    where the members agree.
+    It is the norm over the components. :data:`FLOOR` is added under the root, whose slope is
+    infinite where the members agree.
     """
-    return (component_variance(prediction).sum(-1) + floor**2).sqrt()
+    return (component_variance(prediction).sum(-1) + FLOOR**2).sqrt()
 
 
 class Error(NamedTuple):

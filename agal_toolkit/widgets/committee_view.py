@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..analysis.errors import sigma_and_error
 from ..analysis.grids import Grid, Surface
+from ..batch import Batch
 from ..committee import Committee
 from ..dataset import Dataset
 from ..plots.molecules import heat
@@ -106,8 +107,7 @@ def _on_atoms(committee: Committee, dataset: Dataset) -> DrawMember:
     energies, labels = prediction.energy.numpy() - zeros, above_lowest(dataset, lowest)
     uncertainty, error = sigma_and_error(committee, dataset)
     worst = int(np.argmax(uncertainty))
-    ends = np.cumsum([len(geometry) for geometry in dataset])
-    atomic = np.split(atomic_sigma(prediction).numpy(), ends[:-1])[worst]
+    atomic = Batch.of(dataset.geometries).split(atomic_sigma(prediction))[worst]
     geometry = dataset[worst]
 
     def draw(figure: Figure, member: int) -> None:

@@ -24,15 +24,3 @@ def test_errors_in_bins(axes, drawn):
     assert axes.get_xlim() == axes.get_ylim()
     assert axes.get_xscale() == "log"
     np.testing.assert_allclose(axes.lines[1].get_xydata(), np.stack([x, x], 1))
-
-
-def test_promises_and_what_was_delivered(axes, drawn, rng):
-    targets = np.repeat([0.1, 0.2], 10)
-    errors = targets * rng.normal(1.1, 0.1, 20)
-    errors[3] = np.nan  # its label has not come yet
-    plots.promises(axes, targets, errors, targets * 1.01)
-    drawn(axes, "target (eV/Å)", "error (eV/Å)")
-    medians = [container.lines[0].get_xydata()[0] for container in axes.containers]
-    np.testing.assert_allclose(
-        medians, [[0.1, np.nanmedian(errors[:10])], [0.2, np.median(errors[10:])]]
-    )

@@ -267,14 +267,6 @@ def test_a_baseline_takes_the_large_part_of_rank_deficient_data(rng):
     )  # the shortest solution: in proportion to the counts
 
 
-def test_a_baseline_is_drawn_toward_what_is_known(rng):
-    numbers, energies = waters(rng)
-    baseline = Baseline.fit(numbers, energies, toward={1: -13.6, 8: -442.0})
-    assert baseline.energies[1] == pytest.approx(-13.6, abs=0.5)
-    assert baseline.energies[8] == pytest.approx(-442.0, abs=0.5)
-    assert 2 * baseline.energies[1] + baseline.energies[8] == pytest.approx(-470.0, abs=0.02)
-
-
 def test_a_full_rank_fit_is_least_squares(rng):
     numbers = [np.array([8] * a + [1] * b) for a, b in rng.integers(1, 6, (12, 2))]
     energies = rng.normal(size=12) - 5.0 * np.array([len(n) for n in numbers])

@@ -253,7 +253,7 @@ class TargetPanel(RunPanel):
         if self.deliveries:
             rows = [(d.target, d.actual, d.predicted) for d in self.deliveries]
             target, actual, predicted = _MEV * np.array(rows, dtype=float).T  # None becomes NaN
-            plots.promises(right, target, actual, predicted, "meV/Å")
+            promises(right, target, actual, predicted, "meV/Å")
             right.set_aspect("auto")
         else:
             right.axis("off")
@@ -308,6 +308,44 @@ class TargetPanel(RunPanel):
         times = f"{self.target / self.heldout:.2f} times the error of unattacked structures"
         warning = f'<span style="{WARNING}">{_in_mev(loss.warning)}</span>' if loss.warning else ""
         self._multiple.value = " &nbsp;·&nbsp; ".join(filter(None, (times, warning)))
+
+
+def promises(
+    axes: Axes,
+    targets: NDArray,
+    errors: NDArray,
+    predicted: NDArray | None = None,
+    unit: str = "eV/Å",
+) -> None:
+    """Draw the true errors at the ends of attacks against the attacks' targets, and y = x.
+
+    Each structure is a point; targets with more than two structures have medians and quartiles
+    (Cezar 2025, Figs. 2c and 3a).
+
+    Args:
+        targets: (n,) target errors.
+        errors: (n,) true errors; NaN where a label is missing.
+        predicted: (n,) uncertainties at the ends of the attacks.
+        unit: unit of all.
+    """
+    high = np.nanmax([targets.max(), *errors, *([] if predicted is None else predicted)]) * 1.1
+    axes.plot([0, high], [0, high], color="k", ls="--", lw=1, label="as promised")
+    expected, delivered = plots.looks(["uncertainty", "attack found"]).values()
+    x = targets + np.random.default_rng(0).uniform(-0.012, 0.012, len(targets)) * high
+    if predicted is not None:
+        dash = {"marker": "_", "ls": "", "color": expected.colour, "ms": 7}
+        axes.plot(x, predicted, **dash, label="uncertainty")
+    axes.plot(x, errors, **{**delivered.style, "ls": ""}, ms=5, alpha=0.6, label="found")
+    diamond = {"color": "k", "marker": "D", "ms": 5, "mfc": "white", "capsize": 3, "lw": 1.2}
+    for target in np.unique(targets):
+        values = errors[(targets == target) & np.isfinite(errors)]
+        if len(values) > 2:
+            low, middle, top = np.percentile(values, [25, 50, 75])
+            lengths = [[middle - low], [top - middle]]
+            axes.errorbar(target, middle, lengths, **diamond, zorder=5)
+    axes.set(xlim=(0, high), ylim=(0, high), aspect="equal")
+    axes.set(xlabel=f"target ({unit})", ylabel=f"error ({unit})")
+    plots.framed_legend(axes, place="upper left")
 
 
 def _in_mev(warning: str) -> str:

@@ -11,7 +11,7 @@ from helpers import picture
 
 from agal_toolkit import LBFGS, Adam, Attack, Dataset, Labels, TargetError, Variance
 from agal_toolkit.potentials import Differentiable
-from studies.calibrated.target_panel import Delivery, TargetPanel
+from studies.calibrated.target_panel import Delivery, TargetPanel, promises
 
 HELD = 0.01
 
@@ -223,3 +223,15 @@ def test_a_truth_without_an_answer_is_asked_once(committee, seeds):
     panel.settle()
     assert len(questions) == 1
     assert "the truth has no forces" in panel._list.value
+
+
+def test_promises_and_what_was_delivered(axes, drawn, rng):
+    targets = np.repeat([0.1, 0.2], 10)
+    errors = targets * rng.normal(1.1, 0.1, 20)
+    errors[3] = np.nan  # its label has not come yet
+    promises(axes, targets, errors, targets * 1.01)
+    drawn(axes, "target (eV/Å)", "error (eV/Å)")
+    medians = [container.lines[0].get_xydata()[0] for container in axes.containers]
+    np.testing.assert_allclose(
+        medians, [[0.1, np.nanmedian(errors[:10])], [0.2, np.median(errors[10:])]]
+    )
