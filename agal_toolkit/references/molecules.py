@@ -129,11 +129,11 @@ def hessian(
 
 
 def conformer(smiles: str, seed: int = 0) -> Geometry:
-    """Return a starting structure of a molecule: RDKit's ETKDGv3 embedding, relaxed with MMFF94.
+    """Return the lowest of ten structures of a molecule: RDKit's ETKDGv3 embeddings, by MMFF94.
 
     Hydrogens are added: the `smiles` "N" is ammonia. Several molecules ("O=CO.O=CO") are put side
     by side in random directions and relaxed together. Charge and multiplicity are those of the
-    SMILES, all unpaired electrons parallel. `seed` is that of the embedding, at least 0.
+    SMILES, all unpaired electrons parallel. `seed` is that of the embeddings, at least 0.
 
     Raises:
         ValueError: a SMILES that RDKit cannot read or embed, or atoms that MMFF94 does not know.
@@ -141,7 +141,8 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
     """
     try:
         from rdkit import Chem, rdBase
-        from rdkit.Chem import rdDistGeom, rdForceFieldHelpers
+        from rdkit.Chem import rdDistGeom
+        from rdkit.Chem import rdForceFieldHelpers as field
     except ImportError as error:
         raise ImportError(f"conformer() needs RDKit, which is missing: {INSTALL}") from error
     remedy = "hand in a geometry of your own"
@@ -150,18 +151,24 @@ def conformer(smiles: str, seed: int = 0) -> Geometry:
         if molecule is None or not molecule.GetNumAtoms():
             raise ValueError(f"RDKit cannot read the SMILES {smiles!r}: correct it, or {remedy}")
         molecule = Chem.AddHs(molecule)
-        settings = rdDistGeom.ETKDGv3()
-        settings.randomSeed = seed + 1  # RDKit's seeds 0 and 1 are the same
-        if rdDistGeom.EmbedMolecule(molecule, settings) < 0:
-            raise ValueError(f"RDKit cannot embed {smiles!r}: try another seed, or {remedy}")
-        if not rdForceFieldHelpers.MMFFHasAllMoleculeParams(molecule):
+        if not field.MMFFHasAllMoleculeParams(molecule):
             raise ValueError(f"MMFF94 does not know all atoms of {smiles!r}: {remedy}")
-        _put_apart(molecule.GetConformer(), Chem.GetMolFrags(molecule), np.random.default_rng(seed))
-        if rdForceFieldHelpers.MMFFOptimizeMolecule(molecule, "MMFF94", 5000, 100.0, -1, False):
-            raise ValueError(f"MMFF94 does not relax {smiles!r}: try another seed, or {remedy}")
+        settings, parts = rdDistGeom.ETKDGv3(), Chem.GetMolFrags(molecule)
+        lowest, positions = np.inf, None
+        for attempt in range(10):
+            settings.randomSeed = seed + 1 + 1000 * attempt  # RDKit's seeds 0 and 1 are the same
+            if rdDistGeom.EmbedMolecule(molecule, settings) < 0:
+                continue
+            _put_apart(molecule.GetConformer(), parts, np.random.default_rng(seed + attempt))
+            relax = field.MMFFOptimizeMoleculeConfs
+            left, energy = relax(molecule, 1, 5000, "MMFF94", 100.0, False)[0]
+            if not left and energy < lowest - 1e-3:  # the first of equal ones
+                lowest, positions = energy, molecule.GetConformer().GetPositions()
+    if positions is None:
+        raise ValueError(f"RDKit cannot embed and relax {smiles!r}: try another seed, or {remedy}")
     atoms = list(molecule.GetAtoms())
     return Geometry(
-        positions=molecule.GetConformer().GetPositions(),
+        positions=positions,
         numbers=[atom.GetAtomicNum() for atom in atoms],
         charge=Chem.GetFormalCharge(molecule),
         multiplicity=1 + sum(atom.GetNumRadicalElectrons() for atom in atoms),

@@ -42,6 +42,15 @@ def test_ammonia_from_its_smiles():
     assert conformer("CCO").digest() == ethanol.digest() != conformer("CCO", seed=1).digest()
 
 
+def test_the_lowest_conformer_has_a_hydrogen_bond():
+    pytest.importorskip(
+        "rdkit", reason="RDKit is not installed: pip install agal_toolkit[references]"
+    )
+    for seed in range(3):  # an open form is 5 kcal/mol higher
+        malonaldehyde = conformer("O=C/C=C\\O", seed)
+        assert malonaldehyde.to_ase().get_distance(0, 8) < 2.0
+
+
 @pytest.mark.parametrize(
     ("smiles", "charge", "multiplicity"), [("[OH]", 0, 2), ("[NH4+]", 1, 1), ("CC(=O)[O-]", -1, 1)]
 )
