@@ -17,6 +17,7 @@ from studies.calibrated import claims as calibrated
 from studies.double_well import study as double_well
 from studies.double_well.recipes import STRATEGIES, VARIANTS
 from studies.jobs import RESULTS, read
+from studies.malonaldehyde import study as malonaldehyde
 from studies.uio66 import claims as uio66
 from studies.uio66 import recipes as uio66_recipes
 from studies.water import claims as water
@@ -35,6 +36,8 @@ def recomputed(study, records):
         return convergence.claims(records["fits"], PRESETS["laptop"].features)
     if study == "ammonia_remedies":
         return []
+    if study == "malonaldehyde":
+        return malonaldehyde.claims(records)
     if study == "water":
         members = water_recipes.PRESETS["laptop"].members
         return water.claims(water_study.finished(records, members))
