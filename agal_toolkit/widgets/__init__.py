@@ -11,17 +11,19 @@ from .background import Background
 from .chosen import Chosen
 from .committee_view import CommitteeView
 from .formatters import register
+from .label_exchange import LabelExchange
 from .molecule import Molecule
 from .monitor import Monitor
 from .promises import Promises
+from .review import Review
 from .structure_parts import StructureMap, StructureTable
 from .structure_view import StructureView
 from .structures import Structures
 from .structures_panel import StructuresPanel
 
 # fmt: off
-__all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "Chosen",
-           "CommitteeView", "Molecule", "Monitor", "Promises", "StructureMap",
+__all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "Chosen", "CommitteeView",
+           "LabelExchange", "Molecule", "Monitor", "Promises", "Review", "StructureMap",
            "StructureTable", "StructureView", "Structures", "StructuresPanel"]
 # fmt: on
 

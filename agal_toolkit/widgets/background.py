@@ -19,7 +19,7 @@ from typing import Any, Generic, TypeVar
 
 from traitlets import Enum, HasTraits
 
-from ..events import Report
+from ..events import Progress, Report
 
 T = TypeVar("T")
 Call = Callable[[Any], None]
@@ -28,6 +28,12 @@ STATES = ("idle", "running", "pausing", "paused", "stopping", "stopped", "done",
 IDLE, RUNNING, PAUSING, PAUSED, STOPPING, STOPPED, DONE, FAILED = STATES
 LIVE = (RUNNING, PAUSING, PAUSED, STOPPING)
 _SLICE = 0.05  # s; a longer wait would delay the interrupt on some platforms
+
+
+def wait_for(event: threading.Event, report: Report, progress: Callable[[], Progress]) -> None:
+    """Wait in a worker until a person sets `event`; reports progress, so that a stop ends it."""
+    while not event.wait(0.2):
+        report(progress())
 
 
 class _Cancelled(BaseException):

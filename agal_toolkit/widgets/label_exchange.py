@@ -1,0 +1,164 @@
+"""Labels made elsewhere: the asked structures go out in a file, and answers come back in files."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ipywidgets
+from matplotlib.figure import Figure
+
+from ..dataset import Dataset
+from ..events import Progress, Report
+from ..files import absolute
+from ..geometry import Labels
+from ..loop.generation import Generation, Proposal
+from ..loop.loop import Loop
+from ..loop.matching import matches, unit_doubts
+from ..loop.run_directory import RunDirectory
+from .background import wait_for
+from .controls import button, row
+from .page import Page
+from .panel import Panel
+from .picture import AMBER, error_html
+
+_UNITS = {
+    "eV, eV/Å": None,
+    "Hartree, Hartree/Bohr": {"energy": "Hartree", "forces": "Hartree/Bohr"},
+    "kcal/mol, kcal/mol/Å": {"energy": "kcal/mol", "forces": "kcal/mol/A"},
+}
+_MOST = 5  # sentences of one kind
+
+
+class LabelExchange(Panel):
+    """Offers the structures to label as a file, and reads labels of them from files.
+
+    It is a function of a listener that returns a loop's generations, for a Monitor:
+    ``Monitor({"by hand": LabelExchange(loop, data, "runs/mine")})``. Answers come in any order and
+    in several files; those that do not belong are named, and nothing is used before a press.
+
+    Args:
+        loop: its reference is not called; it names what the labels are.
+        dataset, directory: as in :meth:`Loop.ask`.
+        tolerance: as in :meth:`Loop.tell`.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        dataset: Dataset,
+        directory: str | Path | None,
+        tolerance: float = 1e-3,
+    ) -> None:
+        self.loop, self.dataset, self.tolerance = loop, dataset, tolerance
+        self.directory = None if directory is None else absolute(directory)
+        self._proposal: Proposal | None = None
+        self._digests: list[str] = []
+        self._labels: dict[int, Labels] = {}
+        self._said: list[str] = []
+        self._ready = threading.Event()
+        self._page = Page({})
+        self._line, self._messages = ipywidgets.HTML(), ipywidgets.HTML()
+        self._out = button("Structures to label", "download", self.export, 170, "primary")
+        self._use = button("Use these labels", "check", self._ready.set, 150, "success")
+        look = {"style": {"description_width": "40px"}, "layout": {"width": "240px"}}
+        self._units = ipywidgets.Dropdown(options=_UNITS, description="units", **look)
+        self._upload = ipywidgets.FileUpload(description="Labelled structures", multiple=True)
+        self._upload.layout.width = "180px"
+        self._upload.observe(self._on_upload, "value")
+        steps = row(self._out, self._units, self._upload, self._use)
+        super().__init__([self._line, steps, self._messages, self._page], (8.2, 1.6))
+        self._refresh()
+
+    def __call__(self, report: Report) -> Iterator[Generation]:
+        """Yield the generations whose labels are there, then each that gets labels here."""
+        stored, last = RunDirectory(self.directory), None
+        made = self.loop.generations(self.dataset, self.directory, report)
+        while stored.has_labels(0 if last is None else last.index + 1):
+            last = next(made)
+            yield last
+        while True:
+            proposal = self.loop.ask(self.dataset, self.directory, last, report)
+            self._open(proposal)
+            if proposal.geometries:
+                wait_for(self._ready, report, self._progress)
+            labels = [self._labels.get(i) for i in range(len(self._digests))]
+            last = self.loop.tell(proposal, labels, self.directory, report)
+            self._proposal, self._digests = None, []  # the next proposal begins anew
+            self._refresh()
+            yield last
+
+    def export(self) -> None:
+        """Let the browser save the structures to label, as extended xyz."""
+        if self._proposal is not None:
+            with TemporaryDirectory() as folder:
+                path = Path(folder, f"generation-{self._proposal.index + 1}.extxyz")
+                self._proposal.write(path)
+                self._page.offer(path.name, path.read_bytes())
+
+    def answer(self, answers: Dataset, name: str = "these answers") -> None:
+        """Take the labels that belong to structures to label, and say what else there is."""
+        if (proposal := self._proposal) is None:
+            raise ValueError("nothing was asked yet: wait until there are structures to label")
+        geometries = proposal.geometries
+        found = matches(geometries, answers, proposal.index, self.tolerance)
+        self._labels = self._labels | found.labels
+        count, order = len(answers), sorted(found.labels)
+        self._said = [f"{name}: {len(order)} of its {count} structures were asked"]
+        for sentences in (list(found.strangers.values()), list(found.doubles.values())):
+            self._said += sentences[:_MOST]
+            self._said += [f"and {len(sentences) - _MOST} more of these"] * (len(sentences) > _MOST)
+        if order:
+            prediction = proposal.committee.predict([geometries[i] for i in order])
+            self._said += unit_doubts([found.labels[i] for i in order], prediction)
+        self._refresh()
+
+    def _open(self, proposal: Proposal) -> None:
+        digests = [geometry.digest() for geometry in proposal.geometries]
+        if digests != self._digests:
+            self._digests, self._labels, self._said = digests, {}, []
+            self._ready.clear()
+        self._proposal = proposal
+        self._refresh()
+
+    def _progress(self) -> Progress:
+        return Progress("label", len(self._labels), len(self._digests))
+
+    def _on_upload(self, change: Any) -> None:
+        for file in change["new"]:
+            self._clear_error()
+            with TemporaryDirectory() as folder:
+                path = Path(folder, Path(file["name"]).name)
+                try:
+                    path.write_bytes(file["content"])
+                    self.answer(Dataset.read(path, units=self._units.value), path.name)
+                except Exception as error:
+                    self._trouble.value = error_html(str(error).replace(f"{folder}/", ""))
+        if change["new"]:
+            self._upload.value = ()  # so that the same file can be given again
+
+    def _refresh(self) -> None:
+        waits = self._proposal is not None and bool(self._proposal.geometries)
+        self._line.value = f"<b>{escape(self._status())}</b>"
+        self._out.disabled = self._upload.disabled = not waits
+        self._use.disabled = not (waits and self._labels)
+        texts = [error_html(text, AMBER) for text in self._said[1:]]
+        self._messages.value = escape(self._said[0]) + "".join(texts) if self._said else ""
+
+    def _status(self) -> str:
+        if self._proposal is None:
+            return "no structures to label yet: start the run"
+        count = len(self._digests)
+        missing = [i for i in range(count) if i not in self._labels]
+        names = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
+        which = f" (places {names} of the file, from 0)" if self._labels and missing else ""
+        answered = f"{count - len(missing)} of {count} structures have labels"
+        return f"generation {self._proposal.index + 1}: {answered}, {len(missing)} missing{which}"
+
+    def _draw_static(self, figure: Figure) -> None:
+        lines = "\n".join([self._status(), *self._said])
+        figure.text(0.02, 0.92, lines, fontsize=9, va="top", wrap=True)
