@@ -21,8 +21,7 @@ from ..loop.loop import Loop
 from ..loop.matching import matches, unit_doubts
 from ..loop.run_directory import RunDirectory
 from .background import wait_for
-from .controls import button, row
-from .page import Page
+from .controls import Page, button, row
 from .panel import Panel
 from .picture import AMBER, error_html
 

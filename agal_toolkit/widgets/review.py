@@ -20,23 +20,21 @@ from matplotlib.figure import Figure
 from ..analysis.grids import Grid, Surface
 from ..events import Progress, Report
 from ..loop.generation import Proposal
-from ..loop.review import REJECTED, Reviewed
+from ..loop.review import REJECTED, Reviewed, VerdictSheet
 from ..plots.scene import formula
 from .background import wait_for
 from .candidate_views import Rows, draw_on_plane, numbers_of, seed_of
-from .controls import Press, button, row, side_by_side
+from .controls import Page, Press, button, row, side_by_side
 from .energies import is_surface
 from .molecule import Molecule
-from .page import Page
 from .panel import Panel
 from .picture import FAINT, Picture, error_html
-from .verdict_sheet import VerdictSheet
 
 REASONS = ("broken molecule", "atoms too close", "too high in energy", "known already")
-_VIEW, _SIZE = (4.0, 3.6), (8.2, 3.6)  # inches
+_VIEW, _SIZE = (3.6, 3.5), (8.2, 3.5)  # inches
 _ACCEPTED, _REJECTED = "#1e8449", "#b03a2e"
-_KEYS = "Keys, after a click into the panel: a accept, r reject, {} reject for a reason, n next,"
-_KEYS += " p previous, u undo, t text (then Enter), d done."
+_KEYS = "Click here, then keys: a accept, r reject, {} with a reason, n next, p previous, u undo,"
+_KEYS += " t text (Enter ends it), d done."
 _WAITING = "nothing to review yet: this panel fills when a loop has chosen structures"
 
 
@@ -231,7 +229,7 @@ class Review(Panel):
     def _draw_plane(self, figure: Figure) -> None:
         if self._proposal is not None and self._surface is not None:
             axes = figure.subplots()
-            figure.subplots_adjust(left=0.13, right=0.9, top=0.95, bottom=0.13)
+            figure.subplots_adjust(left=0.14, right=0.84, top=0.95, bottom=0.13)
             draw_on_plane(axes, self._proposal, self._surface, self._sheet.index)
 
     def _draw_static(self, figure: Figure) -> None:
@@ -264,12 +262,13 @@ class Review(Panel):
         self._text = ipywidgets.Text(continuous_update=False, **look)
         self._text.observe(self._on_text, "value")
         self._judging = [accept, reject, undo, rest, *named, self._text]
-        self._numbers = ipywidgets.HTML(layout={"min_height": "170px"})
+        self._numbers = ipywidgets.HTML(layout={"min_height": "190px"})
         self._bar = ipywidgets.IntProgress(layout={"width": "200px"})
         self._line = ipywidgets.HTML()
         hint = _KEYS.format(f"1 to {len(named)}")
         named_rows = [row(*named[k : k + 2]) for k in range(0, len(named), 2)]
         side = ipywidgets.VBox([self._numbers, self._text, *named_rows])
+        side.layout.width, side.layout.max_width = "440px", "100%"
         return [
             row(self._bar, self._line),
             side_by_side(ipywidgets.VBox([self._molecule, self._plane]), side),

@@ -17,7 +17,7 @@ from agal_toolkit.loop import Reviewed
 from agal_toolkit.loop.generation import Proposal
 from agal_toolkit.selection import Candidate
 from agal_toolkit.widgets import Background, Review
-from agal_toolkit.widgets.page import Page
+from agal_toolkit.widgets.controls import Page
 
 COUNT = 5
 
