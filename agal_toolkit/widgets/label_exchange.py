@@ -30,7 +30,6 @@ _UNITS = {
     "Hartree, Hartree/Bohr": {"energy": "Hartree", "forces": "Hartree/Bohr"},
     "kcal/mol, kcal/mol/Å": {"energy": "kcal/mol", "forces": "kcal/mol/A"},
 }
-_MOST = 5  # sentences of one kind
 
 
 class LabelExchange(Panel):
@@ -47,20 +46,13 @@ class LabelExchange(Panel):
     """
 
     def __init__(
-        self,
-        loop: Loop,
-        dataset: Dataset,
-        directory: str | Path | None,
-        tolerance: float = 1e-3,
+        self, loop: Loop, dataset: Dataset, directory: str | Path | None, tolerance: float = 1e-3
     ) -> None:
         self.loop, self.dataset, self.tolerance = loop, dataset, tolerance
         self.directory = None if directory is None else absolute(directory)
         self._proposal: Proposal | None = None
-        self._digests: list[str] = []
-        self._labels: dict[int, Labels] = {}
-        self._said: list[str] = []
-        self._ready = threading.Event()
-        self._page = Page({})
+        self._digests, self._said = list[str](), list[str]()
+        self._labels, self._ready, self._page = dict[int, Labels](), threading.Event(), Page({})
         self._line, self._messages = ipywidgets.HTML(), ipywidgets.HTML()
         self._out = button("Structures to label", "download", self.export, 170, "primary")
         self._use = button("Use these labels", "check", self._ready.set, 150, "success")
@@ -84,7 +76,8 @@ class LabelExchange(Panel):
             proposal = self.loop.ask(self.dataset, self.directory, last, report)
             self._open(proposal)
             if proposal.geometries:
-                wait_for(self._ready, report, self._progress)
+                progress = lambda: Progress("label", len(self._labels), len(self._digests))  # noqa: E731
+                wait_for(self._ready, report, progress)
             labels = [self._labels.get(i) for i in range(len(self._digests))]
             last = self.loop.tell(proposal, labels, self.directory, report)
             self._proposal, self._digests = None, []  # the next proposal begins anew
@@ -103,16 +96,15 @@ class LabelExchange(Panel):
         """Take the labels that belong to structures to label, and say what else there is."""
         if (proposal := self._proposal) is None:
             raise ValueError("nothing was asked yet: wait until there are structures to label")
-        geometries = proposal.geometries
-        found = matches(geometries, answers, proposal.index, self.tolerance)
+        found = matches(proposal.geometries, answers, proposal.index, self.tolerance)
         self._labels = self._labels | found.labels
         count, order = len(answers), sorted(found.labels)
         self._said = [f"{name}: {len(order)} of its {count} structures were asked"]
         for sentences in (list(found.strangers.values()), list(found.doubles.values())):
-            self._said += sentences[:_MOST]
-            self._said += [f"and {len(sentences) - _MOST} more of these"] * (len(sentences) > _MOST)
+            more = len(sentences) - 5
+            self._said += [*sentences[:5], *[f"and {more} more of these"] * (more > 0)]
         if order:
-            prediction = proposal.committee.predict([geometries[i] for i in order])
+            prediction = proposal.committee.predict([proposal.geometries[i] for i in order])
             self._said += unit_doubts([found.labels[i] for i in order], prediction)
         self._refresh()
 
@@ -124,9 +116,6 @@ class LabelExchange(Panel):
         self._proposal = proposal
         self._refresh()
 
-    def _progress(self) -> Progress:
-        return Progress("label", len(self._labels), len(self._digests))
-
     def _on_upload(self, change: Any) -> None:
         for file in change["new"]:
             self._clear_error()
@@ -137,14 +126,12 @@ class LabelExchange(Panel):
                     self.answer(Dataset.read(path, units=self._units.value), path.name)
                 except Exception as error:
                     self._trouble.value = error_html(str(error).replace(f"{folder}/", ""))
-        if change["new"]:
-            self._upload.value = ()  # so that the same file can be given again
+        self._upload.value = ()  # so that the same file can be given again
 
     def _refresh(self) -> None:
-        waits = self._proposal is not None and bool(self._proposal.geometries)
         self._line.value = f"<b>{escape(self._status())}</b>"
-        self._out.disabled = self._upload.disabled = not waits
-        self._use.disabled = not (waits and self._labels)
+        self._out.disabled = self._upload.disabled = not self._digests
+        self._use.disabled = not (self._digests and self._labels)
         texts = [error_html(text, AMBER) for text in self._said[1:]]
         self._messages.value = escape(self._said[0]) + "".join(texts) if self._said else ""
 
@@ -159,5 +146,5 @@ class LabelExchange(Panel):
         return f"generation {self._proposal.index + 1}: {answered}, {len(missing)} missing{which}"
 
     def _draw_static(self, figure: Figure) -> None:
-        lines = "\n".join([self._status(), *self._said])
-        figure.text(0.02, 0.92, lines, fontsize=9, va="top", wrap=True)
+        text = "\n".join([self._status(), *self._said])
+        figure.text(0.02, 0.92, text, fontsize=9, va="top", wrap=True)
