@@ -20,11 +20,13 @@ from .structure_parts import StructureMap, StructureTable
 from .structure_view import StructureView
 from .structures import Structures
 from .structures_panel import StructuresPanel
+from .workbench import Workbench
 
 # fmt: off
 __all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "Chosen", "CommitteeView",
            "LabelExchange", "Molecule", "Monitor", "Promises", "Review", "StructureMap",
-           "StructureTable", "StructureView", "Structures", "StructuresPanel"]
+           "StructureTable", "StructureView", "Structures", "StructuresPanel",
+           "Workbench"]
 # fmt: on
 
 register()

@@ -60,9 +60,11 @@ if (old) {
     frame.overflow = 'hidden';
     this.stage.setParameters({backgroundColor: scene.ground});
     this.stage.setParameters({clipDist: 0.5, fogNear: 60, ambientIntensity: 0.45, tooltip: false});
+    // a view on a part of the page that is hidden has no size before it is seen
+    new ResizeObserver(() => this.stage.handleResize()).observe(viewer.container);
 }
 if (!old || old.number !== scene.number) {
-    const narrow = Math.min(1, viewer.width / viewer.height);
+    const [width, height] = scene.size.map(parseFloat), narrow = Math.min(1, width / height);
     const half = Math.PI * viewer.perspectiveCamera.fov / 360;
     const d = scene.reach / Math.sin(half) / narrow;
     this.stage.viewerControls.orient(scene.turn.map((entry, k) => k < 15 ? entry * d : entry));

@@ -181,37 +181,41 @@ class Promises(Panel):
             errors.axis("off")
             placeholder(errors, "nothing labelled yet, or no forces of atoms", size=10)
             return
-        self._draw_promises(promises, parts)
         several = [part for _, part in parts]
+        small = max(float(part.found.max()) for part in several) < 2.0
+        scale, unit = (1000, "meV/Å") if small else (1, "eV/Å")
+        self._draw_promises(promises, parts, scale, unit)
         groups = _by_element(several)
         bins = {
-            name: 1000 * binned(sigma, error, min(_BINS, max(2, len(sigma) // 4)))
+            name: scale * binned(sigma, error, min(_BINS, max(2, len(sigma) // 4)))
             for name, (sigma, error) in groups.items()
         }
-        plots.errors_against_sigma(errors, bins, "meV/Å")
+        plots.errors_against_sigma(errors, bins, unit)
         calibrated = all(part.calibrated for part in several)
         errors.set_title("calibrated" if calibrated else "not calibrated", fontsize=10)
         _draw_levels(levels, groups)
 
-    def _draw_promises(self, axes: Axes, parts: Sequence[tuple[int, Delivered]]) -> None:
+    def _draw_promises(
+        self, axes: Axes, parts: Sequence[tuple[int, Delivered]], scale: float, unit: str
+    ) -> None:
         high = 0.0
         for name, look in plots.looks(["attacked", "others"]).items():
             x, y = [], []
             for _, part in parts:
                 cut = slice(part.attacked) if name == "attacked" else slice(part.attacked, None)
-                x.append(1000 * part.predicted[cut])
-                y.append(1000 * part.found[cut])
+                x.append(scale * part.predicted[cut])
+                y.append(scale * part.found[cut])
             across, up = np.concatenate(x), np.concatenate(y)
             if len(across):
                 high = max(high, across.max(), up.max())
                 axes.plot(across, up, **{**look.style, "ls": ""}, ms=5, alpha=0.6, label=name)
-        targets = {1000 * self._targets[i] for i, _ in parts if i in self._targets}
+        targets = {scale * self._targets[i] for i, _ in parts if i in self._targets}
         for number, target in enumerate(sorted(targets)):
             high, name = max(high, target), "_target" if number else "target"
             axes.axvline(target, color=plots.ADVERSARIAL, ls=":", lw=1.2, label=name)
         axes.plot([0, 1.1 * high], [0, 1.1 * high], "k--", lw=1, label="as promised")
         axes.set(xlim=(0, 1.1 * high), ylim=(0, 1.1 * high), aspect="equal")
-        axes.set(xlabel="predicted error (meV/Å)", ylabel="error found (meV/Å)")
+        axes.set(xlabel=f"predicted error ({unit})", ylabel=f"error found ({unit})")
         axes.set_title("new structures, mean over atoms", fontsize=10)
         framed_legend(axes, place="lower right")
 

@@ -88,6 +88,7 @@ class StructureMap(_Part):
         size: str = _EQUAL,
     ) -> None:
         super().__init__(source, committee, part="map", x=x, y=y, colour=colour, size=size)
+        self._usual: dict[str, str] = {}  # axis -> the column that nobody chose
         self._settle()
         self.rows.structures.watch(self._settle)
 
@@ -121,11 +122,13 @@ class StructureMap(_Part):
         axes.grid(alpha=0.25)
 
     def _settle(self) -> None:
-        """Choose usual columns where the chosen ones are not there."""
+        """Choose usual columns where nobody chose, or what was chosen is not there."""
         for axis, usual in _USUAL.items():
-            if getattr(self, axis) not in self.columns:
+            now = getattr(self, axis)
+            if now not in self.columns or now == self._usual.get(axis):
                 there = (name for name in usual if name in self.columns)
-                setattr(self, axis, next(there, _EQUAL if axis == "size" else ""))
+                self._usual[axis] = next(there, _EQUAL if axis == "size" else "")
+                setattr(self, axis, self._usual[axis])
 
 
 class StructureTable(_Part):

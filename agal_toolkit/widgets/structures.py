@@ -49,6 +49,7 @@ class Structures:
         self._columns: dict[str, Column] = {}
         self._more: dict[str, Column] = {}
         self._grown: dict[str, tuple[int, int]] = {}  # run -> last generation, size of grown data
+        self._begun: dict[str, str] = {}  # run -> digest of the data that are here without it
         self._mapping: tuple[Describe, Project] | None = None
         self._watchers: list[Callable[[], Any]] = []
         self._lock = threading.RLock()
@@ -154,6 +155,8 @@ class Structures:
             self._add(source.generations or source.data, run)
         elif isinstance(source, Dataset):
             self._add_data(source, self.committee, run)
+            if run not in self._grown:  # a loop may begin with them
+                self._grown[run], self._begun[run] = (-1, len(source)), source.digest()
         elif isinstance(source, (Geometry, Atoms)):
             self._add([source], run)
         elif isinstance(source, Sequence) and all(isinstance(x, (Geometry, Atoms)) for x in source):
@@ -179,6 +182,8 @@ class Structures:
         last, known = self._grown.get(run, (-1, 0))
         if generation.index <= last:  # a loop that begins again reads what is here already
             return
+        if last < 0 and generation.dataset[:known].digest() != self._begun.get(run):
+            known = 0  # it began with other data than those that are here
         committee = self.committee or generation.committee
         self._add_data(generation.dataset[known:], committee, run)
         common = {"run": run, "generation": generation.index + 1}
