@@ -7,6 +7,7 @@ that is loaded anew, another tab or another kernel opens it again.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -36,7 +37,7 @@ from .structures_panel import StructuresPanel
 
 RUN, STRUCTURES, ATTACK, REVIEW, PROMISES = "run", "structures", "attack", "review", "promises"
 _EARLY = "An attack needs a committee: there is one after the first generation."
-_PLANE = "This panel attacks atoms; AttackExplorer attacks a particle in the plane."
+_PLANE = "This panel attacks atoms; lesson 01 attacks a particle in the plane."
 
 
 class Workbench(Panel):
@@ -79,7 +80,7 @@ class Workbench(Panel):
         if loop is not None:
             if review:
                 self._panels[REVIEW] = panel = Review()
-                loop = Loop(**(vars(loop) | {"review": panel}))
+                loop = replace(loop, review=panel)
             folder = directory if begins else source.directory
             self.monitor = Monitor(loop, data, folder, generations=generations)
             self._panels = {RUN: self.monitor, **self._panels}

@@ -144,4 +144,4 @@ def test_points_of_a_plane_are_told_where_attacks_are(tmp_path):
     bench.monitor.wait(60)
     bench.part = "attack"
     bench.settle()
-    assert "AttackExplorer" in bench._place.children[0].value
+    assert "lesson 01" in bench._place.children[0].value
