@@ -3,7 +3,8 @@
 Measured with 2,000 structures in Chromium without a graphics card: chemiscope sends 3.7 MB for
 each widget, cannot grow, draws in 1 s and calls a counter; jupyter-scatter sends 2.3 MB, brings
 260 MB of packages and draws in 0.3 s; a figure of ipympl sends 0.4 MB for every change, without
-lasso and tooltips. The script beside this module, 25 kB for anywidget, grows by rows alone.
+lasso and tooltips. The script beside this module, 25 kB for anywidget, draws in 16 ms, follows the
+mouse in 1 ms and grows by rows alone: a panel sends 0.5 MB at first and 5 kB for five structures.
 """
 
 from __future__ import annotations
@@ -113,7 +114,7 @@ class StructureMap(_Part):
             for k, text in enumerate(dict.fromkeys(colour.values)):
                 mine = colour.values == text
                 look |= {"s": sizes[mine], "color": CYCLE[k % len(CYCLE)]}
-                axes.scatter(*places[mine].T, label=escape_dollars(text), **look)
+                axes.scatter(*places[mine].T, label=escape_dollars(text or "none"), **look)
             axes.legend(fontsize=7)
         active = [] if self.rows.active is None else [self.rows.active]
         for chosen, size, ink in ((self.rows.selected, 7, "#e8590c"), (active, 12, "#d6006c")):
@@ -150,10 +151,10 @@ class StructureTable(_Part):
         super().__init__(source, committee, part="table")
 
     def draw(self, axes: Axes) -> None:
-        """Draw the chosen rows, or without a choice the first, as many as fit."""
+        """Draw the chosen rows and then the others, as many as fit."""
         axes.axis("off")
         columns, rows = dict(list(self.columns.items())[:9]), self.rows.selected
-        rows = (rows or list(range(len(self.rows.structures))))[:12]
+        rows = list(dict.fromkeys([*rows, *range(len(self.rows.structures))]))[:12]
         if rows:
             titles = [_title(name, column) for name, column in columns.items()]
             cells = [

@@ -87,7 +87,7 @@ class Row:
 def rows_of(
     committee: Committee | None, geometries: Sequence[Geometry], facts: Sequence[Mapping[str, Any]]
 ) -> list[Row]:
-    """Return structures with their facts (fields of :class:`Row`) and predictions, if any."""
+    """Return structures with their facts, which are fields of :class:`Row`, and predictions."""
     if committee is None or not geometries:
         return [Row(geometry, **known) for geometry, known in zip(geometries, facts, strict=True)]
     prediction, rows = committee.predict(geometries), []
@@ -130,9 +130,11 @@ def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
     columns |= {"predicted energy": Column(energies - zeros, unit)}
     columns |= {SIGMA[raw]: Column(sigma, force)}
     columns |= {"error": Column(error, force), "generation": Column(generations)}
+    kinds = {geometry.numbers.tobytes(): geometry for geometry in geometries}
+    formulas = {key: formula(geometry) for key, geometry in kinds.items()}  # slow for each
     texts = {name: [getattr(row, name) for row in rows] for name in ("verdict", "role", "run")}
     texts["found by"] = [str(geometry.origin.get("by", "")) for geometry in geometries]
-    texts["formula"] = [formula(geometry) for geometry in geometries]
+    texts["formula"] = [formulas[geometry.numbers.tobytes()] for geometry in geometries]
     columns |= {name: Column(np.array(text, dtype=object)) for name, text in texts.items()}
     return {name: column for name, column in columns.items() if column.is_known}
 

@@ -61,6 +61,9 @@ class Structures:
     def __getitem__(self, index: int) -> Row:
         return self._rows[index]
 
+    def __repr__(self) -> str:
+        return f"Structures: {len(self)} with {', '.join(self.columns) or 'no columns'}"
+
     @property
     def columns(self) -> dict[str, Column]:
         """Name -> column; those of which nothing is known are left out."""

@@ -324,3 +324,13 @@ def test_a_message_of_2000_structures_is_small(rng):
     chosen = Chosen(Structures(Dataset(geometries, labels)))
     parts = [len(column["values"]) for column in chosen.columns["columns"]]
     assert sum(parts) == 4 * 2000 * len(parts) < 100_000
+
+
+def test_a_panel_follows_a_run_and_tells_its_errors(generations, monkeypatch):
+    run = Background(lambda report: iter(generations))
+    panel = StructuresPanel(follow=run)
+    run.start().wait(20)
+    assert len(panel.structures) == panel.rows.columns["count"] > 20
+    monkeypatch.setattr(panel.structures, "_add", lambda *_: 1 / 0)
+    run.start().wait(20)
+    assert "ZeroDivisionError" in panel._trouble.value
