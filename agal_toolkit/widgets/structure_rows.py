@@ -29,8 +29,7 @@ class Column(NamedTuple):
     def padded(self, count: int) -> Column:
         """Return the column with "not known" for rows that were added later."""
         missing = np.full(count - len(self.values), np.nan if self.is_number else "", object)
-        values = np.concatenate([self.values, missing.astype(self.values.dtype)])
-        return self._replace(values=values)
+        return Column(np.append(self.values, missing.astype(self.values.dtype)), self.unit)
 
     @property
     def is_number(self) -> bool:
@@ -118,18 +117,16 @@ def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
         np.array([getattr(row, name) for row in rows], dtype=float)
         for name in ("energy", "sigma", "error", "generation")
     )
-    zeros = np.zeros(len(rows)) if surface else _lowest(geometries, energies)
-    if not surface:
-        lowest = _lowest(geometries, labels)
-        zeros = np.where(np.isfinite(lowest), lowest, zeros)
+    zeros = np.zeros(len(rows)) if surface else _lowest(geometries, labels)
+    zeros = np.where(np.isfinite(zeros), zeros, _lowest(geometries, energies))
     columns = {"row": Column(np.arange(len(rows), dtype=float))}
     if surface:
         x, y = np.concatenate([geometry.positions for geometry in geometries]).T
         columns |= {"x": Column(x), "y": Column(y)}
-    columns |= {"energy": Column(labels - zeros, unit)}
-    columns |= {"predicted energy": Column(energies - zeros, unit)}
-    columns |= {SIGMA[raw]: Column(sigma, force)}
-    columns |= {"error": Column(error, force), "generation": Column(generations)}
+    above = {"energy": labels - zeros, "predicted energy": energies - zeros}
+    columns |= {name: Column(values, unit) for name, values in above.items()}
+    columns |= {SIGMA[raw]: Column(sigma, force), "error": Column(error, force)}
+    columns["generation"] = Column(generations)
     kinds = {geometry.numbers.tobytes(): geometry for geometry in geometries}
     formulas = {key: formula(geometry) for key, geometry in kinds.items()}  # slow for each
     texts = {name: [getattr(row, name) for row in rows] for name in ("verdict", "role", "run")}
