@@ -39,7 +39,7 @@ def numbers_of(proposal: Proposal, target: float | None = None) -> list[Rows]:
     committee, known, geometries = proposal.committee, proposal.dataset, proposal.geometries
     prediction, batch = committee.predict(geometries), Batch.of(geometries)
     laws = committee.calibration
-    name, atomic = "uncertainty of forces", atomic_sigma(prediction)
+    name, atomic = "force uncertainty", atomic_sigma(prediction)
     if laws is not None and laws.forces is not None:
         name, atomic = "predicted force error", laws.atomic_variance(prediction).sqrt()
     doubts, most = batch.mean(atomic).tolist(), batch.largest(atomic).tolist()
@@ -50,8 +50,8 @@ def numbers_of(proposal: Proposal, target: float | None = None) -> list[Rows]:
     rows: list[Rows] = []
     for i, candidate in enumerate(proposal.chosen):
         zero = 0.0 if plane else lowest.get(formula_key(candidate.geometry))
-        above = "" if plane else " eV above the lowest of the data"
-        energy = "no structure of this formula in the data"
+        above = "" if plane else " eV above the data's lowest"
+        energy = "no data of this formula"
         if zero is not None:
             energy = f"{plain(energies[i] - zero)} ± {plain(spread[i])}{above}"
         doubt = f"{plain(doubts[i])}{unit}"

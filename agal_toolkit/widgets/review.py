@@ -219,7 +219,7 @@ class Review(Panel):
         return [place, *self._rows[index], ("verdict", self._verdict()[0])]
 
     def _described(self) -> str:
-        name, value = f'<td style="{FAINT};padding-right:12px">', "<td>"
+        name, value = f'<td style="{FAINT};padding-right:12px;white-space:nowrap">', "<td>"
         cells = [
             f"<tr>{name}{escape(a)}</td>{value}{escape(b)}</td></tr>" for a, b in self._table()
         ]

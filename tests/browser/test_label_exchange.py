@@ -63,7 +63,9 @@ def test_a_file_goes_out_and_comes_back(tmp_path: Path):
         stranger.calc = SinglePointCalculator(stranger, **frames[0].calc.results)
         del stranger.info["agal_id"]
         write(tmp_path / "done.extxyz", [*frames[:4:-1], stranger, *frames[:4]])
-        output.locator("input[type=file]").set_input_files(tmp_path / "done.extxyz")
+        with lab.page.expect_file_chooser() as chooser:
+            output.get_by_role("button", name="Labelled files").click()
+        chooser.value.set_files(tmp_path / "done.extxyz")
         lab.wait_text("11 of 12 structures have labels, 1 missing (places 4 of the file", 2)
         lab.wait_text("structure 7 is none of the 12 geometries of generation 1", 2)
         assert (misplaced(output), nameless(output), faint(output)) == ([], [], [])

@@ -84,7 +84,7 @@ def test_the_view_follows_and_shows_the_seed_and_the_numbers():
     sigma = np.sqrt(prediction.forces.numpy().var(0, ddof=1).sum(-1))
     rows = dict(panel._table())
     assert rows["structure"] == "3 of 5, C5"
-    words = rows["uncertainty of forces"].split()
+    words = rows["force uncertainty"].split()
     mean, most = float(words[0]), float(words[2])
     assert mean == pytest.approx(sigma.mean(), rel=0.01)
     assert most == pytest.approx(sigma.max(), rel=0.01)
@@ -92,7 +92,7 @@ def test_the_view_follows_and_shows_the_seed_and_the_numbers():
     above, _, spread = rows["energy"].split(" eV")[0].split()
     assert float(above) == pytest.approx(energies.mean() + 9.0, rel=0.01)  # the lowest is -9
     assert float(spread) == pytest.approx(energies.std(ddof=1), rel=0.01)
-    assert rows["energy"].endswith("eV above the lowest of the data")
+    assert rows["energy"].endswith("eV above the data's lowest")
     assert rows["seed"] == "10, moved by up to 0.3 Å"
     force = np.linalg.norm(prediction.forces.numpy().mean(0), axis=1).max()
     assert float(rows["largest force"].split()[0]) == pytest.approx(force, rel=0.01)
@@ -108,7 +108,7 @@ def test_a_formula_that_is_not_in_the_data_has_no_zero_and_errors_are_calibrated
     committee = proposal.committee.calibrated(data, "linear")
     other = replace(proposal, dataset=Dataset(), committee=committee)
     rows = dict(Review(other)._table())
-    assert rows["energy"] == "no structure of this formula in the data"
+    assert rows["energy"] == "no data of this formula"
     prediction = committee.predict([proposal.geometries[0]])
     right = committee.calibration.atomic_variance(prediction).sqrt().mean()
     assert float(rows["predicted force error"].split()[0]) == pytest.approx(float(right), rel=0.01)
