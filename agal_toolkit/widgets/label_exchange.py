@@ -26,7 +26,7 @@ from .panel import Panel
 from .picture import AMBER, error_html
 
 _UNITS = {
-    "eV, eV/Å": None,
+    "eV, eV/Å": "eV",
     "Hartree, Hartree/Bohr": {"energy": "Hartree", "forces": "Hartree/Bohr"},
     "kcal/mol, kcal/mol/Å": {"energy": "kcal/mol", "forces": "kcal/mol/A"},
 }

@@ -140,6 +140,24 @@ def test_what_is_missing_may_come_in_a_second_file_and_doubles_are_named(tmp_pat
     assert picture(exchange).startswith(b"\x89PNG")
 
 
+def test_a_person_names_other_units(tmp_path):
+    exchange, run = exchange_of(None, 20)
+    proposal = waiting(exchange)
+    assert exchange._units.label == "eV, eV/Å"
+    frames = answered(read(downloaded(exchange, tmp_path), ":"))
+    for atoms in frames:
+        atoms.calc.results["energy"] /= HARTREE
+        atoms.calc.results["forces"] = atoms.calc.results["forces"] / HARTREE * BOHR
+    write(tmp_path / "hartree.extxyz", frames)
+    exchange._units.label = "Hartree, Hartree/Bohr"
+    upload(exchange, tmp_path / "hartree.extxyz")
+    for i, geometry in enumerate(proposal.geometries):
+        right = WELL(geometry)
+        assert exchange._labels[i].energy == pytest.approx(right.energy, rel=1e-5, abs=1e-5)
+        np.testing.assert_allclose(exchange._labels[i].forces, right.forces, rtol=1e-5, atol=1e-5)
+    run.stop().wait(10)
+
+
 def test_a_run_goes_on_after_a_stop_and_shows_its_generations(tmp_path):
     exchange, run = exchange_of(tmp_path / "run", 20, generations=2)
     waiting(exchange)
