@@ -114,8 +114,8 @@ class Preset:
     attacked: int = 4
     channels: int = 16
     hidden: int = 64
-    steps: int = 6000
-    warm: int = 3000
+    steps: int = 4000
+    warm: int = 2000
     start: int = 7
     calibrate: int = 2
     count: int = 5

@@ -74,8 +74,8 @@ class Preset:
     members: int = 8
     channels: int = 16
     hidden: int = 64
-    steps: int = 7500
-    warm: int = 2500
+    steps: int = 5000
+    warm: int = 1700
     start: int = 10
     calibrate: int = 2
     first: int = 5
@@ -226,6 +226,7 @@ def fit(
         network=network,
         epochs=max(1, round(steps / learned)),
         learning_rate=5e-3,
+        optimizer="muon",
         batch_size=1,
         energy_weight=5 / atoms**2,  # the paper's weight 5 of the energy per atom
         forces_weight=1.0,
