@@ -1,8 +1,8 @@
 """Write the tables of claims: ``python -m studies.report`` in the folder ``notebooks``.
 
-``results/README.md`` gets every claim of every result file, the project's README the claims named
-in :data:`HEADLINES`. Both tables stand between the lines ``<!-- claims -->`` and
-``<!-- /claims -->``.
+``results/README.md`` gets every claim of every result file and the iterations of the water loop, the
+project's README the claims named in :data:`HEADLINES`. A table stands between the lines
+``<!-- claims -->`` and ``<!-- /claims -->``, the water loop's between those of "water".
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from .jobs import RESULTS, markdown, read
+from .water.claims import ITERATIONS, iterations
 
 HEAD = ("study", "preset", "what", "paper", "found", "interval", "runs")
 Row = tuple[str, str, str, str, str, str, str]
@@ -70,27 +71,30 @@ def headlines(claims: Sequence[Row]) -> list[Row]:
     return [by_name[name] for name in HEADLINES]
 
 
-def inserted(text: str, claims: str) -> str:
-    """Return `text` with `claims` between its marks.
+def inserted(text: str, table: str, name: str = "claims") -> str:
+    """Return `text` with a table between the marks of its name.
 
     Raises:
         ValueError: a text without the marks.
     """
-    before, mark, rest = text.partition("<!-- claims -->\n")
-    _, end, after = rest.partition("<!-- /claims -->")
+    before, mark, rest = text.partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"<!-- /{name} -->")
     if not mark or not end:
         raise ValueError(
-            "the text has no lines '<!-- claims -->' and '<!-- /claims -->': add both where the"
+            f"the text has no lines '<!-- {name} -->' and '<!-- /{name} -->': add both where the"
             " table belongs"
         )
-    return f"{before}{mark}{claims}\n{end}{after}"
+    return f"{before}{mark}{table}\n{end}{after}"
 
 
 def pages() -> dict[Path, str]:
-    """Return the current text of each page that has a table of claims."""
+    """Return the current text of each page that has a table."""
     claims = rows()
     shown = {RESULTS / "README.md": claims, RESULTS.parents[1] / "README.md": headlines(claims)}
-    return {page: inserted(page.read_text(), markdown(HEAD, part)) for page, part in shown.items()}
+    texts = {page: inserted(page.read_text(), markdown(HEAD, part)) for page, part in shown.items()}
+    results = RESULTS / "README.md"
+    loops = markdown(ITERATIONS, iterations(read(RESULTS / "water-laptop.json")["records"]))
+    return texts | {results: inserted(texts[results], loops, "water")}
 
 
 if __name__ == "__main__":

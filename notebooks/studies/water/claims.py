@@ -11,6 +11,14 @@ from .bands import covered, survivors
 from .recipes import STRATEGIES
 
 TARGET = 0.2  # eV/angstrom
+ITERATIONS = (
+    "loop",
+    "labels",
+    "force error per component (meV/Å)",
+    "error found over target",
+    "energy error, the same without its mean (meV per molecule)",
+    "minutes of one core, of these training",
+)
 
 
 def claims(records: Mapping[str, Record]) -> list[Claim]:
@@ -131,3 +139,24 @@ def warm_claims(records: Mapping[str, Record]) -> list[Claim]:
 
 def _ratio(one: Record, other: Record, group: str, key: str) -> float:
     return one[group][key] / other[group][key]
+
+
+def iterations(records: Mapping[str, Record]) -> list[tuple[str, ...]]:
+    """Return a row of texts for each iteration of each loop, see :data:`ITERATIONS`."""
+    rows = []
+    for name, loop in records.items():
+        for record in loop.get("iterations", []):
+            errors, seconds = record["errors"], record["cpu seconds"]
+            energies = (1000 * errors[key] for key in ("energy", "energy without shift"))
+            found = np.mean(record["found"]) / TARGET if _attacked({"iterations": [record]}) else 0
+            minutes = (sum(seconds.values()) / 60, seconds["members"] / 60)
+            row = (
+                name,
+                str(record["labels"]),
+                f"{1000 * errors['forces']:.1f}",
+                f"{found:.2f}" if found else "",
+                ", ".join(f"{energy:.1f}" for energy in energies),
+                ", ".join(f"{time:.1f}" for time in minutes),
+            )
+            rows.append(row)
+    return rows
