@@ -1,7 +1,7 @@
 """Write the tables of claims: ``python -m studies.report`` in the folder ``notebooks``.
 
-``results/README.md`` gets every claim of every result file and the iterations of the water loop, the
-project's README the claims named in :data:`HEADLINES`. A table stands between the lines
+``results/README.md`` gets every claim of every result file and the iterations of the water loop,
+the project's README the claims named in :data:`HEADLINES`. A table stands between the lines
 ``<!-- claims -->`` and ``<!-- /claims -->``, the water loop's between those of "water".
 """
 
