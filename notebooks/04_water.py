@@ -307,9 +307,8 @@ gallery.show_errors()
 gallery.show_learned()
 
 # %% [markdown]
-# The share hardly moves: forces inside molecules and between them improve alike. In the last
-# iterations few attacks reach the target: the uncertainty of their atoms deviates too much, or
-# stays below it.
+# In the last iterations no attack reaches the target: the better the members, the farther it is.
+# What is found agrees with the uncertainty all the same.
 #
 # ## 10. Which members survive
 #

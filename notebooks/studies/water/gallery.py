@@ -18,6 +18,7 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 
 from ..jobs import RESULTS, Record, markdown, read
+from ..loops import finished
 from . import figures
 from . import recipes as study
 from .band_figures import distribution_band, member_values, property_curves
@@ -77,9 +78,9 @@ def _curves(number: Any) -> tuple[dict[str, Any], dict[str, plots.Look]]:
 def curves_of_the_loop(name: str = NAME) -> list[Curve]:
     """Return four curves for the explorer: errors, and what simulations of the members found.
 
-    Before there are simulations, they are errors and minutes, and an empty curve says so.
+    Before a whole committee is simulated, they are errors and minutes, and an empty curve says so.
     """
-    records, iterations = _records(), _iterations(name)
+    records, iterations = finished(_records(), SIZES.members), _iterations(name)
     labels = [iteration["labels"] for iteration in iterations]
     survival = records.get(name, {}).get("survival", {})
     members = [[*survival[k].values()] for k in sorted(survival, key=int)]
@@ -177,12 +178,25 @@ def show_learned() -> None:
 
 
 def show_survival() -> None:
-    """Draw members that survive, density and neighbours against the number of labels."""
+    """Draw members that survive, density and neighbours against the number of labels.
+
+    Committees whose members are not all simulated have sentences alone.
+    """
     records = _records()
-    runs = figures.simulated(records, lambda each: 100 * len(survivors(each)) / len(each))
-    if not runs:
+    if not any(loop.get("survival") for loop in records.values()):
         print(_not_yet("simulations of the members"))
         return
+    whole = finished(records, SIZES.members)
+    runs = figures.simulated(whole, lambda each: 100 * len(survivors(each)) / len(each))
+    if runs:
+        _draw_survival(whole, runs)
+    for name, loop in records.items():
+        for iteration, members in loop.get("survival", {}).items():
+            labelled = loop["iterations"][int(iteration) - 1]["labels"]
+            print(f"{name}, {labelled} labels: {_survived([*members.values()])}")
+
+
+def _draw_survival(records: Mapping[str, Record], runs: dict[str, tuple[list, list]]) -> None:
     _, panels = plt.subplots(1, 3, figsize=(11.4, 3.9), layout="constrained")
     looks = {"marks": figures.PAPER, "shown": figures.looks_of(list(runs))}
     for axes in panels:
@@ -196,10 +210,6 @@ def show_survival() -> None:
         property_curves(axes, runs, truth, label, **looks)
         if truth is not None:
             figures.near_truth(axes, float(truth.value))
-    for name, loop in records.items():
-        for iteration, members in loop.get("survival", {}).items():
-            labelled = loop["iterations"][int(iteration) - 1]["labels"]
-            print(f"{name}, {labelled} labels: {_survived([*members.values()])}")
 
 
 def _survived(members: Sequence[Record]) -> str:

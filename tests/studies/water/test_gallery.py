@@ -28,6 +28,7 @@ TABLES = (
     gallery.public_table,
     gallery.beside_the_paper,
 )
+LABELS = [iteration["labels"] for iteration in STORED["records"][gallery.NAME]["iterations"]]
 BROKE = "constant pressure: atoms closer than 0.4 A"
 
 
@@ -86,9 +87,9 @@ def test_loops_without_simulations(given, capsys):
     printed = capsys.readouterr().out
     first, last = (STORED["records"][gallery.NAME]["iterations"][k]["errors"] for k in (0, -1))
     change = f"forces {1000 * first['forces']:.1f} to {1000 * last['forces']:.1f} meV/Å"
-    assert f"attacks, trained warm, 10 to 60 labels: {change}" in printed
+    assert f"attacks, trained warm, 10 to {LABELS[-1]} labels: {change}" in printed
     error, _, minutes, simulated = gallery.curves_of_the_loop()
-    assert error.labels == [10, 15, 20, 40, 60]
+    assert error.labels == LABELS
     assert error.values[0] == 1000 * first["forces"]
     assert minutes.values[-1] == pytest.approx(STORED["seconds"][gallery.NAME] / 60, rel=1e-3)
     assert list(simulated.values) == []
@@ -106,13 +107,10 @@ def test_members_that_are_simulated_so_far(given, capsys):
     given(water=stored_with([1.0, None, 1.02]), water_truth=TRUTH)
     gallery.show_survival()
     counts = f"2 of 3 members survive; member 2: {BROKE}; 5 of 8 are not simulated yet"
-    assert capsys.readouterr().out == f"{gallery.NAME}, 60 labels: {counts}\n"
-    share, density, _ = plt.gcf().axes[:3]
-    assert share.lines[0].get_ydata()[0] == pytest.approx(200 / 3)
-    truth = TRUTH["records"]["density"][0]
-    assert density.lines[0].get_ydata()[0] == pytest.approx(1.01 * truth)
+    assert capsys.readouterr().out == f"{gallery.NAME}, {LABELS[-1]} labels: {counts}\n"
+    assert plt.get_fignums() == []  # members that break are finished first
     gallery.show_liquid()
-    assert f"60 labels: {counts}\n" in capsys.readouterr().out
+    assert f"{LABELS[-1]} labels: {counts}\n" in capsys.readouterr().out
 
 
 def test_a_whole_committee(given, capsys):
@@ -120,7 +118,7 @@ def test_a_whole_committee(given, capsys):
     given(water=stored_with([0.99, 1.03] * 4), water_truth=TRUTH)
     gallery.show_liquid()
     printed = capsys.readouterr().out
-    assert printed.startswith("60 labels: 8 of 8 members survive\n")
+    assert printed.startswith(f"{LABELS[-1]} labels: 8 of 8 members survive\n")
     assert "The truth lies in the band in 100 % of the bins of g(O-O)." in printed
     row = next(line for line in gallery.liquid_table().data.splitlines() if "density" in line)
     truth, error = TRUTH["records"]["density"]
@@ -130,8 +128,12 @@ def test_a_whole_committee(given, capsys):
     assert cells[3] == "+1.0 %"
     assert cells[5] == "yes"
     _, density, _, share = gallery.curves_of_the_loop()
-    assert (density.labels, share.values) == ([60], [100.0])
+    assert (density.labels, share.values) == ([LABELS[-1]], [100.0])
     assert density.values == pytest.approx([1.01 * truth])
+    gallery.show_survival()
+    share, density, _ = plt.gcf().axes[:3]
+    assert share.lines[0].get_ydata()[0] == 100.0
+    assert density.lines[0].get_ydata()[0] == pytest.approx(1.01 * truth)
 
 
 def test_axes_of_properties_reach_around_the_truth():
