@@ -235,11 +235,11 @@ lesson.show_uncertainty(last, {"the box": water.box, "a frame of the truth": fra
 # the last one err less on them?
 
 # %%
-explorer = gallery.explorer(labels, {"10 labels": first, "60 labels": last})
+explorer = gallery.explorer(labels, {"10 labels": first, "59 labels": last})
 explorer
 
 # %% [markdown]
-# It errs about half as much. Attacks from iteration 3 on start from simulations and end in denser
+# It errs about a third as much. Attacks from iteration 3 on start from simulations and end in denser
 # boxes. The first committee is more wrong there than on its own attacks, and its uncertainty says
 # so without the truth.
 #
