@@ -239,9 +239,9 @@ explorer = gallery.explorer(labels, {"10 labels": first, "59 labels": last})
 explorer
 
 # %% [markdown]
-# It errs about a third as much. Attacks from iteration 3 on start from simulations and end in denser
-# boxes. The first committee is more wrong there than on its own attacks, and its uncertainty says
-# so without the truth.
+# It errs about a third as much. Attacks from iteration 3 on start from simulations and end in
+# denser boxes. The first committee is more wrong there than on its own attacks, and its uncertainty
+# says so without the truth.
 #
 # ## 7. One run for all members?
 #
