@@ -369,4 +369,4 @@ def write_chemiscope(path: Path, frames: Sequence[Atoms]) -> None:
         # the two first properties are the axes of the map
         settings = {"map": {"color": {"property": "generation"}}}
         content = {"structures": frames, "properties": properties, "metadata": metadata}
-        part.write_text(page(create_input(**content, settings=settings), path.stem))
+        part.write_text(page(create_input(**content, settings=settings), path.stem), "utf-8")

@@ -439,7 +439,7 @@ def test_trajectories_are_written_and_other_endings_refused(tmp_path, rng):
     np.testing.assert_allclose(again.labels[1].stress, data.labels[1].stress)
     for name in ("data.db", "data"):  # ASE's database has no place for charges
         with pytest.raises(
-            ValueError, match=r"give a name that ends with \.extxyz, \.xyz, \.traj or"
+            ValueError, match=r"give a name that ends with \.extxyz, \.xyz, \.traj, \.json"
         ):
             data.write(tmp_path / name)
 

@@ -43,7 +43,7 @@ from ..plots.molecules import heat
 from ..plots.scene import formula, symbols
 from ..plots.style import plain
 from ..uncertainty.variance import atomic_sigma
-from .attack_player import AttackPlayer, Truth
+from .attack_player import UNITS, AttackPlayer, Truth
 from .background import DONE, LIVE, STOPPING, Background
 from .controls import button, placeholder, row, side_by_side, slider_layout
 from .molecule import Molecule
@@ -94,7 +94,6 @@ class AttackPanel(RunPanel):
     strength = value_of("_strength", "kT (eV), target (eV/angstrom) or radius (angstrom).")
     steps = value_of("_steps", "Number of steps.")
     gradient = value_of("_gradient", "How the loss is differentiated, a name of `GRADIENTS`.")
-    _settles = True
 
     def __init__(
         self,
@@ -107,6 +106,8 @@ class AttackPanel(RunPanel):
     ) -> None:
         if not len(seeds):
             raise ValueError("there is nothing to attack: give at least one structure")
+        if unit not in UNITS:
+            raise ValueError(f"unit is {unit!r}, expected one of {list(UNITS)}")
         self.committee, self.data = committee, data
         self.seeds = tuple(as_geometry(seed) for seed in seeds)
         self.adversaries: list[Adversary] = []
@@ -141,20 +142,23 @@ class AttackPanel(RunPanel):
         Raises:
             ValueError: a number that the objective refuses.
         """
-        goal, steps = self._goals[self.objective].of(self.strength), int(self.steps)
-        minimizer: Any = self._base.minimizer
-        if self.objective == CHOSEN:
+        name, base, steps = self.objective, self._base, int(self.steps)
+        goal = self._goals[name].of(self.strength)
+        minimizer: Any = base.minimizer
+        if name == CHOSEN and not isinstance(minimizer, LBFGS):
             minimizer = LBFGS(steps)
-        elif isinstance(minimizer, LBFGS):
+        elif name != CHOSEN and isinstance(minimizer, LBFGS):
             minimizer = Adam(0.01, steps)
-        else:
-            minimizer = replace(minimizer, steps=steps)
-        bound = self._base.bound
-        if self.objective == DOUBT:
+        minimizer = replace(minimizer, steps=steps)
+        bound = base.bound
+        if name == DOUBT:
             bound = Ball(self.strength) if bound is None else replace(bound, radius=self.strength)
-        start = 0.0 if self.objective == CHOSEN else self._base.start
+        # a random start would only take longer to the target
+        start = (
+            0.0 if name == CHOSEN and not isinstance(base.objective, TargetError) else base.start
+        )
         changed = {"objective": goal, "minimizer": minimizer, "bound": bound, "start": start}
-        return replace(self._base, gradient=GRADIENTS[self.gradient], **changed)
+        return replace(base, gradient=self._gradients[self.gradient], **changed)
 
     def settle(self, timeout: float = 300.0) -> AttackPanel:
         """Wait until the attack has ended and everything is drawn."""
@@ -169,23 +173,29 @@ class AttackPanel(RunPanel):
 
     def _offered(self, given: Attack | None) -> dict[str, _Goal]:
         """Return the objectives that data and calibration allow; that of `given` comes first."""
-        goals = {}
+        goals: dict[str, _Goal] = {}
         own = None if given is None else given.objective
         if self.data is not None and len(self.data):
-            kT = own.kT if isinstance(own, BoltzmannVariance) else 1.0
-            likely = own if isinstance(own, BoltzmannVariance) else BoltzmannVariance(kT)
-            goals[LIKELY] = _Goal("kT", "eV", kT, lambda x: replace(likely, kT=x))
+            likely = own if isinstance(own, BoltzmannVariance) else BoltzmannVariance(1.0)
+            goals[LIKELY] = _Goal("kT", "eV", likely.kT, lambda x: replace(likely, kT=x))
         calibration = self.committee.calibration
-        if calibration is not None:
+        aim = own if isinstance(own, TargetError) else None
+        if aim is None and calibration is not None:
             high = float(f"{calibration.forces.at([calibration.forces.high])[0] * 3**0.5:.2g}")
-            aim = own if isinstance(own, TargetError) else TargetError(high or 0.1)
-            goals[CHOSEN] = _Goal("target", "eV/Å", aim.target, lambda x: replace(aim, target=x))
-        goals[DOUBT] = _Goal("radius", "Å", 0.3, lambda _: Variance())
-        if own is not None and not isinstance(own, (BoltzmannVariance, TargetError, Variance)):
-            goals = {type(own).__name__: _Goal("", "", 0.0, lambda _: own), **goals}
-        if isinstance(own, TargetError) and CHOSEN in goals:
-            goals = {CHOSEN: goals[CHOSEN], **goals}
-        return goals
+            aim = TargetError(high or 0.1)
+        if aim is not None and (aim.raw or calibration is not None):
+            kind, goal = "eV/Å" if aim.quantity == "forces" else "eV per atom", aim
+            goals[CHOSEN] = _Goal("target", kind, aim.target, lambda x: replace(goal, target=x))
+        bound = self._base.bound
+        radius = 0.3 if bound is None or not np.isfinite(bound.radius) else bound.radius
+        goals[DOUBT] = _Goal("radius", "Å", radius, lambda _: Variance())
+        if own is None:
+            return goals
+        kinds = {BoltzmannVariance: LIKELY, TargetError: CHOSEN, Variance: DOUBT}
+        first = kinds.get(type(own), type(own).__name__)  # type: ignore[arg-type]
+        if type(own) not in kinds:
+            goals[first] = _Goal("", "", 0.0, lambda _: own)
+        return {first: goals[first], **goals} if first in goals else goals
 
     def _attack_one(self, report: Report) -> Iterator[Adversary]:
         """Attack the chosen structure, in the worker."""
@@ -233,6 +243,12 @@ class AttackPanel(RunPanel):
 
     def _show_latest(self) -> None:
         """Show the latest step, or play the attack once it has ended, in a helper thread."""
+        try:
+            self._show_what_there_is()
+        except Exception as error:
+            self._show_error(error)
+
+    def _show_what_there_is(self) -> None:
         played = 0 if self._player is None else len(self._player.adversaries)
         if self.state not in LIVE and played < len(self.adversaries):
             for adversary in self.adversaries[played:]:
@@ -318,13 +334,16 @@ class AttackPanel(RunPanel):
         look["layout"] = {"width": "150px"}
         self._strength = ipywidgets.FloatText(**look)
         self._strength_unit = ipywidgets.HTML()
-        steps = int(np.clip(self._base.minimizer.steps, 5, 200))
+        steps, own = self._base.minimizer.steps, self._base.gradient
         look["layout"] = slider_layout(260)
-        self._steps = ipywidgets.IntSlider(steps, 5, 200, description="steps", **look)
-        own = [name for name, g in GRADIENTS.items() if type(g) is type(self._base.gradient)]
+        most = max(200, steps)
+        self._steps = ipywidgets.IntSlider(steps, 0, most, description="steps", **look)
+        names = [name for name, g in GRADIENTS.items() if type(g) is type(own)]
+        name = next(iter(names), type(own).__name__)
+        self._gradients: dict[str, Any] = GRADIENTS | {name: own}
         look["layout"] = {"width": "230px"}
         self._gradient = ipywidgets.Dropdown(
-            options=list(GRADIENTS), value=own[0], description="gradient", **look
+            options=list(self._gradients), value=name, description="gradient", **look
         )
         self._go = button("Attack", "crosshairs", self.start, width=110, style="danger")
         self._halt = button("Stop", "stop", self.stop, width=90)

@@ -102,5 +102,8 @@ def _grown(old: dict[str, Any], new: dict[str, Any]) -> bool:
         return False
     pairs = zip(old["columns"], new["columns"], strict=True)
     return all(
-        one["unit"] == two["unit"] and two["values"].startswith(one["values"]) for one, two in pairs
+        one["unit"] == two["unit"]
+        and two["values"].startswith(one["values"])
+        and two.get("names", [])[: len(one.get("names", []))] == one.get("names", [])
+        for one, two in pairs
     )

@@ -47,8 +47,10 @@ def clickable(figure: Figure, clicked: Clicked) -> Any:
     backend = matplotlib.get_backend()
     from ipympl.backend_nbagg import Canvas, FigureManager
 
-    if "inline" in backend and matplotlib.get_backend() != backend:
-        get_ipython().enable_matplotlib("inline")  # importing ipympl changed it for all figures
+    if matplotlib.get_backend() != backend:  # importing ipympl changed it for all figures
+        matplotlib.use(backend)
+        if "inline" in backend:
+            get_ipython().enable_matplotlib("inline")
 
     class Live(Canvas):
         """ipympl's canvas under the lock of all drawing, which workers and the browser share."""

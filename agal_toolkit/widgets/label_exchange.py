@@ -25,11 +25,9 @@ from .controls import Page, button, row
 from .panel import Panel
 from .picture import AMBER, error_html
 
-_UNITS = {
-    "eV, eV/Å": "eV",
-    "Hartree, Hartree/Bohr": {"energy": "Hartree", "forces": "Hartree/Bohr"},
-    "kcal/mol, kcal/mol/Å": {"energy": "kcal/mol", "forces": "kcal/mol/A"},
-}
+_HARTREE = "Hartree", "Hartree/Bohr", "Hartree/Bohr/Bohr/Bohr"  # energies, forces and stresses
+_EV, _KCAL = ("eV", "eV/A", "eV/A/A/A"), ("kcal/mol", "kcal/mol/A", "kcal/mol/A/A/A")
+_UNITS = {"eV, eV/Å": _EV, "Hartree, Hartree/Bohr": _HARTREE, "kcal/mol, kcal/mol/Å": _KCAL}
 
 
 class LabelExchange(Panel):
@@ -78,6 +76,7 @@ class LabelExchange(Panel):
             if proposal.geometries:
                 progress = lambda: Progress("label", len(self._labels), len(self._digests))  # noqa: E731
                 wait_for(self._ready, report, progress)
+                self._ready.clear()
             labels = [self._labels.get(i) for i in range(len(self._digests))]
             last = self.loop.tell(proposal, labels, self.directory, report)
             self._proposal, self._digests = None, []  # the next proposal begins anew
@@ -99,7 +98,7 @@ class LabelExchange(Panel):
         found = matches(proposal.geometries, answers, proposal.index, self.tolerance)
         self._labels = self._labels | found.labels
         count, order = len(answers), sorted(found.labels)
-        self._said = [f"{name}: {len(order)} of its {count} structures were asked"]
+        self._said += [f"{name}: {len(order)} of its {count} structures were asked"]
         for sentences in (list(found.strangers.values()), list(found.doubles.values())):
             more = len(sentences) - 5
             self._said += [*sentences[:5], *[f"and {more} more of these"] * (more > 0)]
@@ -117,15 +116,17 @@ class LabelExchange(Panel):
         self._refresh()
 
     def _on_upload(self, change: Any) -> None:
+        if change["new"]:  # not when it is emptied below
+            self._said, self._trouble.value = [], ""
+        units = dict(zip(("energy", "forces", "stress"), self._units.value, strict=True))
         for file in change["new"]:
-            self._clear_error()
             with TemporaryDirectory() as folder:
                 path = Path(folder, Path(file["name"]).name)
                 try:
                     path.write_bytes(file["content"])
-                    self.answer(Dataset.read(path, units=self._units.value), path.name)
+                    self.answer(Dataset.read(path, units=units), path.name)
                 except Exception as error:
-                    self._trouble.value = error_html(str(error).replace(f"{folder}/", ""))
+                    self._trouble.value += error_html(str(error).replace(f"{folder}/", ""))
         self._upload.value = ()  # so that the same file can be given again
 
     def _refresh(self) -> None:
@@ -138,8 +139,7 @@ class LabelExchange(Panel):
     def _status(self) -> str:
         if self._proposal is None:
             return "no structures to label yet: start the run"
-        count = len(self._digests)
-        missing = [i for i in range(count) if i not in self._labels]
+        missing = sorted({*range(count := len(self._digests))} - set(self._labels))
         names = ", ".join(map(str, missing[:10])) + ", ..." * (len(missing) > 10)
         which = f" (places {names} of the file, from 0)" if self._labels and missing else ""
         answered = f"{count - len(missing)} of {count} structures have labels"

@@ -6,9 +6,9 @@ uncertainties: on the structures that attacks chose, which are harder than any o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import ipywidgets
 import numpy as np
@@ -25,7 +25,6 @@ from ..loop.generation import Generation
 from ..loop.recipe import Recipe
 from ..loop.run import Run
 from ..plots.style import framed_legend
-from ..uncertainty.calibration import Calibration
 from ..uncertainty.power_law import PowerLaw
 from ..uncertainty.variance import component_variance
 from .controls import placeholder
@@ -85,9 +84,7 @@ def delivered(generation: Generation) -> Delivered | None:
     law = PowerLaw()
     if generation.committee.calibration is not None:
         law = generation.committee.calibration.forces
-    raw = Calibration(law, law, law)
-    variance = component_variance(prediction)
-    sigma = raw.forces(variance).double().sqrt().numpy()
+    sigma = law(component_variance(prediction)).double().sqrt().numpy()
     true = np.concatenate([forces for _, forces in new])
     errors = prediction.forces.double().numpy() - true
     ends = np.cumsum([len(geometry) for geometry in geometries])[:-1]
@@ -113,9 +110,10 @@ class Promises(Panel):
     level itself. Samples are the components of forces.
 
     Args:
-        run: a run, or generations of a loop. Targets are known of a run.
-        errors_of: "members", or "mean" for the errors of their mean; None takes what the run's
-            recipe calibrates, and members of generations.
+        run: a run, or generations of a loop.
+        recipe: of the generations, or a function of their index; that of a run is known. It says
+            whose errors are calibrated, and what the targets were. Without one, errors are those of
+            the members.
     """
 
     generation = value_of("_choice", "Index of the generation shown; -1 shows all.")
@@ -123,22 +121,14 @@ class Promises(Panel):
     def __init__(
         self,
         run: Run | Iterable[Generation],
-        errors_of: Literal["members", "mean"] | None = None,
+        recipe: Recipe | Callable[[int], Recipe] | None = None,
     ) -> None:
-        self._of = errors_of or "members"
+        self._recipe = run.recipe if isinstance(run, Run) else recipe
         self._targets: dict[int, float] = {}
+        self._means: set[int] = set()  # generations whose mean's errors are calibrated
         self._generations: list[Generation] = []
-        if isinstance(run, Run):
-            for generation in run.generations:
-                recipe = run.recipe
-                recipe = recipe if isinstance(recipe, Recipe) else recipe(generation.index)
-                self._of = errors_of or recipe.errors_of
-                objective = None if recipe.attack is None else recipe.attack.objective
-                if isinstance(objective, TargetError) and objective.quantity == "forces":
-                    self._targets[generation.index] = objective.target
-            self._generations = list(run.generations)
-        else:
-            self._generations = list(run)
+        for generation in run.generations if isinstance(run, Run) else run:
+            self._take(generation)
         look: dict[str, Any] = {"description": "shown", "layout": {"width": "260px"}}
         self._choice: Any = ipywidgets.Dropdown(options=self._options(), value=-1, **look)
         self._picture = Picture(self._draw_static, _SIZE)
@@ -147,11 +137,23 @@ class Promises(Panel):
 
     def add(self, generation: Generation) -> None:
         """Append a generation, for example of a loop that runs."""
-        self._generations.append(generation)
+        self._take(generation)
         shown = self._choice.value
         self._choice.options = self._options()
         self._choice.value = shown
         self._picture.request()
+
+    def _take(self, generation: Generation) -> None:
+        self._generations.append(generation)
+        if self._recipe is None:
+            return
+        recipe, index = self._recipe, generation.index
+        recipe = recipe if isinstance(recipe, Recipe) else recipe(index)
+        objective = None if recipe.attack is None else recipe.attack.objective
+        if isinstance(objective, TargetError) and objective.quantity == "forces":
+            self._targets[index] = objective.target
+        if recipe.errors_of == "mean":
+            self._means.add(index)
 
     def _options(self) -> list[tuple[str, int]]:
         numbers = [generation.index for generation in self._generations]
@@ -164,12 +166,13 @@ class Promises(Panel):
         chosen = self._choice.value
         turns = [g for g in self._generations if chosen in (-1, g.index)]
         found = [(turn.index, delivered(turn)) for turn in turns]
-        kept = [(index, each) for index, each in found if each is not None]
-        if self._of == "members":
-            return kept
-        means = [each.errors.mean(0, keepdims=True) for _, each in kept]
-        pairs = zip(kept, means, strict=True)
-        return [(index, replace(each, errors=mean)) for (index, each), mean in pairs]
+        return [
+            (index, replace(each, errors=each.errors.mean(0, keepdims=True)))
+            if index in self._means
+            else (index, each)
+            for index, each in found
+            if each is not None
+        ]
 
     def _draw_static(self, figure: Figure) -> None:
         promises, errors, levels = figure.subplots(1, 3)
@@ -190,6 +193,11 @@ class Promises(Panel):
             name: scale * binned(sigma, error, min(_BINS, max(2, len(sigma) // 4)))
             for name, (sigma, error) in groups.items()
         }
+        if not groups:
+            for axes in (errors, levels):
+                axes.axis("off")
+            placeholder(errors, f"fewer than {_FEW} components of forces", size=10)
+            return
         plots.errors_against_sigma(errors, bins, unit)
         calibrated = all(part.calibrated for part in several)
         errors.set_title("calibrated" if calibrated else "not calibrated", fontsize=10)

@@ -83,11 +83,12 @@ class Review(Panel):
         if threading.current_thread() is threading.main_thread():
             remedy = "run the loop in Monitor(loop, data, directory), or ask, review and tell"
             raise RuntimeError(f"a cell that waits for this panel would block it: {remedy}")
-        self.show(proposal, scratch)
-        sheet = self._sheet
+        with self._lock:
+            self.show(proposal, scratch)
+            sheet, finished = self._sheet, self._finished
         try:
             progress = lambda: Progress("structure", len(sheet.verdicts), len(sheet))  # noqa: E731
-            wait_for(self._finished, report, progress)
+            wait_for(finished, report, progress)
         except BaseException:
             self._line.value = error_html("the run was stopped: Start it, and it goes on here")
             raise
@@ -108,7 +109,7 @@ class Review(Panel):
         with self._lock:
             if self._taken or (digests, draft) != (self._sheet.digests, self._sheet.draft):
                 self._sheet, self._taken = VerdictSheet(digests, draft), False
-                self._finished.clear()
+                self._finished = threading.Event()  # another caller may wait for the last sheet
             self._proposal = proposal
             self._clear_error()
             try:

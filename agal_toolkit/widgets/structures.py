@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..loop.generation import KEPT, Generation
 from ..loop.run import Run
 from ..selection import Candidate
 from .background import Background
+from .candidate_views import seed_of
 from .progress import Turn
 from .structure_rows import Column, Row, columns_of, rows_of
 
@@ -49,7 +51,8 @@ class Structures:
         self._columns: dict[str, Column] = {}
         self._more: dict[str, Column] = {}
         self._grown: dict[str, tuple[int, int]] = {}  # run -> last generation, size of grown data
-        self._begun: dict[str, str] = {}  # run -> digest of the data that are here without it
+        # run -> first row and digests of the data that are here without it
+        self._begun: dict[str, tuple[int, list[str]]] = {}
         self._mapping: tuple[Describe, Project] | None = None
         self._watchers: list[Callable[[], Any]] = []
         self._lock = threading.RLock()
@@ -157,9 +160,11 @@ class Structures:
         elif isinstance(source, Run):
             self._add(source.generations or source.data, run)
         elif isinstance(source, Dataset):
+            first = len(self._rows)
             self._add_data(source, self.committee, run)
             if run not in self._grown:  # a loop may begin with them
-                self._grown[run], self._begun[run] = (-1, len(source)), source.digest()
+                self._grown[run] = -1, len(source)
+                self._begun[run] = first, [geometry.digest() for geometry in source]
         elif isinstance(source, (Geometry, Atoms)):
             self._add([source], run)
         elif isinstance(source, Sequence) and all(isinstance(x, (Geometry, Atoms)) for x in source):
@@ -185,8 +190,8 @@ class Structures:
         last, known = self._grown.get(run, (-1, 0))
         if generation.index <= last:  # a loop that begins again reads what is here already
             return
-        if last < 0 and generation.dataset[:known].digest() != self._begun.get(run):
-            known = 0  # it began with other data than those that are here
+        if last < 0:
+            known = self._begun_with(generation.dataset, run)
         committee = self.committee or generation.committee
         self._add_data(generation.dataset[known:], committee, run)
         common = {"run": run, "generation": generation.index + 1}
@@ -194,6 +199,16 @@ class Structures:
         geometries = [candidate.geometry for candidate in generation.candidates]
         self._rows += rows_of(committee, geometries, facts)
         self._grown[run] = generation.index, len(generation.grown)
+
+    def _begun_with(self, data: Dataset, run: str) -> int:
+        """Return how many of `data` are here already; their roles may have been drawn since."""
+        first, digests = self._begun.get(run) or self._begun.get("", (0, []))
+        count = len(digests)
+        if [geometry.digest() for geometry in data[:count]] != digests:
+            return 0
+        for index, role in zip(range(first, first + count), data.roles, strict=False):
+            self._rows[index] = replace(self._rows[index], role=role)
+        return count
 
 
 def _generation(geometry: Geometry) -> int:
@@ -208,5 +223,5 @@ def _fate(candidate: Candidate) -> dict[str, Any]:
         verdict = "failed" if labels is None else "labelled"
     facts = {"verdict": verdict, "labels": labels, "role": candidate.role if labels else ""}
     if candidate.adversary is not None and len(candidate.adversary.path):
-        facts["start"] = candidate.geometry.moved(candidate.adversary.path[0])
+        facts["start"] = seed_of(candidate)
     return facts

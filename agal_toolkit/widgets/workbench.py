@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Any, Self
+from weakref import finalize
 
 import ipywidgets
 from ipywidgets import Widget
@@ -22,7 +25,7 @@ from ..loop.recipe import Recipe
 from ..loop.run import Run
 from ..references import Reference
 from .attack_panel import AttackPanel
-from .background import Background
+from .background import LIVE, Background
 from .chosen import Chosen
 from .controls import placeholder
 from .energies import is_surface
@@ -46,7 +49,7 @@ class Workbench(Panel):
     Args:
         source: labelled data to begin with, or a run.
         reference: labels structures; without one a run is only shown.
-        directory: of the run that begins with data; None keeps nothing.
+        directory: of the run that begins with data; None keeps it as long as the panel.
         loop: the loop, instead of one that suits the data (:meth:`~agal_toolkit.Recipe.for_atoms`);
             a run whose loop has test data, metrics or functions of its own needs it to go on.
         generations: number to run, as in :class:`Monitor`; None runs until a stop.
@@ -74,17 +77,26 @@ class Workbench(Panel):
         self._panels: dict[str, Widget] = {}
         begins = isinstance(source, Dataset)
         data = source if begins else source.start
-        loop = _loop(source, reference) if loop is None and reference is not None else loop
-        if loop is None and begins:
-            raise ValueError("data alone do not grow: give a reference, or a loop")
+        if loop is None and reference is None and (begins or review or generations):
+            raise ValueError("nothing here can label structures: give a reference, or a loop")
+        if loop is not None and reference is not None:
+            raise ValueError("a loop has a reference of its own: give one of the two")
+        if directory is not None and not begins:
+            raise ValueError(f"the run lies in {source.directory}: leave out directory")
+        loop = _loop(source, reference) if reference is not None else loop
         if loop is not None:
             if review:
                 self._panels[REVIEW] = panel = Review()
                 loop = replace(loop, review=panel)
+            if begins and directory is None:  # so that a stopped run goes on
+                directory = mkdtemp(prefix="agal-")
+                finalize(self, rmtree, directory, ignore_errors=True)
             folder = directory if begins else source.directory
             self.monitor = Monitor(loop, data, folder, generations=generations)
             self._panels = {RUN: self.monitor, **self._panels}
-        self._loop = loop
+        self._recipe: Any = source.recipe if isinstance(source, Run) else None
+        if loop is not None:
+            self._recipe = loop.recipe
         name = next(iter(self.monitor.runs)) if self.monitor else ""
         structures = Structures().append(source, name)
         if not begins:
@@ -93,7 +105,7 @@ class Workbench(Panel):
         self._attack: AttackPanel | None = None
         self._attacked: tuple[Any, ...] = ()  # committee and structures of the attack's panel
         self._place = ipywidgets.VBox()
-        self._promises = Promises(self._generations if begins else source)
+        self._promises = Promises(self._generations, self._recipe)
         self._panels[STRUCTURES] = StructuresPanel(self.rows)
         self._panels |= {ATTACK: self._place, PROMISES: self._promises}
         order = [RUN, STRUCTURES, ATTACK, REVIEW, PROMISES]
@@ -134,6 +146,8 @@ class Workbench(Panel):
         self._generations.append(generation)
         self._promises.add(generation)
         self._write_line()
+        if self._attack is None:
+            self._aim.request()
 
     def _show_part(self) -> None:
         for name, panel in self._panels.items():
@@ -149,6 +163,14 @@ class Workbench(Panel):
 
     def _aim_attack(self) -> None:
         """Give the attack's panel the newest committee and the structures that are chosen."""
+        if self._attack is not None and self._attack.state in LIVE:
+            return  # it is shown until it ends, and can be stopped
+        try:
+            self._aim_at_chosen()
+        except Exception as error:
+            self._show_error(error, "no attack: ")
+
+    def _aim_at_chosen(self) -> None:
         if not self._generations:
             self._place.children = (ipywidgets.HTML(_EARLY),)
             return
@@ -160,9 +182,9 @@ class Workbench(Panel):
         if self._attacked == (generation, chosen):
             return
         seeds = [structures[index].geometry for index in chosen]
-        attack = None if self._loop is None else self._loop.recipe_of(generation.index).attack
-        truth = None if self._loop is None else self._loop.reference.label
-        panel = AttackPanel(generation.committee, seeds, generation.dataset, attack, truth)
+        recipe = self._recipe
+        recipe = recipe if isinstance(recipe, Recipe) else recipe(generation.index)
+        panel = AttackPanel(generation.committee, seeds, generation.dataset, recipe.attack)
         self._attack, self._attacked = panel, (generation, chosen)
         self._place.children = (panel,)
 

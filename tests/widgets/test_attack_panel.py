@@ -93,8 +93,16 @@ def test_only_what_is_possible_is_offered(committee, seeds, data):
     assert (panel.objective, panel.strength, panel.steps) == ("chosen error", 0.3, 9)
     other = AttackPanel(raw, seeds, attack=Attack(EnergyVariance(), Adam(0.02, 12)))
     assert other.attack == Attack(EnergyVariance(), Adam(0.02, 12))
+    wide = Attack(Variance(), Adam(0.02, 300), HessianVector(step=1e-3), bound=Ball(0.5), start=0.1)
+    assert AttackPanel(committee, seeds, data, wide).attack == wide  # as it was given
+    raised = Attack(TargetError(0.2, raw=True), LBFGS(3, largest=0.05), start=0.02)
+    assert AttackPanel(raw, seeds, attack=raised).attack == raised
+    energy = AttackPanel(committee, seeds, attack=Attack(TargetError(0.2, "energy"), LBFGS(3)))
+    assert energy._strength_unit.value == "eV per atom"
     with pytest.raises(ValueError, match="give at least one structure"):
         AttackPanel(raw, [])
+    with pytest.raises(ValueError, match="unit is 'ev', expected one of"):
+        AttackPanel(raw, seeds, unit="ev")
 
 
 def test_a_number_that_is_refused_is_told_and_the_panel_goes_on(panel):

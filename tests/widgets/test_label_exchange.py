@@ -9,14 +9,17 @@ from datetime import datetime
 import helpers
 import numpy as np
 import pytest
+from ase import units
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from helpers import picture
 
-from agal_toolkit import DoubleWell, Geometry, Labels, Reference, points, until
+from agal_toolkit import Dataset, DoubleWell, Geometry, Labels, Reference, points, until
 from agal_toolkit.loop import Reviewed
 from agal_toolkit.loop.matching import unit_doubts
 from agal_toolkit.widgets import Background, LabelExchange
+from agal_toolkit.widgets.label_exchange import _UNITS
 
 WELL = DoubleWell()
 HARTREE, BOHR, KCAL = 27.211386, 0.529177, 0.0433641
@@ -233,3 +236,40 @@ def test_units_and_signs_are_told_apart(energy, force, sentences, predicted):
         assert sentence in doubt
     only = [Labels(energy=x.energy, forces=None) for x in told]
     assert len(unit_doubts(only, prediction)) == (energy != 1.0)
+
+
+def test_what_each_of_several_files_lacks_is_said(tmp_path):
+    exchange, _ = exchange_of(None, 6)
+    waiting(exchange)
+    frames = answered(read(downloaded(exchange, tmp_path), ":"))
+    (tmp_path / "log.extxyz").write_text("no structures\n")
+    write(tmp_path / "one.extxyz", frames[:2])
+    write(tmp_path / "two.extxyz", frames[2:])
+    files = [
+        {"name": path.name, "type": "", "size": 1, "content": memoryview(path.read_bytes())}
+        for path in (tmp_path / f"{name}.extxyz" for name in ("log", "one", "two"))
+    ]
+    exchange._upload.set_trait(
+        "value", tuple({**file, "last_modified": datetime.now()} for file in files)
+    )
+    assert "log.extxyz" in exchange._trouble.value
+    assert "one.extxyz: 2 of its 2" in exchange._messages.value
+    assert "two.extxyz: 4 of its 4" in exchange._messages.value
+
+
+@pytest.mark.parametrize(
+    ("name", "energy", "length"),
+    [
+        ("Hartree, Hartree/Bohr", units.Hartree, units.Bohr),
+        ("kcal/mol, kcal/mol/Å", units.kcal / units.mol, 1.0),
+    ],
+)
+def test_units_of_a_crystal_count_for_its_stress_too(name, energy, length):
+    atoms = bulk("Cu", cubic=True)
+    results = {"energy": 2.0, "forces": np.full((4, 3), 3.0), "stress": np.arange(6.0)}
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    chosen = dict(zip(("energy", "forces", "stress"), _UNITS[name], strict=True))
+    (label,) = Dataset.from_ase([atoms], units=chosen).labels
+    assert label.energy == pytest.approx(2 * energy)
+    np.testing.assert_allclose(label.forces, 3 * energy / length)
+    assert label.stress[0, 1] == pytest.approx(5 * energy / length**3)

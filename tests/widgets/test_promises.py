@@ -88,19 +88,22 @@ def test_elements_and_levels_are_those_of_the_components(generations):
     text = next(t for t in (line.get_label() for line in levels.lines) if t.startswith("all"))
     said = [float(word) for word in text[5:].split(" and ")]
     assert said == [pytest.approx(one, abs=2), pytest.approx(two, abs=2)]
-    means = Promises(generations, "mean")
+    means = Promises(generations, helpers.small_recipe(errors_of="mean"))
     ((_, mean),) = [part for part in means._shown() if part[0] == 0]
     assert mean.errors.shape[0] == 1
     assert (mean.found < delivered(generations[0]).found).all()
 
 
-def test_it_grows_and_has_a_picture_from_the_start(generations):
+def test_it_grows_and_has_a_picture_from_the_start(generations, monkeypatch):
     panel = Promises(generations[:1])
     first = picture(panel)
     panel.add(generations[1])
     assert picture(panel) != first
     assert [value for _, value in panel._choice.options] == [-1, 0, 1]
     assert panel._picture.error is None
+    monkeypatch.setattr("agal_toolkit.widgets.promises._FEW", 1000)
+    few = Promises(generations)
+    assert few._picture.error is None
     empty = Promises([])
     assert len(picture(empty)) > 1000
     assert empty._picture.error is None

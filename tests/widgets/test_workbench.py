@@ -56,6 +56,8 @@ def loop():
         selectors=(AtMost(2),),
         members=2,
         folds=Folds(train=1.0, valid=0.0),
+        reserve=0.4,
+        errors_of="mean",
     )
     return Loop(recipe, Reference(pairs, settings={"code": "pairs"}))
 
@@ -75,6 +77,9 @@ def test_all_parts_grow_with_the_run_and_share_what_is_chosen(data, loop, tmp_pa
     assert len(bench.rows.structures) == 5 + 2 * 3
     assert "11 structures, 2 generations" in bench._line.value
     assert [value for _, value in bench._promises._choice.options] == [-1, 0, 1]
+    assert bench._promises._means == {0, 1}  # whose errors the recipe calibrates
+    roles = bench.rows.structures.columns["role"].values[:5].tolist()
+    assert roles.count("calibration") == 2  # drawn when the loop began
 
     bench.rows.selected = [6, 2]
     bench.part = "run"
@@ -133,9 +138,37 @@ def test_a_person_reviews_in_the_same_panel(data, loop, tmp_path):
     assert len(generation.labelled) == 1
 
 
-def test_what_cannot_be_shown_is_said(data):
+def test_what_does_not_fit_is_said(data, loop, tmp_path):
     with pytest.raises(ValueError, match="give a reference, or a loop"):
         Workbench(data)
+    with pytest.raises(ValueError, match="give one of the two"):
+        Workbench(data, loop.reference, loop=loop)
+    next(loop.generations(data, tmp_path / "run"))
+    run = Run.open(tmp_path / "run")
+    with pytest.raises(ValueError, match="leave out directory"):
+        Workbench(run, loop.reference, tmp_path / "other")
+    with pytest.raises(ValueError, match="give a reference, or a loop"):
+        Workbench(run, review=True)
+
+
+def test_the_usual_call_makes_a_recipe_and_keeps_a_stopped_run(data):
+    bench = Workbench(data, Reference(pairs, settings={"code": "pairs"}))
+    assert list(bench._panels) == ["run", "structures", "attack", "promises"]
+    assert bench._recipe.errors_of == "mean"
+    assert len(bench.rows.structures) == 5
+
+
+def test_a_run_without_a_directory_goes_on_after_a_stop(data, loop):
+    bench = Workbench(data, loop=loop, generations=1)
+    bench.start()
+    bench.monitor.wait(120)
+    bench.monitor._turns._held.clear()  # as a stop does
+    bench.monitor._turns._finished.clear()
+    bench.start()
+    bench.monitor.wait(120)
+    assert bench.monitor.background.error is None
+    assert len(bench._generations) == 2
+    assert len(bench.rows.structures) == 11
 
 
 def test_points_of_a_plane_are_told_where_attacks_are(tmp_path):
