@@ -76,8 +76,9 @@ PRESETS: Mapping[str, tuple[int, Mapping[str, Fit]]] = {
         5,
         {
             "DensityNet, adam": Fit(network=_density(24, 96), optimizer="adam"),
-            "DensityNet": Fit(network=_density(24, 96)),
-            "DensityNet, a third of the steps": Fit(network=_density(24, 96), steps=2000),
+            "DensityNet, 2000 steps": Fit(network=_density(24, 96), steps=2000),
+            "DensityNet, 6000 steps": Fit(network=_density(24, 96)),
+            "DensityNet": Fit(network=_density(24, 96), steps=12000),
             "SchNet, adam": Fit(network=_SCHNET, optimizer="adam", learning_rate=1e-3),
             "SchNet": Fit(network=_SCHNET, learning_rate=1e-3),
         },
