@@ -247,33 +247,34 @@ class Loop:
             run_directory.cache.retry()
         return len(failures)
 
-    def forget(self, directory: str | Path, generation: int | Proposal) -> int:
+    def forget(
+        self, directory: str | Path, generation: int | Proposal, review: bool = False
+    ) -> int:
         """Take back all labels of a generation, told or computed; return their number.
 
-        They are removed from the run's cache as well, so :meth:`ask` returns the same proposal and
-        :meth:`tell` takes other answers. Later generations are removed, because they learned from
-        these labels; what they labelled stays in the cache.
+        The cache forgets them, too: :meth:`ask` returns the same proposal, :meth:`tell` takes other
+        answers. Later generations are removed; what they labelled stays in the cache.
 
         Args:
             directory: of the run.
             generation: its index, which counts from 0, or its record.
+            review: also take back a person's verdicts, so that they are asked for again.
 
         Raises:
-            ValueError: a generation without labels.
+            ValueError: a generation without labels, unless its review is taken back.
             RunDirectoryError: not the directory of a run with this loop's settings.
         """
         index = generation.index if isinstance(generation, Proposal) else generation
         run_directory = _directory(directory)
         self._check(run_directory)
         with run_directory.locked():
-            if not run_directory.has_labels(index):
+            if not ((labelled := run_directory.has_labels(index)) or review):
                 wrong = f"generation {index + 1} (index {index}) has no labels in {directory}"
                 raise ValueError(f"{wrong}: indices count from 0")
-            geometries = self._asked(run_directory, index)
-            for geometry in geometries:
+            for geometry in (geometries := self._asked(run_directory, index)):
                 run_directory.cache.forget(self.reference.settings_digest, geometry)
-            run_directory.forget_labels(index)
-        return len(geometries)
+            run_directory.forget_labels(index, review)
+        return len(geometries) if labelled else 0
 
     def settings(self, dataset: Dataset, committee: Committee | None = None) -> dict[str, Any]:
         """Return everything that changes results, as JSON; `committee` is the one to start from.

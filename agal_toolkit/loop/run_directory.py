@@ -364,15 +364,15 @@ class RunDirectory:
             return generation, Dataset(), {}
         return generation, *read(path, LABELS, self._origin(generation, "labels"))
 
-    def forget_labels(self, generation: int) -> None:
-        """Remove the labels of a generation, and everything that was computed after them."""
+    def forget_labels(self, generation: int, review: bool = False) -> None:
+        """Remove labels, and what was computed after them; with `review`, also the verdicts."""
         path, later = self.path(generation, f"labels{LABELS.suffix}"), generation + 1
         while (folder := self.path(later)) is not None and folder.exists():
             shutil.rmtree(folder)
             later += 1
         if path is not None:
-            path.with_name(f"metrics{METRICS.suffix}").unlink(missing_ok=True)
-            path.unlink(missing_ok=True)
+            for name in (f"metrics{METRICS.suffix}", path.name, *["review.json"] * review):
+                path.with_name(name).unlink(missing_ok=True)
 
 
 DELETE = "delete it, and it will be computed again from the stages before it"

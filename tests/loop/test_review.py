@@ -140,6 +140,14 @@ def test_a_person_reviews_between_ask_and_tell(kept, tmp_path):
             loop.reviewed(accepted, Reviewed(), folder)
         assert loop.forget(folder, 0) == 2  # labels go, verdicts stay
         assert loop.ask(data, folder).verdicts == accepted.verdicts
+        assert loop.forget(folder, 0, review=True) == 0  # and now the verdicts
+        once = loop.ask(data, folder)
+        assert once.verdicts == proposal.verdicts
+        other = loop.reviewed(once, Reviewed({0: "no"}), folder)
+        assert len(other.geometries) == len(proposal.geometries) - 1
+        loop.tell(other, answers_to(other), folder)
+        assert loop.forget(folder, 0, review=True) == len(other.geometries)
+        assert loop.ask(data, folder).verdicts == proposal.verdicts
 
 
 def test_ask_asks_the_review_of_the_loop(tmp_path):
