@@ -55,7 +55,7 @@ class LabelExchange(Panel):
         self._out = button("Structures to label", "download", self.export, 170, "primary")
         self._use = button("Use these labels", "check", self._ready.set, 150, "success")
         look = {"style": {"description_width": "40px"}, "layout": {"width": "240px"}}
-        self._units = ipywidgets.Dropdown(options=_UNITS, description="units", **look)
+        self._units: Any = ipywidgets.Dropdown(options=_UNITS, description="units", **look)
         self._upload = ipywidgets.FileUpload(description="Labelled files", multiple=True)
         self._upload.layout.width = "180px"
         self._upload.observe(self._on_upload, "value")
