@@ -118,7 +118,7 @@ class LabelExchange(Panel):
     def _on_upload(self, change: Any) -> None:
         if change["new"]:  # not when it is emptied below
             self._said, self._trouble.value = [], ""
-        units = dict(zip(("energy", "forces", "stress"), self._units.value, strict=True))
+        units: Any = dict(zip(("energy", "forces", "stress"), self._units.value, strict=True))
         for file in change["new"]:
             with TemporaryDirectory() as folder:
                 path = Path(folder, Path(file["name"]).name)
