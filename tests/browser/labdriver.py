@@ -498,6 +498,20 @@ def lab_page(
         yield lab
 
 
+@contextmanager
+def lab_cells(
+    folder: Path, cells: Iterable[str], size: tuple[int, int] = (1280, 1000)
+) -> Iterator[Lab]:
+    """A new notebook with these cells, in a JupyterLab of its own that serves `folder`."""
+    require_browser()
+    spec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+    made = [nbformat.v4.new_code_cell(source.strip()) for source in cells]
+    notebook = nbformat.v4.new_notebook(cells=made, metadata={"kernelspec": spec})
+    nbformat.write(notebook, folder / "cells.ipynb")
+    with lab_server(folder) as url, lab_page(url, "cells.ipynb", size) as lab:
+        yield lab
+
+
 def _expose(route: Route) -> None:
     # Notebook 7.6 passes over its own option of this name
     answer = route.fetch()

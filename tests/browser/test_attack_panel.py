@@ -6,9 +6,8 @@ import os
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
-from browser.labdriver import Lab, lab_page, lab_server, require_browser
+from browser.labdriver import Lab, lab_cells
 
 SETTING = """
 import numpy as np
@@ -42,19 +41,7 @@ panel
 
 @pytest.fixture
 def lab(tmp_path):
-    require_browser()
-    kernel = {
-        "kernelspec": {
-            "display_name": "Python 3 (ipykernel)",
-            "language": "python",
-            "name": "python3",
-        }
-    }
-    cells = [nbformat.v4.new_code_cell(source.strip()) for source in (SETTING, PANEL)]
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "attack.ipynb"
-    )
-    with lab_server(tmp_path) as url, lab_page(url, "attack.ipynb", size=(1280, 900)) as lab:
+    with lab_cells(tmp_path, (SETTING, PANEL), (1280, 900)) as lab:
         yield lab
 
 

@@ -9,10 +9,9 @@ import os
 import re
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
-from browser.labdriver import Lab, lab_page, lab_server, require_browser
+from browser.labdriver import Lab, lab_cells
 from PIL import Image
 
 SETTING = """
@@ -56,21 +55,7 @@ atlas
 
 @pytest.fixture
 def lab(tmp_path):
-    require_browser()
-    kernel = {
-        "kernelspec": {
-            "display_name": "Python 3 (ipykernel)",
-            "language": "python",
-            "name": "python3",
-        }
-    }
-    cells = [
-        nbformat.v4.new_code_cell(source.strip()) for source in (SETTING, PLAYER, ATLAS, PLACE)
-    ]
-    nbformat.write(
-        nbformat.v4.new_notebook(cells=cells, metadata=kernel), tmp_path / "molecules.ipynb"
-    )
-    with lab_server(tmp_path) as url, lab_page(url, "molecules.ipynb", size=(1280, 1000)) as lab:
+    with lab_cells(tmp_path, (SETTING, PLAYER, ATLAS, PLACE), (1280, 1000)) as lab:
         yield lab
 
 
