@@ -85,7 +85,8 @@ class AttackPanel(RunPanel):
         unit: of energies along an attack, "eV" or "kcal/mol".
 
     Attributes:
-        adversaries: all attacks so far.
+        adversaries: all attacks that have ended.
+        begun: number of attacks that were started, also of their random numbers.
     """
 
     background: Background[Adversary]
@@ -117,7 +118,7 @@ class AttackPanel(RunPanel):
         self._truth, self._unit = truth, unit
         self._goals = self._offered(attack)
         self._player: AttackPlayer | None = None
-        self._drawn = 0  # attacks so far, which number their random starts
+        self.begun = 0
         self._present: tuple[int, Attack] = (0, self._base)
         self._latest: Step | None = None
         self._losses: list[tuple[int, float]] = []  # of the present attack
@@ -200,7 +201,7 @@ class AttackPanel(RunPanel):
     def _attack_one(self, report: Report) -> Iterator[Adversary]:
         """Attack the chosen structure, in the worker."""
         index, attack = self._present
-        rng = np.random.default_rng([2021, index, self._drawn])
+        rng = np.random.default_rng([2021, index, self.begun])
         (adversary,) = attack(self.committee, self.data, [self.seeds[index]], rng, report)
         yield replace(adversary, seed=index)
 
@@ -214,7 +215,7 @@ class AttackPanel(RunPanel):
             self._show_error(error)
             return self
         self._clear_error()
-        self._drawn += 1
+        self.begun += 1
         self._latest, self._losses = None, []
         self._stage.children = (self._live,)
         return super().start()

@@ -40,6 +40,7 @@ from .structures_panel import StructuresPanel
 
 RUN, STRUCTURES, ATTACK, REVIEW, PROMISES = "run", "structures", "attack", "review", "promises"
 _EARLY = "An attack needs a committee: there is one after the first generation."
+_AIMING = "The newest committee and the structures that are chosen are being made ready."
 _PLANE = "This panel attacks atoms; lesson 01 attacks a particle in the plane."
 
 
@@ -184,7 +185,17 @@ class Workbench(Panel):
         seeds = [structures[index].geometry for index in chosen]
         recipe = self._recipe
         recipe = recipe if isinstance(recipe, Recipe) else recipe(generation.index)
-        panel = AttackPanel(generation.committee, seeds, generation.dataset, recipe.attack)
+        old, shown = self._attack, self._place.children
+        begun = 0 if old is None else old.begun
+        self._place.children = (ipywidgets.HTML(_AIMING),)
+        try:
+            panel = AttackPanel(generation.committee, seeds, generation.dataset, recipe.attack)
+        except Exception:
+            self._place.children = shown
+            raise
+        if old is not None and old.begun > begun:  # its button was pressed meanwhile
+            self._place.children = shown
+            return
         self._attack, self._attacked = panel, (generation, chosen)
         self._place.children = (panel,)
 

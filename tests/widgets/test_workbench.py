@@ -26,7 +26,7 @@ from agal_toolkit import (
 )
 from agal_toolkit.potentials import DensityNet, Differentiable
 from agal_toolkit.selection import AtMost
-from agal_toolkit.widgets import Workbench
+from agal_toolkit.widgets import AttackPanel, Workbench, workbench
 from agal_toolkit.widgets.background import DONE
 
 
@@ -100,6 +100,35 @@ def test_all_parts_grow_with_the_run_and_share_what_is_chosen(data, loop, tmp_pa
     for part in bench._panels:
         bench.part = part
         assert len(picture(bench)) > 3000
+    assert bench._trouble.value == ""
+
+
+def test_an_attack_begun_while_a_newer_panel_is_made_stays_in_view(
+    data, loop, tmp_path, monkeypatch
+):
+    generations = loop.generations(data, tmp_path / "run")
+    next(generations)
+    bench = Workbench(Run.open(tmp_path / "run"))
+    bench.part = "attack"
+    bench.settle()
+    old = bench._attack
+
+    def begins_meanwhile(*args):
+        (line,) = bench._place.children
+        assert "being made ready" in line.value
+        old.start().settle()  # pressed just before the line came
+        return AttackPanel(*args)
+
+    monkeypatch.setattr(workbench, "AttackPanel", begins_meanwhile)
+    bench.rows.selected = [3]
+    bench._aim_attack()
+    assert bench._attack is old
+    assert bench._place.children == (old,)
+    assert len(old.adversaries) == 1
+    monkeypatch.undo()
+    bench._aim_attack()
+    assert bench._place.children == (bench._attack,)
+    assert bench._attack is not old
     assert bench._trouble.value == ""
 
 
