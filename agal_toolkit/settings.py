@@ -42,6 +42,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "agal_toolkit.Ball": {"strain": None},
     "agal_toolkit.Deduplicate": {"known": False},
     "agal_toolkit.Recipe": {"reserve": 0.0, "errors_of": "members"},
+    "agal_toolkit.TargetError": {"relative": False},
     "agal_toolkit.TorchTrainer": {
         "equal_batches": False,
         "must_learn": False,

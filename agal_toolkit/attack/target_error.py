@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from torch import Tensor
@@ -23,6 +23,7 @@ from ..uncertainty.power_law import FLOOR, PowerLaw
 
 Quantity = Literal["forces", "energy", "virial"]
 Property = Callable[[Prediction, Batch], Tensor]
+COMPONENTS = {"forces": 3, "energy": 1, "virial": 9}  # in a norm
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class TargetError:
 
     Attributes:
         target: delta; eV/angstrom, for the norm over an atom's three components (a target per
-            component is sqrt(3) smaller); eV per atom for energy and virial.
+            component is sqrt(3) smaller); eV per atom for energy and virial. With `relative`, a
+            multiple of an error, and without a unit.
         quantity: "forces", "energy" or "virial".
         bias: bias terms added to the loss.
         raw: use the standard deviation of the members without calibration.
@@ -84,6 +86,9 @@ class TargetError:
             target to count as reached.
         deviation: largest relative RMS deviation of the atoms' uncertainties from the target for
             the target to count as reached.
+        relative: whether the target follows the root mean square error on the structures that
+            calibrated the committee (of the norm over three components); it shrinks while a loop
+            learns.
     """
 
     target: float
@@ -92,6 +97,7 @@ class TargetError:
     raw: bool = False
     tolerance: float = 0.03
     deviation: float = 0.15
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if not self.target > 0:
@@ -108,7 +114,8 @@ class TargetError:
         """Return the loss for this committee's calibration; no data are needed.
 
         Raises:
-            ValueError: a committee that is not calibrated, or not for this quantity.
+            ValueError: a committee that is not calibrated, or not for this quantity; a relative
+                target where the calibration does not know its error.
         """
         identity = PowerLaw()
         raw = Calibration(identity, identity, identity)
@@ -118,8 +125,14 @@ class TargetError:
                 "TargetError needs a calibrated committee: call committee.calibrated(data) first,"
                 " or use TargetError(..., raw=True) for uncalibrated standard deviations"
             )
-        calibration.law(self.quantity)
-        return TargetLoss(self, calibration)
+        law = calibration.law(self.quantity)
+        if not self.relative:
+            return TargetLoss(self, calibration)
+        if not law.error > 0:
+            wrong = f"TargetError({self.target:g}, relative=True) follows the error in calibration"
+            raise ValueError(f"{wrong}, which is not known: call committee.calibrated(data) anew")
+        target = self.target * law.error * math.sqrt(COMPONENTS[self.quantity])
+        return TargetLoss(replace(self, target=target, relative=False), calibration)
 
 
 @dataclass(frozen=True)
@@ -182,5 +195,5 @@ class TargetLoss:
     @property
     def warning(self) -> str | None:
         """Warning that the calibration has rarely seen such uncertainties, or None."""
-        components = {"forces": 3, "energy": 1, "virial": 9}[self.target.quantity]
+        components = COMPONENTS[self.target.quantity]
         return self.calibration.outside(self.target.target, self.target.quantity, components)

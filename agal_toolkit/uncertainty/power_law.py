@@ -43,6 +43,7 @@ class PowerLaw:
             samples.
         samples: number of values of sigma in the fit.
         nll: mean negative logarithm of the likelihood that the fit reached.
+        error: root mean square of the errors in the fit, in the unit of sigma.
     """
 
     scale: float = 1.0
@@ -51,6 +52,7 @@ class PowerLaw:
     high: float = math.inf
     samples: int = 0
     nll: float = math.nan
+    error: float = math.nan
 
     def __post_init__(self) -> None:
         law = (self.scale, self.exponent)
@@ -98,7 +100,8 @@ class PowerLaw:
         half_square = 0.5 * math.exp(_log_mean(squares, -2 * s))
         nll = 0.5 * math.log(2 * math.pi) + float(np.mean(s) + half_square)
         low, high = np.quantile(sigma, [0.025, 0.975])
-        return cls(math.exp(log_a), b, float(low), float(high), sigma.size, nll)
+        error = float(np.sqrt(squares.mean()))
+        return cls(math.exp(log_a), b, float(low), float(high), sigma.size, nll, error)
 
     def __call__(self, variance: Tensor) -> Tensor:
         """Return sigma_cal^2 of variances of any shape; its slope is finite where they are zero."""

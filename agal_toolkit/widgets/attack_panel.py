@@ -186,6 +186,7 @@ class AttackPanel(RunPanel):
             aim = TargetError(high or 0.1)
         if aim is not None and (aim.raw or calibration is not None):
             kind, goal = "eV/Å" if aim.quantity == "forces" else "eV per atom", aim
+            kind = "times the error" if aim.relative else kind
             goals[CHOSEN] = _Goal("target", kind, aim.target, lambda x: replace(goal, target=x))
         bound = self._base.bound
         radius = 0.3 if bound is None or not np.isfinite(bound.radius) else bound.radius

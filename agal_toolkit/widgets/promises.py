@@ -151,6 +151,8 @@ class Promises(Panel):
         recipe = recipe if isinstance(recipe, Recipe) else recipe(index)
         objective = None if recipe.attack is None else recipe.attack.objective
         if isinstance(objective, TargetError) and objective.quantity == "forces":
+            if objective.relative:
+                objective = objective(generation.committee).target
             self._targets[index] = objective.target
         if recipe.errors_of == "mean":
             self._means.add(index)

@@ -23,7 +23,8 @@ from agal_toolkit.attack import (
 )
 from agal_toolkit.batch import Batch, Prediction
 from agal_toolkit.committee import Committee
-from agal_toolkit.geometry import Geometry
+from agal_toolkit.dataset import Dataset
+from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.loop.run_directory import pack_adversaries, unpack_adversaries
 from agal_toolkit.uncertainty.calibration import Calibration
 from agal_toolkit.uncertainty.power_law import PowerLaw
@@ -91,6 +92,26 @@ def test_energies_virials_and_other_wishes(rng):
         + 4 * (said.energy.numpy().mean(0) ** 2 - 2) ** 2
     )
     np.testing.assert_allclose(wished(committee)(said, batch).numpy(), right)
+
+
+def test_a_relative_target_is_a_multiple_of_the_error_in_calibration(rng):
+    structures = [helpers.molecule(rng) for _ in range(6)]
+    labels = [Labels(energy=float(k), forces=rng.normal(size=(5, 3))) for k in range(6)]
+    committee = helpers.pair_committee(4)
+    said = committee.predict(structures)
+    data = Dataset(structures, labels, ["calibration"] * 6)
+    committee = committee.calibrated(data)
+    missed = said.forces.numpy() - np.concatenate([label.forces for label in labels])
+    error = np.sqrt((missed**2).sum(-1).mean())  # of members and atoms
+    loss = TargetError(1.5, relative=True)(committee)
+    assert loss.target.target == pytest.approx(1.5 * error)
+    assert committee.calibration.forces.error == pytest.approx(error / np.sqrt(3))
+    (adversary,) = Attack(TargetError(1.5, relative=True), LBFGS(3), start=0.0)(
+        committee, None, structures[:1], rng
+    )
+    assert f"of {1.5 * error:.1f}" in str(adversary.reason)
+    with pytest.raises(ValueError, match=r"follows the error in calibration, which is not known"):
+        TargetError(1.5, relative=True)(calibrated())
 
 
 def test_raw_uncertainties_need_no_calibration(rng):

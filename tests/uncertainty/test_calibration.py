@@ -332,7 +332,8 @@ def test_agreeing_members_with_errors_are_refused_with_the_structures(rng):
     [{"scale": -1.0}, {"scale": np.nan}, {"exponent": 0.0}, {"exponent": np.inf}, {"low": 2.0}],
 )
 def test_a_stored_law_without_meaning_is_refused(change):
-    law = {"scale": 1.5, "exponent": 0.8, "low": 0.1, "high": 1.0, "samples": 9, "nll": 0.2}
+    law = {"scale": 1.5, "exponent": 0.8, "low": 0.1, "high": 1.0, "samples": 9}
+    law |= {"nll": 0.2, "error": 0.4}
     stored = {"forces": law, "energy": None, "virial": None, "notes": []}
     again = Calibration.from_json(stored)
     assert again.to_json() == stored

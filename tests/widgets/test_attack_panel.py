@@ -99,6 +99,9 @@ def test_only_what_is_possible_is_offered(committee, seeds, data):
     assert AttackPanel(raw, seeds, attack=raised).attack == raised
     energy = AttackPanel(committee, seeds, attack=Attack(TargetError(0.2, "energy"), LBFGS(3)))
     assert energy._strength_unit.value == "eV per atom"
+    follows = Attack(TargetError(1.5, relative=True), LBFGS(3))
+    panel = AttackPanel(committee, seeds, data, follows)
+    assert (panel.strength, panel._strength_unit.value) == (1.5, "times the error")
     with pytest.raises(ValueError, match="give at least one structure"):
         AttackPanel(raw, [])
     with pytest.raises(ValueError, match="unit is 'ev', expected one of"):

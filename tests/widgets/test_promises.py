@@ -109,14 +109,21 @@ def test_it_grows_and_has_a_picture_from_the_start(generations, monkeypatch):
     assert empty._picture.error is None
 
 
-def test_a_run_tells_its_targets(tmp_path):
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_run_tells_its_targets(tmp_path, relative):
     start = helpers.first_data(30).reserving(8, np.random.default_rng(0))
-    attack = Attack(TargetError(3.0, tolerance=10.0, deviation=10.0), LBFGS(4))
+    target = TargetError(3.0, tolerance=10.0, deviation=10.0, relative=relative)
+    attack = Attack(target, LBFGS(4))
     recipe = helpers.small_recipe(attack=attack, members=3, calibrate=0.4)
     loop: Loop = helpers.small_loop(recipe=recipe)
     next(loop.generations(start, tmp_path / "run"))
     assert isinstance(loop.reference, Reference)
-    panel = Promises(Run.open(tmp_path / "run"))
-    assert panel._targets == {0: 3.0}
+    run = Run.open(tmp_path / "run")
+    panel = Promises(run)
+    (generation,) = run.generations
+    aside = generation.dataset.of_role("calibration")
+    missed = generation.committee.predict(aside).forces.numpy() - np.concatenate(aside.forces)
+    error = np.sqrt(3 * (missed**2).mean()) if relative else 1.0
+    assert panel._targets == {0: pytest.approx(3.0 * error, rel=1e-6)}
     assert not panel._shown()  # a particle in a plane has no atoms
     assert len(picture(panel)) > 1000
