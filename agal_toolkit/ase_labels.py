@@ -146,7 +146,6 @@ class LabelKeys:
             if unread:
                 at("forces")
         forces = held[0] if held else None
-        stress = self._stress(atoms, stores, results if from_calculator else {})
         dimension = int(atoms.info.get(OURS["dimension"], 3))
         scale = self.scales.get("energy", 1.0)
         force_scale = self.scales.get("forces", scale / self.length)
@@ -155,6 +154,7 @@ class LabelKeys:
             forces = forces[:, :dimension] if forces.ndim == 2 else forces  # without padding
             forces = None if np.isnan(forces).all() else forces
         try:
+            stress = self._stress(atoms, stores, results if from_calculator else {})
             return Labels(energy=np.multiply(energy, scale), forces=forces, stress=stress)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
@@ -171,6 +171,9 @@ class LabelKeys:
         tensor = np.asarray(value, dtype=float)
         tensor = voigt_6_to_full_3x3_stress(tensor) if tensor.size == 6 else tensor.reshape(3, 3)
         if self.virial is None:
+            if "stress" not in self.scales and set(self.scales.values()) - {1.0}:
+                wrong = "a stress without a unit beside others that are not eV and angstrom"
+                raise ValueError(f'{wrong}: name it, units={{..., "stress": "GPa"}}')
             return tensor * self.scales.get("stress", 1.0)
         volume = abs(np.linalg.det(atoms.cell.array * self.length))
         if not volume:

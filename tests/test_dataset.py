@@ -382,6 +382,17 @@ def test_a_virial_follows_its_units(tmp_path):
     np.testing.assert_allclose(data.labels[0].stress, 0.01 * 183.6315 * np.eye(3), rtol=1e-5)
 
 
+def test_a_stress_has_a_unit_where_energies_have_another(tmp_path):
+    text = XYZ.format('stress="0.01 0 0 0 0.01 0 0 0 0.01"')
+    units = {"energy": "Hartree", "length": "Bohr"}
+    with pytest.raises(ValueError, match=r"structure 0: a stress without a unit .* name it"):
+        read(tmp_path, text, stress="stress", units=units)
+    data = read(tmp_path, text, stress="stress", units=units | {"stress": "GPa"})
+    np.testing.assert_allclose(data.labels[0].stress, 0.01 * 0.0062415091 * np.eye(3), rtol=1e-6)
+    data = read(tmp_path, text, stress="stress", units={"energy": "eV"})
+    np.testing.assert_allclose(data.labels[0].stress, 0.01 * np.eye(3))
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
