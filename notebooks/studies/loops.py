@@ -10,6 +10,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -138,57 +139,60 @@ def keep(generation: Generation, recipe: Recipe, folder: Path) -> None:
     save(folder / f"labels-{generation.index}.extxyz", generation.grown)
 
 
-def export(run: Runner, study: str, folder: Path, count: int) -> Path:
-    """Copy the first and the last committee of a loop, and its labels, beside the result file.
+@dataclass(frozen=True)
+class Export:
+    """A study's command that copies a finished loop beside the result file.
 
-    Committees are numbered from 1 there, as iterations are.
+    The folder ``results/STUDY/loop-PRESET`` gets the first and the last committee, with their
+    calibration, numbered from 1 as iterations are, and all labels in the order in which they were
+    made.
 
-    Args:
-        run: whose results get a folder ``STUDY/loop-PRESET``.
-        study: of the loop.
-        folder: of the loop.
-        count: number of iterations.
-
-    Returns:
-        The new folder.
-
-    Raises:
-        FileNotFoundError: a loop that has not been finished.
+    Attributes:
+        study: name of its module and folder.
+        presets: name -> sizes, which have the number of `iterations`.
+        folder_of: returns the folder of a loop, given the runner, its choices and its seed.
+        choices: what names a loop beside its seed -> values, the default first.
     """
-    done = [k + 1 for k in range(count) if (folder / f"iteration-{k}.json").exists()]
-    if len(done) < count:
-        wrong = f"{folder} has {len(done)} of {count} iterations"
-        raise FileNotFoundError(f"{wrong}: finish the loop with python -m studies.{study}")
-    place = run.results / study / f"loop-{run.preset}"
-    for iteration in (1, count):
-        source, target = folder / f"committee-{iteration - 1}", place / f"committee-{iteration}"
-        target.mkdir(parents=True, exist_ok=True)
-        for file in filter(Path.is_file, source.iterdir()):  # simulations may have folders there
-            with atomic_write(target / file.name) as part:
-                part.write_bytes(file.read_bytes())
-    save(place / "labels.extxyz.gz", Dataset.read(folder / f"labels-{count - 1}.extxyz"))
-    run.say(f"written to {place}")
-    return place
 
+    study: str
+    presets: Mapping[str, Any]
+    folder_of: Callable[..., Path]
+    choices: Mapping[str, Sequence[str]]
 
-def export_from_command_line(
-    description: str,
-    study: str,
-    presets: Mapping[str, Any],
-    export: Callable[..., Path],
-    **choices: Any,
-) -> None:
-    """Run a study's `export`; each of `choices` has its values, the default first."""
-    arguments = parser(description, presets, study)
-    for name, values in choices.items():
-        arguments.add_argument(f"--{name}", choices=values, default=values[0])
-    arguments.add_argument("--seed", type=int, default=0)
-    given = arguments.parse_args()
-    chosen = {name: getattr(given, name) for name in choices}
-    try:
-        export(runner(given), **chosen, seed=given.seed)
-    except FileNotFoundError as error:
-        arguments.error(str(error))
+    def __call__(self, run: Runner, *chosen: str, seed: int = 0) -> Path:
+        """Copy a loop, the default one if none is chosen; return its new folder.
+
+        Raises:
+            FileNotFoundError: a loop that has not been finished.
+        """
+        chosen = chosen or tuple(values[0] for values in self.choices.values())
+        folder, count = self.folder_of(run, *chosen, seed), self.presets[run.preset].iterations
+        done = [k + 1 for k in range(count) if (folder / f"iteration-{k}.json").exists()]
+        if len(done) < count:
+            wrong = f"{folder} has {len(done)} of {count} iterations"
+            raise FileNotFoundError(f"{wrong}: finish the loop with python -m studies.{self.study}")
+        place = run.results / self.study / f"loop-{run.preset}"
+        for iteration in (1, count):
+            source, target = folder / f"committee-{iteration - 1}", place / f"committee-{iteration}"
+            target.mkdir(parents=True, exist_ok=True)
+            for file in filter(Path.is_file, source.iterdir()):  # simulations may have folders
+                with atomic_write(target / file.name) as part:
+                    part.write_bytes(file.read_bytes())
+        save(place / "labels.extxyz.gz", Dataset.read(folder / f"labels-{count - 1}.extxyz"))
+        run.say(f"written to {place}")
+        return place
+
+    def main(self) -> None:
+        """Run from the command line."""
+        arguments = parser("Copy a loop beside its result file.", self.presets, self.study)
+        for name, values in self.choices.items():
+            arguments.add_argument(f"--{name}", choices=values, default=values[0])
+        arguments.add_argument("--seed", type=int, default=0)
+        given = arguments.parse_args()
+        try:
+            self(runner(given), *(getattr(given, name) for name in self.choices), seed=given.seed)
+        except FileNotFoundError as error:
+            arguments.error(str(error))
 
 
 def committee_of(trainer: TorchTrainer, place: Path) -> Committee:

@@ -8,10 +8,20 @@ import numpy as np
 
 from .. import loops
 from ..jobs import Claim, Record, mean_claim
+from ..water.bands import survivors
 from .recipes import GROUPS, STRATEGIES, Preset, systems_of
 
 STABLE = 0.9  # share of members, at the end
-MARK = "converged at about 250"  # Cezar 2025, Fig. 5
+MARK = "converged at about 250"  # labels, Cezar 2025, Fig. 5
+# key of a record -> name, unit, and factor of the unit
+PROPERTIES = {
+    "density": ("density", "g/cm3", 1.0),
+    "diffusion": ("diffusion of waters", "1e-5 cm2/s", 1e5),
+    "coordination": ("neighbours of waters", "", 1.0),
+    "given": ("hydrogen bonds that a mu3-OH group gives", "", 1.0),
+    "taken": ("hydrogen bonds that a mu3-OH group takes", "", 1.0),
+}
+PAPER = ("density", "diffusion", "coordination")  # Fig. 5d to f
 
 
 def claims(records: Mapping[str, Record], preset: Preset) -> list[Claim]:
@@ -58,18 +68,52 @@ def of_system(
         if found:
             name = f"error found over target, {of}"
             result.append(mean_claim(name, found, "", None, "1"))
-    shares = [
-        float(np.mean([r["reason"] is None for r in some.values() if r["system"] == system]))
-        for run in runs
-        for some in [run.get("survival", {}).get(last)]
-        if some
-    ]
-    if shares:
-        volume, pressure = preset.survive
-        name = f"members that survive {volume:g} and {pressure:g} ps at {labels} labels, {of}"
-        # in the paper the conventional cell, three replicas and 2 ns at constant pressure
-        result.append(mean_claim(name, shares, "", STABLE, "stable", at_least=True))
+    committees = [members_of(run, last, system) for run in runs]
+    return result + of_simulations([some for some in committees if some], preset, labels, of)
+
+
+def members_of(run: Record, iteration: str, system: str) -> list[Record]:
+    """Return the records of the members' simulations of a system, of an iteration from 1."""
+    some = run.get("survival", {}).get(iteration, {})
+    return [record for record in some.values() if record["system"] == system]
+
+
+def of_simulations(
+    committees: list[list[Record]], preset: Preset, labels: int, of: str
+) -> list[Claim]:
+    """Return the claims of simulations with the members of committees.
+
+    Properties are averages over members that survived, whose number is in the name.
+    """
+    result = []
+    if not committees:
+        return []
+    everyone = [member for some in committees for member in some]
+    shares = [len(survivors(some)) / len(some) for some in committees]
+    volume, pressure = preset.survive
+    name = f"members that survive {volume:g} and {pressure:g} ps at {labels} labels, {of}"
+    # in the paper the conventional cell, three replicas and 2 ns at constant pressure
+    result.append(mean_claim(name, shares, "", STABLE, "stable", at_least=True))
+    kept = f"{len(survivors(everyone))} of {len(everyone)} members"
+    for key, (title, unit, scale) in PROPERTIES.items():
+        means = [member_mean(some, key) for some in committees]
+        if np.isfinite(means).any():
+            values = [scale * mean for mean in means if np.isfinite(mean)]
+            text = f"{title} at {labels} labels, {of}, {kept}"
+            result.append(mean_claim(text, values, unit, None, MARK if key in PAPER else None))
+    hops = [sum(m["hops"]["count"] for m in some) for some in committees]
+    lengths = [sum(m["hops"]["picoseconds"] for m in some) for some in committees]
+    if all(lengths):
+        rates = [count / length for count, length in zip(hops, lengths, strict=True)]
+        text = f"proton hops per picosecond at {labels} labels, {of}"
+        result.append(mean_claim(text, rates, "1/ps"))
     return result
+
+
+def member_mean(members: list[Record], key: str) -> float:
+    """Return the average of a property over the members that survived, NaN if there is none."""
+    values = [properties[key][0] for properties in survivors(members) if key in properties]
+    return float(np.mean(values)) if values else np.nan
 
 
 def found_over_target(run: Record, system: str, preset: Preset) -> list[float]:

@@ -16,18 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from agal_toolkit.analysis import liquids
-from agal_toolkit.dynamics import Frames
-from agal_toolkit.geometry import Geometry
 from agal_toolkit.sampling import Conditions
 from agal_toolkit.settings import settings_digest, to_settings
 
 from .. import loops
 from ..jobs import Job, OutOfTime, Record, Runner, parser, raise_errors, runner
-from ..water.properties import CUTOFF
 from ..water.recipes import ATMOSPHERE
+from . import properties, protons
 from .claims import claims
 from .held_out import file_of, run_system
 from .iterations import committee_of, errors, folder_of, iterations
@@ -44,8 +39,6 @@ from .recipes import (
 from .structures import SEED
 
 Loop = tuple[str, str, int]  # strategy, group, seed
-BLOCKS = 4
-FRAMEWORK = 114  # atoms of a primitive cell without water
 
 
 def settings(run: Runner, loop: Loop) -> dict[str, Any]:
@@ -101,9 +94,10 @@ def conditions(preset: Preset) -> dict[str, Conditions]:
 def run_member(loop: Loop, iteration: int, system: str, member: int, run: Runner) -> Record:
     """Simulate a system with a member of the committee of an iteration, which must be there.
 
-    Frames stay in the scratch folder, from where they can be analysed. The record of a member that
-    survived has the density, g/cm3, and the number of oxygen atoms of waters within 3.3 angstrom of
-    such an atom, with errors from four blocks; of the second half at constant pressure.
+    Frames stay in the scratch folder, from where they can be analysed. The record has the proton
+    hops of the last simulation, at constant pressure unless the member broke before, see
+    :func:`~studies.uio66.protons.record`, and of a member that survived the "properties" that
+    :func:`~studies.uio66.properties.measured` returns.
     """
     place, preset = _committee(run, loop, iteration), PRESETS[run.preset]
     committee, structure = committee_of(run, loop[1], place), first(system)[0]
@@ -112,34 +106,10 @@ def run_member(loop: Loop, iteration: int, system: str, member: int, run: Runner
     seeds = SEED, loop[2], iteration, index, member
     both = conditions(preset)
     record, frames = loops.survived(committee, member, structure, both, seeds, scratch, run)
+    record |= {"system": system, "hops": protons.record(frames)}
     if record["reason"] is None:
-        record |= properties(frames)
-    return record | {"system": system}
-
-
-def properties(frames: Frames) -> dict[str, list[float]]:
-    """Return density and coordination of waters from the second half of a simulation."""
-    half = float(frames.times[-1]) / 2
-    estimates = {"density": liquids.density(frames, start=half, blocks=BLOCKS)}
-    waters = of_waters(frames)
-    if waters is not None:
-        g = liquids.radial_distribution(waters, (8, 8), start=half, blocks=BLOCKS)
-        estimates["coordination"] = g.coordination(CUTOFF)
-    return {name: [float(e.value), float(e.error)] for name, e in estimates.items()}
-
-
-def of_waters(frames: Frames) -> Frames | None:
-    """Return the same frames with the atoms of waters only, which follow those of the framework.
-
-    There are none with fewer than two waters.
-    """
-    start = frames.start
-    begin = 0 if np.isin(start.numbers, (1, 8)).all() else FRAMEWORK
-    if len(start) - begin < 6:
-        return None
-    numbers, positions = start.numbers[begin:], start.positions[begin:]
-    kept = Geometry(positions=positions, numbers=numbers, cell=start.cell, pbc=start.pbc)
-    return replace(frames, start=kept, positions=frames.positions[:, begin:])
+        record["properties"] = properties.measured(frames)
+    return record
 
 
 def all_jobs(
@@ -173,6 +143,7 @@ def all_jobs(
                 for member in range(preset.members):
                     name = f"{title}, iteration {k + 1}, {system}, member {member}"
                     also = {**made_with, "iteration": k, "system": system, "member": member}
+                    also["analysis"] = properties.SETTINGS
                     file = folder / f"survived-{k}-{index}-{member}.json"
                     make = partial(run_member, loop, k, system, member)
                     kinds["members"][name] = Job(file, also, make)

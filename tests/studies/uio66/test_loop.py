@@ -11,7 +11,6 @@ from ase import units
 from ase.calculators.emt import EMT
 
 from agal_toolkit.dataset import CALIBRATION, Dataset
-from agal_toolkit.dynamics import Frames
 from agal_toolkit.events import Note, Stage
 from agal_toolkit.geometry import Geometry, Labels
 from agal_toolkit.references.processes import Processes
@@ -150,9 +149,19 @@ def test_errors_and_simulations_are_apart_by_system(whole):
         assert errors["virial"] == pytest.approx(errors["stress"] * volume / 8)
         members = [r for r in record["survival"]["3"].values() if r["system"] == system]
         assert [r["member"] for r in members] == [0, 1, 2]
+        assert [r["hops"]["count"] for r in members] == [0, 0, 0]
+        for member in members:
+            assert (member["reason"] is None) == ("properties" in member)
+        kept = [r["properties"]["density"][0] for r in members if r["reason"] is None]
+        assert kept == pytest.approx([packed_density(system)] * len(kept), rel=0.1)
     names = {claim["name"] for claim in stored["claims"]}
     for system in SMOKE.systems:
         assert f"forces error of the mean at 16 labels, {system}, attacks, all" in names
+
+
+def packed_density(system):
+    start = first(system)[0]
+    return start.masses.sum() / np.linalg.det(start.cell) * 1.66054
 
 
 def test_what_calibration_structures_say_of_the_shared_law(whole):
@@ -297,33 +306,6 @@ def test_workers_end_with_each_call(monkeypatch):
     assert ended == [pool]
 
 
-def frames_of(start: Geometry, count: int = 16) -> Frames:
-    positions = np.repeat(start.positions[None], count, 0)
-    cells = np.repeat(start.cell[None], count, 0)
-    times, zeros = np.arange(1.0, count + 1), np.zeros(count)
-    return Frames(0, start, 300.0, times, positions, cells, zeros, zeros, start.positions)
-
-
-def test_properties_are_those_of_waters_alone():
-    """Two waters 3 angstrom apart beside 114 other atoms, a third one far away."""
-    rng = np.random.default_rng(0)
-    waters = np.array([[0, 0, 0], [0.8, 0.5, 0], [-0.8, 0.5, 0]])
-    shifts = np.array([[0, 0, 0], [3.0, 0, 0], [0, 0, 9.0]])
-    start = Geometry(
-        positions=np.concatenate([rng.uniform(0, 18, (114, 3)), *(waters + s for s in shifts)]),
-        numbers=[40] * 6 + [8] * 108 + [8, 1, 1] * 3,
-        cell=18 * np.eye(3),
-        pbc=True,
-    )
-    found = study.properties(frames_of(start))
-    assert found["coordination"] == pytest.approx([2 / 3, 0])
-    grams = (6 * 91.224 + 111 * 15.999 + 6 * 1.008) / 6.02214076e23
-    assert found["density"] == pytest.approx([grams / (18e-8) ** 3, 0], rel=1e-4)
-    assert "coordination" not in study.properties(frames_of(first("copper")[0]))
-    liquid = study.of_waters(frames_of(replace(first(LIQUID)[0], origin={})))
-    assert len(liquid.start) == 192
-
-
 def test_held_out_structures_are_made_in_pieces_and_the_same(whole, tmp_path):
     run = Runner("smoke", tmp_path / "out", tmp_path / "results")
     asked = iter([True, True])
@@ -359,8 +341,12 @@ def test_claims_follow_from_records():
         each = {"forces": forces, "energy": 0.001, "virial": 0.002, "ratio": 1.1}
         return {"copper": each, "copper with gold": each}
 
+    def member(system, reason, density):
+        mine = {"system": system, "reason": reason, "hops": {"count": 3, "picoseconds": 1.5}}
+        return mine | ({} if reason else {"properties": {"density": [density, 0.1]}})
+
     members = {
-        f"{system}, member {k}": {"system": system, "reason": reason}
+        f"{system}, member {k}": member(system, reason, 8.0 + k)
         for system in SMOKE.systems
         for k, reason in enumerate([None, None, "broke" if system == "copper" else None])
     }
@@ -383,3 +369,8 @@ def test_claims_follow_from_records():
     name = "members that survive 0.01 and 0.02 ps at 16 labels, {}, attacks, all"
     assert found[name.format("copper")].met is False
     assert found[name.format("copper with gold")].value == 1
+    assert found[f"density at 16 labels, {end}, 2 of 3 members"].value == 8.5
+    gold = "copper with gold, attacks, all"
+    assert found[f"density at 16 labels, {gold}, 3 of 3 members"].value == 9
+    assert found[f"proton hops per picosecond at 16 labels, {gold}"].value == 2
+    assert not [name for name in found if "diffusion" in name]
