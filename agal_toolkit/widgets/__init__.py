@@ -4,7 +4,6 @@ Importing this package makes a running IPython show a Committee, a Dataset and a
 pictures; without IPython it does nothing. nglview is loaded when the first molecule is shown.
 """
 
-from .atlas import Atlas
 from .attack_panel import AttackPanel
 from .attack_player import AttackPlayer
 from .background import Background
@@ -23,7 +22,7 @@ from .structures_panel import StructuresPanel
 from .workbench import Workbench
 
 # fmt: off
-__all__ = ["Atlas", "AttackPanel", "AttackPlayer", "Background", "Chosen", "CommitteeView",
+__all__ = ["AttackPanel", "AttackPlayer", "Background", "Chosen", "CommitteeView",
            "LabelExchange", "Molecule", "Monitor", "Promises", "Review", "StructureMap",
            "StructureTable", "StructureView", "Structures", "StructuresPanel",
            "Workbench"]

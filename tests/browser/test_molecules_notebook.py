@@ -11,18 +11,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import render
 from browser.labdriver import Lab, lab_cells
 from PIL import Image
 
-SETTING = """
+SETTING = f"""
+import sys
+sys.path.insert(0, {str(render.FOLDER)!r})
 import numpy as np
 from ase.build import molecule
 import agal_toolkit as agal
-from agal_toolkit.widgets import Atlas, AttackPlayer
+from agal_toolkit.widgets import AttackPlayer
+from studies.atlas import Atlas
 
 rng = np.random.default_rng(0)
 ammonia = agal.Geometry.from_ase(molecule("NH3"))
-sizes = {"features": 8, "filters": 8, "interactions": 1, "gaussians": 8}
+sizes = dict(features=8, filters=8, interactions=1, gaussians=8)
 committee = agal.Committee(agal.Stacked(agal.SchNet([1, 7], [0, 1, 2], **sizes)))
 seeds = [ammonia.moved(ammonia.positions + rng.normal(0, 0.05, (4, 3)), seed=k) for k in range(4)]
 attack = agal.Attack(agal.Variance(), agal.Adam(0.03, 30), bound=agal.Ball(0.8))

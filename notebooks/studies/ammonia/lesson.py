@@ -20,9 +20,9 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.loop.generation import Generation
 from agal_toolkit.references import NoMinimum
-from agal_toolkit.widgets import Atlas
 
 from .. import lessons
+from ..atlas import Atlas
 from ..jobs import RESULTS, markdown, read
 from . import figures, gallery
 from .committees import R_EDGES, TEMPERATURES, Z_EDGES, Barrier

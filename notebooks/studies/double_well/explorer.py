@@ -28,12 +28,12 @@ from agal_toolkit.events import Report
 from agal_toolkit.geometry import Geometry, Labels, points
 from agal_toolkit.uncertainty.variance import force_variance
 from agal_toolkit.widgets.background import LIVE, PAUSED, Background
-from agal_toolkit.widgets.clickable import MISSING, clickable
 from agal_toolkit.widgets.controls import button, placeholder, row, side_by_side, slider_layout
 from agal_toolkit.widgets.energies import is_surface
 from agal_toolkit.widgets.panel import RunPanel
 from agal_toolkit.widgets.picture import CARD, DPI, DRAWING, Coalesced, Picture
 
+from ..clickable import MISSING, clickable
 from .attack_maps import attack_gain, draw_gain, draw_paths
 
 _SIZE = (4.15, 3.6)  # inches, of the map and of the curves beside it

@@ -19,14 +19,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from ..geometry import Geometry
-from ..plots.scene import formula
-from ..plots.style import CYCLE
+from agal_toolkit.geometry import Geometry
+from agal_toolkit.plots.scene import formula
+from agal_toolkit.plots.style import CYCLE
+from agal_toolkit.widgets.controls import row, side_by_side, slider_layout
+from agal_toolkit.widgets.molecule import Molecule
+from agal_toolkit.widgets.panel import Panel, value_of
+from agal_toolkit.widgets.picture import CARD, DPI, DRAWING, FAINT, Coalesced, escape_dollars
+
 from .clickable import MISSING, clickable
-from .controls import row, side_by_side, slider_layout
-from .molecule import Molecule
-from .panel import Panel, value_of
-from .picture import CARD, DPI, DRAWING, FAINT, Coalesced, escape_dollars
 
 _MAP, _VIEW = (4.6, 4.5), (3.4, 2.9)  # inches
 _RING = {"marker": "o", "ms": 13, "mfc": "none", "zorder": 9}

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from agal_toolkit import Geometry
-from agal_toolkit.widgets import Atlas
+from studies.atlas import Atlas
 
 
 @pytest.fixture

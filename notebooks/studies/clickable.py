@@ -17,7 +17,7 @@ from IPython import get_ipython
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .picture import DPI, DRAWING, encoded, picture_layout
+from agal_toolkit.widgets.picture import DPI, DRAWING, encoded, picture_layout
 
 MISSING = "ipympl is not installed (pip install agal_toolkit[map])"
 Clicked = Callable[[float, float], Any]
