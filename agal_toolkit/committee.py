@@ -28,7 +28,8 @@ from .training.stored import load_stacked, save_stacked
 from .training.weights import Network, packed
 from .uncertainty.calibration import QUANTITIES, Calibration
 from .uncertainty.power_law import CalibrationRefused, Form
-from .uncertainty.variance import Errors, component_variance, energy_variance
+from .uncertainty.report import Coverage, Errors
+from .uncertainty.variance import component_variance, energy_variance
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -140,20 +141,24 @@ class Committee:
         *,
         of: Literal["members", "mean"] = "members",
         quantities: Sequence[str] = QUANTITIES,
+        per_element: bool = False,
     ) -> Committee:
         """Return the same members, calibrated on labelled structures that none was trained on.
 
-        A warning tells of structures of the role "train".
+        Warnings tell of structures of the role "train", and of quantities whose law is refused:
+        targets of the others can still be reached.
 
         Args:
             data: structures of the role "calibration".
             form: "power" (Cezar 2025, Eq. 4), "linear" or "identity".
             of: fit the errors of every member (Cezar 2025, Eq. 1), or of their mean.
-            quantities: with a law, of "forces" (always), "energy" and "virial"; ("forces",) is
-                enough for targets of forces.
+            quantities: with a law, of "forces", "energy" and "virial"; ("forces",) is enough for
+                targets of forces.
+            per_element: elements with enough data have laws of forces of their own, see
+                :meth:`Calibration.fit`.
 
         Raises:
-            CalibrationRefused: the data do not determine a calibration; the error says why.
+            CalibrationRefused: the data do not determine any law; the error says why.
         """
         if not len(data):
             remedy = "give some of them the role 'calibration' in their Dataset"
@@ -168,8 +173,33 @@ class Committee:
                 stacklevel=2,
             )
         prediction = self.predict(list(data))
-        laws = Calibration.fit(prediction, data, form, of=of, quantities=quantities)
+        choice = {"quantities": quantities, "per_element": per_element}
+        laws = Calibration.fit(prediction, data, form, of=of, **choice)
+        for note in laws.notes:
+            if ": no law" in note:
+                warnings.warn(note, stacklevel=2)
         return Committee(self.members, laws)
+
+    @property
+    def force_laws(self) -> Calibration | None:
+        """The calibration, or None if it has no law for forces."""
+        laws = self.calibration
+        return None if laws is None or laws.forces is None else laws
+
+    def component_variance(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Return the variance of force components, (N, d), calibrated if there is a law."""
+        if (laws := self.force_laws) is None:
+            return component_variance(prediction)
+        return laws.component_variance(prediction, batch)
+
+    def coverage(self, data: Dataset, of: Literal["members", "mean"] = "members") -> Coverage:
+        """Return how often errors are within calibrated uncertainties, a table when printed.
+
+        The structures serve neither training nor calibration; give the same `of` as to the latter.
+        """
+        if self.calibration is None:
+            raise ValueError("coverage needs a calibrated committee: call committee.calibrated")
+        return Coverage.of(self.calibration, self.predict(list(data)), data, of)
 
     def errors(self, test: Dataset) -> Errors:
         """Return the errors of the mean on labelled structures, a table when printed."""
@@ -185,8 +215,9 @@ class Committee:
         if not len(data):
             return np.nan, np.nan, np.nan
         prediction, forces = self.predict(data.geometries), np.concatenate(data.forces)
-        errors, laws = prediction.forces.mean(0).numpy() - forces, self.calibration
-        promise = np.nan if laws is None else laws.forces(component_variance(prediction)).mean()
+        errors, laws = prediction.forces.mean(0).numpy() - forces, self.force_laws
+        batch = Batch.of(list(data))
+        promise = np.nan if laws is None else laws.component_variance(prediction, batch).mean()
         found, force = (float(np.mean(values**2)) ** 0.5 for values in (errors, forces))
         return found, float(promise) ** 0.5, force
 
@@ -248,7 +279,7 @@ class Committee:
         own = CommitteeCalculator(self, dimension=dimension)
         if guard is None:
             return own
-        if self.calibration is None or len(self) < 2:
+        if self.force_laws is None or len(self) < 2:
             remedy = "call committee.calibrated(data, of='mean') first"
             raise ValueError(f"a limit in eV/angstrom needs a calibrated committee: {remedy}")
         return GuardedCalculator(watch or own, guard, own)
@@ -271,8 +302,10 @@ class Committee:
         return float(np.percentile(variances, percentile))
 
     def __repr__(self) -> str:
-        calibrated = "" if self.calibration is None else f", forces by {self.calibration.forces!r}"
-        return f"Committee of {len(self)}: {self.members!r}{calibrated}"
+        laws = self.force_laws
+        calibrated = "" if laws is None else f", forces by {laws.forces!r}"
+        own = f", {', '.join(laws.elements)} by their own" if laws and laws.elements else ""
+        return f"Committee of {len(self)}: {self.members!r}{calibrated}{own}"
 
 
 class CommitteeCalculator(PotentialCalculator):
@@ -314,10 +347,10 @@ class CommitteeCalculator(PotentialCalculator):
         batch, prediction = self.recorded.batch, self.recorded.prediction
         if len(self.committee) < 2:
             return
-        laws = self.committee.calibration
-        forces = component_variance(prediction)
-        forces, name = (laws.forces(forces), "") if laws else (forces, "raw_")
+        forces = self.committee.component_variance(prediction, batch)
+        name = "raw_" if self.committee.force_laws is None else ""
         self.results[f"{name}uncertainty"] = forces.double().sum(-1).sqrt().cpu().numpy()
+        laws = self.committee.calibration
         if laws is not None and laws.energy is not None:
             sigma = laws.energy_sigma(prediction, batch) * batch.counts
             self.results["energy_uncertainty"] = float(sigma)

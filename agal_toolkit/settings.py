@@ -41,7 +41,7 @@ ADDED: dict[str, dict[str, Any]] = {
     "agal_toolkit.Attack": {"accept": ["did not move"]},
     "agal_toolkit.Ball": {"strain": None},
     "agal_toolkit.Deduplicate": {"known": False},
-    "agal_toolkit.Recipe": {"reserve": 0.0, "errors_of": "members"},
+    "agal_toolkit.Recipe": {"reserve": 0.0, "errors_of": "members", "laws_per_element": False},
     "agal_toolkit.TargetError": {"relative": False},
     "agal_toolkit.TorchTrainer": {
         "equal_batches": False,

@@ -114,7 +114,7 @@ lesson.show_law(committee, calibrated, water)
 # `law.scale` is $a$, `law.exponent` is $b$; the law uses eV/Å.
 
 # %%
-law = calibrated.calibration.forces
+law = calibrated.calibration.law("forces")
 
 expected = ...  # replace the dots
 

@@ -11,6 +11,7 @@ import torch
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
+from agal_toolkit.attack import TargetError
 from agal_toolkit.batch import Batch
 from agal_toolkit.committee import Committee
 from agal_toolkit.geometry import points
@@ -21,6 +22,7 @@ from agal_toolkit.potentials import (
     Separate,
     Stacked,
 )
+from agal_toolkit.potentials.ase import Guard
 
 
 def test_members_of_any_kind(rng):
@@ -166,11 +168,48 @@ def test_forces_are_calibrated_where_energies_cannot_be(rng):
             return replace(prediction, energy=prediction.energy[:1].expand(5, -1))
 
     agreeing = Committee(SameEnergy())
-    with pytest.raises(ValueError, match="energy: 30 of 30 uncertainties are zero"):
-        agreeing.calibrated(data, "linear")
-    calibrated = agreeing.calibrated(data, "linear", quantities=("forces",))
-    assert calibrated.calibration.forces == committee.calibrated(data, "linear").calibration.forces
-    assert calibrated.calibration.energy is None
+    with pytest.raises(ValueError, match="energy: no law, 30 of 30 uncertainties are zero"):
+        agreeing.calibrated(data, "linear", quantities=("energy",))
+    with pytest.warns(UserWarning, match="energy: no law, 30 of 30 uncertainties are zero"):
+        calibrated = agreeing.calibrated(data, "linear")
+    only = agreeing.calibrated(data, "linear", quantities=("forces",))
+    right = committee.calibrated(data, "linear").calibration.forces
+    for one in (calibrated, only):
+        assert one.calibration.forces == right
+        assert one.calibration.energy is None
+    TargetError(0.5)(calibrated)
+    with pytest.raises(ValueError, match=r"no law for energy, only for forces: .*30 of 30"):
+        TargetError(0.5, "energy")(calibrated)
+
+
+def test_energies_are_calibrated_where_forces_cannot_be(rng):
+    """Members that agree on all forces: targets of energies, raw uncertainties of forces."""
+    committee, data = helpers.mlp_committee(members=5), helpers.aside(helpers.well_data(rng, 30))
+
+    class SameForces:
+        device = committee.device
+
+        def __len__(self):
+            return 5
+
+        def __call__(self, batch, *, graph=False):
+            prediction = committee(batch, graph=graph)
+            return replace(prediction, forces=prediction.forces[:1].expand(5, -1, -1))
+
+    with pytest.warns(UserWarning, match="forces: no law, 60 of 60 uncertainties are zero"):
+        calibrated = Committee(SameForces()).calibrated(data, "linear")
+    assert calibrated.force_laws is None
+    assert calibrated.calibration.energy == committee.calibrated(data, "linear").calibration.energy
+    TargetError(0.5, "energy")(calibrated)
+    with pytest.raises(ValueError, match=r"no law for forces, only for energy: .*60 of 60"):
+        TargetError(0.5)(calibrated)
+    found, promise, _ = calibrated.force_errors(data)
+    assert found > 0
+    assert np.isnan(promise)
+    assert "forces by" not in repr(calibrated)
+    assert list(calibrated.coverage(data)) == ["energy"]
+    with pytest.raises(ValueError, match="needs a calibrated committee"):
+        calibrated.calculator(dimension=2, guard=Guard(0.3, "stop"))
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 100])

@@ -150,7 +150,7 @@ class TargetLoss:
     def sigma(self, prediction: Prediction, batch: Batch) -> Tensor:
         """Return calibrated uncertainties: (N,) of forces, or (B,) of energies or virials."""
         if self.target.quantity == "forces":
-            return (self.calibration.atomic_variance(prediction) + FLOOR**2).sqrt()
+            return (self.calibration.atomic_variance(prediction, batch) + FLOOR**2).sqrt()
         if self.target.quantity == "energy":
             return self.calibration.energy_sigma(prediction, batch)
         virial = self.calibration.virial_sigma(prediction, batch)

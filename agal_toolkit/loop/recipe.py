@@ -34,6 +34,8 @@ class Recipe:
         reserve: share of the initial structures that get this role if none of them has it.
         errors_of: whose errors calibrate, those of the "members" (Cezar 2025, Eq. 1) or of the
             "mean", which is what a person uses in the end.
+        laws_per_element: elements with enough calibration data have a law of forces of their own
+            (:meth:`~agal_toolkit.uncertainty.Calibration.fit`).
     """
 
     trainer: Trainer
@@ -45,6 +47,7 @@ class Recipe:
     calibrate: float = 0.0
     reserve: float = 0.0
     errors_of: Literal["members", "mean"] = "members"
+    laws_per_element: bool = False
 
     def __post_init__(self) -> None:
         for name, share in {"calibrate": self.calibrate, "reserve": self.reserve}.items():

@@ -143,7 +143,8 @@ def trained(
             "calibration",
             CALIBRATION_LAWS,
             lambda: Calibration.fit_with_fallback(
-                committee.predict(list(aside)), aside, recipe.errors_of
+                *(committee.predict(list(aside)), aside),
+                *(recipe.errors_of, recipe.laws_per_element),
             ),
         )
         committee = Committee(members, calibration)

@@ -179,10 +179,11 @@ class AttackPanel(RunPanel):
         if self.data is not None and len(self.data):
             likely = own if isinstance(own, BoltzmannVariance) else BoltzmannVariance(1.0)
             goals[LIKELY] = _Goal("kT", "eV", likely.kT, lambda x: replace(likely, kT=x))
-        calibration = self.committee.calibration
+        laws, calibration = self.committee.force_laws, self.committee.calibration
         aim = own if isinstance(own, TargetError) else None
-        if aim is None and calibration is not None:
-            high = float(f"{calibration.forces.at([calibration.forces.high])[0] * 3**0.5:.2g}")
+        if aim is None and laws is not None:
+            law = laws.law("forces")
+            high = float(f"{law.at([law.high])[0] * 3**0.5:.2g}")
             aim = TargetError(high or 0.1)
         if aim is not None and (aim.raw or calibration is not None):
             kind, goal = "eV/Å" if aim.quantity == "forces" else "eV per atom", aim

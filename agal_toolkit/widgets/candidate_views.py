@@ -38,10 +38,10 @@ def numbers_of(proposal: Proposal, target: float | None = None) -> list[Rows]:
     """
     committee, known, geometries = proposal.committee, proposal.dataset, proposal.geometries
     prediction, batch = committee.predict(geometries), Batch.of(geometries)
-    laws = committee.calibration
+    laws = committee.force_laws
     name, atomic = "force uncertainty", atomic_sigma(prediction)
-    if laws is not None and laws.forces is not None:
-        name, atomic = "predicted force error", laws.atomic_variance(prediction).sqrt()
+    if laws is not None:
+        name, atomic = "predicted force error", laws.atomic_variance(prediction, batch).sqrt()
     doubts, most = batch.mean(atomic).tolist(), batch.largest(atomic).tolist()
     forces = batch.largest(prediction.forces.mean(0).norm(dim=-1)).tolist()
     energies, spread = prediction.energy.mean(0).tolist(), prediction.energy.std(0).tolist()

@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from .. import plots
 from ..analysis.reliability import LEVELS, binned, coverage
 from ..attack import TargetError
+from ..batch import Batch
 from ..geometry import Labels
 from ..loop.generation import Generation
 from ..loop.recipe import Recipe
 from ..loop.run import Run
 from ..plots.style import framed_legend
-from ..uncertainty.power_law import PowerLaw
-from ..uncertainty.variance import component_variance
+from ..uncertainty import Calibration, PowerLaw
 from .controls import placeholder
 from .generation_views import cached_per_generation
 from .panel import Panel, value_of
@@ -81,10 +81,8 @@ def delivered(generation: Generation) -> Delivered | None:
     new.sort(key=lambda pair: pair[0].adversary is None)
     geometries = [candidate.geometry for candidate, _ in new]
     prediction = generation.committee.predict(geometries)
-    law = PowerLaw()
-    if generation.committee.calibration is not None:
-        law = generation.committee.calibration.forces
-    sigma = law(component_variance(prediction)).double().sqrt().numpy()
+    laws = generation.committee.force_laws or Calibration(PowerLaw())
+    sigma = laws.component_variance(prediction, Batch.of(geometries)).double().sqrt().numpy()
     true = np.concatenate([forces for _, forces in new])
     errors = prediction.forces.double().numpy() - true
     ends = np.cumsum([len(geometry) for geometry in geometries])[:-1]
@@ -95,7 +93,7 @@ def delivered(generation: Generation) -> Delivered | None:
         sigma=sigma,
         errors=errors,
         ends=ends,
-        calibrated=generation.committee.calibration is not None,
+        calibrated=generation.committee.force_laws is not None,
     )
 
 

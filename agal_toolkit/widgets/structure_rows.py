@@ -8,13 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..batch import Prediction
+from ..batch import Batch
 from ..committee import Committee
 from ..geometry import Geometry, Labels
 from ..plots.scene import formula
-from ..uncertainty.variance import component_variance
 from .energies import force_unit, formula_key, is_surface, lowest_energies
 
 SIGMA = ("sigma", "raw sigma")  # names of a column: calibrated, or not
@@ -79,7 +77,8 @@ class Row:
         """(n,) uncertainty of the force on each atom, eV/angstrom (Cezar 2025, Eq. 9), or None."""
         if self.committee is None or len(self.committee) < 2:
             return None
-        variance = _variance(self.committee, self.committee.predict(self.geometry))
+        prediction, batch = self.committee.predict(self.geometry), Batch.of([self.geometry])
+        variance = self.committee.component_variance(prediction, batch)
         return variance.sum(-1).sqrt().numpy()
 
 
@@ -91,7 +90,9 @@ def rows_of(
         return [Row(geometry, **known) for geometry, known in zip(geometries, facts, strict=True)]
     prediction, rows = committee.predict(geometries), []
     means, forces = prediction.energy.mean(0).numpy(), prediction.forces.mean(0).numpy()
-    variance = _variance(committee, prediction).numpy() if len(committee) > 1 else forces * np.nan
+    variance = forces * np.nan
+    if len(committee) > 1:
+        variance = committee.component_variance(prediction, Batch.of(geometries)).numpy()
     ends = np.cumsum([len(geometry) for geometry in geometries])
     parts = zip(means, *(np.split(x, ends[:-1]) for x in (variance, forces)), strict=True)
     for geometry, known, (energy, spread, force) in zip(geometries, facts, parts, strict=True):
@@ -111,7 +112,7 @@ def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
     geometries = [row.geometry for row in rows]
     surface = is_surface(geometries)
     unit, force = ("", "") if surface else ("eV", force_unit(geometries))
-    raw = any(row.committee is not None and row.committee.calibration is None for row in rows)
+    raw = any(row.committee is not None and row.committee.force_laws is None for row in rows)
     labels = np.array([np.nan if row.labels is None else row.labels.energy for row in rows])
     energies, sigma, error, generations = (
         np.array([getattr(row, name) for row in rows], dtype=float)
@@ -134,11 +135,6 @@ def columns_of(rows: Sequence[Row]) -> dict[str, Column]:
     texts["formula"] = [formulas[geometry.numbers.tobytes()] for geometry in geometries]
     columns |= {name: Column(np.array(text, dtype=object)) for name, text in texts.items()}
     return {name: column for name, column in columns.items() if column.is_known}
-
-
-def _variance(committee: Committee, prediction: Prediction) -> Tensor:
-    variance, laws = component_variance(prediction), committee.calibration
-    return variance if laws is None else laws.forces(variance)
 
 
 def _lowest(geometries: Sequence[Geometry], energies: NDArray) -> NDArray:

@@ -4,6 +4,8 @@ structures.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import helpers
 import numpy as np
 import pytest
@@ -68,6 +70,24 @@ def test_hessian_vector_is_autograd_and_finite_differences(aim, rng):
         losses, found = gradient(committee, loss, batch, delta)
         torch.testing.assert_close(losses, right)
         torch.testing.assert_close(found.strain, found.strain.mT)
+        assert max(differences(found, slope)) < limit
+
+
+def test_laws_of_elements_have_slopes(rng):
+    """The loss by plain numpy, its slope by all three gradients."""
+    committee, _, delta = problem(rng)
+    elements = {"H": PowerLaw(0.8, 0.5), "O": PowerLaw(2.0, 1.4)}
+    committee = Committee(committee.members, Calibration(PowerLaw(1.3, 0.7), elements=elements))
+    crystals = [helpers.crystal(rng, (2, 2, 3)), helpers.crystal(rng, (2, 3, 2))]
+    batch = committee.batch([replace(g, numbers=[1, 6, 8, 8] * 3) for g in crystals])
+    loss = TargetError(0.3)(committee)
+    right, slope = Autograd()(committee, loss, batch, delta)
+    forces = committee(delta.apply(batch)).forces.detach().numpy()
+    a, b = (np.tile(law, 6)[:, None] for law in ([0.8, 1.3, 2, 2], [0.5, 0.7, 1.4, 1.4]))
+    sigma = np.sqrt(((a * forces.std(0, ddof=1) ** b) ** 2).sum(-1))
+    np.testing.assert_allclose(right, [((s - 0.3) ** 2).sum() for s in np.split(sigma, 2)])
+    for gradient, limit in ((HessianVector(), 1e-5), (FiniteDifference(central=True), 1e-4)):
+        _, found = gradient(committee, loss, batch, delta)
         assert max(differences(found, slope)) < limit
 
 

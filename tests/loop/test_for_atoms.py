@@ -81,8 +81,11 @@ def test_a_recipe_for_each_kind_of_system_is_code_and_runs(system):
     again = eval(str(recipe), {"agal": agal, "partial": partial})
     assert to_settings(again) == to_settings(recipe)
     assert recipe.attack.cell == (recipe.trainer.stress_weight > 0) == (system == "crystal")
-    loop = agal.Loop(small(data), agal.Reference(agal.CalculatorLabels(EMT)))
-    generation = next(loop.generations(data))
+    recipe, events = replace(small(data), laws_per_element=True), []
+    loop = agal.Loop(recipe, agal.Reference(agal.CalculatorLabels(EMT)))
+    generation = next(loop.generations(data, None, events.append))
+    notes = [event.text for event in events if isinstance(event, Note)]
+    assert any("the law of all atoms, as" in note for note in notes)  # few calibration structures
     assert len(generation.candidates) == 3
     assert generation.dataset.roles.count(CALIBRATION) == round(0.15 * len(data))
     assert generation.committee.calibration is not None

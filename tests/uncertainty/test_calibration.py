@@ -4,6 +4,9 @@ refused.
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import helpers
 import numpy as np
 import pytest
@@ -212,7 +215,9 @@ def test_open_structures_have_no_virial(rng):
     fitted = Calibration.fit(prediction, open_data, "linear")
     assert fitted.virial is None
     assert fitted.energy is not None
-    with pytest.raises(ValueError, match="no law for virial: calibrate on data"):
+    with pytest.raises(
+        ValueError, match="no law for virial, only for forces and energy: calibrate on"
+    ):
         fitted.virial_sigma(prediction, helpers.Batch.of(list(data)))
     with pytest.raises(ValueError, match="no structure has a labelled stress"):
         samples(prediction, open_data, "virial")
@@ -246,10 +251,11 @@ def test_a_calibration_notes_its_fallbacks(rng):
     agreeing = Prediction(
         prediction.energy, prediction.forces[:1].repeat(5, 1, 1), prediction.stress
     )
-    with pytest.raises(CalibrationRefused, match="uncertainties are zero"):
-        Calibration.fit_with_fallback(agreeing, data)
-    with pytest.raises(CalibrationRefused, match=r"forces: .*are zero"):
-        Calibration.fit(agreeing, data)
+    for fit in (Calibration.fit_with_fallback, Calibration.fit):
+        without = fit(agreeing, data)
+        assert without.forces is None
+        told = "forces: no law, 192 of 192 uncertainties are zero"
+        assert any(note.startswith(told) for note in without.notes)
 
 
 def test_a_few_coincidences_are_left_out_of_a_calibration(rng):
@@ -265,10 +271,11 @@ def test_a_few_coincidences_are_left_out_of_a_calibration(rng):
     assert few.forces.samples == forces[0].numel() - 1
     assert any("1 of" in note and "left out" in note for note in few.notes)
     forces[:, :, 0] = forces[0, :, 0]
-    with pytest.raises(CalibrationRefused, match="are zero"):
-        Calibration.fit_with_fallback(
-            Prediction(prediction.energy, forces, prediction.stress), data
-        )
+    many = Calibration.fit_with_fallback(
+        Prediction(prediction.energy, forces, prediction.stress), data
+    )
+    assert many.forces is None
+    assert "64 of 192 uncertainties are zero" in many.notes[-1]
 
 
 def with_atoms(rng, count=6):
@@ -320,11 +327,18 @@ def test_agreeing_members_with_errors_are_refused_with_the_structures(rng):
     _, _, added, more = with_atoms(rng)
     wrong = [*more.labels[:6], *(Labels(energy=0, forces=np.ones((1, 3))) for _ in range(2))]
     for fit in (Calibration.fit, Calibration.fit_with_fallback):
-        with pytest.raises(CalibrationRefused, match=r"are zero.*They are in structures 6, 7\."):
-            fit(added, Dataset(list(more), wrong))
+        fitted = fit(added, Dataset(list(more), wrong))
+        assert fitted.forces is None
+        with pytest.raises(
+            ValueError, match=r"no law for forces, only for energy and virial.*6, 7"
+        ):
+            fitted.law("forces")
+    only = {"quantities": ("forces",)}
+    with pytest.raises(CalibrationRefused, match=r"are zero.*They are in structures 6, 7\."):
+        Calibration.fit(added, Dataset(list(more), wrong), **only)
     few = added.energy[:, 6:], added.forces[:, 48:], added.stress[:, 6:]
     with pytest.raises(CalibrationRefused, match="no structure says how large errors are"):
-        Calibration.fit(Prediction(*few), more[6:])
+        Calibration.fit(Prediction(*few), more[6:], **only)
 
 
 @pytest.mark.parametrize(
@@ -339,3 +353,93 @@ def test_a_stored_law_without_meaning_is_refused(change):
     assert again.to_json() == stored
     with pytest.raises(ValueError, match="expected a finite scale and exponent above 0"):
         Calibration.from_json({**stored, "forces": {**law, **change}})
+
+
+def two_elements(rng, count=6):
+    """Crystals of four H and four O, in the first three one N more; O has the larger errors."""
+    prediction, data = committee_and_data(rng, count)
+    numbers = [[1, 1, 1, 1, 8, 8, 8, 7 if k < 3 else 8] for k in range(count)]
+    of_atoms = np.concatenate(numbers)[:, None]
+    size = np.exp(rng.normal(-2, 0.5, (8 * count, 3)))
+    shared = rng.normal(size=size.shape) * np.where(of_atoms == 8, 4, 1)
+    noise = rng.normal(size=(5, *size.shape))
+    forces = np.concatenate(data.forces) + size * (noise + shared)
+    changed = [replace(g, numbers=z) for g, z in zip(data, numbers, strict=True)]
+    said = Prediction(prediction.energy, torch.tensor(forces), prediction.stress)
+    return said, Dataset(changed, data.labels), of_atoms
+
+
+@pytest.mark.parametrize("fit", [Calibration.fit, Calibration.fit_with_fallback])
+def test_elements_with_enough_data_have_laws_of_their_own(fit, rng):
+    said, data, of_atoms = two_elements(rng, 10)
+    fitted, common = fit(said, data, per_element=True), fit(said, data)
+    assert common.elements == {}
+    assert replace(fitted, elements={}, notes=()) == replace(common, notes=())
+    sigma = said.forces.numpy().std(0, ddof=1)
+    errors = said.forces.numpy() - np.concatenate(data.forces)
+    variance = fitted.forces.at(sigma) ** 2
+    assert list(fitted.elements) == ["H", "O"]
+    for symbol, z in (("H", 1), ("O", 8)):
+        on = np.broadcast_to(of_atoms == z, sigma.shape)
+        right = PowerLaw.fit(sigma[on], errors[:, on])
+        assert fitted.elements[symbol].scale == pytest.approx(right.scale)
+        assert fitted.elements[symbol].exponent == pytest.approx(right.exponent)
+        variance[on] = right.at(sigma[on]) ** 2
+    few = "forces on N: the law of all atoms, as 9 components in 3 structures are too few"
+    assert any(note.startswith(few) for note in fitted.notes)
+    batch = helpers.Batch.of(list(data))
+    np.testing.assert_allclose(fitted.component_variance(said, batch).numpy(), variance)
+    np.testing.assert_allclose(fitted.atomic_variance(said, batch), variance.sum(-1))
+    with pytest.raises(ValueError, match="give the prediction's batch"):
+        fitted.atomic_variance(said)
+
+
+def test_an_element_in_few_structures_has_the_law_of_all_atoms(rng):
+    said, data, _ = two_elements(rng, 4)
+    fitted = Calibration.fit(said, data, per_element=True)
+    assert fitted.elements == {}
+    few = "H: the law of all atoms, as 48 components in 4 structures are too few (100 in 5 are"
+    assert any(few in note for note in fitted.notes)
+
+
+def test_an_element_without_a_relation_has_the_law_of_all_atoms(rng):
+    said, data, of_atoms = two_elements(rng, 10)
+    sigma = np.exp(rng.normal(-2, 0.5, said.forces.shape[1:]))
+    wrong = np.where(of_atoms == 8, 0.004 / sigma, sigma * rng.normal(size=sigma.shape))
+    spread = sigma * np.array([-1, -0.5, 0, 0.5, 1])[:, None, None]
+    forces = torch.tensor(np.concatenate(data.forces) + wrong + spread)
+    fitted = Calibration.fit(replace(said, forces=forces), data, of="mean", per_element=True)
+    assert list(fitted.elements) == ["H"]
+    assert any(
+        "forces on O: the law of all atoms, as the fitted exponent" in n for n in fitted.notes
+    )
+
+
+def test_laws_of_elements_are_stored_and_old_files_have_none(rng):
+    said, data, _ = two_elements(rng, 10)
+    for laws in (Calibration.fit(said, data, per_element=True), Calibration.fit(said, data)):
+        stored = json.loads(json.dumps(laws.to_json()))
+        assert ("elements" in stored) == bool(laws.elements)
+        assert Calibration.from_json(stored) == laws
+        assert hash(laws) == hash(Calibration.from_json(stored))
+    forces = Calibration(None, laws.energy, notes=("forces: no law, all errors are zero",))
+    assert Calibration.from_json(json.loads(json.dumps(forces.to_json()))) == forces
+
+
+def test_a_target_outside_the_range_of_an_element_is_told_of():
+    laws = Calibration(
+        PowerLaw(1.0, 1.0, 0.1, 1.0, 200),
+        elements={"H": PowerLaw(1.0, 1.0, 0.1, 0.2, 100), "O": PowerLaw(2.0, 1.0, 0.1, 0.5, 100)},
+    )
+    assert laws.outside(0.2) is None
+    assert "of forces on H (0.1 to 0.2): the" in laws.outside(0.5)
+    assert "of forces on H (0.1 to 0.2) and of forces on O (0.2 to 1) and" in laws.outside(2.0)
+    assert "and of forces on other elements (0.1 to 1): the" in laws.outside(2.0)
+
+
+def test_values_that_are_not_finite_are_no_reason_to_leave_out_a_quantity(rng):
+    said, data = committee_and_data(rng)
+    said.energy[1, 4] = torch.nan
+    for fit in (Calibration.fit, Calibration.fit_with_fallback):
+        with pytest.raises(CalibrationRefused, match=r"energy: some .*not finite: drop.* 4$"):
+            fit(said, data)

@@ -63,7 +63,7 @@ def show_law(committee: Committee, calibrated: Committee, water: Water) -> None:
     """Draw error against uncertainty on test structures, before and after calibration."""
     tested = water.first[::4]
     values = samples(predict(committee, list(tested)), tested)
-    law = calibrated.calibration.forces
+    law = calibrated.calibration.law("forces")
     bins = {
         name: MEV * reliability(values, each, bins=10).bins
         for name, each in (("disagreement", PowerLaw()), ("calibrated", law))
@@ -86,7 +86,9 @@ def show_law(committee: Committee, calibrated: Committee, water: Water) -> None:
 
 def is_calibrated(answer: float, calibrated: Committee, sigma: float) -> bool:
     """Return whether an answer is the calibrated uncertainty of a disagreement, eV/angstrom."""
-    return bool(np.isclose(answer, calibrated.calibration.forces.at(np.array(sigma)), rtol=0.01))
+    return bool(
+        np.isclose(answer, calibrated.calibration.law("forces").at(np.array(sigma)), rtol=0.01)
+    )
 
 
 def show_places(calibrated: Committee, structures: Mapping[str, Geometry], heldout: float) -> None:

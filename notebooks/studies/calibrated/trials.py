@@ -170,7 +170,7 @@ def run(
             row |= pressures(prediction, data, seeds[[index]])
         rows.append(row)
         norms += _counts_of_norms(prediction.forces.numpy() - data.forces[0])
-        sigma = np.sqrt(calibration.forces(judges.forces.var(0)).numpy())
+        sigma = np.sqrt(calibration.law("forces")(judges.forces.var(0)).numpy())
         ratios += counted((judges.forces.numpy() - data.forces[0]) / sigma)
         labelled = labelled + data
     record = {
@@ -183,7 +183,7 @@ def run(
     if common is not None and len(labelled):
         record["calibration"] = common.to_json()
         points = samples(predict(scene.committee, list(labelled)), labelled)
-        result = reliability(points, common.forces)
+        result = reliability(points, common.law("forces"))
         record["reliability"] = {
             key: [value.value, value.low, value.high]
             for key, value in (("spread", result.spread), ("slope", result.slope))
@@ -231,11 +231,11 @@ def send(
     average, deviation = (
         float(value) * target for value in loss.mean_and_deviation(prediction, batch)
     )
-    before = predict(committee, [seed])
+    before, law = predict(committee, [seed]), calibration.law("forces")
     return geometry, {
         "evaluations": evaluations,
         "seconds": seconds,
-        "law": [calibration.forces.scale, calibration.forces.exponent],
+        "law": [law.scale, law.exponent],
         "start": float(calibration.atomic_variance(before).sqrt().mean()),
         "sigma": average,
         "deviation": deviation,

@@ -96,7 +96,8 @@ def measured(systems: Sequence[str], generation: Generation) -> Record:
 
 def law(calibration: Calibration) -> dict[str, float]:
     """Return the law of forces."""
-    return {"scale": calibration.forces.scale, "exponent": calibration.forces.exponent}
+    forces = calibration.law("forces")
+    return {"scale": forces.scale, "exponent": forces.exponent}
 
 
 def books(generation: Generation, system: str) -> Record:
