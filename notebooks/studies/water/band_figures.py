@@ -95,7 +95,18 @@ def property_curves(
             axes.plot(x, middle, **shown[name].style, ms=5, lw=1.5, label=name)
             axes.fill_between(x, low, high, color=shown[name].colour, alpha=0.15, lw=0)
             most = max(most, *x)
-    fitting = {count: name for count, name in (marks or {}).items() if count < 8 * most}
+    against_labels(axes, label, marks or {}, most)
+    if truth is not None:
+        ends = axes.get_xlim()
+        _shaded(axes, np.array(ends), truth.value, _NORMAL * truth.error, TRUTH, "--", "truth")
+        axes.set_xlim(ends)
+    axes.grid(alpha=0.25)
+    framed_legend(axes)
+
+
+def against_labels(axes: Axes, label: str, marks: Mapping[int, str], most: float) -> None:
+    """Name the axes of a property against the number of labels, up to `most`, and draw marks."""
+    fitting = {count: name for count, name in marks.items() if count < 8 * most}
     for count in fitting:
         axes.axvline(count, color="0.5", ls=":", lw=1.2)
     axes.set(xscale="log", xlabel="labelled structures", ylabel=label)
@@ -103,12 +114,6 @@ def property_curves(
     top = axes.secondary_xaxis("top")
     top.set_xticks(list(fitting), [f"{name}\n{n}" for n, name in fitting.items()], fontsize=8)
     top.minorticks_off()
-    if truth is not None:
-        ends = axes.get_xlim()
-        _shaded(axes, np.array(ends), truth.value, _NORMAL * truth.error, TRUTH, "--", "truth")
-        axes.set_xlim(ends)
-    axes.grid(alpha=0.25)
-    framed_legend(axes)
 
 
 def _shaded(

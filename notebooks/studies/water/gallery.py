@@ -366,10 +366,14 @@ def public_table() -> Markdown:
 
 def beside_the_paper() -> Markdown:
     """Return the claims of the study."""
-    rows, stored = [], record()
-    if stored is None:
-        return Markdown(_not_yet("the study"))
-    for claim in stored["claims"]:
+    stored = record()
+    return Markdown(_not_yet("the study")) if stored is None else table_of(stored["claims"])
+
+
+def table_of(claims: Sequence[Mapping[str, Any]]) -> Markdown:
+    """Return claims of a result file as a table."""
+    rows = []
+    for claim in claims:
         low_high = [f"{bound:.3g}" for bound in claim["spread"] or ()]
         value = f"{claim['value']:.3g} {claim['unit']}".strip().replace("meV/A", FORCES)
         goal = "" if claim["goal"] is None else _goal(claim)
