@@ -1,8 +1,8 @@
 """Write the tables of claims: ``python -m studies.report`` in the folder ``notebooks``.
 
-``results/README.md`` gets every claim of every result file and the iterations of the water loop,
-the project's README the claims named in :data:`HEADLINES`. A table stands between the lines
-``<!-- claims -->`` and ``<!-- /claims -->``, the water loop's between those of "water".
+``results/README.md`` gets every claim of every result file, the iterations of the water loop and
+the laws of elements, the project's README the claims named in :data:`HEADLINES`. A table stands
+between the lines ``<!-- claims -->`` and ``<!-- /claims -->``, or those of "water" and "elements".
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from .calibrated import elements
 from .jobs import RESULTS, markdown, read
 from .water.claims import ITERATIONS, iterations
 
@@ -94,7 +95,9 @@ def pages() -> dict[Path, str]:
     texts = {page: inserted(page.read_text(), markdown(HEAD, part)) for page, part in shown.items()}
     results = RESULTS / "README.md"
     loops = markdown(ITERATIONS, iterations(read(RESULTS / "water-laptop.json")["records"]))
-    return texts | {results: inserted(texts[results], loops, "water")}
+    laws = elements.table(read(RESULTS / f"{elements.NAME}-laptop.json")["records"])
+    text = inserted(texts[results], loops, "water")
+    return texts | {results: inserted(text, laws, "elements")}
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from studies.ammonia import convergence
 from studies.ammonia.recipes import KCAL, PRESETS
 from studies.ammonia.truth import load_truth
 from studies.calibrated import claims as calibrated
+from studies.calibrated import elements
 from studies.double_well import study as double_well
 from studies.double_well.recipes import STRATEGIES, VARIANTS
 from studies.jobs import RESULTS, read
@@ -32,6 +33,8 @@ def recomputed(study, records):
     """Return the claims of a study."""
     if study == "calibrated_attacks":
         return calibrated.claims(records)
+    if study == "calibrated_elements":
+        return elements.claims(records)
     if study == "ammonia_convergence":
         return convergence.claims(records["fits"], PRESETS["laptop"].features)
     if study == "ammonia_remedies":
