@@ -234,6 +234,8 @@ lesson.reliability_table()
 # %% [markdown]
 # Calibration makes the errors as wide as promised. The tails beyond four uncertainties are heavier
 # than normal. One law for all atoms is a compromise: oxygen errs more than it says, hydrogen less.
+# `committee.calibrated(data, per_element=True)` gives each element its own law, and
+# `print(committee.coverage(test))` shows how often errors stay within one and two uncertainties.
 #
 # ## 7. Target and error
 #
