@@ -274,14 +274,21 @@ def write(
     records: Mapping[str, Any],
     claims: Sequence[Claim],
 ) -> Path:
-    """Write the JSON file of a study, replaced as a whole; return its place."""
-    path = Path(folder) / f"{study}-{preset}.json"
+    """Write the JSON file of a study, replaced as a whole; return its place.
+
+    Where the same records are there already, the file keeps the machine that computed them.
+    """
+    path, where = Path(folder) / f"{study}-{preset}.json", machine()
+    if path.exists():
+        before = _parsed(path)
+        if before.get("records") == json.loads(json.dumps(dict(records))):
+            where = {key: before.get(key) for key in where}
     content = {
         "format": FORMAT,
         "study": study,
         "preset": preset,
         "seed": seed,
-        **machine(),
+        **where,
         "device": device,
         "seconds": dict(seconds),
         "settings": dict(settings),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from studies import jobs
-from studies.jobs import Job, Runner
+from studies.jobs import Job, Runner, read
 
 
 def listed(folder, **makers):
@@ -102,3 +102,17 @@ def test_a_damaged_file_is_named(content, tmp_path):
             read(file)
     with pytest.raises(FileNotFoundError):
         jobs.read(tmp_path / "nothing.json")
+
+
+def test_records_that_are_there_keep_the_machine_that_computed_them(tmp_path):
+    kept = {"seed": 0, "device": "cpu", "seconds": {}, "settings": {}, "claims": []}
+    path = jobs.write(tmp_path, "study", "tiny", records={"a": (1, 2)}, **kept)
+    content = read(path)
+    path.write_text(json.dumps({**content, "machine": "another", "python": "3.11.0"}))
+    claim = jobs.Claim(name="one", value=1.0)
+    jobs.write(tmp_path, "study", "tiny", records={"a": (1, 2)}, **{**kept, "claims": [claim]})
+    again = read(path)
+    assert (again["machine"], again["python"]) == ("another", "3.11.0")
+    assert [each["name"] for each in again["claims"]] == ["one"]
+    jobs.write(tmp_path, "study", "tiny", records={"a": (1, 3)}, **kept)
+    assert read(path)["machine"] == content["machine"]

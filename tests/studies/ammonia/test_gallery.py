@@ -61,6 +61,10 @@ def test_claims_are_medians_over_the_runs():
     assert third.met
     assert third.runs == 5
     assert third.spread[0] <= 0.1 <= third.spread[1]
+    bias = found["mean signed barrier error, third committee"]
+    assert (bias.value, bias.runs) == (pytest.approx(0.0, abs=1e-4), 5)
+    assert found["mean signed barrier error, first committee"].value == pytest.approx(1.0)
+    assert found["share of barriers that are too high, third committee"].value == 0.4
     random = found["barrier error, random"]
     assert random.value == np.inf
     assert random.spread is None
