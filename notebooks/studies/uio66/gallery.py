@@ -14,17 +14,22 @@ import numpy as np
 from IPython.display import Markdown
 
 from agal_toolkit import plots
+from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import Dataset
 from agal_toolkit.plots.scene import element_colours
 
+from .. import loops
 from ..jobs import RESULTS, Record, markdown, read
 from ..water.band_figures import property_curves
 from ..water.figures import cost_shares, costs_of, ledger
 from ..water.gallery import table_of
-from . import figures, protons, sites
+from . import figures, lesson, protons, sites
 from . import recipes as study
 from .claims import members_of
+from .explorer import PoreExplorer
+from .iterations import of_system
 from .pore_view import draw_pore
+from .structures import LIQUID
 
 MEV = 1000.0  # in an eV
 SIZES = study.PRESETS["laptop"]  # of the stored loops
@@ -74,6 +79,51 @@ def _most(runs: Sequence[Record]) -> int:
 
 def _row(columns: int, height: float = 3.9) -> tuple[Any, Any]:
     return plt.subplots(1, columns, figsize=(11.4, height), layout="constrained")
+
+
+@cache
+def stored() -> tuple[Dataset, dict[str, Committee]] | None:
+    """Return the labels of the stored loop, and its first and last committees by their labels.
+
+    None if there is no loop yet.
+    """
+    place, iterations = RESULTS / "uio66" / "loop-laptop", _iterations()
+    if not iterations or not (place / "labels.extxyz.gz").exists():
+        return None
+    trainer, committees = study.trainer(SIZES, "all", 0), {}
+    for iteration in (iterations[0], iterations[-1]):
+        folder = place / f"committee-{iteration['iteration']}"
+        name = f"committee of {iteration['labels']} labels"
+        committees[name] = loops.committee_of(trainer, folder)
+    return Dataset.read(place / "labels.extxyz.gz"), committees
+
+
+def explorer() -> PoreExplorer | Markdown:
+    """Return a panel of the stored loop's labels, as its committees see them."""
+    found = stored()
+    if found is None:
+        return Markdown(_not_yet("labels and committees of the loop over all systems"))
+    labels, committees = found
+    asked = [iteration["labels"] for iteration in _iterations()]
+    runs = figures.loops_of(_records(), "attacks", "all")[:1]
+    curves = {
+        ERRORS[key]: figures.error_curves(runs, SIZES.systems, key) for key in ("forces", "energy")
+    }
+    return PoreExplorer(labels, committees, asked, curves, SIZES.target)
+
+
+def show_doubt() -> None:
+    """Draw where the first and the last committee doubt in the last attacked wet framework."""
+    found = stored()
+    if found is None:
+        print(_not_yet("labels and committees of the loop over all systems"))
+        return
+    labels, committees = found
+    wet = [s for s in SIZES.systems if s != LIQUID][-1]
+    attacked = of_system(labels[labels.generations == labels.generations.max()], wet)
+    lesson.show_doubts(committees, attacked[0], 2 * SIZES.target)
+    lesson.show_kinds(committees, list(attacked), SIZES.target)
+    print(f"{len(attacked)} labels of {wet} in the last iteration; the first one is drawn")
 
 
 def show_errors() -> None:
@@ -209,10 +259,10 @@ def properties_table() -> Markdown:
 
 def show_hops(most: int = 3) -> None:
     """Draw the first proton hops of members' simulations, before and after; print all counts."""
-    loops = figures.whole(_records(), SIZES)
+    whole = figures.whole(_records(), SIZES)
     simulated = [
         (name, int(k), key.rpartition(", ")[2], member)
-        for name, loop in loops.items()
+        for name, loop in whole.items()
         for k, some in loop.get("survival", {}).items()
         for key, member in some.items()
     ]

@@ -87,7 +87,7 @@ class LoopExplorer(Panel):
         self._asked, self._curves, self._most = tuple(asked), tuple(curves), 2 * target
         self._seen: dict[tuple[str, int], tuple[NDArray, NDArray]] = {}
         self._lock = threading.Lock()
-        self._molecule = Molecule(size=_VIEW)
+        self._molecule = self._view()
         self._picture = MarkedPicture(self._draw_curves, _CURVES)
         self._follow = Coalesced(self._show, 0.05)
         look: dict[str, Any] = {"style": {"description_width": "60px"}}
@@ -106,6 +106,7 @@ class LoopExplorer(Panel):
         legend = ipywidgets.HTML(f'<div style="font-size:12px;line-height:1.3">{text}</div>')
         view = ipywidgets.VBox([self._molecule, self._colour, legend])
         children = [
+            *self._first_controls(),
             row(self._iteration, self._structure),
             row(ipywidgets.Label("committee of"), self._committee),
             side_by_side(view, self._picture),
@@ -121,7 +122,7 @@ class LoopExplorer(Panel):
     @property
     def index(self) -> int:
         """Index of the label in view."""
-        return int(np.flatnonzero(self.labels.generations == self._iteration.value)[self._at])
+        return int(np.flatnonzero(self._in_view())[self._at])
 
     @property
     def _at(self) -> int:
@@ -149,17 +150,35 @@ class LoopExplorer(Panel):
                 self._seen[committee, index] = sigma, error
             return self._seen[committee, index]
 
+    # -- what other loops have in another way
+
+    def _view(self) -> Molecule:
+        """Return the view of a label."""
+        return Molecule(size=_VIEW)
+
+    def _whole(self, geometry: Geometry) -> Geometry:
+        """Return a label as it is shown."""
+        return folded(geometry)
+
+    def _first_controls(self) -> list[ipywidgets.Widget]:
+        """Return controls above those of the iteration."""
+        return []
+
+    def _in_view(self) -> NDArray:
+        """Return (n,) whether each label may be chosen with the second slider."""
+        return self.labels.generations == self._iteration.value
+
     # -- drawing
 
     def _fit(self) -> None:
         """Let the second slider span the labels of an iteration."""
-        self._structure.max = int((self.labels.generations == self._iteration.value).sum())
+        self._structure.max = int(self._in_view().sum())
         self._follow.request()
 
     def _show(self) -> None:
         try:
             index, colouring = self.index, self._colour.value
-            geometry, colours = folded(self.labels[index]), None
+            geometry, colours = self._whole(self.labels[index]), None
             if colouring != ELEMENTS:
                 sigma, error = self.seen(str(self._committee.value), index)
                 colours = heat(sigma if colouring == SIGMA else error, self._most)
