@@ -75,14 +75,14 @@ from .selection import (
     UncertaintyPercentile,
     VariancePercentile,
 )
-from .training import Folds, TorchTrainer, WarmStart
+from .training import Folds, Likelihood, TorchTrainer, WarmStart
 
 __version__ = _version("agal_toolkit")
 
 # fmt: off
 __all__ = [
     "Committee", "Dataset", "Geometry", "Labels", "points",
-    "MLP", "SchNet", "DensityNet", "TorchTrainer", "WarmStart", "Folds",
+    "MLP", "SchNet", "DensityNet", "TorchTrainer", "WarmStart", "Likelihood", "Folds",
     "Attack", "BoltzmannVariance", "Variance", "TargetError", "Bias", "Adam", "LBFGS", "Ball",
     "Autograd", "HessianVector", "FiniteDifference",
     "FromDataset", "Rattle", "NormalModes", "MolecularDynamics", "start",

@@ -47,6 +47,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "equal_batches": False,
         "must_learn": False,
         "warm": None,
+        "likelihood": None,
         "optimizer": "adam",
     },
 }

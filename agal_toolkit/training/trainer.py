@@ -37,11 +37,13 @@ from .learning import (
     weights_of,
     without_unknown_elements,
 )
+from .likelihood import Likelihood, tuned
 from .loss import EpochOrder, TrainingData
 from .member_adam import MemberAdam, is_count, rate_doubts
 from .weights import WarmStart, load_members, save_members, taken_over
 
 Errors = tuple[NDArray, NDArray]  # of the members on what they train on, and its spread
+OTHERS = "network", "warm", "likelihood"  # fields that do not matter for a checkpoint
 ENOUGH = 300  # steps after which a member that learned nothing never will
 
 
@@ -96,9 +98,8 @@ class TorchTrainer:
         batch_size: largest number of structures in one step.
         energy_weight: alpha_E of Eq. 8.
         forces_weight: alpha_F of Eq. 8; 0 trains on energies alone.
-        stress_weight: for periodic structures whose stress is labelled. A note, which is a warning
-            too, tells of a weight without labels, of structures that differ only in charge or
-            spin, and of copies of calibration structures.
+        stress_weight: for labelled stresses. Notes and warnings tell of a weight without labels, of
+            structures that differ only in charge or spin, and of copies of calibration structures.
         patience: epochs without a better validation loss before a member's learning rate falls;
             None keeps the rate. Members without validation data use their training loss, here and
             for `keep_best`.
@@ -119,6 +120,7 @@ class TorchTrainer:
             they stay the same when data grow.
         warm: how a fit goes on from the members that it is given, in a loop from those of the last
             generation; None always trains afresh.
+        likelihood: a short fit of all members together at the end, None for none.
         device: "cpu", "cuda", ...
         checkpoint: seconds between checkpoints of a long fit.
     """
@@ -140,6 +142,7 @@ class TorchTrainer:
     must_learn: bool = True
     baseline: Baseline | None = None
     warm: WarmStart | None = None
+    likelihood: Likelihood | None = None
     device: str = field(default="cpu", compare=False)
     checkpoint: float = field(default=60.0, compare=False)
 
@@ -184,8 +187,7 @@ class TorchTrainer:
             valid: (M, n) bool, structures that decide the learning rate and the best epoch. Where
                 they decide nothing, their loss is computed every tenth epoch.
             rng: draws the members' seeds and the order of the data.
-            report: receives an :class:`~agal_toolkit.events.Epoch` after each epoch, and a
-                :class:`~agal_toolkit.events.Note` on members that do not learn.
+            report: receives an :class:`~agal_toolkit.events.Epoch` after each epoch, and notes.
             scratch: folder for checkpoints; a fit goes on from a checkpoint there and ends the
                 same. Remove the folder when the members are saved.
             start: M members of this network to go on from, which keep their baseline; not used
@@ -211,18 +213,16 @@ class TorchTrainer:
             first = replace(self, baseline=begun.baseline, **changes)
         valid = without_unknown_elements(data, weights, valid, report)
         used = weights.any(axis=0) | valid.any(axis=0)
-        for text in doubts(data, np.flatnonzero(used), self.forces_weight, self.stress_weight):
+        texts = doubts(data, np.flatnonzero(used), self.forces_weight, self.stress_weight)
+        for text in texts + rate_doubts(first.learning_rate, self.patience):
             warnings.warn(text, stacklevel=2)
             report(Note(None, text))
         data, weights, valid = data[used], weights[:, used], valid[:, used]
         baseline = first._baseline(data[weights.any(axis=0)])
         parts = data, weights, valid, baseline, rng, report, scratch
         members, stuck, _ = first._fit(*parts, start)
-        for text in rate_doubts(first.learning_rate, self.patience):
-            warnings.warn(text, stacklevel=2)
-            report(Note(None, text))
         if not stuck.any():
-            return members
+            return tuned(self, members, *parts)
         again = np.flatnonzero(stuck)
 
         def expanded(event: Event) -> None:
@@ -236,8 +236,8 @@ class TorchTrainer:
 
         report(Note(None, f"{named(again)} learned nothing, trained again from another seed"))
         folder = None if scratch is None else scratch / "again"
-        parts = data, weights[again], valid[again], baseline, rng, expanded, folder
-        second, stuck, errors = self._fit(*parts)
+        some = data, weights[again], valid[again], baseline, rng, expanded, folder
+        second, stuck, errors = self._fit(*some)
         if stuck.any():
             label = "forces" if self.forces_weight else "energies"
             error, spread = (np.array2string(part[stuck], precision=3) for part in errors)
@@ -249,7 +249,7 @@ class TorchTrainer:
             )
         for mine, new in zip(members.module.parameters(), second.module.parameters(), strict=True):
             mine.data[torch.as_tensor(again, device=mine.device)] = new.data
-        return members
+        return tuned(self, members, *parts)
 
     def _fit(
         self,
@@ -289,7 +289,7 @@ class TorchTrainer:
         file = None if scratch is None else absolute(scratch) / "fit.npz"
         if file is not None:  # later it is not made anew, should it be removed
             file.parent.mkdir(parents=True, exist_ok=True)
-        name = "" if file is None else self._fit_name(data, weights, valid, rng, module, start)
+        name = "" if file is None else self.fit_name(data, weights, valid, rng, module, start)
         done = optimizer.resume(file, name, rng) if file is not None and file.exists() else 0
         saved = time.monotonic()
         trained = np.zeros(len(weights))
@@ -355,7 +355,7 @@ class TorchTrainer:
             optimizer.finish()
         return members, stuck, (errors, spread)
 
-    def _fit_name(
+    def fit_name(
         self,
         data: Dataset,
         weights: NDArray,
@@ -364,12 +364,12 @@ class TorchTrainer:
         module: nn.Module,
         start: Members | None,
     ) -> str:
-        """A digest of everything that determines a fit, for its checkpoints.
+        """Return a digest of everything that determines a fit, for its checkpoints.
 
         Initial parameters and baselines follow from these if there is no `start`; their last bits
         differ between processors, and a fit may go on on another one.
         """
-        names = [f.name for f in fields(self) if f.compare and f.name not in ("network", "warm")]
+        names = [f.name for f in fields(self) if f.compare and f.name not in OTHERS]
         settings = {name: repr(getattr(self, name)) for name in names}
         plain = [settings, repr(module), rng.bit_generator.state, data.digest()]
         sha = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
