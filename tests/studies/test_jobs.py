@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from studies import jobs
-from studies.jobs import Job, Runner, read
+from studies.jobs import Job, Runner
 
 
 def listed(folder, **makers):
@@ -107,12 +107,12 @@ def test_a_damaged_file_is_named(content, tmp_path):
 def test_records_that_are_there_keep_the_machine_that_computed_them(tmp_path):
     kept = {"seed": 0, "device": "cpu", "seconds": {}, "settings": {}, "claims": []}
     path = jobs.write(tmp_path, "study", "tiny", records={"a": (1, 2)}, **kept)
-    content = read(path)
+    content = jobs.read(path)
     path.write_text(json.dumps({**content, "machine": "another", "python": "3.11.0"}))
     claim = jobs.Claim(name="one", value=1.0)
     jobs.write(tmp_path, "study", "tiny", records={"a": (1, 2)}, **{**kept, "claims": [claim]})
-    again = read(path)
+    again = jobs.read(path)
     assert (again["machine"], again["python"]) == ("another", "3.11.0")
     assert [each["name"] for each in again["claims"]] == ["one"]
     jobs.write(tmp_path, "study", "tiny", records={"a": (1, 3)}, **kept)
-    assert read(path)["machine"] == content["machine"]
+    assert jobs.read(path)["machine"] == content["machine"]
