@@ -23,6 +23,7 @@ from ..committee import Committee
 from ..dataset import Dataset
 from ..geometry import Geometry
 from ..loop.generation import Generation
+from ..loop.run import Run
 from ..plots.scene import bearing, formula
 from ..plots.style import plain, round_ticks
 from ..potentials import MLP, Stacked
@@ -32,6 +33,7 @@ from .picture import png
 
 _GRID = Grid(points=60)
 _PAIRS = 6
+_METRICS = 3  # of a run, at most
 
 
 def on_plane(committee: Committee) -> bool:
@@ -142,11 +144,34 @@ def generation_png(generation: Generation) -> bytes:
     return png(draw, (8.0, 6.6))
 
 
+def run_png(run: Run) -> bytes | None:
+    """Draw the first metrics against the number of structures; None for a run without any."""
+    labels, curves = run.curves["labels"], [*run.curves.items()][1 : _METRICS + 1]
+    if not len(labels) or not curves:
+        return None
+
+    def draw(figure: Figure) -> None:
+        panels = figure.subplots(1, len(curves), squeeze=False)[0]
+        figure.subplots_adjust(left=0.12, right=0.97, top=0.88, bottom=0.19, wspace=0.4)
+        for axes, (name, values) in zip(panels, curves, strict=True):
+            axes.plot(labels, values, "o-", ms=4, color=plots.ADVERSARIAL)
+            axes.set_xlabel("labelled structures")
+            axes.set_title(name, fontsize=10)
+            low, high = np.nanmin(values, initial=0.0), np.nanmax(values, initial=0.0)
+            room = 0.12 * (high - low) or 1.0
+            axes.set_ylim(low - room * (low < 0), high + room)
+            axes.tick_params(labelsize=8)
+            axes.grid(alpha=0.25)
+
+    return png(draw, (max(4.2, 3.2 * len(curves)), 2.8))
+
+
 PICTURES = {
     Committee: committee_png,
     Dataset: dataset_png,
     Generation: generation_png,
     Geometry: geometry_png,
+    Run: run_png,
 }
 
 

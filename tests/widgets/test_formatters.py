@@ -36,6 +36,7 @@ from agal_toolkit import (
     Loop,
     Recipe,
     Reference,
+    Run,
     TorchTrainer,
     UncertaintyPercentile,
     until,
@@ -44,6 +45,20 @@ from agal_toolkit.loop.generation import Generation
 from agal_toolkit.selection import Candidate
 from agal_toolkit.widgets import formatters
 from agal_toolkit.widgets.energies import above_lowest, lowest_energies
+
+
+def test_a_run_shows_its_metrics(tmp_path):
+    data = well_data(np.random.default_rng(0), 16)
+    generations = replace(loop(), test=data[12:]).generations(data[:12], tmp_path / "run")
+    for _ in until(generations, count=2):
+        pass
+    run = Run.open(tmp_path / "run")
+    assert len(run.curves) > 1
+    width, height = size(formatters.run_png(run))
+    assert width == 320 * (len(run.curves) - 1) > height > 200
+    # RMS errors of energies and forces are drawn, a run without metrics is not
+    assert formatters.run_png(replace(run, metrics=({}, {}))) is None
+    assert formatters.PICTURES[Run] is formatters.run_png
 
 
 def size(picture):
