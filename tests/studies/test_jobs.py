@@ -97,9 +97,9 @@ def test_commands_find_runs_and_results_from_anywhere(monkeypatch, tmp_path):
 def test_a_damaged_file_is_named(content, tmp_path):
     file = tmp_path / "study-smoke.json"
     file.write_bytes(content)
-    for read in (jobs.read, lambda path: jobs.finished(path, {})):
+    for parse in (jobs.read, lambda path: jobs.finished(path, {})):
         with pytest.raises(ValueError, match=r"study-smoke\.json is damaged .*: restore it, or"):
-            read(file)
+            parse(file)
     with pytest.raises(FileNotFoundError):
         jobs.read(tmp_path / "nothing.json")
 

@@ -88,6 +88,9 @@ class PoreExplorer(LoopExplorer):
             shown = looks_of(list(curves))
             property_curves(axes, curves, label=label, marks=MARKS, shown=shown)
             axes.set_ylim(0, None)
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.label.set_fontsize(9)
+            axes.tick_params(which="both", labelsize=8)
             if lines:
                 axes.get_legend().remove()  # that of the upper panel is for both
             lines.append(axes.axvline(self._asked[0], color="k", lw=1.2, animated=True))

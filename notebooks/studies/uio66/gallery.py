@@ -104,12 +104,13 @@ def explorer() -> PoreExplorer | Markdown:
     if found is None:
         return Markdown(_not_yet("labels and committees of the loop over all systems"))
     labels, committees = found
+    named = {name.removeprefix("committee of "): each for name, each in committees.items()}
     asked = [iteration["labels"] for iteration in _iterations()]
     runs = figures.loops_of(_records(), "attacks", "all")[:1]
     curves = {
         ERRORS[key]: figures.error_curves(runs, SIZES.systems, key) for key in ("forces", "energy")
     }
-    return PoreExplorer(labels, committees, asked, curves, SIZES.target)
+    return PoreExplorer(labels, named, asked, curves, SIZES.target)
 
 
 def show_doubt() -> None:
@@ -122,7 +123,8 @@ def show_doubt() -> None:
     wet = [s for s in SIZES.systems if s != LIQUID][-1]
     attacked = of_system(labels[labels.generations == labels.generations.max()], wet)
     lesson.show_doubts(committees, attacked[0], 2 * SIZES.target)
-    lesson.show_kinds(committees, list(attacked), SIZES.target)
+    seen = {name: (committee, list(attacked)) for name, committee in committees.items()}
+    lesson.show_kinds(seen, SIZES.target)
     print(f"{len(attacked)} labels of {wet} in the last iteration; the first one is drawn")
 
 
@@ -292,7 +294,7 @@ def show_hop(hops: Mapping[str, Any]) -> None:
         panels, (before, after), ("the frame before", "the frame of the hop"), strict=True
     ):
         colours = element_colours(geometry)
-        colours[near.index(hop["hydrogen"])] = (0.49, 0.24, 0.6)
+        colours[near.index(hop["hydrogen"])] = protons.PROTON
         plots.molecule(axes, geometry, colours=colours, labels=names, bar=True)
         axes.set_title(title, fontsize=10)
 

@@ -15,6 +15,7 @@ from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import CALIBRATION, TRAIN, Dataset
 from agal_toolkit.dynamics import Frames
 from agal_toolkit.geometry import Geometry
+from agal_toolkit.plots.scene import element_colours
 from agal_toolkit.potentials.density import DensityNet
 from agal_toolkit.training.trainer import TorchTrainer
 
@@ -132,14 +133,16 @@ def by_kind(committee: Committee, structures: Sequence[Geometry]) -> dict[str, N
     return {name: sigma[kinds == k] for k, name in enumerate(sites.KINDS) if k in kinds}
 
 
-def show_kinds(
-    committees: Mapping[str, Committee], structures: Sequence[Geometry], target: float
-) -> None:
-    """Draw the mean uncertainty of each kind of atom; the target in eV/angstrom."""
-    values = {name: by_kind(each, structures) for name, each in committees.items()}
+def show_kinds(shown: Mapping[str, tuple[Committee, Sequence[Geometry]]], target: float) -> None:
+    """Draw the mean uncertainty of each kind of atom in structures, as committees see them.
+
+    Args:
+        shown: name of the bars -> a committee and structures.
+        target: of attacks, eV/angstrom.
+    """
+    values = {name: by_kind(*each) for name, each in shown.items()}
     _, axes = plt.subplots(figsize=(8.4, 3.6), layout="constrained")
-    label = f"mean uncertainty ({FORCES})"
-    figures.doubt_by_kind(axes, values, label, MEV * target)
+    figures.doubt_by_kind(axes, values, f"mean uncertainty ({FORCES})", MEV * target)
 
 
 def show_simulations(runs: Sequence[Sequence[Frames]]) -> None:
@@ -152,10 +155,19 @@ def show_simulations(runs: Sequence[Sequence[Frames]]) -> None:
 
 
 def show_bonds(geometry: Geometry) -> None:
-    """Print the hydrogen bonds between waters and mu3-OH groups of a structure."""
-    zeros = np.zeros(1)
-    positions, cells = geometry.positions[None], geometry.cell[None]
-    frame = Frames(0, geometry, 0.0, zeros, positions, cells, zeros, zeros, 0 * geometry.positions)
+    """Draw what is around each mu3-OH group; print its hydrogen bonds with waters."""
+    frame = protons.as_frames(geometry)
     given, taken = properties.hydrogen_bonds(frame)
-    groups = len(sites.hydroxyls(geometry))
-    print(f"{groups} µ₃-OH groups give {given[0]} hydrogen bonds to waters and take {taken[0]}")
+    groups = sites.hydroxyls(geometry)
+    text = f"hydrogen bonds given to waters: {given[0]}, taken from waters: {taken[0]}"
+    print(f"{len(groups)} µ₃-OH groups, {text}")
+    light, partners = protons.owners(frame)
+    _, panels = plt.subplots(1, len(groups), figsize=(11.4, 3.0), layout="constrained")
+    for axes, group in zip(np.atleast_1d(panels), groups, strict=True):
+        (hydrogen, *_) = light[partners[0] == group]
+        near = protons.around(geometry, hydrogen)
+        cut = sites.nearest(geometry.positions[near] - geometry.positions[hydrogen], geometry.cell)
+        colours = element_colours(shown := Geometry(positions=cut, numbers=geometry.numbers[near]))
+        colours[near == hydrogen] = protons.PROTON
+        plots.molecule(axes, shown, colours=colours, bar=True)
+        axes.set_title(f"hydrogen {hydrogen}", fontsize=10)

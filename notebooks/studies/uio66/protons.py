@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from agal_toolkit.dynamics import Frames
 from agal_toolkit.geometry import Geometry
 
-from .sites import nearest, vectors
+from .sites import nearest
 
 BONDED = 1.15  # angstrom; O-H is 0.97 and C-H 1.09, and vibrations of 300 K add 0.1
 SHOWN = 20  # hops of a record
 NEAR = 3.5  # angstrom around a proton that are shown with it
+PROTON = (0.49, 0.24, 0.6)  # its colour
+_ENDS = "before", "after"
 
 
 @dataclass(frozen=True)
@@ -101,21 +103,27 @@ def record(frames: Frames) -> dict[str, Any]:
 
 def scene(frames: Frames, hop: Hop) -> dict[str, Any]:
     """Return the surroundings of a hop, for :func:`drawn`."""
-    after, proton = frames.geometry(hop.frame), np.array([hop.hydrogen])
-    apart = vectors(after, after.positions[proton], after.positions)[0]
-    near = np.flatnonzero(np.linalg.norm(apart, axis=1) < NEAR)
-    around = {}
-    for name, frame in (("before", hop.frame - 1), ("after", hop.frame)):
-        geometry = frames.geometry(frame)
-        x = geometry.positions
-        around[name] = vectors(geometry, x[proton], x[near])[0].round(3).tolist()
-    return {"atoms": near.tolist(), "numbers": after.numbers[near].tolist(), **around}
+    near = around(frames.geometry(hop.frame), hop.hydrogen)
+    shown = {"atoms": near.tolist(), "numbers": frames.start.numbers[near].tolist()}
+    for name, frame in zip(_ENDS, (hop.frame - 1, hop.frame), strict=True):
+        x, cell = frames.positions[frame], frames.cells[frame]
+        shown[name] = nearest(x[near] - x[hop.hydrogen], cell).round(3).tolist()
+    return shown
+
+
+def around(geometry: Geometry, atom: int) -> NDArray:
+    """Return the atoms within 3.5 angstrom of an atom."""
+    apart = nearest(geometry.positions - geometry.positions[atom], geometry.cell)
+    return np.flatnonzero(np.linalg.norm(apart, axis=1) < NEAR)
+
+
+def as_frames(geometry: Geometry) -> Frames:
+    """Return one structure as a simulation of one frame."""
+    zero, x = np.zeros(1), geometry.positions
+    return Frames(0, geometry, 0.0, zero, x[None], geometry.cell[None], zero, zero, 0 * x)
 
 
 def drawn(scene: dict[str, Any]) -> tuple[Geometry, Geometry]:
     """Return the structures before and after a hop, without a cell, of a record's scene."""
     before, after = (Geometry(positions=scene[k], numbers=scene["numbers"]) for k in _ENDS)
     return before, after
-
-
-_ENDS = ("before", "after")

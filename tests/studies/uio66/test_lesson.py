@@ -107,7 +107,7 @@ def test_doubt_is_told_by_kind_of_atom(two):
     lesson.show_doubts(two, dry, 2.0)
     title = plt.gcf().axes[0].get_title()
     assert title == f"committee of 3, mean {expected.mean():.0f} meV/Å"
-    lesson.show_kinds(two, [dry], 0.25)
+    lesson.show_kinds({name: (each, [dry]) for name, each in two.items()}, 0.25)
     assert plt.gcf().axes[0].get_ylabel() == "mean uncertainty (meV/Å)"
     plt.close("all")
 
@@ -115,7 +115,10 @@ def test_doubt_is_told_by_kind_of_atom(two):
 def test_hydrogen_bonds_of_one_structure(capsys):
     lesson.show_bonds(first(structures.DRY)[0])
     printed = capsys.readouterr().out
-    assert printed == "4 µ₃-OH groups give 0 hydrogen bonds to waters and take 0\n"
+    assert printed == "4 µ₃-OH groups, hydrogen bonds given to waters: 0, taken from waters: 0\n"
+    titles = [axes.get_title() for axes in plt.gcf().axes]
+    assert titles == [f"hydrogen {k}" for k in range(110, 114)]
+    plt.close("all")
 
 
 def test_the_panel_has_labels_of_each_system(two, labels):
@@ -163,7 +166,7 @@ def test_a_stored_loop_is_read(two, labels, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(gallery, "record", lambda: {"records": {gallery.NAME: loop}})
     monkeypatch.setattr(gallery, "SIZES", sizes)
     panel = gallery.explorer().settle()
-    assert list(panel.committees) == ["committee of 2 labels", "committee of 5 labels"]
+    assert list(panel.committees) == ["2 labels", "5 labels"]
     assert panel._trouble.value == ""
     assert panel._system.options == (WET, structures.LIQUID)
     gallery.show_doubt()
