@@ -169,5 +169,9 @@ def show_bonds(geometry: Geometry) -> None:
         cut = sites.nearest(geometry.positions[near] - geometry.positions[hydrogen], geometry.cell)
         colours = element_colours(shown := Geometry(positions=cut, numbers=geometry.numbers[near]))
         colours[near == hydrogen] = protons.PROTON
-        plots.molecule(axes, shown, colours=colours, bar=True)
+        (up,) = -cut[near == group] / np.linalg.norm(cut[near == group])
+        right = np.cross(up, np.eye(3)[np.abs(up).argmin()])
+        right /= np.linalg.norm(right)
+        turn = np.stack([right, up, np.cross(right, up)])  # the bond points upward
+        plots.molecule(axes, shown, colours=colours, view=turn, bar=True)
         axes.set_title(f"hydrogen {hydrogen}", fontsize=10)
