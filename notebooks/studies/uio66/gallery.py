@@ -324,12 +324,13 @@ def show_shares() -> None:
     print(f"{sum(minutes.values()):.0f} minutes of one core, the truth {minutes['the truth']:.0f}")
 
 
-def show_systems(starts: Mapping[str, Dataset]) -> None:
+def show_systems(systems: Sequence[str]) -> None:
     """Draw the structures that systems start from; the framework as sticks, waters as balls."""
-    _, panels = plt.subplots(1, len(starts), figsize=(11.4, 4.2), layout="constrained")
-    for axes, (system, data) in zip(np.atleast_1d(panels), starts.items(), strict=True):
-        draw_pore(axes, sites.whole(data[0]))
-        axes.set_title(f"{system}, {len(data[0])} atoms", fontsize=10)
+    _, panels = plt.subplots(1, len(systems), figsize=(11.4, 4.2), layout="constrained")
+    for axes, system in zip(np.atleast_1d(panels), systems, strict=True):
+        structure = study.first(system)[0]
+        draw_pore(axes, sites.whole(structure))
+        axes.set_title(f"{system}, {len(structure)} atoms", fontsize=10)
 
 
 def beside_the_paper() -> Markdown:

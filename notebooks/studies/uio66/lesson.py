@@ -27,7 +27,7 @@ from ..water.recipes import fit
 from . import figures, pores, properties, protons, sites, structures
 from .examples import examples
 from .iterations import of_system, trusted
-from .pore_view import draw_pore
+from .pore_view import Pore, draw_pore
 
 __all__ = ["begin", "check", "examples", "whole"]
 
@@ -124,6 +124,14 @@ def _draw(shown: Sequence[tuple[str, Geometry, Committee]], most: float) -> None
         draw_pore(axes, sites.whole(geometry), plots.heat(sigma, most))
         axes.set_title(f"{title}, mean {MEV * sigma.mean():.0f} {FORCES}", fontsize=10)
     plots.heat_bar(panels, MEV * most, f"uncertainty of the force ({FORCES})")
+
+
+def pore_of(committee: Committee, geometry: Geometry, most: float) -> Pore:
+    """Return a view of a structure with each atom's uncertainty, eV/angstrom up to `most`."""
+    colours = plots.heat(uncertainties(committee, geometry), most)
+    view = Pore(size=(4.6, 4.4))
+    view.show(sites.whole(geometry), colours=colours)
+    return view
 
 
 def by_kind(committee: Committee, structures: Sequence[Geometry]) -> dict[str, NDArray]:

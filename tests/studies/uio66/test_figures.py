@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from studies.uio66 import figures, gallery, protons
-from studies.uio66.recipes import PRESETS, first
+from studies.uio66.recipes import PRESETS
 from studies.uio66.structures import LIQUID, name
 
 SIZES = PRESETS["laptop"]
@@ -255,7 +255,7 @@ def test_doubt_by_kind_of_atom():
 
 
 def test_starts_of_systems_are_shown():
-    gallery.show_systems({system: first(system) for system in ("UiO-66", LIQUID)})
+    gallery.show_systems(["UiO-66", LIQUID])
     titles = [axes.get_title() for axes in plt.gcf().axes]
     assert titles == ["UiO-66, 114 atoms", "liquid water, 192 atoms"]
     plt.close("all")

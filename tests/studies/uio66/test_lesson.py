@@ -10,6 +10,7 @@ import pytest
 from IPython.display import Markdown
 from matplotlib.figure import Figure
 
+from agal_toolkit import plots
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import CALIBRATION, Dataset
 from agal_toolkit.uncertainty.calibration import Calibration
@@ -107,6 +108,12 @@ def test_doubt_is_told_by_kind_of_atom(two):
     lesson.show_doubts(two, dry, 2.0)
     title = plt.gcf().axes[0].get_title()
     assert title == f"committee of 3, mean {expected.mean():.0f} meV/Å"
+    view = lesson.pore_of(committee, dry, 2.0)
+    np.testing.assert_allclose(
+        view._shown.colours,
+        plots.heat(expected / 1000, 2.0),
+        atol=0.02,  # steps of the colours
+    )
     lesson.show_kinds({name: (each, [dry]) for name, each in two.items()}, 0.25)
     assert plt.gcf().axes[0].get_ylabel() == "mean uncertainty (meV/Å)"
     plt.close("all")
