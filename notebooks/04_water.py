@@ -235,7 +235,7 @@ lesson.show_uncertainty(last, {"the box": water.box, "a frame of the truth": fra
 # the last one err less on them?
 
 # %%
-explorer = gallery.explorer(labels, {"10 labels": first, "59 labels": last})
+explorer = gallery.explorer(labels, {"10 labels": first, "60 labels": last})
 explorer
 
 # %% [markdown]
@@ -282,8 +282,8 @@ lesson.show_reweighting(last, water.first + water.second)
 # *Attacks* are as printed in the paper: in iterations 1 and 2 five labelled structures are attacked
 # with three members, later twenty frames of simulations with all members. *Frames* labels frames of
 # such simulations as they are, *uncertain* the most uncertain of ten times as many, *rattled*
-# copies of the box as at the start. A third of the steps trains members that go on from their last
-# weights (*warm*); dashed lines are trained *afresh* in each iteration.
+# copies of the box as at the start. Members are trained afresh in each iteration. Dashed lines are
+# *warm*: members go on from their last weights, with a third of the steps.
 #
 # ## 8. Errors against labels
 #
@@ -295,8 +295,7 @@ lesson.show_reweighting(last, water.first + water.second)
 gallery.show_errors()
 
 # %% [markdown]
-# Forces improve with every iteration of warm members, and so do differences of energies. The mean
-# of the energy does not: a likely reason is that attacked boxes are denser than the liquid.
+# Forces improve with every iteration of attacks, and so do differences of energies.
 #
 # ## 9. What each iteration learned
 #

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 from numpy.random import Generator
 
-from agal_toolkit.attack import Attack
+from agal_toolkit.attack import Attack, TargetError
 from agal_toolkit.committee import Committee
 from agal_toolkit.dataset import CALIBRATION, TRAIN, Dataset
 from agal_toolkit.events import Note, Report, ignore
@@ -317,7 +317,7 @@ def recipe(
     attack: Attack | None = None
     if strategy == "attacks":
         few = min(3 if iteration < EARLY else preset.attacked, preset.members)
-        attack = calibrated_attack(preset.target, preset.attack, few, 256)
+        attack = calibrated_attack(TargetError(preset.target), preset.attack, few, 256)
     return Recipe(
         trainer=trainer(preset, group, iteration, device),
         sampler=PerSystem(FromDataset(preset.count), samplers),

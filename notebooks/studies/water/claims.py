@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 
 from ..jobs import Claim, Record, mean_claim
 from .bands import covered, survivors
-from .recipes import STRATEGIES
+from .recipes import STRATEGIES, TRAININGS, in_words
 
 TARGET = 0.2  # eV/angstrom
 ITERATIONS = (
@@ -24,30 +25,28 @@ ITERATIONS = (
 def claims(records: Mapping[str, Record]) -> list[Claim]:
     """Return the claims of the loops ("strategy training seed") and of the truth ("truth")."""
     result = []
-    for strategy in STRATEGIES:
-        loops = [r for name, r in records.items() if name.startswith(f"{strategy} warm ")]
-        result += of_strategy(strategy, loops, records.get("truth"))
+    for training, strategy in product(TRAININGS, STRATEGIES):
+        loops = [r for name, r in records.items() if name.startswith(f"{strategy} {training} ")]
+        result += of_strategy(in_words(strategy, training), loops, records.get("truth"))
     return result + warm_claims(records)
 
 
 def of_strategy(strategy: str, loops: list[Record], truth: Record | None) -> list[Claim]:
-    """Return the claims of the loops of one strategy, a seed each."""
-    result = []
+    """Return the claims of the loops of one strategy and training, a seed each."""
+    result, attacks = [], strategy.startswith("attacks")
     last = [loop["iterations"][-1] for loop in loops if "iterations" in loop]
     if last:
         labels = last[0]["labels"]
         force = [1000 * record["errors"]["forces"] for record in last]
         of = f"of the mean at {labels} labels, {strategy}"
-        goal = 45.0 if strategy == "attacks" else None
+        goal = 45.0 if attacks else None
         result.append(mean_claim(f"force error {of}", force, "meV/A", goal, None))
         energy = [1000 * record["errors"]["energy"] for record in last]
         result.append(mean_claim(f"energy error {of}", energy, "meV/molecule"))
         shifted = [1000 * record["errors"]["energy without shift"] for record in last]
         result.append(mean_claim(f"energy error without shift {of}", shifted, "meV/molecule"))
-    found = [np.mean([np.mean(r["found"]) for r in _attacked(loop)]) for loop in loops]
-    found = [
-        float(each) / TARGET for each, loop in zip(found, loops, strict=True) if _attacked(loop)
-    ]
+    attacked = [records for loop in loops if (records := _attacked(loop)) and attacks]
+    found = [float(np.mean([np.mean(r["found"]) for r in each])) / TARGET for each in attacked]
     if found:
         name = f"error found over target, average of iterations, {strategy}"
         result.append(mean_claim(name, found, "", None, "1"))
@@ -57,8 +56,8 @@ def of_strategy(strategy: str, loops: list[Record], truth: Record | None) -> lis
         labels = some[0]["iterations"][int(iteration) - 1]["labels"]
         name = f"members that survive at {labels} labels, {strategy}"
         # in the paper 256 waters, three replicas and 2 ns at constant pressure
-        paper = "stable from about 80 labels" if strategy == "attacks" else None
-        goal = 1.0 if strategy == "attacks" and labels >= 40 else None
+        paper = "stable from about 80 labels" if attacks else None
+        goal = 1.0 if attacks and labels >= 40 else None
         result.append(mean_claim(name, shares, "", goal, paper, at_least=True))
     if truth is not None:
         result += _liquid(strategy, loops, truth)
@@ -103,12 +102,14 @@ def _liquid(strategy: str, loops: list[Record], truth: Record) -> list[Claim]:
                 values.append(100 * abs(mean / truth[key][0] - 1))
         if values:
             text = f"deviation of {name} from the truth's at {labels} labels, {strategy}, {kept}"
-            result.append(mean_claim(text, values, "%", goal if strategy == "attacks" else None))
+            result.append(
+                mean_claim(text, values, "%", goal if strategy.startswith("attacks") else None)
+            )
     committees = [_members(loop, last) for loop in loops]
     shares = [covered(some, truth, "OO") for some in committees if len(survivors(some)) > 1]
     if shares:
         text = f"share of g_OO bins with the truth in the band at {labels} labels, {strategy}"
-        goal = 0.9 if strategy == "attacks" else None
+        goal = 0.9 if strategy.startswith("attacks") else None
         result.append(mean_claim(text, shares, "", goal, at_least=True))
     return result
 
@@ -148,7 +149,8 @@ def iterations(records: Mapping[str, Record]) -> list[tuple[str, ...]]:
         for record in loop.get("iterations", []):
             errors, seconds = record["errors"], record["cpu seconds"]
             energies = (1000 * errors[key] for key in ("energy", "energy without shift"))
-            found = np.mean(record["found"]) / TARGET if _attacked({"iterations": [record]}) else 0
+            aimed = name.startswith("attacks") and _attacked({"iterations": [record]})
+            found = np.mean(record["found"]) / TARGET if aimed else 0
             minutes = (sum(seconds.values()) / 60, seconds["members"] / 60)
             row = (
                 name,

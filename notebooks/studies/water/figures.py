@@ -12,7 +12,7 @@ from agal_toolkit.plots.style import CYCLE, Look, framed_legend, plain
 
 from ..jobs import Record
 from .bands import survivors
-from .recipes import STRATEGIES
+from .recipes import STRATEGIES, in_words
 
 # Labels at which the paper's members were all stable (Cezar 2025, Sec. IV E 2): Allegro, and DeePMD
 # with targets of 0.2 and 0.1 eV/angstrom, whose name is written once.
@@ -29,17 +29,15 @@ STAGES = {
 def looks_of(names: Sequence[str]) -> dict[str, Look]:
     """Return the looks of loops by strategy: attacks red, random frames blue, others of their own.
 
-    Loops that are trained afresh have dashed lines.
+    Loops with warm starts have dashed lines.
     """
-    colours: dict[str, str] = dict(
-        zip(STRATEGIES, (CYCLE[1], CYCLE[0], CYCLE[2], CYCLE[3]), strict=True)
-    )
-    markers: dict[str, str] = dict(zip(STRATEGIES, "osD^", strict=True))
+    colours: dict[str, str] = dict(zip(STRATEGIES, (CYCLE[1], CYCLE[0], *CYCLE[2:5]), strict=True))
+    markers: dict[str, str] = dict(zip(STRATEGIES, "osD^v", strict=True))
     return {
         name: Look(
             colours[name.split(",")[0]],
             markers[name.split(",")[0]],
-            "--" if "afresh" in name else "-",
+            "--" if "warm" in name else "-",
         )
         for name in names
     }
@@ -51,8 +49,7 @@ def loops(records: Mapping[str, Record]) -> dict[str, list[Record]]:
     for name, record in records.items():
         if name != "truth" and "iterations" in record:
             strategy, training, _ = name.split()
-            label = strategy if training == "warm" else f"{strategy}, trained afresh"
-            found.setdefault(label, []).append(record)
+            found.setdefault(in_words(strategy, training), []).append(record)
     return found
 
 

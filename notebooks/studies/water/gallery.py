@@ -31,7 +31,7 @@ from .properties import CUTOFF
 MEV = 1000.0  # in an eV
 FORCES = "meV/Å"
 SIZES = study.PRESETS["laptop"]  # of the stored loop
-NAME = "attacks warm 0"  # of the stored loop
+NAME = "attacks afresh 0"  # the stored loop
 
 
 def _row(columns: int, height: float, **options: Any) -> tuple[Any, Any]:
@@ -135,7 +135,7 @@ def show_errors() -> None:
         axes.set_ylim(0, None)
         if key != "forces":
             axes.get_legend().remove()  # that of the left panel is for all
-    for name in (NAME, NAME.replace("warm", "afresh")):
+    for name in (NAME, NAME.replace("afresh", "warm")):
         if some := _iterations(name):
             print(_errors_in_words(name, some[0], some[-1]))
     if missing := [strategy for strategy in study.STRATEGIES if strategy not in done]:
@@ -290,8 +290,8 @@ def liquid_table(name: str = NAME) -> Markdown:
 
 
 def show_ledger(name: str = NAME) -> None:
-    """Draw the minutes of each iteration by stage, trained warm and afresh."""
-    names = [n for n in (name, name.replace("warm", "afresh")) if _iterations(n)]
+    """Draw the minutes of each iteration by stage, trained afresh and warm."""
+    names = [n for n in (name, name.replace("afresh", "warm")) if _iterations(n)]
     if not names:
         print(_not_yet("loops of attacks"))
         return
@@ -300,7 +300,7 @@ def show_ledger(name: str = NAME) -> None:
         figures.ledger(axes, _iterations(each))
         axes.set_title(f"members trained {each.split()[1]}", fontsize=10)
     if len(names) < 2:
-        print(_not_yet("the same loop with members trained afresh"))
+        print(_not_yet("the same loop with warm starts"))
 
 
 def show_shares() -> None:

@@ -51,7 +51,7 @@ def begin() -> tuple[study.Preset, Water]:
 def committee(iteration: int) -> Committee:
     """Return the stored committee of an iteration, counted from 1."""
     place = LOOP / f"committee-{iteration}"
-    members = study.trainer(SIZES, "warm", 0).load(place)
+    members = study.trainer(SIZES, "afresh", 0).load(place)
     laws = Calibration.from_json(json.loads((place / "calibration.json").read_text()))
     return Committee(members, laws)
 

@@ -9,7 +9,9 @@ simulations at constant pressure. Strategies are
 - "attacks": as printed;
 - "frames": frames of the same simulations, drawn at random and labelled as they are;
 - "uncertain": of ten times as many such frames, those of the largest force variance;
-- "rattled": displaced and strained copies of the box, as those at the start.
+- "rattled": displaced and strained copies of the box, as those at the start;
+- "relative": attacks as printed, whose target is 1.5 times the error found in calibration, so that
+  it falls while the members learn.
 
 Trainings are "afresh", as printed, or "warm": members go on from their last weights with a fit of a
 third of the steps.
@@ -41,11 +43,16 @@ from agal_toolkit.training.weights import WarmStart
 
 from .truth import SEED
 
-STRATEGIES = ("attacks", "frames", "uncertain", "rattled")
-TRAININGS = ("warm", "afresh")
+STRATEGIES = ("attacks", "frames", "uncertain", "rattled", "relative")
+TRAININGS = ("afresh", "warm")
 ATMOSPHERE = 1.01325 * units.bar
 CLOSEST = 0.75  # angstrom; closer atoms are not labelled
 LARGEST = (40.0, 30.0)  # eV/angstrom; forces predicted before a label, and of the label
+
+
+def in_words(strategy: str, training: str) -> str:
+    """Return the name of loops, without their seed, in claims and pictures."""
+    return strategy if training == "afresh" else f"{strategy}, warm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,10 +246,10 @@ def fit(
     )
 
 
-def calibrated_attack(target: float, steps: int, members: int | None, chunk: int) -> Attack:
+def calibrated_attack(target: TargetError, steps: int, members: int | None, chunk: int) -> Attack:
     """Return an attack toward an error of forces; structures that miss it are labelled, too."""
     return Attack(
-        TargetError(target),
+        target,
         LBFGS(steps),
         start=0.0,
         cell=True,
@@ -270,10 +277,11 @@ def recipe(
     simulated = partial(MemberDynamics, conditions=conditions, start=box, skipped=settled)
     sound = [MinDistance(CLOSEST), MaxForce(LARGEST[0])]
     attack = None
-    if strategy == "attacks":
+    if strategy in ("attacks", "relative"):
         sampler = FromDataset(count) if early else simulated(count=count)
         few = min(3, preset.members) if early else None
-        attack = calibrated_attack(0.2, preset.attack, few, 192)
+        target = TargetError(0.2) if strategy == "attacks" else TargetError(1.5, relative=True)
+        attack = calibrated_attack(target, preset.attack, few, 192)
     elif strategy == "frames":
         sampler = simulated(count=count)
     elif strategy == "uncertain":

@@ -88,7 +88,7 @@ def all_jobs(run: Runner, loops: Iterable[Loop], simulated: Iterable[int]) -> di
 def study(
     run: Runner,
     strategies: Iterable[str] = STRATEGIES,
-    trainings: Iterable[str] = ("warm",),
+    trainings: Iterable[str] = ("afresh",),
     seeds: Iterable[int] = (0,),
     simulated: Iterable[int] = (3, 4),
 ) -> Path | None:
@@ -144,7 +144,7 @@ def main() -> None:
     arguments = jobs.parser(__doc__ or "", PRESETS, "water")
     add = arguments.add_argument
     add("--strategies", choices=STRATEGIES, nargs="+", default=["attacks"])
-    add("--trainings", choices=TRAININGS, nargs="+", default=["warm"])
+    add("--trainings", choices=TRAININGS, nargs="+", default=["afresh"])
     add("--seeds", type=int, nargs="+", default=[0])
     simulated = "iterations, from 1, whose members are simulated"
     add("--simulated", type=int, nargs="*", default=[4, 5], help=simulated)

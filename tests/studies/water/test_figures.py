@@ -49,18 +49,18 @@ def loop(seed):
     return {"iterations": iterations, "survival": survival}
 
 
-RECORDS = {"attacks warm 0": loop(0), "attacks warm 1": loop(1), "frames afresh 0": loop(2)}
+RECORDS = {"attacks afresh 0": loop(0), "attacks afresh 1": loop(1), "frames warm 0": loop(2)}
 
 
 def test_loops_are_grouped_by_strategy_and_training():
     runs = figures.curves(RECORDS | {"truth": {}}, lambda record: record["errors"]["forces"])
-    assert list(runs) == ["attacks", "frames, trained afresh"]
+    assert list(runs) == ["attacks", "frames, warm"]
     labels, values = runs["attacks"]
     assert labels == [[10, 15], [10, 15]]
     assert values == [[0.1, 1 / 15], [1.1, 1 + 1 / 15]]
     looks = figures.looks_of(list(runs))
     assert looks["attacks"].line == "-"
-    assert looks["frames, trained afresh"].line == "--"
+    assert looks["frames, warm"].line == "--"
 
 
 def test_properties_are_averages_over_members_that_survived():

@@ -59,7 +59,7 @@ def test_strategies_label_equally_many(strategy, box):
     schedule = recipes.schedule(strategy, LAPTOP, "afresh", box)
     for k, count in ((0, 5), (2, 20)):
         recipe = schedule(k)
-        assert isinstance(recipe.attack, Attack) == (strategy == "attacks")
+        assert isinstance(recipe.attack, Attack) == (strategy in ("attacks", "relative"))
         chosen = [s.count for s in recipe.selectors if isinstance(s, MostUncertain)]
         drawn = recipe.sampler.count
         assert (chosen, drawn) == (([count], 10 * count) if chosen else ([], count))
@@ -163,7 +163,7 @@ def test_a_loop_is_run_recorded_and_simulated(tmp_path, monkeypatch):
         export.export(Runner("smoke", tmp_path / "elsewhere", results))
     labelled = Dataset.read(folder / "labels-1.extxyz")
     monkeypatch.setattr(run, "results", tmp_path)  # no link to the truth's data
-    place = export.export(run)
+    place = export.export(run, "attacks", "warm")
     assert Dataset.read(place / "labels.extxyz.gz").digest() == labelled.digest()
     for k in (1, 2):
         copy = recipes.trainer(small, "afresh", 0).load(place / f"committee-{k}")
@@ -202,24 +202,26 @@ def test_claims_follow_from_records():
     curve = {"r": [2.0, 2.5, 3.0], "g": [0.0, 1.0, 6.0], "error": [0.0, 0.1, 0.1]}
     other = {**truth, "density": [1.03, 0.01], "OO": curve}
     good = {"reason": None, "properties": truth}
-    warm = {
+    main = {
         "iterations": [
             iteration(40, 0.06, by=["attack"], found=[0.19, 0.23]),
-            iteration(60, 0.044, spread=0.095, seconds=30.0, by=["attack"], found=[0.2]),
+            iteration(60, 0.044, by=["attack"], found=[0.2]),
         ],
         "survival": {
             "1": {"0": good, "1": {"reason": "constant volume: broke"}},
             "2": {"0": good, "1": {"reason": None, "properties": other}},
         },
     }
-    afresh = {"iterations": [iteration(40, 0.06), iteration(60, 0.04)]}
-    records = {"attacks warm 0": warm, "attacks afresh 0": afresh, "truth": truth}
+    warm = {"iterations": [iteration(40, 0.06), iteration(60, 0.0484, spread=0.095, seconds=30.0)]}
+    records = {"attacks afresh 0": main, "attacks warm 0": warm, "truth": truth}
     found = {claim.name: claim for claim in claims.claims(records)}
     error = found["force error of the mean at 60 labels, attacks"]
     assert (error.value, error.met) == (44.0, True)
     assert found["error found over target, average of iterations, attacks"].value == pytest.approx(
         (1.05 + 1.0) / 2
     )
+    error = found["force error of the mean at 60 labels, attacks, warm"]
+    assert (error.value, error.met) == (48.4, False)
     assert found["members that survive at 40 labels, attacks"].met is False
     assert found["members that survive at 60 labels, attacks"].value == 1.0
     density = found["deviation of density from the truth's at 60 labels, attacks, 2 of 2 members"]
