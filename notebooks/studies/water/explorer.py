@@ -206,7 +206,7 @@ class LoopExplorer(Panel):
             if not len(curve.values):
                 axes.axis("off")
                 truth = "" if curve.truth is None else f"\nthe truth: {curve.truth}"
-                text = f"{curve.name}:\nno member is simulated yet{truth}"
+                text = f"{curve.name}:\nnot all members are simulated yet{truth}"
                 placeholder(axes, text.replace("+-", "±"), "0.35")
                 continue
             runs = {"attacks": (curve.labels, [curve.values])}

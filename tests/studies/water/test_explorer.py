@@ -75,7 +75,7 @@ def test_curves_and_the_mark_of_the_committee_that_asked(panel):
     figure = Figure(figsize=(5.2, 4.4))
     move = panel._draw_curves(figure)
     texts = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert texts == ["neighbours:\nno member is simulated yet\nthe truth: 4.45 ± 0.04"]
+    assert texts == ["neighbours:\nnot all members are simulated yet\nthe truth: 4.45 ± 0.04"]
     for iteration, labels in ((0, 10), (1, 10), (3, 20), (5, 60)):
         marks = move(iteration)
         assert [mark.get_xdata() for mark in marks] == [[labels, labels]] * 2
