@@ -494,7 +494,8 @@ def test_a_failed_training_raises_and_loses_nothing(tmp_path):
     wild = replace(recipe, trainer=replace(recipe.trainer, learning_rate=1e30))
     loop = helpers.small_loop(recipe=Schedule({0: recipe, 1: wild}))
     generations = []
-    with pytest.raises(TrainingFailed, match="lower the learning rate"):
+    told = pytest.warns(UserWarning, match=r"learning_rate=1e\+30: Adam moves each weight")
+    with told, pytest.raises(TrainingFailed, match="lower the learning rate"):
         generations.extend(loop.generations(helpers.first_data(), tmp_path / "run"))
     assert len(generations) == 1
     assert (tmp_path / "run" / "generation_000" / "metrics.json").exists()

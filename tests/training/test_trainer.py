@@ -782,13 +782,14 @@ def test_a_member_without_data_is_named(rng):
 @pytest.mark.filterwarnings("ignore:overflow")
 def test_a_loss_that_is_no_number_is_named(rng):
     data = helpers.well_data(rng, 20)
-    with pytest.raises(
+    failed = pytest.raises(
         TrainingFailed,
         match=(
             r"the loss of member \d is (nan|inf) in epoch \d+: lower the learning rate \(1e\+200\)"
             r" or look for wrong labels"
         ),
-    ):
+    )
+    with pytest.warns(UserWarning, match=r"learning_rate=1e\+200: Adam moves"), failed:
         fit(replace(TRAINER, learning_rate=1e200), data, *split(20))
 
 
